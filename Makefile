@@ -1,0 +1,54 @@
+# A fresh clone needs nothing but Python 3.11+ and make: every target sets up .venv first, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SLOW := slow or cluster or browser or gpu
+
+.PHONY: help setup demo test fast lint format hooks
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: $(STAMP) ## Make .venv with the exact versions of constraints.txt
+
+# Only a change of pyproject.toml or constraints.txt installs again. torch comes first, by its exact pin,
+# so that whatever build of it the machine is set up for stays, and nothing pulls in another one.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "constraints.txt pins versions that need Python 3.11 or newer; $(PYTHON) is" \
+	         "$$($(PYTHON) --version 2>&1). Say: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; about 2 GB, a few minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)" -c constraints.txt
+	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the whole experiment on generated scans, about 5 minutes on 2 cores
+	@$(BIN)/dwp-sweep demo
+
+test: $(STAMP) ## Run all tests, the fast ones first
+	$(BIN)/python -m pytest -q -m "not ($(SLOW))"
+	$(BIN)/python -m pytest -q -m "$(SLOW)"
+
+fast: $(STAMP) ## Run the fast tests, under 2 minutes
+	$(BIN)/python -m pytest -q -x -m "not ($(SLOW))"
+
+lint: $(STAMP) ## Check format, style, types and the layers of the package
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code and fix what can be fixed without a thought
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+hooks: $(STAMP) ## Install the checks of `make lint` as a git hook (needs pre-commit)
+	pre-commit install

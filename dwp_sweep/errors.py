@@ -1,0 +1,58 @@
+"""Errors written for people: what, where, which value, what to do.
+
+Bottom of the package: everything may import it, it imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with what a user gave.
+
+    Attributes:
+        where: File, folder or dotted key.
+        what: What is wrong, with the offending value.
+        fix: What to do about it; may be empty.
+    """
+
+    where: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" ({self.fix})" if self.fix else "")
+
+
+class DwpSweepError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InputError(DwpSweepError):
+    """Bad input of a user: all problems at once; the command exits with 2 and starts nothing."""
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class DivergedError(DwpSweepError):
+    """Training produced a non-finite loss; names the last finite step."""
+
+
+class DeviceMemoryError(DwpSweepError):
+    """The device ran out of memory; names the field to lower."""
+
+
+class CorruptArtifactError(DwpSweepError):
+    """A published file differs from its manifest; names the file."""
+
+
+class StopTrial(DwpSweepError):  # noqa: N818 - a request, not an error
+    """Raised by ``emit`` to ask a stage to leave politely after a checkpoint."""

@@ -1,0 +1,128 @@
+"""The record of one node: what it was, what it measured, how it ended. The truth that MLflow mirrors."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["done", "failed"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Metrics of one step (epoch). ``time_ms`` is Unix time: a replay to MLflow doubles nothing."""
+
+    step: int
+    time_ms: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a node ended.
+
+    Attributes:
+        key: The node's key.
+        stage: Its stage.
+        status: ``done`` (published) or ``failed``.
+        config: The resolved config of the stage, unkeyed values included.
+        inputs: Keys of its inputs by role.
+        labels: ``method``, ``train_size``, ``split``, ``seed``, ``group`` where they apply.
+        metrics: Final metrics (``test_dice``, ``best_val_dice``, ``wall_s``, ...).
+        history: One point an epoch, in order of step.
+        started_ms: Unix time of the first attempt that contributed.
+        wall_s: Seconds of work of all attempts that contributed.
+        versions: Of the packages that matter.
+        host: Name of the machine.
+        error: For ``failed``: one line, then the traceback.
+    """
+
+    key: str
+    stage: str
+    status: Status
+    config: dict[str, Any]
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: tuple[Point, ...] = ()
+    started_ms: int = 0
+    wall_s: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    host: str = ""
+    error: str | None = None
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as JSON beside its place, then rename."""
+    values = asdict(record)
+    values["history"] = [asdict(point) for point in record.history]
+    write_json(path, values)
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError: Where there is none.
+        ValueError: Where the file is no record.
+    """
+    values = json.loads(path.read_text())
+    try:
+        values["history"] = tuple(_point(item) for item in values["history"])
+        values["metrics"] = _floats(values["metrics"])
+        return Record(**values)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no record of a node: {error}") from error
+
+
+def append_point(path: Path, point: Point) -> None:
+    """Append one epoch to a history file (JSON lines)."""
+    with path.open("a") as file:
+        file.write(json.dumps(_nameable(asdict(point))) + "\n")
+
+
+def read_history(path: Path) -> tuple[Point, ...]:
+    """The points of a history file, one a step (a later line wins), in order; half a last line is dropped."""
+    if not path.exists():
+        return ()
+    points = {}
+    for line in path.read_text().splitlines():
+        try:
+            point = _point(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            continue
+        points[point.step] = point
+    return tuple(points[step] for step in sorted(points))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write strict JSON (non-finite numbers as strings) atomically: beside, fsync, rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("w") as file:
+        json.dump(_nameable(values), file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _nameable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): _nameable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nameable(item) for item in value]
+    return value
+
+
+def _point(values: Mapping[str, Any]) -> Point:
+    return Point(int(values["step"]), int(values["time_ms"]), _floats(values["metrics"]))
+
+
+def _floats(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}

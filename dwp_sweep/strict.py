@@ -1,0 +1,126 @@
+"""Strict configuration models: unknown keys, wrong types and ranges are all reported at once.
+
+Every component owns a `StrictModel` with its defaults. Values come from YAML or JSON, so lists
+stand for tuples; booleans never stand for numbers. Fields marked `unkeyed` (paths, devices, names)
+do not take part in a node's key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dwp_sweep.errors import InputError, Problem
+
+
+class StrictModel(BaseModel):
+    """Frozen pydantic model that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def unkeyed(default: Any = ..., **kwargs: Any) -> Any:
+    """A field that never changes results, hence stays out of a node's key."""
+    return Field(default, json_schema_extra={"keyed": False}, **kwargs)
+
+
+def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: str = "") -> ModelT:
+    """Validate plain values (as read from YAML or JSON) strictly.
+
+    Args:
+        model: The pydantic model.
+        values: Nested plain values.
+        where: File named in the problems.
+        prefix: Dotted key under which the values stand in that file.
+
+    Raises:
+        InputError: With one problem for every bad key.
+    """
+    try:
+        return model.model_validate_json(json.dumps(values), strict=True)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise InputError(problems_of(error, model, where, prefix)) from None
+        raise InputError(
+            Problem(where, f"{prefix or 'file'} holds a value that is no plain YAML: {error}")
+        ) from None
+
+
+def problems_of(
+    error: ValidationError, model: type[BaseModel], where: str, prefix: str = ""
+) -> list[Problem]:
+    """One problem for each error of a pydantic validation, in the file's own terms."""
+    return [_problem(item, model, where, prefix) for item in error.errors(include_url=False)]
+
+
+def keyed_values(model: BaseModel) -> dict[str, Any]:
+    """The values of a model that take part in a node's key, as plain JSON values."""
+    values = {}
+    for name, field in type(model).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("keyed") is False:
+            continue
+        value = getattr(model, name)
+        values[name] = keyed_values(value) if isinstance(value, BaseModel) else _plain(value)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return keyed_values(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _problem(item: Any, model: type[BaseModel], where: str, prefix: str) -> Problem:
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(([prefix] if prefix else []) + location)
+    if item["type"] == "extra_forbidden":
+        return Problem(where, f"unknown key {key!r}", _nearest(location, model))
+    if item["type"] == "missing":
+        return Problem(where, f"missing key {key!r}", "add it")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return Problem(where, f"{key} = {_short(item['input'])}: {message[:1].lower() + message[1:]}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _nearest(location: list[str], model: type[BaseModel]) -> str:
+    known = _field_names(location[:-1], model)
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known keys: " + ", ".join(sorted(known)) if known else ""
+
+
+def _field_names(path: list[str], model: type[BaseModel]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _model_in(argument)
+        if found:
+            return found
+    return None

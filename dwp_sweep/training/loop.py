@@ -1,0 +1,268 @@
+"""The one training loop: source networks, kernel VAEs and all target methods run through `fit`.
+
+Adam and ReduceLROnPlateau as in Table 1 (Table 2 for VAEs), the best validation epoch kept, a
+checkpoint every epoch. Resuming is bit-equal on the CPU: order and noise generators are part of
+the checkpoint. Knows nothing of networks, losses or data: a `Learner` brings them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwp_sweep.errors import DeviceMemoryError, DivergedError, StopTrial
+from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.training.checkpoint import (
+    flatten_optimizer,
+    load_checkpoint,
+    restore_optimizer,
+    save_checkpoint,
+    under_prefix,
+    with_prefix,
+)
+from dwp_sweep.training.seeds import named_generator
+
+
+class TrainConfig(StrictModel):
+    """Schedule of one training (Table 1 of the paper).
+
+    Attributes:
+        lr: Initial learning rate of Adam.
+        batch_size: Images (or kernels) a step.
+        max_epochs: Upper bound of epochs.
+        steps_per_epoch: Steps between two validations; None: one pass over the training set. With a
+            number, every training size gets the same count of steps and validations.
+        weight_decay: L2 term of Adam; None in the paper, see `SourceConfig`.
+        patience: Epochs without improvement of the validation loss before the rate falls.
+        factor: By which the rate falls.
+        threshold: Smallest absolute improvement that counts.
+        stop_lr: Training ends when the rate has fallen to this.
+        checkpoint_every: Epochs between checkpoints.
+    """
+
+    lr: float = Field(1e-3, gt=0)
+    batch_size: int = Field(2, ge=1)
+    max_epochs: int = Field(500, ge=1)
+    steps_per_epoch: int | None = Field(None, ge=1)
+    weight_decay: float = Field(0.0, ge=0)
+    patience: int = Field(10, ge=0)
+    factor: float = Field(0.1, gt=0, lt=1)
+    threshold: float = Field(1e-4, ge=0)
+    stop_lr: float = Field(1e-6, ge=0)
+    checkpoint_every: int = unkeyed(1, ge=1)
+
+
+class Learner(NamedTuple):
+    """What a method gives to the loop.
+
+    Attributes:
+        state: Module with everything that training changes; checkpointed, its best epoch restored.
+        param_groups: Adam's groups; a group without ``lr`` takes the config's.
+        batch_loss: ``(indices (B,), step) -> terms``; ``terms["loss"]`` is minimised, the others are
+            logged as ``train_<name>``.
+        validate: Metrics of the current weights; must hold ``val_loss``.
+        better: Whether new validation metrics beat the best ones so far.
+        noise: Generator that ``batch_loss`` draws from, if any; saved with the checkpoint.
+    """
+
+    state: nn.Module
+    param_groups: list[dict[str, Any]]
+    batch_loss: Callable[[Tensor, int], dict[str, Tensor]]
+    validate: Callable[[], dict[str, float]]
+    better: Callable[[Mapping[str, float], Mapping[str, float]], bool]
+    noise: torch.Generator | None = None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended.
+
+    Attributes:
+        best_epoch: Epoch (from 1) whose weights ``learner.state`` now holds.
+        best: Its metrics.
+        history: Metrics of every epoch.
+        n_steps: Optimiser steps taken.
+    """
+
+    best_epoch: int
+    best: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    n_steps: int
+
+
+def lower_val_loss(new: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    """Selection by the validation loss."""
+    return new["val_loss"] < best["val_loss"]
+
+
+def higher_val_dice(new: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    """Selection by the validation Dice; the loss decides between equals (early epochs often score 0)."""
+    return (new["val_dice"], -new["val_loss"]) > (best["val_dice"], -best["val_loss"])
+
+
+def fit(
+    learner: Learner,
+    config: TrainConfig,
+    n_train: int,
+    seed: int,
+    checkpoint: Path,
+    emit: Callable[[int, Mapping[str, float]], None],
+    batch_field: str = "batch_size",
+) -> FitResult:
+    """Train until the rate has fallen to its end or the epochs are over; continue from a checkpoint.
+
+    Args:
+        learner: What to train; afterwards ``learner.state`` holds the best validation epoch.
+        config: The schedule.
+        n_train: Size of the training set.
+        seed: Of the batch order.
+        checkpoint: File to write every ``checkpoint_every`` epochs and to continue from.
+        emit: Called with (epoch, metrics) after every epoch; may raise `StopTrial`.
+        batch_field: Dotted key named in the message when memory runs out.
+
+    Raises:
+        DivergedError: A loss was not finite.
+        DeviceMemoryError: The device ran out of memory.
+        StopTrial: From ``emit``; a checkpoint of the last epoch is on disk.
+    """
+    run = _Run(learner, config, n_train, seed)
+    resumed = run.resume(checkpoint)
+    if resumed:
+        emit(run.epoch, run.history[-1])
+    while run.epoch < config.max_epochs and not run.rate_is_spent():
+        try:
+            metrics = run.one_epoch()
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(_memory_advice(run.epoch + 1, config.batch_size, batch_field)) from error
+        saved = run.epoch % config.checkpoint_every == 0
+        if saved:
+            run.save(checkpoint)
+        try:
+            emit(run.epoch, metrics)
+        except StopTrial:
+            if not saved:
+                run.save(checkpoint)
+            raise
+    learner.state.load_state_dict(run.best_state)
+    return FitResult(run.best_epoch, run.history[run.best_epoch - 1], tuple(run.history), run.step)
+
+
+class _Run:
+    """State of one training between epochs: all that a checkpoint holds."""
+
+    def __init__(self, learner: Learner, config: TrainConfig, n_train: int, seed: int) -> None:
+        self.learner, self.config, self.n_train = learner, config, n_train
+        self.optimizer = torch.optim.Adam(
+            learner.param_groups, lr=config.lr, weight_decay=config.weight_decay
+        )
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimizer, factor=config.factor, patience=config.patience, threshold=config.threshold,
+            threshold_mode="abs",
+        )  # fmt: skip
+        self.order = named_generator(seed, "order")
+        self.epoch = self.step = self.best_epoch = 0
+        self.history: list[dict[str, float]] = []
+        self.best_state: dict[str, Tensor] = {}
+
+    def rate_is_spent(self) -> bool:
+        # 1e-3 * 0.1**3 is 1.0000000000000002e-06 in floating point, hence the margin.
+        return bool(self.optimizer.param_groups[0]["lr"] < 1.5 * self.config.stop_lr)
+
+    def one_epoch(self) -> dict[str, float]:
+        self.learner.state.train()
+        terms = [self._train_step(indices) for indices in self._batches()]
+        metrics = self._train_metrics(terms)
+        self.learner.state.eval()
+        metrics |= self.learner.validate()
+        metrics["lr"] = float(self.optimizer.param_groups[0]["lr"])
+        self._check_finite("val_loss", metrics["val_loss"], self.step)
+        self.plateau.step(metrics["val_loss"])
+        self.epoch += 1
+        self.history.append(metrics)
+        if not self.best_epoch or self.learner.better(metrics, self.history[self.best_epoch - 1]):
+            self.best_epoch = self.epoch
+            self.best_state = {
+                name: value.detach().clone() for name, value in self.learner.state.state_dict().items()
+            }
+        return metrics
+
+    def save(self, path: Path) -> None:
+        optimizer, rates = flatten_optimizer(self.optimizer)
+        tensors = with_prefix("state", self.learner.state.state_dict()) | with_prefix("best", self.best_state)
+        tensors |= with_prefix("optimizer", optimizer) | {"order": self.order.get_state()}
+        if self.learner.noise is not None:
+            tensors["noise"] = self.learner.noise.get_state()
+        names = ("epoch", "step", "best_epoch", "history")
+        plateau = {key: value for key, value in self.plateau.state_dict().items() if _is_plain(value)}
+        save_checkpoint(
+            path, tensors, {name: getattr(self, name) for name in names} | rates | {"plateau": plateau}
+        )
+
+    def resume(self, path: Path) -> bool:
+        loaded = load_checkpoint(path)
+        if loaded is None:
+            return False
+        tensors, state = loaded
+        self.learner.state.load_state_dict(under_prefix("state", tensors))
+        self.best_state = under_prefix("best", tensors)
+        restore_optimizer(self.optimizer, under_prefix("optimizer", tensors), state)
+        self.plateau.load_state_dict(state["plateau"])
+        self.order.set_state(tensors["order"])
+        if self.learner.noise is not None:
+            self.learner.noise.set_state(tensors["noise"])
+        self.epoch, self.step, self.best_epoch = state["epoch"], state["step"], state["best_epoch"]
+        self.history = state["history"]
+        return True
+
+    def _batches(self) -> list[Tensor]:
+        size, steps = self.config.batch_size, self.config.steps_per_epoch
+        if steps is None:
+            return list(torch.randperm(self.n_train, generator=self.order).split(size))  # type: ignore[no-untyped-call]
+        n_passes = math.ceil(steps * size / self.n_train)
+        passes = [torch.randperm(self.n_train, generator=self.order) for _ in range(n_passes)]
+        return list(torch.cat(passes)[: steps * size].split(size))  # type: ignore[no-untyped-call]
+
+    def _train_step(self, indices: Tensor) -> dict[str, Tensor]:
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = self.learner.batch_loss(indices, self.step)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _train_metrics(self, terms: list[dict[str, Tensor]]) -> dict[str, float]:
+        # One transfer from the device an epoch: no host synchronisation between the steps.
+        names = list(terms[0])
+        values = torch.stack([torch.stack([term[name].float() for name in names]) for term in terms]).cpu()
+        first_step = self.step - len(terms)
+        for index, row in enumerate(values):
+            for name, value in zip(names, row.tolist(), strict=True):
+                self._check_finite(f"training {name}", value, first_step + index)
+        means = values.double().mean(0).tolist()
+        return {f"train_{name}": mean for name, mean in zip(names, means, strict=True)}
+
+    def _check_finite(self, name: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            last = f"the last finite step was {step - 1}" if step else "no step was finite"
+            raise DivergedError(
+                f"{name} became {value} in step {step} (epoch {self.epoch + 1}); {last}; "
+                f"lower the learning rate (now {self.optimizer.param_groups[0]['lr']:g}) or look at the data"
+            )
+
+
+def _memory_advice(epoch: int, batch_size: int, batch_field: str) -> str:
+    return (
+        f"the device ran out of memory in epoch {epoch}: lower {batch_field} (now {batch_size}) or the "
+        f"volumes' preprocess.shape, set compute.precision: bf16, or give the stage a larger share of a GPU"
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | str | list)
