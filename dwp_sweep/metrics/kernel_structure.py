@@ -1,0 +1,97 @@
+"""How much structure kernels have: smoothness in space, and likelihood under a Gaussian.
+
+Scores of a kernel bank (is there anything for a prior to learn?) and the yardstick of a prior (how many
+nats does it gain over a Gaussian?). Knows nothing of networks: kernels are rows of 27 numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+GaussianKind = Literal["diagonal", "full"]
+
+RIDGE = 1e-6
+"""Part of the mean variance that is added to each variance: a voxel that never varies has none."""
+
+
+def autocorrelation(kernels: Tensor, strongest: float = 0.5) -> float:
+    """Mean lag-1 spatial autocorrelation of the stronger kernels; white noise has expectation 0.
+
+    For one kernel, over its 54 pairs of voxels that share a face:
+    ``sum(a * b) / sum((a**2 + b**2) / 2)``, in [-1, 1]; 1 for a constant kernel, -1 for a checkerboard.
+    The kernel's mean is not taken off, which is what makes the expectation of white noise exactly 0 (any
+    independent voxels with symmetric distributions), whatever each kernel's scale.
+
+    Args:
+        kernels: ``(n, 27)``, order D, H, W. "Stronger" compares all rows, so bring layers of
+            different scale to one scale first.
+        strongest: Part of the kernels, those of the largest norms, that counts: dead kernels are noise.
+
+    Returns:
+        The mean over those kernels, zero kernels left out; NaN if there are none.
+
+    Raises:
+        ValueError: If the shape is another, or the part is not in (0, 1].
+    """
+    _check(kernels)
+    if not 0 < strongest <= 1:
+        raise ValueError(f"strongest must be in (0, 1], not {strongest}")
+    chosen = _strongest(kernels.detach().double(), strongest).view(-1, 3, 3, 3)
+    if not len(chosen):
+        return math.nan
+    product = torch.zeros(len(chosen), dtype=chosen.dtype, device=chosen.device)
+    square = torch.zeros_like(product)
+    for axis in (1, 2, 3):
+        a, b = chosen.narrow(axis, 0, 2), chosen.narrow(axis, 1, 2)
+        product += (a * b).sum(dim=(1, 2, 3))
+        square += (a * a + b * b).sum(dim=(1, 2, 3)) / 2
+    return float((product / square).mean())
+
+
+def gaussian_log_lik(kernels_train: Tensor, kernels_test: Tensor, kind: GaussianKind = "diagonal") -> float:
+    """Mean log-likelihood, in nats per kernel, of kernels under a Gaussian fitted to others.
+
+    Args:
+        kernels_train: ``(n, 27)``, to fit mean and (co)variance by maximum likelihood.
+        kernels_test: ``(m, 27)``, in the same units.
+        kind: ``diagonal`` or ``full`` covariance.
+
+    Raises:
+        ValueError: If a shape or the kind is another, or all training kernels are equal.
+    """
+    _check(kernels_train)
+    _check(kernels_test)
+    if kind not in ("diagonal", "full"):
+        raise ValueError(f"kind must be 'diagonal' or 'full', not {kind!r}")
+    train, test = kernels_train.detach().double(), kernels_test.detach().double()
+    covariance = torch.cov(train.T, correction=0)
+    ridge = RIDGE * covariance.diagonal().mean()
+    if not ridge > 0:
+        raise ValueError("no Gaussian can be fitted to kernels that are all equal")
+    covariance = covariance + ridge * torch.eye(train.shape[1], dtype=train.dtype, device=train.device)
+    if kind == "diagonal":
+        covariance = covariance.diagonal().diag()
+    return float(_log_density(test - train.mean(dim=0), torch.linalg.cholesky(covariance)).mean())
+
+
+def _log_density(deviation: Tensor, root: Tensor) -> Tensor:
+    """Gaussian log-density ``(m,)`` from deviations ``(m, d)`` and the Cholesky root of the covariance."""
+    white: Tensor = torch.linalg.solve_triangular(root, deviation.T, upper=False)
+    log_det: Tensor = 2 * root.diagonal().log().sum()
+    distance: Tensor = white.square().sum(dim=0)
+    return -0.5 * (distance + log_det + deviation.shape[1] * math.log(2 * math.pi))
+
+
+def _strongest(kernels: Tensor, part: float) -> Tensor:
+    norms = kernels.norm(dim=1)
+    chosen = norms.topk(math.ceil(part * len(norms))).indices
+    return kernels[chosen[norms[chosen] > 0]]
+
+
+def _check(kernels: Tensor) -> None:
+    if kernels.dim() != 2 or kernels.shape[1] != 27:
+        raise ValueError(f"kernels are rows of 27 numbers, not {tuple(kernels.shape)}")

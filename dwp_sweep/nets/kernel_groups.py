@@ -1,0 +1,105 @@
+"""Which kernel belongs to which of the seven priors.
+
+Each (input channel, output channel) pair of a 3x3x3 convolution is one kernel of 27 numbers, in the order
+depth, height, width. Layers of one resolution share a prior; encoder and decoder are apart, which gives
+seven groups. Harvest reads kernels through this map, the deep weight prior its layers.
+Source: Section 2.7.2 of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from torch import Tensor, nn
+
+from dwp_sweep.nets.bayes_conv import BayesConv3d
+
+KERNEL_VOXELS = 27
+
+LAYERS_OF_GROUP: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        1: ("init_conv", "down1.conv_1"),
+        2: ("down1.conv_2", "down2.conv_1", "down2.conv_2", "down3.conv_1"),
+        3: ("down3.conv_2", "down4.conv_1", "down4.conv_2", "down5.conv_1"),
+        4: ("down5.conv_2", "down6.conv_1", "down6.conv_2"),
+        5: ("up1.conv_1", "up1.conv_2"),
+        6: ("up2.conv_1", "up2.conv_2"),
+        7: ("up3.conv_1", "up3.conv_2"),
+    }
+)
+"""The convolutions of each group by their dotted names in `UNet3D`."""
+
+GROUPS: tuple[int, ...] = tuple(LAYERS_OF_GROUP)
+
+_GROUP_OF = {name: group for group, names in LAYERS_OF_GROUP.items() for name in names}
+
+
+@dataclass(frozen=True)
+class KernelLayer:
+    """A 3x3x3 convolution and its group.
+
+    Attributes:
+        name: Dotted name in the network; ``net.get_submodule(name)`` is the convolution.
+        group: 1 to 7.
+        n_kernels: Input channels times output channels.
+    """
+
+    name: str
+    group: int
+    n_kernels: int
+
+
+def kernel_layers(net: nn.Module) -> tuple[KernelLayer, ...]:
+    """Every 3x3x3 convolution of a network, plain or variational, with its group, in the network's order.
+
+    Raises:
+        ValueError: If a 3x3x3 convolution belongs to no group; names it.
+    """
+    layers = []
+    for name, module in net.named_modules():
+        if not isinstance(module, nn.Conv3d | BayesConv3d) or tuple(module.kernel_size) != (3, 3, 3):
+            continue
+        if name not in _GROUP_OF:
+            raise ValueError(
+                f"the 3x3x3 convolution {name!r} belongs to no kernel group; add it to LAYERS_OF_GROUP"
+            )
+        weight = kernel_weight(module)
+        layers.append(KernelLayer(name, _GROUP_OF[name], weight.shape[0] * weight.shape[1]))
+    return tuple(layers)
+
+
+def extract_kernels(net: nn.Module, group: int) -> list[tuple[str, Tensor]]:
+    """The kernels of one group, layer by layer.
+
+    Args:
+        net: A network that `kernel_layers` accepts.
+        group: 1 to 7.
+
+    Returns:
+        Pairs of layer name and kernels ``(n, 27)``: views of the weights (of a variational layer: of
+        its mean) without graph; kernel ``o * in_channels + i`` joins input ``i`` to output ``o``.
+
+    Raises:
+        ValueError: If there is no such group, or a convolution belongs to none.
+    """
+    if group not in LAYERS_OF_GROUP:
+        raise ValueError(f"kernel group must be one of {list(GROUPS)}, not {group}")
+    return [
+        (layer.name, as_kernels(kernel_weight(net.get_submodule(layer.name)).detach()))
+        for layer in kernel_layers(net)
+        if layer.group == group
+    ]
+
+
+def as_kernels(weight: Tensor) -> Tensor:
+    """Convolution weights ``(out, in, 3, 3, 3)`` as kernels ``(out * in, 27)``, graph kept."""
+    return weight.reshape(-1, KERNEL_VOXELS)
+
+
+def kernel_weight(conv: nn.Module) -> Tensor:
+    """The weights of a convolution: of a variational one, the mean."""
+    weight = conv.mean if isinstance(conv, BayesConv3d) else conv.weight
+    assert isinstance(weight, Tensor)
+    return weight

@@ -1,0 +1,101 @@
+"""The segmentation loss against MONAI, torch and values by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.losses.dice import DiceLoss
+from pydantic import ValidationError
+from torch import Tensor
+
+from dwp_sweep.losses.segmentation import SMOOTHING, LossConfig, segmentation_loss
+
+
+def batch(n: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(n, 2, 5, 6, 7, generator=generator)
+    return logits, (torch.rand(n, 5, 6, 7, generator=generator) < 0.2).long()
+
+
+def test_dice_part_is_that_of_monai() -> None:
+    logits, mask = batch()
+    reference = DiceLoss(include_background=False, softmax=True, smooth_nr=SMOOTHING, smooth_dr=SMOOTHING)
+    expected = reference(logits, F.one_hot(mask, 2).movedim(-1, 1))
+    torch.testing.assert_close(segmentation_loss(logits, mask, LossConfig()).dice, expected)
+
+
+def test_cross_entropy_part_is_that_of_torch_by_mean_and_by_sum() -> None:
+    logits, mask = batch()
+    mean = segmentation_loss(logits, mask, LossConfig()).cross_entropy
+    total = segmentation_loss(logits, mask, LossConfig(ce_reduction="sum")).cross_entropy
+    torch.testing.assert_close(mean, F.cross_entropy(logits, mask))
+    torch.testing.assert_close(total, F.cross_entropy(logits, mask, reduction="sum") / len(logits))
+
+
+def test_the_mixture_has_the_weights_of_the_paper() -> None:
+    logits, mask = batch()
+    loss, dice, cross_entropy = segmentation_loss(logits, mask, LossConfig())
+    torch.testing.assert_close(loss, 0.99 * dice + 0.01 * cross_entropy)
+
+
+def test_loss_of_a_batch_is_the_mean_of_the_losses_of_its_images() -> None:
+    logits, mask = batch()
+    mask[1] = 0  # pooling voxels of the whole batch would differ most here
+    single = [segmentation_loss(logits[i : i + 1], mask[i : i + 1], LossConfig()).loss for i in range(3)]
+    torch.testing.assert_close(segmentation_loss(logits, mask, LossConfig()).loss, torch.stack(single).mean())
+
+
+def test_values_by_hand() -> None:
+    """Probability 1/2 everywhere, 2 of 8 voxels foreground."""
+    mask = torch.zeros(1, 2, 2, 2, dtype=torch.int64)
+    mask[0, 0, 0] = 1
+    _, dice, cross_entropy = segmentation_loss(torch.zeros(1, 2, 2, 2, 2), mask, LossConfig())
+    assert dice.item() == pytest.approx(1 - (2 + SMOOTHING) / (6 + SMOOTHING))
+    assert cross_entropy.item() == pytest.approx(0.6931472)
+
+
+def test_perfect_and_empty_predictions_have_no_loss() -> None:
+    _, mask = batch()
+    mask[0] = 0
+    perfect = 50.0 * torch.stack([1 - mask, mask], 1).float()
+    assert segmentation_loss(perfect, mask, LossConfig()).loss.item() == pytest.approx(0, abs=1e-5)
+
+
+def test_every_label_above_zero_is_foreground() -> None:
+    logits, mask = batch()
+    assert torch.equal(
+        segmentation_loss(logits, 4 * mask, LossConfig()).loss,
+        segmentation_loss(logits, mask, LossConfig()).loss,
+    )
+
+
+def test_gradient_is_that_of_softmax_dice_and_cross_entropy() -> None:
+    logits, mask = batch()
+    ours, theirs = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
+    segmentation_loss(ours, mask, LossConfig()).loss.backward()
+    dice = DiceLoss(include_background=False, softmax=True, smooth_nr=SMOOTHING, smooth_dr=SMOOTHING)
+    one_hot = F.one_hot(mask, 2).movedim(-1, 1)
+    (0.99 * dice(theirs, one_hot) + 0.01 * F.cross_entropy(theirs, mask)).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-8)
+
+
+def test_extreme_logits_stay_finite() -> None:
+    logits, mask = batch()
+    logits = (1e4 * logits).requires_grad_(True)
+    segmentation_loss(logits, mask, LossConfig(ce_reduction="sum")).loss.backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 5, 6, 7), (3, 2, 5, 6, 8), (2, 5, 6, 7)])
+def test_shapes_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\(B, 2, D, H, W\)"):
+        segmentation_loss(torch.zeros(shape), batch()[1], LossConfig())
+
+
+@pytest.mark.parametrize(
+    "bad", [{"dice_weight": -1}, {"ce_reduction": "max"}, {"dice_weight": 0, "ce_weight": 0}, {"dice": 1}]
+)
+def test_config_out_of_range_is_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        LossConfig.model_validate(bad)

@@ -1,0 +1,109 @@
+"""A prior's samples, scales and files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, save_prior
+from dwp_sweep.nets.kernel_vae import Head, KernelVAE
+
+SCALE = {"up3.conv_1": 0.2, "up3.conv_2": 0.01}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def prior(head: Head = "free") -> KernelPrior:
+    torch.manual_seed(0)
+    return KernelPrior(7, KernelVAE(4, head, -3.0), SCALE)
+
+
+def constant_prior() -> KernelPrior:
+    """Its decoder says mean 3, log-variance 0, whatever ``z`` is."""
+    made = prior()
+    with torch.no_grad():
+        for head, value in ((made.vae.kernel_mean, 3.0), (made.vae.kernel_log_var, 0.0)):
+            head.weight.zero_()
+            head.bias.fill_(value)
+    return made
+
+
+@pytest.mark.parametrize("layer", list(SCALE))
+def test_samples_have_the_moments_of_the_decoder_in_units_of_the_layer(layer: str) -> None:
+    samples = constant_prior().sample(4000, seeded(), layer) / SCALE[layer]
+    assert samples.shape == (4000, 27)
+    assert float(samples.mean()) == pytest.approx(3, abs=0.02)
+    assert float(samples.var()) == pytest.approx(
+        1, abs=0.06
+    )  # the floor adds a little to a log-variance of 0
+
+
+def test_samples_without_a_layer_mix_the_scales_of_all_layers() -> None:
+    size = constant_prior().sample(2000, seeded()).mean(1)
+    large = size > 0.1
+    assert 0.4 < float(large.float().mean()) < 0.6
+    assert float(size[large].mean()) == pytest.approx(0.6, rel=0.05)
+    assert float(size[~large].mean()) == pytest.approx(0.03, rel=0.05)
+
+
+def test_loading_does_not_move_the_global_random_state(tmp_path: Path) -> None:
+    save_prior(prior(), tmp_path)
+    before = torch.get_rng_state()
+    load_prior(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_equal_generators_give_equal_samples() -> None:
+    made = prior()
+    assert torch.equal(made.sample(5, seeded(3)), made.sample(5, seeded(3)))
+    assert not torch.equal(made.sample(5, seeded(3)), made.sample(5, seeded(4)))
+
+
+@pytest.mark.parametrize("head", ["free", "tanh"])
+def test_a_prior_comes_back_from_its_files_as_it_was(tmp_path: Path, head: Head) -> None:
+    made = prior(head)
+    save_prior(made, tmp_path)
+    back = load_prior(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"prior.safetensors", "prior.json"}
+    assert (back.group, dict(back.scale)) == (7, SCALE)
+    assert (back.vae.latent_dim, back.vae.head, back.vae.log_var_floor) == (4, head, -3.0)
+    assert torch.equal(back.sample(9, seeded()), made.sample(9, seeded()))
+    assert not back.vae.training
+
+
+def test_an_unknown_layer_is_named_with_those_known() -> None:
+    with pytest.raises(
+        ValueError, match=r"group 7 has no layer 'up2\.conv_1', only up3\.conv_1, up3\.conv_2"
+    ):
+        prior().scale_of("up2.conv_1")
+
+
+@pytest.mark.parametrize("scale", [{}, {"a": 0.0}, {"a": float("nan")}, {"a": float("inf")}])
+def test_scales_must_be_positive_and_finite(scale: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="positive, finite scale"):
+        KernelPrior(1, KernelVAE(), scale)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent_dim": 5}, "do not fit"),
+        ({"latent_dim": "many"}, "describes no prior"),
+        ({"head": "relu"}, "describes no prior"),
+        ({"scale": 3}, "describes no prior"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    save_prior(prior(), tmp_path)
+    facts = json.loads((tmp_path / "prior.json").read_text())
+    (tmp_path / "prior.json").write_text(json.dumps(facts | change))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_prior(tmp_path)
+    assert str(tmp_path / "prior.") in str(caught.value)
