@@ -1,0 +1,13 @@
+"""Transfer methods: one file each and one line here."""
+
+from __future__ import annotations
+
+from dwp_sweep.methods import deep_weight_prior, fine_tune, freeze_middle, random_init
+from dwp_sweep.methods.contract import Method
+
+METHODS: dict[str, Method] = {
+    "random_init": random_init.method,
+    "fine_tune": fine_tune.method,
+    "freeze_middle": freeze_middle.method,
+    "deep_weight_prior": deep_weight_prior.method,
+}

@@ -1,0 +1,86 @@
+"""What a transfer method is: how the target network starts, what may learn, and the loss of a batch.
+
+Stands between the stages, which train whatever a method prepares with the one loop, and networks and
+losses. A method knows nothing of files of a sweep, of Ray or of MLflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dwp_sweep.losses.segmentation import LossConfig
+from dwp_sweep.nets.unet3d import UNetConfig
+from dwp_sweep.strict import StrictModel
+
+
+@dataclass(frozen=True)
+class MethodInputs:
+    """All that a method may use.
+
+    Attributes:
+        unet: Shape of the network.
+        loss: Segmentation loss of the sweep.
+        settings: The method's own config sections by name (those in `Method.sections`).
+        source: Folder of the source network (seed 0, cycle 0), where `Method.needs` names it.
+        priors: Folders of the seven kernel priors, where `Method.needs` names them.
+        rescale: Bring the scale-invariant filters of a source network to He norm first; its function
+            stays the same.
+        n_train: Number of training images, N in the paper's objective.
+        seed: Of the node.
+        device: Where to train.
+    """
+
+    unet: UNetConfig
+    loss: LossConfig
+    settings: Mapping[str, Any]
+    source: Path | None
+    priors: tuple[Path, ...]
+    rescale: bool
+    n_train: int
+    seed: int
+    device: torch.device
+
+
+class Prepared(NamedTuple):
+    """What a method hands to the training loop.
+
+    Attributes:
+        net: Predicts logits (B, n_classes, D, H, W) from images (B, C, D, H, W).
+        state: Module with everything that training changes; holds ``net``.
+        param_groups: Groups for the optimiser; every trainable parameter in exactly one.
+        batch_loss: ``(logits, masks (B, D, H, W), step) -> terms`` with ``terms["loss"]`` to minimise.
+        data_loss: ``(logits, masks) -> scalar``: the data term alone, for validation.
+        noise: Generator drawn from in forward passes or ``batch_loss``, if any.
+        diagnostics: Metrics of the method's own state, once an epoch.
+    """
+
+    net: nn.Module
+    state: nn.Module
+    param_groups: list[dict[str, Any]]
+    batch_loss: Callable[[Tensor, Tensor, int], dict[str, Tensor]]
+    data_loss: Callable[[Tensor, Tensor], Tensor]
+    noise: torch.Generator | None = None
+    diagnostics: Callable[[], dict[str, float]] = dict
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registry line.
+
+    Attributes:
+        label: The paper's name, e.g. ``UNet-DWP``.
+        sections: Config sections that the method reads, by YAML key.
+        needs: Upstream outputs for given sections: any of ``source`` and ``priors``.
+        prepare: Builds what to train.
+    """
+
+    label: str
+    sections: Mapping[str, type[StrictModel]]
+    needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
+    prepare: Callable[[MethodInputs], Prepared]

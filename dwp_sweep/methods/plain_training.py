@@ -1,0 +1,71 @@
+"""Training of a deterministic network: shared by random init, fine-tuning and freezing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from dwp_sweep.losses.segmentation import segmentation_loss
+from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.nets.net_files import load_net
+from dwp_sweep.nets.scale_invariance import rescale_invariant
+from dwp_sweep.nets.unet3d import UNet3D, he_init
+from dwp_sweep.training.seeds import named_generator
+
+
+def new_network(inputs: MethodInputs) -> UNet3D:
+    """A He-initialised U-Net (Section 2.7), on the CPU."""
+    unet = inputs.unet
+    net = UNet3D(unet.in_channels, unet.n_classes, unet.channels)
+    he_init(net, named_generator(inputs.seed, "init"))
+    return net
+
+
+def source_network(inputs: MethodInputs) -> UNet3D:
+    """The source network (seed 0, cycle 0), on the CPU, rescaled where the inputs ask for it.
+
+    Args:
+        inputs: With ``source`` set.
+
+    Raises:
+        ValueError: If the source network has other channels than the target's.
+    """
+    assert inputs.source is not None, "Method.needs names 'source'"
+    net = load_net(inputs.source)
+    expected = UNet3D(inputs.unet.in_channels, inputs.unet.n_classes, inputs.unet.channels)
+    _require_same_shapes(net, expected, inputs.source)
+    expected.load_state_dict(net.state_dict())
+    if inputs.rescale:
+        rescale_invariant(expected)
+    return expected
+
+
+def prepare_plain(
+    net: nn.Module, inputs: MethodInputs, trainable: Sequence[nn.Parameter] | None = None
+) -> Prepared:
+    """Minimise the segmentation loss over the given parameters (all by default)."""
+    net = net.to(inputs.device)
+
+    def data_loss(logits: Tensor, masks: Tensor) -> Tensor:
+        return segmentation_loss(logits, masks, inputs.loss).loss
+
+    return Prepared(
+        net=net,
+        state=net,
+        param_groups=[{"params": list(net.parameters() if trainable is None else trainable)}],
+        batch_loss=lambda logits, masks, step: {"loss": data_loss(logits, masks)},
+        data_loss=data_loss,
+    )
+
+
+def _require_same_shapes(net: nn.Module, expected: nn.Module, source: Path) -> None:
+    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    wanted = {name: tuple(value.shape) for name, value in expected.state_dict().items()}
+    odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+    if odd:
+        raise ValueError(
+            f"{source}: the source network does not fit the target's unet section; {odd[0]} has shape "
+            f"{shapes.get(odd[0])}, expected {wanted.get(odd[0])} ({len(odd)} of {len(wanted)} differ)"
+        )

@@ -1,0 +1,134 @@
+"""Algorithm 1: what the objective is made of, who learns, and how the posterior starts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
+from dwp_sweep.methods.contract import MethodInputs
+from dwp_sweep.methods.deep_weight_prior import DwpConfig, annealing, needs
+from dwp_sweep.methods.deep_weight_prior import prepare as prepare_dwp
+from dwp_sweep.nets.bayes_conv import BayesConv3d
+from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
+from dwp_sweep.nets.net_files import load_net
+from dwp_sweep.nets.unet3d import UNet3D
+from tests.methods.tiny import UNET, Prepare
+
+IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+MASKS = (IMAGES[:, 0] > 1).long()
+
+
+def test_the_loss_is_the_data_term_plus_the_weighted_bound_over_the_training_images(prepare: Prepare) -> None:
+    prepared = prepare("deep_weight_prior", n_train=4, kl_weight=0.01, kl_annealing_steps=10)
+    logits = prepared.net(IMAGES)
+    terms = prepared.batch_loss(logits, MASKS, 5)
+    data = segmentation_loss(logits, MASKS, LossConfig()).loss
+    assert torch.allclose(terms["data_loss"], data)
+    assert torch.allclose(terms["loss"], data + 0.01 / 4 * 0.5 * terms["bound"])
+
+
+def test_annealing_rises_linearly_from_zero_to_one() -> None:
+    assert [annealing(step, 4) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+    assert annealing(0, 0) == 1
+
+
+def test_exact_bayes_takes_the_cross_entropy_summed_over_voxels(prepare: Prepare) -> None:
+    prepared = prepare("deep_weight_prior", likelihood="ce")
+    logits = prepared.net(IMAGES).detach()
+    log_probs = logits.log_softmax(1).gather(1, MASKS.unsqueeze(1))
+    per_image = -log_probs.flatten(1).sum(1)
+    assert torch.allclose(prepared.data_loss(logits, MASKS), per_image.mean(), rtol=1e-4)
+
+
+def test_posterior_and_encoders_learn_and_decoders_do_not(prepare: Prepare) -> None:
+    prepared = prepare("deep_weight_prior", kl_weight=1.0, kl_annealing_steps=0)
+    prepared.batch_loss(prepared.net(IMAGES), MASKS, 0)["loss"].backward()
+    for layer in prepared.net.modules():
+        if isinstance(layer, BayesConv3d):
+            assert layer.mean.grad is not None and layer.log_var.grad is not None
+            assert layer.log_var.grad.abs().sum() > 0
+    for vae in prepared.state["priors"].values():  # type: ignore[index]
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in vae.latent_mean.parameters())
+        assert all(p.grad is None and not p.requires_grad for p in vae.decoder_parameters())
+
+
+def test_a_part_of_the_kernels_estimates_the_whole_bound_without_bias(prepare: Prepare) -> None:
+    whole = prepare("deep_weight_prior")
+    part = prepare("deep_weight_prior", kl_fraction=0.2)
+    values = {}
+    for name, prepared in (("whole", whole), ("part", part)):
+        with torch.no_grad():
+            draws = []
+            for _ in range(150):
+                logits = prepared.net(IMAGES[:1, :, :8, :8])
+                draws.append(prepared.batch_loss(logits, MASKS[:1, :8, :8], 0)["bound"])
+            values[name] = torch.stack(draws).double()
+    error = math.sqrt(sum(float(value.var()) / len(value) for value in values.values()))
+    assert abs(float(values["whole"].mean() - values["part"].mean())) < 4 * error
+    assert values["part"].std() > values["whole"].std()
+
+
+def test_closed_and_sampled_bounds_agree_in_expectation(prepare: Prepare) -> None:
+    values = {}
+    for bound in ("closed", "sampled"):
+        prepared = prepare("deep_weight_prior", bound=bound, noise="local")
+        prepared.net(IMAGES[:1, :, :8, :8])
+        with torch.no_grad():
+            logits = torch.zeros(1, 2, 8, 8, 16)
+            draws = [prepared.batch_loss(logits, MASKS[:1, :8, :8], 0)["bound"] for _ in range(300)]
+        values[bound] = torch.stack(draws).double()
+    error = math.sqrt(sum(float(value.var()) / len(value) for value in values.values()))
+    assert abs(float(values["closed"].mean() - values["sampled"].mean())) < 4 * error
+
+
+def test_a_posterior_started_from_the_source_has_its_weights_as_mean(
+    prepare: Prepare, upstream: Path
+) -> None:
+    prepared = prepare("deep_weight_prior", init="source")
+    source = load_net(upstream / "source")
+    prepared.net.eval()
+    with torch.no_grad():
+        assert torch.allclose(prepared.net(IMAGES), source(IMAGES), atol=1e-5)
+
+
+def test_a_posterior_started_from_the_prior_has_kernels_of_the_priors_scale(prepare: Prepare) -> None:
+    he, sampled = (prepare("deep_weight_prior", init=init).net for init in ("he", "prior"))
+    layer = kernel_layers(he)[-1].name
+    assert not torch.equal(he.get_submodule(layer).mean, sampled.get_submodule(layer).mean)
+
+
+def test_a_group_without_a_prior_is_refused_and_its_layers_named(upstream: Path) -> None:
+    inputs = MethodInputs(
+        unet=UNET,
+        loss=LossConfig(),
+        settings={"dwp": DwpConfig()},
+        source=None,
+        priors=tuple(upstream / f"group{group}" for group in GROUPS[:-1]),
+        rescale=False,
+        n_train=5,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    with pytest.raises(ValueError, match=r"no kernel prior for group \[7\].*up3\.conv_1"):
+        prepare_dwp(inputs)
+
+
+def test_every_kernel_of_the_network_is_scored_once(prepare: Prepare) -> None:
+    """With one image's gradient switched off, the bound alone moves every 3x3x3 mean."""
+    prepared = prepare("deep_weight_prior")
+    prepared.net(IMAGES[:1, :, :8, :8])
+    terms = prepared.batch_loss(torch.zeros(1, 2, 8, 8, 16), MASKS[:1, :8, :8], 0)
+    terms["bound"].backward()
+    net = UNet3D(1, 2, UNET.channels)
+    for layer in kernel_layers(net):
+        gradient = prepared.net.get_submodule(layer.name).mean.grad
+        assert gradient is not None and (gradient.flatten(2).abs().sum(2) > 0).all(), layer.name
+
+
+def test_only_a_source_start_needs_the_source_network() -> None:
+    assert needs({"dwp": DwpConfig(init="source")}) == ("priors", "source")
+    assert needs({"dwp": DwpConfig(init="prior")}) == ("priors",)
