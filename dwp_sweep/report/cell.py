@@ -1,0 +1,103 @@
+"""One cell of the paper's table: the runs of one method at one training size, summed up.
+
+Used by `table`. Decides by validation which configuration stands for the method, and names what is
+missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dwp_sweep.tracking.statistic import Stat, stat
+
+Repeat = tuple[int, int]
+_CHOOSE_BY = ("best_val_dice", "val_dice")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target node as far as the table needs it; ``repeat`` is (split, seed)."""
+
+    method: str
+    train_size: int
+    repeat: Repeat
+    configuration: str
+    state: str
+    error: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Summary of one method at one size.
+
+    Attributes:
+        summary: None where no run has the metric.
+        n_expected: Splits x seeds that the sweep has.
+        state: What to show without a summary: failed, blocked, running, stopped, missing.
+    """
+
+    summary: Stat | None
+    n_expected: int
+    state: str
+
+    def text(self) -> str:
+        """``0.712 (0.021)``, with ``2/3`` behind it where runs are missing."""
+        if self.summary is None:
+            return self.state
+        short = f" {self.summary.n}/{self.n_expected}" if self.summary.n < self.n_expected else ""
+        return f"{self.summary}{short}"
+
+
+def cell_of(targets: Sequence[Target], metric: str, repeats: Sequence[Repeat]) -> tuple[Cell, list[str]]:
+    """A cell and the words that belong to it.
+
+    Args:
+        targets: Runs of one method at one size, oldest first.
+        metric: What to summarise.
+        repeats: Every (split, seed) of the sweep.
+    """
+    groups = _newest(targets)
+    if not groups:
+        return Cell(None, len(repeats), "missing"), ["no run"]
+    chosen = groups[max(groups, key=lambda name: _rank(groups[name]))]
+    done = [target for target in chosen.values() if target.state == "done"]
+    summary = stat([target.metrics[metric] for target in done if metric in target.metrics])
+    words = [_words(chosen.get(repeat), repeat) for repeat in repeats]
+    if len(groups) > 1:
+        words.insert(0, f"the best of {len(groups)} configurations by validation Dice")
+    return Cell(summary, len(repeats), _state(chosen)), [word for word in words if word]
+
+
+def _newest(targets: Sequence[Target]) -> dict[str, dict[Repeat, Target]]:
+    groups: dict[str, dict[Repeat, Target]] = {}
+    for target in targets:
+        groups.setdefault(target.configuration, {})[target.repeat] = target
+    return groups
+
+
+def _rank(group: Mapping[Repeat, Target]) -> tuple[int, float]:
+    done = [target for target in group.values() if target.state == "done"]
+    found = stat([value for target in done if (value := _validation(target)) is not None])
+    return len(done), found.mean if found else -math.inf
+
+
+def _validation(target: Target) -> float | None:
+    return next((target.metrics[name] for name in _CHOOSE_BY if name in target.metrics), None)
+
+
+def _state(group: Mapping[Repeat, Target]) -> str:
+    states = {target.state for target in group.values()}
+    order = ("failed", "blocked", "running", "stopped", "missing", "done")
+    return next((state for state in order if state in states), "missing").replace("done", "no value")
+
+
+def _words(target: Target | None, repeat: Repeat) -> str:
+    place = f"split {repeat[0]}" + (f", seed {repeat[1]}" if repeat[1] else "")
+    if target is None:
+        return f"{place}: no run"
+    if target.state == "done":
+        return ""
+    return f"{place}: {target.state}" + (f": {target.error}" if target.error else "")

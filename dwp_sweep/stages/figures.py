@@ -1,0 +1,219 @@
+"""Pictures of a node's result: learning curve, a slice with truth and prediction, kernels beside samples.
+
+Stages write them next to their outputs. Drawn with matplotlib's object interface (no global state, no
+display). Knows nothing of how the numbers came about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+_INK, _MUTED, _GRID = "#22252b", "#6b7280", "#e5e7eb"
+# Blue, orange, green and violet of Okabe and Ito's palette, told apart by colour-blind readers too.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_TRUTH, _PREDICTION = "#00E0B8", "#FF8A1F"
+_DIVERGING = LinearSegmentedColormap.from_list("kernel", ["#0b5394", "#f7f7f7", "#b45309"]).with_extremes(
+    bad="#b6bcc6"
+)
+_CELL = 4  # pixels of one weight in a mosaic
+_LOG_RANGE = 50.0
+
+
+def learning_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Losses above, validation overlap below where there is any, the learning rate's drops marked.
+
+    Args:
+        history: One mapping an epoch, as `fit` returns it: ``train_loss``, ``val_loss``, ``val_dice``,
+            ``val_iou``, ``lr``; cycles of a source network one after another.
+        path: PNG to write; its folder is made.
+    """
+    panels = [
+        ("Loss", _present(history, ("train_loss", "val_loss"))),
+        ("Validation overlap", _present(history, ("val_dice", "val_iou"))),
+    ]
+    panels = [(title, names) for title, names in panels if names]
+    figure = Figure(figsize=(6.4, 0.6 + 2.4 * max(1, len(panels))), dpi=120, layout="constrained")
+    axes = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (title, names) in zip(axes, panels, strict=False):
+        _curves(axis, title, names, history)
+    _mark_rate_changes(list(axes), history)
+    _style_losses(axes[0], history)
+    axes[-1].set_xlabel("Epoch")
+    _save(figure, path)
+
+
+def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str) -> None:
+    """Three planes through the lesion with the outlines of truth and prediction.
+
+    Args:
+        image: Volume (D, H, W), any numbers.
+        truth: Mask (D, H, W), foreground above 0.
+        predicted: Mask (D, H, W), foreground above 0.
+        path: PNG to write; its folder is made.
+        title: Line above the picture.
+    """
+    volume, low, high = _black_background(np.asarray(image, dtype=np.float32))
+    masks = (np.asarray(truth) > 0, np.asarray(predicted) > 0)
+    centre = _centre(masks[0] if masks[0].any() else masks[1])
+    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained", facecolor="white")
+    for axis, plane, name in zip(
+        figure.subplots(1, 3), range(3), ("Sagittal", "Coronal", "Axial"), strict=True
+    ):
+        view = np.take(volume, centre[plane], axis=plane).T
+        axis.imshow(view, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
+        # The thin line lies on the wide one, so both show where they coincide.
+        for mask, colour, width in zip(masks, (_TRUTH, _PREDICTION), (3.0, 1.2), strict=True):
+            _outline(axis, np.take(mask, centre[plane], axis=plane).T, colour, width)
+        axis.set_title(f"{name}, slice {centre[plane]}", fontsize=9, color=_MUTED)
+        axis.set_axis_off()
+    figure.suptitle(title, fontsize=11, color=_INK)
+    lines = [Line2D([], [], color=colour, lw=2) for colour in (_TRUTH, _PREDICTION)]
+    labels = ["Truth" + _if_empty(masks[0]), "Prediction" + _if_empty(masks[1])]
+    figure.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def kernel_figure(kernels: Any, samples: Any, path: Path, title: str) -> None:
+    """Kernels of source networks beside samples of the prior, each as its three 3x3 planes.
+
+    Every kernel is scaled by its own largest absolute weight, so that structure shows whatever the
+    scale; what the picture cannot tell, the spread of scales, stands in the captions.
+
+    Args:
+        kernels: Harvested kernels (n, 27), order D, H, W.
+        samples: Drawn from the prior (n, 27).
+        path: PNG to write; its folder is made.
+        title: Line above the picture.
+    """
+    figure = Figure(figsize=(9, 5.2), dpi=120, layout="constrained", facecolor="white")
+    sides = zip(
+        figure.subplots(1, 2), (kernels, samples), ("Source networks", "Samples of the prior"), strict=True
+    )
+    for axis, side, name in sides:
+        rows = np.asarray(side, dtype=np.float32).reshape(-1, 27)
+        axis.imshow(_mosaic(rows), cmap=_DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
+        axis.set_title(f"{name}: {len(rows)} kernels, weight std {_std(rows)}", fontsize=9, color=_MUTED)
+        axis.set_axis_off()
+    figure.suptitle(title, fontsize=11, color=_INK)
+    figure.supxlabel(
+        "each kernel: its planes 0, 1, 2, as shares of its own largest weight; blue below 0, orange above",
+        fontsize=8,
+        color=_MUTED,
+    )
+    _save(figure, path)
+
+
+def _present(history: Sequence[Mapping[str, float]], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if any(np.isfinite(epoch.get(name, np.nan)) for epoch in history))
+
+
+def _curves(axis: Axes, title: str, names: tuple[str, ...], history: Sequence[Mapping[str, float]]) -> None:
+    words = {"train_loss": "training", "val_loss": "validation", "val_dice": "Dice", "val_iou": "IoU"}
+    epochs = np.arange(1, len(history) + 1)
+    for name, colour in zip(names, _COLOURS, strict=False):
+        values = np.array([epoch.get(name, np.nan) for epoch in history])
+        marker = "o" if len(history) < 15 else None
+        axis.plot(epochs, values, color=colour, lw=1.6, marker=marker, ms=3, label=words[name])
+    axis.set_title(title, loc="left", fontsize=10, color=_INK)
+    axis.grid(color=_GRID, lw=0.8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(_MUTED)
+    axis.tick_params(colors=_MUTED, labelsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(frameon=False, fontsize=9, loc="best")
+
+
+def _style_losses(axis: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    names = ("train_loss", "val_loss")
+    values = [value for epoch in history for name in names if np.isfinite(value := epoch.get(name, np.nan))]
+    if values and min(values) > 0 and max(values) > _LOG_RANGE * min(values):
+        axis.set_yscale("log")
+
+
+def _mark_rate_changes(axes: list[Axes], history: Sequence[Mapping[str, float]]) -> None:
+    rates = [epoch.get("lr") for epoch in history]
+    for epoch, (before, after) in enumerate(pairwise(rates), start=2):
+        if before is None or after is None or before == after:
+            continue
+        for axis in axes:
+            axis.axvline(epoch - 0.5, color=_MUTED, lw=0.8, ls=":")
+        # A rise is a new cycle of a source network.
+        axes[0].annotate(
+            f"lr {after:g}", (epoch - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, -2),
+            textcoords="offset points", fontsize=7, color=_MUTED, va="top", rotation=90,
+        )  # fmt: skip
+
+
+def _black_background(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, float]:
+    """The volume with its constant background at the dark end, and the range to show.
+
+    Prepared scans have mean 0 in the head and 0 around it: without this the surroundings would be grey.
+    """
+    values, counts = np.unique(volume, return_counts=True)
+    is_background = volume == values[counts.argmax()]
+    if not 0.05 < is_background.mean() < 1:
+        is_background = np.zeros_like(is_background)
+    low, high = np.percentile(volume[~is_background], (1, 99.5))
+    return np.where(is_background, low, volume), float(low), float(max(high, low + 1e-6))
+
+
+def _centre(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """The slice with most foreground along each axis; the middle where there is none."""
+    if not mask.any():
+        middle = tuple(size // 2 for size in mask.shape)
+        return middle[0], middle[1], middle[2]
+    counts = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+    return int(counts[0].argmax()), int(counts[1].argmax()), int(counts[2].argmax())
+
+
+def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:
+    """Edges of the voxels themselves: an interpolated contour would flatter a coarse mask."""
+    padded = np.pad(mask, 1)
+    edges: list[tuple[tuple[float, float], tuple[float, float]]] = []
+    for row, column in np.argwhere(padded[1:, :] != padded[:-1, :]) - 0.5:
+        edges.append(((column - 1, row), (column, row)))
+    for row, column in np.argwhere(padded[:, 1:] != padded[:, :-1]) - 0.5:
+        edges.append(((column, row - 1), (column, row)))
+    axis.add_collection(LineCollection(edges, colors=colour, linewidths=width, capstyle="round"))
+
+
+def _if_empty(mask: NDArray[np.bool_]) -> str:
+    return "" if mask.any() else " (empty)"
+
+
+def _mosaic(kernels: NDArray[np.float32], per_row: int = 3) -> NDArray[np.float32]:
+    """Kernels in rows, the three planes of each side by side; gaps are NaN."""
+    plane_step, kernel_width, row_step = 3 * _CELL + 2, 3 * (3 * _CELL + 2) - 2, 3 * _CELL + 4
+    n_rows = max(1, -(-len(kernels) // per_row))
+    canvas = np.full((n_rows * row_step + 4, per_row * (kernel_width + 8) + 2), np.nan, dtype=np.float32)
+    largest = np.maximum(np.abs(kernels).max(axis=1, keepdims=True, initial=0), 1e-12)
+    for index, kernel in enumerate((kernels / largest).reshape(-1, 3, 3, 3)):
+        top = 4 + row_step * (index // per_row)
+        left = 5 + (kernel_width + 8) * (index % per_row)
+        for plane in range(3):
+            drawn = np.kron(kernel[plane], np.ones((_CELL, _CELL), dtype=np.float32))
+            start = left + plane * plane_step
+            canvas[top : top + 3 * _CELL, start : start + 3 * _CELL] = drawn
+    return canvas
+
+
+def _std(kernels: NDArray[np.float32]) -> str:
+    return f"{kernels.std():.2g}" if len(kernels) else "-"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without the version stamp equal data give equal bytes.
+    figure.savefig(path, metadata={"Software": None})

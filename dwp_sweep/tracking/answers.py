@@ -1,0 +1,247 @@
+"""The best configuration of a sweep, read from MLflow alone: a remote client has nothing else.
+
+Selection uses the mean of a *validation* metric over splits and seeds; test metrics stand beside it
+and never decide.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tracking.client import shown_uri
+from dwp_sweep.tracking.configuration import Configuration, changes_results, configurations
+from dwp_sweep.tracking.params import encode, unflatten
+from dwp_sweep.tracking.rows import NodeRow, row_of_run
+from dwp_sweep.tracking.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.selection import check_metric, lower_is_better, select_rows
+from dwp_sweep.tracking.statistic import Stat, stat
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A node that the best configuration's networks came from: source networks, kernel bank, priors."""
+
+    stage: str
+    run_id: str
+    artifacts: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration of the sweep.
+
+    Attributes:
+        values: Its settings by dotted name.
+        metrics: Name -> mean, std, n over splits and seeds.
+        run_ids: One a split and seed.
+    """
+
+    values: dict[str, Any]
+    metrics: dict[str, Stat]
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Best:
+    """Answer of `best_config`.
+
+    Attributes:
+        sweep: Name of the sweep.
+        metric: The validation metric that decided.
+        config: Nested settings, under the keys of a search space; split and seed left out.
+        metrics: Name -> mean, std, n over splits and seeds. Where a run has ``best_<name>``, ``<name>``
+            stands for the network that was handed over, not for the last epoch.
+        run_ids: Runs of the configuration, in order of split and seed.
+        artifacts: Run id -> URI of its files.
+        upstream: What those networks came from.
+        candidates: All configurations that were compared, best first.
+        varied: Dotted names of the settings with more than one value among the candidates.
+        notes: What a reader should know: runs left out, splits missing.
+        tracking_uri: Where this was read, passwords hidden.
+    """
+
+    sweep: str
+    metric: str
+    config: dict[str, Any]
+    metrics: dict[str, Stat]
+    run_ids: tuple[str, ...]
+    artifacts: dict[str, str]
+    upstream: tuple[Upstream, ...]
+    candidates: tuple[Candidate, ...]
+    varied: tuple[str, ...]
+    notes: tuple[str, ...]
+    tracking_uri: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values
+
+    def to_json(self) -> str:
+        """The same as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+def best_config(
+    sweep: str,
+    metric: str = "val_dice",
+    where: Mapping[str, Any] | None = None,
+    tracking_uri: str | None = None,
+) -> Best:
+    """The configuration with the best mean of a validation metric over splits and seeds.
+
+    Configurations with all splits go before those that lack some, whose number is noted.
+
+    Args:
+        sweep: Name of the sweep.
+        metric: A validation metric; lower is better for losses.
+        where: Settings that must hold, e.g. ``{"method": "fine_tune", "train_size": 5}``; dotted names too.
+        tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``./dwp_runs``.
+
+    Raises:
+        InputError: Unknown sweep, setting or value; a metric that is none of validation; nothing finished.
+    """
+    check_metric(metric, ())
+    client, uri = open_reader(tracking_uri)
+    rows = [row_of_run(run) for run in sweep_runs(client, uri, sweep)]
+    found = configurations(rows)
+    targets = [(row, found[index]) for index, row in enumerate(rows) if row.stage == "target"]
+    chosen = select_rows(targets, where or {}, sweep)
+    usable, notes = _usable(chosen, metric, sweep)
+    groups = _groups(usable)
+    ranked = _ranked(groups, metric)
+    return _answer(sweep, metric, ranked, rows, (*notes, *_notes_on_splits(ranked, metric)), shown_uri(uri))
+
+
+Pair = tuple[NodeRow, Configuration]
+
+
+def _usable(pairs: list[Pair], metric: str, sweep: str) -> tuple[list[Pair], tuple[str, ...]]:
+    done = [(row, configuration) for row, configuration in pairs if row.state == "done"]
+    if not done:
+        states = ", ".join(sorted({row.state for row, _ in pairs})) or "none"
+        raise InputError(
+            Problem(sweep, f"no finished target run to choose from (states: {states})", "run it first")
+        )
+    check_metric(metric, sorted({name for row, _ in done for name in row.metrics}))
+    usable = [pair for pair in done if (value := pair[0].metric(metric)) is not None and math.isfinite(value)]
+    notes = []
+    if len(done) < len(pairs):
+        notes.append(f"{len(pairs) - len(done)} target run(s) are not finished or failed and are left out")
+    if len(usable) < len(done):
+        notes.append(f"{len(done) - len(usable)} finished run(s) have no finite {metric} and are left out")
+    if not usable:
+        raise InputError(Problem(sweep, f"no finished target run has a finite {metric}"))
+    return usable, tuple(notes)
+
+
+def _groups(pairs: list[Pair]) -> list[list[Pair]]:
+    groups: dict[str, dict[tuple[Any, Any], Pair]] = {}
+    for row, configuration in pairs:  # oldest first: a newer run of the same split and seed takes the place
+        repeat = (row.labels.get("split"), row.labels.get("seed"))
+        # Without either label nothing says that two runs repeat each other: both count.
+        unit = repeat if repeat != (None, None) else (None, row.run_id)
+        groups.setdefault(configuration.identity, {})[unit] = (row, configuration)
+    return [[units[unit] for unit in sorted(units, key=_order)] for units in groups.values()]
+
+
+def _order(unit: tuple[Any, Any]) -> tuple[tuple[bool, float, str], ...]:
+    return tuple((part is None, part if isinstance(part, int | float) else 0.0, str(part)) for part in unit)
+
+
+def _ranked(groups: list[list[Pair]], metric: str) -> list[list[Pair]]:
+    sign = 1.0 if lower_is_better(metric) else -1.0
+
+    def rank(group: list[Pair]) -> tuple[int, float, str]:
+        values = [value for row, _ in group if (value := row.metric(metric)) is not None]
+        return -len(group), sign * math.fsum(values) / len(values), group[0][1].identity
+
+    return sorted(groups, key=rank)
+
+
+def _notes_on_splits(ranked: list[list[Pair]], metric: str) -> tuple[str, ...]:
+    full = len(ranked[0])
+    short = [group for group in ranked if len(group) < full]
+    if not short:
+        return ()
+    counts = ", ".join(str(len(group)) for group in short[:5]) + (", ..." if len(short) > 5 else "")
+    return (
+        f"{len(short)} configuration(s) have fewer splits or seeds than the {full} of the best ({counts}) "
+        f"and rank behind, whatever their {metric}",
+    )
+
+
+def _answer(
+    sweep: str, metric: str, ranked: list[list[Pair]], rows: list[NodeRow], notes: tuple[str, ...], uri: str
+) -> Best:
+    candidates = tuple(_candidate(group) for group in ranked)
+    best, first = candidates[0], [row for row, _ in ranked[0]]
+    return Best(
+        sweep=sweep,
+        metric=metric,
+        config=unflatten(_settings(best.values)),
+        metrics=best.metrics,
+        run_ids=best.run_ids,
+        artifacts={row.run_id: row.artifacts for row in first},
+        upstream=_upstream(first, rows),
+        candidates=candidates,
+        varied=_varied(candidates),
+        notes=notes,
+        tracking_uri=uri,
+    )
+
+
+def _candidate(group: list[Pair]) -> Candidate:
+    names = sorted({name for row, _ in group for name in row.metrics})
+    names += [short for name in names if (short := name.removeprefix("best_")) != name and short not in names]
+    summaries = {name: stat([v for row, _ in group if (v := row.metric(name)) is not None]) for name in names}
+    return Candidate(
+        values=dict(group[-1][1].values),
+        metrics={name: summary for name, summary in summaries.items() if summary is not None},
+        run_ids=tuple(row.run_id for row, _ in group),
+    )
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    # What identifies brought files, or a sibling's differing setting, is no key of a search space.
+    plain = {name: value for name, value in values.items() if ":" not in name and ".brought." not in name}
+    return plain | _brought(values)
+
+
+def _brought(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys by which a search space brings a finished network, bank or set of priors."""
+    keys = {
+        "source.brought.path": "source.network",
+        "harvest.brought.path": "harvest.bank",
+        "prior.brought.group1.path": "prior.path",
+    }
+    found = {key: str(values[name]) for name, key in keys.items() if name in values}
+    if "prior.path" in found:
+        found["prior.path"] = str(Path(found["prior.path"]).parent)  # of group1 ... group7
+    return found
+
+
+def _varied(candidates: tuple[Candidate, ...]) -> tuple[str, ...]:
+    names = sorted({name for candidate in candidates for name in candidate.values if changes_results(name)})
+    # A setting that some methods do not have at all follows from the method; it tells nothing by itself.
+    texts = {name: {encode(c.values[name]) for c in candidates if name in c.values} for name in names}
+    first = [name for name in ("method", "train_size") if name in texts]
+    return tuple(name for name in [*first, *(n for n in names if n not in first)] if len(texts[name]) > 1)
+
+
+def _upstream(targets: list[NodeRow], rows: list[NodeRow]) -> tuple[Upstream, ...]:
+    by_key = {row.key: row for row in rows if row.key}
+    found: dict[str, NodeRow] = {}
+    waiting = list(targets)
+    while waiting:
+        keys = [key for pairs in waiting.pop(0).inputs.values() for _, key in pairs]
+        fresh = [by_key[key] for key in keys if key in by_key and key not in found]
+        found |= {row.key: row for row in fresh}
+        waiting += fresh
+    return tuple(Upstream(row.stage, row.run_id, row.artifacts) for row in found.values())

@@ -1,0 +1,217 @@
+"""Opening MLflow for a sweep: which store, the experiment, the parent run; says so when there is none.
+
+First step of logging: the driver calls `open_tracking` before any worker starts, and hands the plain
+`Tracking` on. Knows nothing of stages. The only maker of MLflow clients in the package.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+SWEEP_TAG, PARENT_TAG, KEY_TAG = "dwp.sweep", "dwp.parent", "dwp.key"
+MLFLOW_PARENT = "mlflow.parentRunId"
+
+_QUIET = {
+    # A client of a dead server retries for minutes by default: training would wait for it.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_CONNECTION_WORDS = {
+    "NameResolutionError": "the host's name is not known",
+    "Connection refused": "the connection is refused",
+    "Read timed out": "it does not answer in time",
+    "ConnectTimeout": "it does not answer in time",
+    "out-of-date database schema": "the database is of another version of MLflow: run mlflow db upgrade",
+}
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where a sweep logs; plain values, so it travels to workers.
+
+    Attributes:
+        uri: MLflow tracking URI, absolute.
+        experiment_id: The sweep's experiment; empty when offline.
+        parent_run_id: The sweep's parent run; empty when offline.
+        online: Whether MLflow answered.
+        problem: Why not, for people.
+        sweep_name: Name of the sweep and its experiment.
+        storage: The storage folder.
+        settings: The resolved search space, kept with the parent run.
+        opened_s: Unix time of the attempt.
+    """
+
+    uri: str
+    experiment_id: str
+    parent_run_id: str
+    online: bool
+    problem: str | None
+    sweep_name: str = ""
+    storage: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    opened_s: float = 0.0
+
+
+def open_tracking(uri: str | None, storage: Path, sweep_name: str, settings: Mapping[str, Any]) -> Tracking:
+    """Make MLflow ready for a sweep: database, experiment, parent run. Never raises.
+
+    Args:
+        uri: Tracking URI; None takes ``MLFLOW_TRACKING_URI``, else ``sqlite:///<storage>/mlflow.db``.
+        storage: The storage folder; a database without a server keeps its artifacts there.
+        sweep_name: Names the experiment; the parent run of an earlier start is continued.
+        settings: The resolved search space.
+
+    Returns:
+        With ``online`` False and ``problem`` set where MLflow cannot be used.
+    """
+    storage = Path(storage).resolve()
+    uri = resolve_uri(uri, storage)
+    now = time.time()
+    try:
+        with _one_at_a_time(uri):
+            client = mlflow_client(uri)
+            experiment_id = _experiment(client, uri, storage, sweep_name)
+        parent = _parent_run(client, experiment_id, sweep_name, settings)
+    except Exception as error:  # whatever MLflow raises, the sweep must go on without it
+        problem = (
+            f"MLflow at {shown_uri(uri)} cannot be used: {one_line(error)}. "
+            f"Going on with the records under {storage}; the same command sends them once MLflow answers."
+        )
+        return Tracking(uri, "", "", False, problem, sweep_name, str(storage), settings, now)
+    return Tracking(uri, experiment_id, parent, True, None, sweep_name, str(storage), settings, now)
+
+
+def reopen(tracking: Tracking) -> Tracking:
+    """Try again where MLflow was not there a while ago; at once after a failure it stays as it is."""
+    if tracking.online or time.time() - tracking.opened_s < _PATIENCE_S:
+        return tracking
+    return open_tracking(tracking.uri, Path(tracking.storage), tracking.sweep_name, tracking.settings)
+
+
+def close_tracking(tracking: Tracking, status: str) -> None:
+    """End the parent run with MLflow's ``FINISHED``, ``FAILED`` or ``KILLED``. Never raises."""
+    if not tracking.online:
+        return
+    try:
+        mlflow_client(tracking.uri).set_terminated(tracking.parent_run_id, status)
+    except Exception as error:  # the sweep is over; a status in MLflow is not worth its exit code
+        log.warning("MLflow did not take the end of sweep %s: %s", tracking.sweep_name, one_line(error))
+
+
+def resolve_uri(uri: str | None, storage: Path) -> str:
+    """The tracking URI to use; relative SQLite paths become absolute, since workers live elsewhere."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+    path = sqlite_path(uri)
+    return uri if path is None else f"sqlite:///{path}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The absolute file behind an ``sqlite:///`` URI; None for any other."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+
+
+def mlflow_client(uri: str) -> MlflowClient:
+    """A client with an explicit URI, short patience and no telemetry.
+
+    Settings of the user's environment win over ours. They are set here, since MLflow reads some of
+    them when it is first imported.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's dependencies warn on import; users cannot act on it
+        from mlflow import MlflowClient
+    for name in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
+
+
+def shown_uri(uri: str) -> str:
+    """The URI without the password that a database URI may hold."""
+    return re.sub(r"(://[^:/@]+):[^@/]+@", r"\1:***@", uri)
+
+
+def one_line(error: BaseException, limit: int = 240) -> str:
+    """What an error says in one line, cut; failed connections in plain words."""
+    for sign, words in _CONNECTION_WORDS.items():
+        if sign in str(error):
+            return words
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    # Two processes that make the same fresh SQLite database crash each other.
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _experiment(client: MlflowClient, uri: str, storage: Path, name: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(
+                client.create_experiment(name, artifact_location=_artifact_location(uri, storage, name))
+            )
+        except Exception:
+            experiment = client.get_experiment_by_name(name)  # another driver may have made it just now
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def _artifact_location(uri: str, storage: Path, name: str) -> str | None:
+    if re.match(r"https?://|databricks", uri):
+        return None  # the server knows
+    path = sqlite_path(uri)
+    folder = path.parent if path else storage
+    return (folder / "mlartifacts" / (re.sub(r"[^\w.-]+", "_", name) or "_")).as_uri()
+
+
+def _parent_run(client: MlflowClient, experiment_id: str, name: str, settings: Mapping[str, Any]) -> str:
+    found = client.search_runs(
+        [experiment_id],
+        f"tags.`{PARENT_TAG}` = 'true'",
+        max_results=1,
+        order_by=["attributes.start_time ASC"],
+    )
+    if found:
+        run_id = str(found[0].info.run_id)
+        client.update_run(run_id, status="RUNNING")
+    else:
+        tags = {SWEEP_TAG: name, PARENT_TAG: "true", "mlflow.source.name": "dwp_sweep"}
+        run_id = str(client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}").info.run_id)
+    client.log_text(run_id, json.dumps(settings, indent=1, default=str), "sweep.json")
+    return run_id

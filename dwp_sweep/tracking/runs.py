@@ -1,0 +1,83 @@
+"""Reading runs of a sweep back from MLflow: all pages, and clear words where there is nothing.
+
+The reading counterpart of `client`. Knows nothing of nodes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tracking.client import (
+    PARENT_TAG,
+    SWEEP_TAG,
+    mlflow_client,
+    one_line,
+    resolve_uri,
+    shown_uri,
+    sqlite_path,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+DEFAULT_STORAGE = Path("dwp_runs")
+_PAGE = 1_000
+
+
+def open_reader(tracking_uri: str | None) -> tuple[MlflowClient, str]:
+    """A client to read with, and its URI.
+
+    Args:
+        tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``./dwp_runs``.
+
+    Raises:
+        InputError: The database is not there, or the server does not answer.
+    """
+    uri = resolve_uri(tracking_uri, DEFAULT_STORAGE)
+    path = sqlite_path(uri)
+    if path is not None and not path.is_file():
+        # MLflow would make an empty database here and find nothing in it.
+        raise InputError(
+            Problem(str(path), "no MLflow database there", "name --storage or --tracking-uri of the run")
+        )
+    try:
+        client = mlflow_client(uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # many kinds of errors, one meaning
+        raise InputError(Problem(shown_uri(uri), f"MLflow does not answer: {one_line(error)}")) from error
+    return client, uri
+
+
+def sweep_runs(client: MlflowClient, uri: str, sweep: str) -> list[Run]:
+    """All node runs of a sweep, oldest first, the parent run left out.
+
+    Raises:
+        InputError: No such sweep; lists those that exist.
+    """
+    experiment = client.get_experiment_by_name(sweep)
+    if experiment is None or experiment.lifecycle_stage == "deleted":
+        known = [e.name for e in client.search_experiments() if e.name != "Default"]
+        close = difflib.get_close_matches(sweep, known, n=1)
+        there = "sweeps there: " + ", ".join(sorted(known)) if known else "no sweep was logged there yet"
+        fix = f"did you mean {close[0]!r}? {there}" if close else there
+        raise InputError(Problem(shown_uri(uri), f"no sweep named {sweep!r}", fix))
+    runs = search_all(client, experiment.experiment_id)
+    own = [run for run in runs if run.data.tags.get(SWEEP_TAG, sweep) == sweep]
+    return sorted(
+        (run for run in own if run.data.tags.get(PARENT_TAG) != "true"),
+        key=lambda run: int(run.info.start_time),
+    )
+
+
+def search_all(client: MlflowClient, experiment_id: str) -> list[Run]:
+    """Every run of an experiment that is not deleted, page by page."""
+    page = client.search_runs([experiment_id], max_results=_PAGE)
+    runs = list(page)
+    while page.token:
+        page = client.search_runs([experiment_id], max_results=_PAGE, page_token=page.token)
+        runs += page
+    return runs

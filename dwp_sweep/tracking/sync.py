@@ -1,0 +1,123 @@
+"""MLflow brought level with the store: one complete run for every node that is done or has failed.
+
+Called by the driver before and after a sweep, so that an outage of MLflow loses nothing and nodes
+that another sweep built get their run here as well. Sends only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dwp_sweep.store.record import Record
+from dwp_sweep.tracking.client import KEY_TAG, Tracking, close_tracking, mlflow_client, one_line, reopen
+from dwp_sweep.tracking.node_run import RECORD_TAG, NodeRun, record_digest
+from dwp_sweep.tracking.runs import search_all
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from dwp_sweep.config.node import Node
+    from dwp_sweep.store.store import Store
+
+_ENDED = {"done": "FINISHED", "failed": "FAILED"}
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What `sync_records` did.
+
+    Attributes:
+        sent: Nodes whose run was made or completed.
+        complete: Nodes whose run was complete already.
+        closed: Runs left over as running by a worker that is gone, now ended as killed.
+        doubles: Superfluous runs of a node, removed.
+        problem: Why it stopped early, if it did.
+    """
+
+    sent: int = 0
+    complete: int = 0
+    closed: int = 0
+    doubles: int = 0
+    problem: str | None = None
+
+
+def sync_records(tracking: Tracking, nodes: Iterable[Node], store: Store) -> SyncReport:
+    """Send what MLflow lacks; call it only while no node of the sweep is running. Never raises.
+
+    Args:
+        tracking: From `open_tracking`; one that was offline is tried again.
+        nodes: All nodes of the sweep, parents before children.
+        store: Where the records are.
+    """
+    tracking = reopen(tracking)
+    if not tracking.online:
+        return SyncReport(problem=tracking.problem)
+    nodes = list(nodes)
+    try:
+        client = mlflow_client(tracking.uri)
+        runs, doubles = _runs_by_key(client, tracking.experiment_id, {node.key for node in nodes})
+        return _sync(client, tracking, nodes, store, runs, doubles)
+    except Exception as error:  # the sweep's result is in the store; MLflow gets it next time
+        return SyncReport(problem=f"MLflow went away: {one_line(error)}")
+
+
+def _sync(
+    client: MlflowClient,
+    tracking: Tracking,
+    nodes: list[Node],
+    store: Store,
+    runs: dict[str, Run],
+    doubles: int,
+) -> SyncReport:
+    sent = complete = closed = 0
+    statuses = []
+    for node in nodes:
+        record, run = store.record(node.stage, node.key), runs.get(node.key)
+        statuses.append(record.status if record else "open")
+        if record is None:
+            closed += _close(client, run)
+        elif run is not None and _mirrors(run, record):
+            complete += 1
+        elif _send(tracking, node, record, store):
+            sent += 1
+        else:
+            return SyncReport(sent, complete, closed, doubles, "MLflow went away: the rest is sent next time")
+    if statuses and "open" not in statuses:
+        close_tracking(tracking, "FAILED" if "failed" in statuses else "FINISHED")
+    return SyncReport(sent, complete, closed, doubles)
+
+
+def _send(tracking: Tracking, node: Node, record: Record, store: Store) -> bool:
+    folder = store.node_dir(node.stage, node.key) if record.status == "done" else None
+    return NodeRun(tracking, node).resend(record, folder)
+
+
+def _mirrors(run: Run, record: Record) -> bool:
+    return bool(
+        run.info.status == _ENDED[record.status] and run.data.tags.get(RECORD_TAG) == record_digest(record)
+    )
+
+
+def _close(client: MlflowClient, run: Run | None) -> int:
+    if run is None or run.info.status not in ("RUNNING", "SCHEDULED"):
+        return 0
+    client.set_terminated(run.info.run_id, "KILLED")
+    return 1
+
+
+def _runs_by_key(client: MlflowClient, experiment_id: str, keys: set[str]) -> tuple[dict[str, Run], int]:
+    runs: dict[str, Run] = {}
+    doubles = 0
+    for run in sorted(search_all(client, experiment_id), key=lambda run: int(run.info.start_time)):
+        key = run.data.tags.get(KEY_TAG, "")
+        if key not in keys:
+            continue
+        if key in runs:
+            client.delete_run(run.info.run_id)
+            doubles += 1
+        else:
+            runs[key] = run
+    return runs, doubles

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dwp_sweep.stages.figures import kernel_figure, learning_curve, slice_figure
+
+HISTORY = [
+    {
+        "train_loss": 1 / epoch,
+        "val_loss": 1.2 / epoch,
+        "val_dice": 1 - 1 / epoch,
+        "val_iou": 0.8 - 0.7 / epoch,
+        "lr": lr,
+    }
+    for epoch, lr in enumerate([1e-3, 1e-3, 1e-4, 1e-3], start=1)
+]
+
+
+def pixels(path: Path) -> NDArray[np.uint8]:
+    return (255 * matplotlib.image.imread(path)[..., :3]).round().astype(np.uint8)
+
+
+def n_pixels(path: Path, colour: str) -> int:
+    wanted = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)])
+    return int((np.abs(pixels(path).astype(int) - wanted).max(axis=-1) <= 2).sum())
+
+
+def test_a_learning_curve_shows_losses_and_overlap(tmp_path: Path) -> None:
+    whole, losses = tmp_path / "figures" / "whole.png", tmp_path / "losses.png"
+    learning_curve(HISTORY, whole)
+    learning_curve(
+        [{name: epoch[name] for name in ("train_loss", "val_loss", "lr")} for epoch in HISTORY], losses
+    )
+    assert pixels(whole).shape[0] > 1.5 * pixels(losses).shape[0]  # a panel more
+    assert n_pixels(whole, "#0072B2") > 100 and n_pixels(whole, "#D55E00") > 100
+
+
+@pytest.mark.parametrize("history", [[], [{}], [{"train_loss": float("nan")}], HISTORY[:1]])
+def test_a_short_or_broken_history_still_draws(history: list[dict[str, float]], tmp_path: Path) -> None:
+    learning_curve(history, tmp_path / "curve.png")
+    assert pixels(tmp_path / "curve.png").size > 0
+
+
+def test_equal_histories_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        learning_curve(HISTORY, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_slice_shows_truth_and_prediction(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.zeros((20, 18, 9), dtype=bool)
+    truth[4:9, 4:9, 2:5] = True
+    image = rng.normal(size=truth.shape).astype(np.float32)
+    shown, missed = tmp_path / "shown.png", tmp_path / "missed.png"
+    slice_figure(image, truth, np.roll(truth, 2, axis=1), shown, "title")
+    slice_figure(image, truth, np.zeros_like(truth), missed, "title")
+    assert n_pixels(shown, "#00E0B8") > 100
+    # The outline, where there is one; the legend's line is in both.
+    assert n_pixels(shown, "#FF8A1F") > n_pixels(missed, "#FF8A1F") + 100
+
+
+def test_a_slice_without_foreground_or_contrast_still_draws(tmp_path: Path) -> None:
+    empty = np.zeros((8, 8, 8))
+    slice_figure(empty, empty, empty, tmp_path / "empty.png", "nothing")
+    assert pixels(tmp_path / "empty.png").size > 0
+
+
+def test_the_constant_background_of_a_prepared_scan_is_black(tmp_path: Path) -> None:
+    image = np.zeros((16, 16, 16), dtype=np.float32)
+    image[4:12, 4:12, 4:12] = np.random.default_rng(0).normal(size=(8, 8, 8))
+    slice_figure(image, image > 9, image > 9, tmp_path / "slice.png", "title")
+    assert n_pixels(tmp_path / "slice.png", "#000000") > 0.3 * pixels(tmp_path / "slice.png")[..., 0].size
+
+
+def test_kernels_stand_in_blue_below_and_orange_above_zero(tmp_path: Path) -> None:
+    signs = np.ones((6, 27), dtype=np.float32)
+    kernel_figure(1e-3 * signs, -5 * signs, tmp_path / "kernels.png", "Group 1")
+    left, right = np.array_split(pixels(tmp_path / "kernels.png"), 2, axis=1)
+    for half, colour in ((left, (180, 83, 9)), (right, (11, 83, 148))):
+        other = (11, 83, 148) if half is left else (180, 83, 9)
+        assert (np.abs(half.astype(int) - colour).max(axis=-1) <= 2).sum() > 1_000  # whatever the scale
+        assert (np.abs(half.astype(int) - other).max(axis=-1) <= 2).sum() == 0
+
+
+@pytest.mark.parametrize("kernels", [np.zeros((1, 27)), np.ones((25, 27))])
+def test_any_number_of_kernels_is_drawn_zeros_included(kernels: NDArray[np.float64], tmp_path: Path) -> None:
+    kernel_figure(kernels, kernels[:0], tmp_path / "kernels.png", "Group 7")
+    assert pixels(tmp_path / "kernels.png").size > 0

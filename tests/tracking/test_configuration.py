@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from dwp_sweep.config.experiment import EXPERIMENT
+from dwp_sweep.stages import STAGES
+from dwp_sweep.tracking.configuration import changes_results, configurations
+from dwp_sweep.tracking.params import public_config, unflatten
+from dwp_sweep.tracking.rows import NodeRow
+
+
+def leaves(model: type[BaseModel], keyed: bool = True, prefix: str = "") -> list[tuple[str, bool]]:
+    """(dotted name, keyed) of every field that is no section."""
+    found = []
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        is_keyed = keyed and not (isinstance(extra, dict) and extra.get("keyed") is False)
+        sections = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
+        inner = [t for t in sections if issubclass(t, BaseModel)]
+        if inner:
+            found += leaves(inner[0], is_keyed, f"{prefix}{name}.")
+        else:
+            found.append((prefix + name, is_keyed))
+    return found
+
+
+def test_exactly_the_unkeyed_fields_of_all_components_do_not_change_results() -> None:
+    fields = {pair for stage in STAGES.values() for pair in leaves(stage.config)} | set(leaves(EXPERIMENT))
+    # How many source networks there are is read off the bank's inputs instead.
+    wrong = [name for name, keyed in fields if changes_results(name) != keyed and name != "source.n_seeds"]
+    assert wrong == []
+
+
+def row(key: str, stage: str, inputs: Any = None, **params: Any) -> NodeRow:
+    labels = {
+        name: params[name] for name in ("method", "train_size", "split", "seed", "group") if name in params
+    }
+    return NodeRow(key, stage, "done", labels, params, {}, inputs or {})
+
+
+def identity(*rows: NodeRow) -> str:
+    return configurations(rows)[len(rows) - 1].identity
+
+
+def test_equal_but_for_split_seed_and_place_is_the_same_configuration() -> None:
+    first = row(
+        "a", "target", method="m", train_size=5, split=0, seed=0, **{"data.target.root": "/a", "unet.x": 1}
+    )
+    second = row(
+        "b", "target", method="m", train_size=5, split=1, seed=1, **{"data.target.root": "/b", "unet.x": 1}
+    )
+    other = row(
+        "c", "target", method="m", train_size=5, split=0, seed=0, **{"data.target.root": "/a", "unet.x": 2}
+    )
+    assert identity(first) == identity(second) != identity(other)
+
+
+def test_what_an_ancestor_brought_tells_configurations_apart() -> None:
+    def brought(digest: str) -> str:
+        prior = row(
+            "p", "prior", **{"prior.brought.group1.sha256": digest, "prior.brought.group1.path": f"/{digest}"}
+        )
+        return identity(prior, row("t", "target", {"priors": (("prior", "p"),)}, method="m"))
+
+    assert brought("ab") != brought("cd")
+
+
+def test_more_source_networks_are_another_configuration() -> None:
+    def with_sources(count: int) -> str:
+        sources = [row(f"s{n}", "source", seed=n, **{"source.n_seeds": 9}) for n in range(count)]
+        bank = row("h", "harvest", {"sources": tuple(("source", f"s{n}") for n in range(count))})
+        return identity(*sources, bank, row("t", "target", {"priors": (("harvest", "h"),)}, method="m"))
+
+    assert with_sources(2) != with_sources(3)
+
+
+def test_a_sections_value_that_differs_upstream_is_kept_apart() -> None:
+    source = row("s", "source", **{"unet.channels": [8]})
+    found = configurations(
+        [source, row("t", "target", {"source": (("source", "s"),)}, **{"unet.channels": [4]})]
+    )[1]
+    assert found.values["unet.channels"] == [4] and found.values["source:unet.channels"] == [8]
+
+
+def test_a_real_experiments_settings_come_back_as_a_search_space_has_them() -> None:
+    """Every stage's config, told as runs tell it and merged, is the experiment that it came from."""
+    values = {
+        "method": "deep_weight_prior", "train_size": 5,
+        "data": {"source": {"layout": "msd", "root": "/s"}, "target": {"layout": "msd", "root": "/t"}},
+    }  # fmt: skip
+    whole = EXPERIMENT.model_validate_json(json.dumps(values))
+    plain = whole.model_dump(mode="json")
+    sections = {
+        stage: {n: plain[n] for n in STAGES[stage].config.model_fields if n in plain} for stage in STAGES
+    }
+    sections["source"]["dataset"] = plain["data"]["source"]
+    sections["target"] |= {"dataset": plain["data"]["target"], "settings": {"dwp": plain["dwp"]}}
+    merged: dict[str, Any] = {}
+    for stage in reversed(STAGES):
+        merged = merge(merged, public_config(stage, sections[stage]))
+    assert merged == {name: value for name, value in plain.items() if name != "freeze"}  # of another method
+    assert EXPERIMENT.model_validate_json(json.dumps(unflatten(merged))) == whole
+
+
+def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        name: merge(first[name], second[name])
+        for name in first
+        if name in second and isinstance(first[name], dict)
+    }
+    return {**second, **first, **both}
