@@ -1,0 +1,1 @@
+"""From NIfTI files to batches: layouts, checks, preprocessing, cache, splits, and the generated phantom."""

@@ -1,0 +1,147 @@
+"""Settings of a data set: where its scans lie, which are used, how they are prepared and split.
+
+First file of the pipeline's data side; every other module of `dwp_sweep.data` reads these models.
+Knows nothing of networks, methods or sweeps.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dwp_sweep.strict import StrictModel, unkeyed
+
+Layout = Literal["msd", "brats18", "ms", "pairs", "phantom"]
+
+_RANGE = re.compile(r"^\s*(-?\d+)?\s*:\s*(-?\d+)?\s*$")
+
+
+class PreprocessConfig(StrictModel):
+    """How a scan becomes a network's input, in this order; the axes are always turned to RAS first.
+
+    Attributes:
+        spacing_mm: Voxel size to resample to (image linear, mask nearest); None keeps the scan's own.
+        crop_foreground: Crop to the box around everything that differs from the constant background.
+        shape: Crop or zero-pad to this many voxels, centred; None takes volumes as they come.
+        percentiles: Intensities inside the foreground are clipped to these percentiles before they
+            get mean 0 and standard deviation 1; the background becomes 0.
+    """
+
+    spacing_mm: tuple[float, float, float] | None = None
+    crop_foreground: bool = True
+    shape: tuple[int, int, int] | None = None
+    percentiles: tuple[float, float] = (0.5, 99.5)
+
+    @field_validator("spacing_mm", "shape")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and min(value) <= 0:
+            raise ValueError("all three numbers must be above 0")
+        return value
+
+    @field_validator("percentiles")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError("must be two rising numbers within 0 and 100")
+        return value
+
+
+class PhantomConfig(StrictModel):
+    """A generated data set; the same values give the same voxels.
+
+    Attributes:
+        kind: ``source``: many small bright lesions, FLAIR-like, thick slices. ``target``: one large
+            lesion with oedema, T2-like, isotropic.
+        n_subjects: Number of subjects; a larger number keeps the first ones as they are.
+        shape: Voxels of each volume. The head always fits: the voxel size follows from the shape.
+        seed: Any non-negative integer.
+    """
+
+    kind: Literal["source", "target"] = "source"
+    n_subjects: int = Field(40, ge=1)
+    shape: tuple[int, int, int] = (32, 32, 32)
+    seed: int = Field(0, ge=0)
+
+    @field_validator("shape")
+    @classmethod
+    def _large_enough(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if min(value[:2]) < 16 or value[2] < 8:
+            raise ValueError("must be at least 16 x 16 x 8 voxels, or no lesion is left to see")
+        return value
+
+
+class DatasetConfig(StrictModel):
+    """One data set: the source task's or the target task's.
+
+    Attributes:
+        layout: How the folder is organised, see `dwp_sweep.data.layouts`.
+        root: The folder (for ``pairs`` the CSV file).
+        subjects: None for all; a range such as ``"0:90"`` over the sorted ids; or a list of ids.
+        labels: Values of the mask that are foreground; None takes everything above 0.
+        label_set: All values that a mask may hold. ``msd`` takes them from ``dataset.json`` unless
+            given; None elsewhere checks nothing.
+        channel: Which volume of a 4D image, from 0.
+        modality: File suffix of the image in ``brats18``.
+        image_pattern: Which file of a patient's folder is the image (``ms``): a word or a glob.
+        mask_pattern: Which file is the mask (``ms``).
+        phantom: What to generate for the layout ``phantom``.
+        preprocess: How scans become inputs.
+        n_val: Subjects held out for validation.
+        n_test: Subjects held out for the test; a source task has none.
+        validation: ``held_out``: `n_val` subjects of their own; ``train``: a part of the m training
+            subjects, for who has only these.
+        validation_share: That part, with ``validation: train``; at least one subject.
+        split_file: The user's own splits (CSV subject, split, role) in place of the seeded ones.
+        fingerprint: Hash of the files' content, filled in before a node gets its key.
+    """
+
+    layout: Layout
+    root: str | None = unkeyed(None)
+    subjects: str | tuple[str, ...] | None = None
+    labels: tuple[int, ...] | None = None
+    label_set: tuple[int, ...] | None = None
+    channel: int | None = Field(None, ge=0)
+    modality: str = Field("t2", min_length=1)
+    image_pattern: str = Field("FLAIR", min_length=1)
+    mask_pattern: str = Field("mask", min_length=1)
+    phantom: PhantomConfig | None = None
+    preprocess: PreprocessConfig = PreprocessConfig()
+    n_val: int = Field(10, ge=0)
+    n_test: int = Field(50, ge=0)
+    validation: Literal["held_out", "train"] = "held_out"
+    validation_share: float = Field(0.2, gt=0, lt=1)
+    split_file: str | None = unkeyed(None)
+    fingerprint: str = ""
+
+    @field_validator("subjects", mode="before")
+    @classmethod
+    def _range_or_ids(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, str) and _RANGE.match(value)):
+            return value
+        if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ValueError('must be a range such as "0:90" over the sorted ids, or a list of subject ids')
+
+    @field_validator("labels")
+    @classmethod
+    def _foreground(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (not value or 0 in value):
+            raise ValueError("must name at least one label, and 0 is the background")
+        return value
+
+    @model_validator(mode="after")
+    def _phantom_where_it_belongs(self) -> DatasetConfig:
+        if (self.layout == "phantom") != (self.phantom is not None):
+            raise ValueError("layout 'phantom' and the section 'phantom' go together: give both or neither")
+        return self
+
+
+def subject_range(text: str) -> slice:
+    """The slice that a range such as ``"0:90"``, ``":-10"`` or ``"90:"`` stands for."""
+    match = _RANGE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no range such as 0:90")
+    return slice(*(None if part is None else int(part) for part in match.groups()))

@@ -1,0 +1,130 @@
+"""An image and its mask, read together and checked against each other.
+
+Stands between files and preprocessing; the folder check and the cache both read scans here, so that
+what passes the check also trains.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts.listing import Subject
+from dwp_sweep.data.volumes import Affine, Header, Volume, read_header, read_volume
+from dwp_sweep.errors import InputError, Problem
+
+AFFINE_TOLERANCE = 0.1
+"""Largest distance of a corner in image and mask, in voxels: headers round, shifts are larger."""
+
+_LABEL_ROUNDING = 1e-3
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A subject's scan and labels in the file's own axes.
+
+    Attributes:
+        image: (D, H, W) float32, finite, not constant.
+        labels: (D, H, W) int32, all label values as stored.
+        label_values: The distinct values of `labels`, rising.
+    """
+
+    image: Volume
+    labels: NDArray[np.int32]
+    label_values: tuple[int, ...]
+
+
+def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None = None) -> Pair:
+    """Read image and mask of a subject.
+
+    Args:
+        subject: Its files.
+        config: `channel` is read.
+        label_set: Values that the mask may hold; None allows any whole number.
+
+    Raises:
+        InputError: All problems of the two files at once: unreadable, shapes or affines that differ,
+            a constant image, label values that are no whole numbers or not in the set.
+    """
+    problems: list[Problem] = []
+    image = _attempt(problems, lambda: read_volume(subject.image, config.channel))
+    mask = _attempt(problems, lambda: read_volume(subject.mask))
+    problems += _geometry_problems(subject)
+    if image is not None and float(np.ptp(image.data)) == 0.0:
+        what = f"constant image: every voxel is {image.data.flat[0]:g}"
+        problems.append(Problem(str(subject.image), what, "export the scan again or leave the subject out"))
+    if mask is not None:
+        problems += _label_problems(subject.mask, mask, label_set)
+    if problems or image is None or mask is None:
+        raise InputError(problems)
+    labels = np.rint(mask.data).astype(np.int32)
+    return Pair(image, labels, tuple(int(value) for value in np.unique(labels)))
+
+
+def foreground_of(labels: NDArray[np.int32], wanted: tuple[int, ...] | None) -> NDArray[np.bool_]:
+    """Foreground of a mask: the wanted labels, or everything above 0."""
+    return labels > 0 if wanted is None else np.isin(labels, wanted)
+
+
+def _attempt(problems: list[Problem], read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except InputError as error:
+        problems += error.problems
+        return None
+
+
+def _geometry_problems(subject: Subject) -> list[Problem]:
+    """Problems of headers themselves are reported where the voxels are read."""
+    try:
+        image, mask = read_header(subject.image), read_header(subject.mask)
+    except InputError:
+        return []
+    if image.shape != mask.shape:
+        what = f"shape {_times(mask.shape)} differs from {_times(image.shape)} of its image {subject.image}"
+        return [Problem(str(subject.mask), what, "resample the mask to the image's grid")]
+    apart_mm = _corner_distance_mm(image, mask.affine)
+    if apart_mm > AFFINE_TOLERANCE * min(image.spacing_mm):
+        apart = f"corners lie up to {apart_mm:.3g} mm apart"
+        what = f"affine differs from that of its image {subject.image}: {apart}"
+        return [Problem(str(subject.mask), what, "save the mask with the image's affine, or resample it")]
+    return []
+
+
+def _corner_distance_mm(image: Header, other: Affine) -> float:
+    corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in image.shape))], dtype=float)
+    return float(np.linalg.norm(corners @ (image.affine - other).T, axis=1).max())
+
+
+def _label_problems(path: Path, mask: Volume, label_set: frozenset[int] | None) -> list[Problem]:
+    values = np.unique(mask.data)
+    uneven = values[np.abs(values - np.rint(values)) > _LABEL_ROUNDING]
+    if uneven.size:
+        what = f"label values are no whole numbers: {_some(uneven)}"
+        return [Problem(str(path), what, "is this the mask? Resample masks with nearest neighbour")]
+    found = {int(value) for value in np.rint(values)}
+    strange = found - label_set if label_set is not None else set[int]()
+    if label_set is not None and strange:
+        what = f"label values {_some(np.array(sorted(strange)))} are not in the set {sorted(label_set)}"
+        return [
+            Problem(str(path), what, "correct the mask, or name every value in dataset.json or label_set")
+        ]
+    return []
+
+
+def _some(values: NDArray[np.floating] | NDArray[np.integer]) -> str:
+    shown = ", ".join(f"{value:g}" for value in values[:5])
+    return shown + (f" and {values.size - 5} more" if values.size > 5 else "")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)

@@ -1,0 +1,149 @@
+"""Who trains, who chooses, who is tested: seeded splits with nested training sets.
+
+Reads ids only. Training sets of one split are beginnings of one permutation, so five subjects are
+among the ten; validation and test subjects never train, and test subjects never validate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.split_file import Split, read_split_file
+from dwp_sweep.errors import InputError, Problem
+
+__all__ = ["Split", "enough_problems", "read_split_file", "source_split", "target_split"]
+
+
+def target_split(ids: Sequence[str], config: DatasetConfig, train_size: int, split: int) -> Split:
+    """Split of a target task with `train_size` labelled subjects.
+
+    With ``validation: train`` the `train_size` subjects give a part of themselves to validation; with
+    ``held_out`` the validation subjects come on top.
+
+    Args:
+        ids: All subjects of the data set, in any order.
+        config: `n_val`, `n_test`, `validation`, `validation_share` and `split_file` are read.
+        train_size: Labelled subjects that the method may learn from.
+        split: Number of the split; it alone decides the permutation.
+
+    Raises:
+        InputError: Too few subjects, or a split file that does not serve.
+    """
+    problems = enough_problems(ids, config, (train_size,), (split,))
+    if problems:
+        raise InputError(problems)
+    whole = _user_split(ids, config, split) if config.split_file else _seeded_split(ids, config, split)
+    pool = whole.train[:train_size]
+    if config.validation == "held_out":
+        return Split(pool, whole.val, whole.test)
+    val = _validation_part(pool, config.validation_share)
+    return Split(tuple(one for one in pool if one not in val), val, whole.test)
+
+
+def source_split(ids: Sequence[str], config: DatasetConfig) -> Split:
+    """Split of a source task: `n_val` subjects validate, all others train, none is tested.
+
+    With a split file its split 0 says who trains and who validates.
+
+    Raises:
+        InputError: No subject left to train on.
+    """
+    problems = enough_problems(ids, config, ())
+    if problems:
+        raise InputError(problems)
+    if config.split_file:
+        given = _user_split(ids, config, 0)
+        return Split(given.train, given.val, ())
+    order = _permutation(ids, 0)
+    return Split(order[config.n_val :], order[: config.n_val], ())
+
+
+def enough_problems(
+    ids: Sequence[str], config: DatasetConfig, train_sizes: Sequence[int], splits: Sequence[int] | None = None
+) -> tuple[Problem, ...]:
+    """What stands against splits of these sizes; for a source task `train_sizes` is empty.
+
+    Args:
+        ids: All subjects of the data set.
+        config: As for `target_split`.
+        train_sizes: All training sizes of a sweep.
+        splits: Numbers of the splits; None takes those of the split file.
+    """
+    where = config.root or f"layout {config.layout}"
+    small = [size for size in train_sizes if size < (2 if config.validation == "train" else 1)]
+    if small:
+        least = "2, one to train and one to validate" if config.validation == "train" else "1"
+        return (Problem(where, f"train_size {small[0]} is too small", f"it is at least {least}"),)
+    if config.split_file:
+        return _file_problems(ids, config, train_sizes, splits)
+    n_test = config.n_test if train_sizes else 0
+    n_val = config.n_val if config.validation == "held_out" or not train_sizes else 0
+    n_train = max(train_sizes, default=1)
+    if len(ids) >= n_test + n_val + n_train:
+        return ()
+    needs = (
+        f"test {n_test} + validation {n_val} + largest training size {n_train} = {n_test + n_val + n_train}"
+    )
+    return (
+        Problem(where, f"{len(ids)} subjects are fewer than {needs}", "lower n_test, n_val or train_size"),
+    )
+
+
+def _file_problems(
+    ids: Sequence[str], config: DatasetConfig, train_sizes: Sequence[int], wanted: Sequence[int] | None
+) -> tuple[Problem, ...]:
+    path = Path(config.split_file or "").expanduser()
+    try:
+        given = read_split_file(path, ids)
+    except InputError as error:
+        return error.problems
+    problems = []
+    for number in wanted if wanted is not None else given if train_sizes else (0,):
+        if number not in given:
+            has = ", ".join(str(one) for one in given)
+            problems.append(Problem(str(path), f"has no split {number}", f"it has {has}"))
+            continue
+        problems += _role_problems(given[number], f"{path}, split {number}", config, train_sizes)
+    return tuple(problems)
+
+
+def _role_problems(
+    given: Split, where: str, config: DatasetConfig, train_sizes: Sequence[int]
+) -> list[Problem]:
+    problems, n_train = [], max(train_sizes, default=1)
+    if len(given.train) < n_train:
+        what = f"{len(given.train)} training subjects are fewer than the largest training size {n_train}"
+        problems.append(Problem(where, what, "add lines with role train, or lower train_size"))
+    if not given.val and (config.validation == "held_out" or not train_sizes):
+        problems.append(
+            Problem(where, "has no validation subjects", "add role val, or set validation: train")
+        )
+    if train_sizes and not given.test:
+        problems.append(Problem(where, "has no test subjects", "add lines with role test"))
+    return problems
+
+
+def _user_split(ids: Sequence[str], config: DatasetConfig, split: int) -> Split:
+    return read_split_file(Path(config.split_file or "").expanduser(), ids)[split]
+
+
+def _seeded_split(ids: Sequence[str], config: DatasetConfig, split: int) -> Split:
+    order = _permutation(ids, split)
+    n_val = config.n_val if config.validation == "held_out" else 0
+    first_train = config.n_test + n_val
+    return Split(order[first_train:], order[config.n_test : first_train], order[: config.n_test])
+
+
+def _permutation(ids: Sequence[str], split: int) -> tuple[str, ...]:
+    ordered = sorted(ids)
+    return tuple(ordered[index] for index in np.random.default_rng(split).permutation(len(ordered)))
+
+
+def _validation_part(pool: tuple[str, ...], share: float) -> tuple[str, ...]:
+    """Every 1/share-th subject of the pool, so that the parts of nested training sets are nested too."""
+    chosen = tuple(one for n, one in enumerate(pool, start=1) if int(n * share) > int((n - 1) * share))
+    return chosen or pool[-1:]

@@ -1,0 +1,173 @@
+"""NIfTI files in and out: the only place that knows nibabel.
+
+Lowest step of the data side. Knows neither subjects nor what a volume shows; whatever is wrong with
+a file becomes an `InputError` that names it.
+"""
+
+# nibabel carries no type hints on these calls.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
+from dwp_sweep.errors import InputError, Problem
+
+FloatArray = NDArray[np.float32]
+Affine = NDArray[np.float64]
+
+_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+_AXES = {1: "1D", 2: "2D", 3: "3D", 4: "4D"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says before its voxels are read.
+
+    Attributes:
+        shape: The three spatial axes, in voxels.
+        affine: (4, 4), voxel index to mm in RAS+ space.
+        spacing_mm: Voxel size along each axis.
+        n_channels: Volumes on the fourth axis; 1 for a 3D image.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Affine
+    spacing_mm: tuple[float, float, float]
+    n_channels: int
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One scan as stored: axes in the file's own order.
+
+    Attributes:
+        data: (D, H, W), float32, finite.
+        affine: (4, 4), voxel index to mm in RAS+ space.
+        spacing_mm: Voxel size along each axis.
+    """
+
+    data: FloatArray
+    affine: Affine
+    spacing_mm: tuple[float, float, float]
+
+
+def read_header(path: Path) -> Header:
+    """Shape and geometry of a NIfTI file.
+
+    Raises:
+        InputError: Missing, unreadable or no NIfTI; neither 3D nor 4D; an affine that maps to no space.
+    """
+    return _header(path, _open(path))
+
+
+def read_volume(path: Path, channel: int | None = None) -> Volume:
+    """Read one 3D volume, scaled by the header's slope and intercept.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        channel: Which volume of a 4D image, from 0.
+
+    Raises:
+        InputError: As `read_header`; a truncated file; 4D without `channel`; a channel that is not
+            there; NaN or infinite voxels.
+    """
+    image = _open(path)
+    header = _header(path, image)
+    data = _voxels(path, image, _chosen(path, header, channel))
+    n_bad = int(data.size - np.count_nonzero(np.isfinite(data)))
+    if n_bad:
+        raise _error(
+            path, f"{n_bad} of {data.size} voxels are NaN or infinite", "replace them by finite values"
+        )
+    return Volume(data, header.affine, header.spacing_mm)
+
+
+def write_volume(path: Path, data: NDArray[Any], affine: Affine) -> None:
+    """Write (D, H, W) voxels as NIfTI, atomically; equal input gives equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
+    beside = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    nib.save(image, beside)
+    beside.replace(path)
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise _error(path, "there is no such file", "check the path")
+    try:
+        image = nib.load(path)
+    except nib.filebasedimages.ImageFileError:
+        what = f"cannot be read as NIfTI: no such header in its {path.stat().st_size} bytes"
+        raise _error(path, what, "export or copy the file again") from None
+    except _UNREADABLE as error:
+        raise _error(path, f"cannot be read as NIfTI: {_first_line(error)}", "copy the file again") from None
+    if not isinstance(image, nib.Nifti1Pair):
+        raise _error(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
+    if image.get_data_dtype().kind not in "iufb":
+        raise _error(
+            path,
+            f"voxels of type {image.get_data_dtype()} are no plain numbers",
+            "export one grey value a voxel",
+        )
+    return image
+
+
+def _header(path: Path, image: Any) -> Header:
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) not in (3, 4) or 0 in shape:
+        kind = _AXES.get(len(shape), f"{len(shape)}D")
+        raise _error(
+            path, f"{kind} image of shape {_times(shape)} where 3D is expected", "give one volume a file"
+        )
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise _error(path, "its affine does not map voxels to a 3D space", "write a valid sform or qform")
+    spacing = tuple(float(size) for size in voxel_sizes(affine))
+    return Header(shape[:3], affine, spacing, shape[3] if len(shape) == 4 else 1)  # type: ignore[arg-type]
+
+
+def _chosen(path: Path, header: Header, channel: int | None) -> int:
+    if channel is None and header.n_channels > 1:
+        shape = _times((*header.shape, header.n_channels))
+        fix = f"choose a volume with channel: 0 to {header.n_channels - 1}, or give one volume a file"
+        raise _error(path, f"4D image of shape {shape} where 3D is expected", fix)
+    if channel is not None and channel >= header.n_channels:
+        raise _error(
+            path, f"channel {channel} is not there", f"channels run from 0 to {header.n_channels - 1}"
+        )
+    return channel or 0
+
+
+def _voxels(path: Path, image: Any, channel: int) -> FloatArray:
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            raw = image.dataobj[..., channel] if len(image.shape) == 4 else image.get_fdata(dtype=np.float32)
+            return np.ascontiguousarray(raw, dtype=np.float32)
+    except _UNREADABLE as error:
+        raise _error(
+            path, f"truncated or damaged: {_first_line(error)}", "export or copy the file again"
+        ) from None
+
+
+def _error(path: Path, what: str, fix: str) -> InputError:
+    return InputError(Problem(str(path), what, fix))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)

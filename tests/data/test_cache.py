@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dwp_sweep.data import cache
+from dwp_sweep.data.cache import load_cases
+from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.errors import InputError
+
+
+@pytest.fixture
+def config(tmp_path, write_msd) -> DatasetConfig:
+    return DatasetConfig(layout="msd", root=str(write_msd(tmp_path / "set", 3)))
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "volumes").iterdir())
+
+
+def load(config: DatasetConfig, folder: Path) -> tuple[cache.Case, ...]:
+    return load_cases(config, list_subjects(config), folder)
+
+
+def test_cases_are_read_only_memory_maps_in_the_order_asked_for(config, tmp_path):
+    subjects = list_subjects(config)[::-1]
+    seen: list[tuple[int, int]] = []
+
+    cases = load_cases(config, subjects, tmp_path / "cache", lambda done, total: seen.append((done, total)))
+
+    assert [case.id for case in cases] == ["case_02", "case_01", "case_00"]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    for case in cases:
+        assert isinstance(case.image, np.memmap) and isinstance(case.mask, np.memmap)
+        assert (case.image.dtype, case.mask.dtype) == (np.float32, np.uint8)
+        assert case.image.shape == (1, *case.mask.shape)
+        with pytest.raises(ValueError, match="read-only"):
+            case.image[0, 0, 0, 0] = 1
+
+
+def test_a_second_load_prepares_nothing_again(config, tmp_path, monkeypatch):
+    first = load(config, tmp_path / "cache")
+    monkeypatch.setattr(cache, "preprocess", lambda *_: pytest.fail("prepared again"))
+
+    second = load(config, tmp_path / "cache")
+
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.image, two.image)
+        np.testing.assert_array_equal(one.mask, two.mask)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"labels": (2,)},
+        {"preprocess": PreprocessConfig(shape=(8, 8, 8))},
+        {"preprocess": PreprocessConfig(percentiles=(5, 95))},
+    ],
+)
+def test_other_settings_have_entries_of_their_own(config, tmp_path, update):
+    load(config, tmp_path / "cache")
+    load(config.model_copy(update=update), tmp_path / "cache")
+
+    assert len(entries(tmp_path / "cache")) == 6
+
+
+def test_settings_that_change_no_voxel_share_the_entries(config, tmp_path):
+    load(config, tmp_path / "cache")
+    load(config.model_copy(update={"n_test": 1, "subjects": "0:2", "fingerprint": "x"}), tmp_path / "cache")
+
+    assert len(entries(tmp_path / "cache")) == 3
+
+
+def test_a_changed_scan_is_never_served_from_before(config, tmp_path, write_scan, mask):
+    load(config, tmp_path / "cache")
+    write_scan(list_subjects(config)[0].mask, np.zeros_like(mask()))
+
+    assert not load(config, tmp_path / "cache")[0].mask.any()
+
+
+@pytest.mark.parametrize("name", ["image.npy", "mask.npy", "meta.json"])
+@pytest.mark.parametrize("keep", [0, 20])
+def test_a_damaged_entry_is_built_again(config, tmp_path, name, keep):
+    before = [np.array(case.image) for case in load(config, tmp_path / "cache")]
+    for path in (tmp_path / "cache" / "volumes").glob(f"*/{name}"):
+        path.write_bytes(path.read_bytes()[:keep])
+
+    after = load(config, tmp_path / "cache")
+
+    assert len(entries(tmp_path / "cache")) == 3
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, two.image)
+
+
+def test_the_loser_of_a_race_uses_the_entry_of_the_winner(config, tmp_path, monkeypatch):
+    real, folder = cache.preprocess, tmp_path / "cache"
+
+    def meanwhile_another_writer(*arguments):
+        monkeypatch.setattr(cache, "preprocess", real)
+        load(config, folder)
+        return real(*arguments)
+
+    monkeypatch.setattr(cache, "preprocess", meanwhile_another_writer)
+    cases = load(config, folder)
+
+    assert len(cases) == 3
+    assert len(entries(folder)) == 3, "nothing half-written is left"
+
+
+def _load_sum(config: DatasetConfig, folder: Path) -> float:
+    return float(sum(case.image.sum() + case.mask.sum() for case in load(config, folder)))
+
+
+@pytest.mark.slow
+def test_processes_that_build_the_same_cache_at_once_all_get_it(config, tmp_path):
+    folder = tmp_path / "cache"
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        sums = list(pool.map(_load_sum, [config] * 4, [folder] * 4))
+
+    assert len(set(sums)) == 1
+    assert len(entries(folder)) == 3
+
+
+def test_a_scan_that_cannot_be_used_is_an_input_error(config, tmp_path, write_scan, image):
+    write_scan(list_subjects(config)[1].image, np.zeros_like(image(0)))
+
+    with pytest.raises(InputError, match=r"case_01.*constant image"):
+        load(config, tmp_path / "cache")
+
+
+def test_the_spacing_is_told_in_the_axes_of_the_case(tmp_path, write_scan, image, mask):
+    affine = np.array([[0, 0, 3.0, 0], [2.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1]])
+    write_scan(tmp_path / "i.nii.gz", image(0), affine)
+    write_scan(tmp_path / "m.nii.gz", mask(), affine)
+    (tmp_path / "pairs.csv").write_text("image,mask,subject\ni.nii.gz,m.nii.gz,s\n")
+    config = DatasetConfig(layout="pairs", root=str(tmp_path))
+
+    (case,) = load(config, tmp_path / "cache")
+
+    assert case.spacing_mm == pytest.approx((3.0, 2.0, 1.0))

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dwp_sweep.data.check import check_dataset, require_enough, shared_scan_warnings
+from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path, write_msd):
+    return write_msd(tmp_path / "set", 12)
+
+
+def config(root, **values) -> DatasetConfig:
+    return DatasetConfig(layout="msd", root=str(root), **values)
+
+
+def test_a_good_folder_has_a_row_a_subject_and_nothing_to_say(root):
+    seen: list[tuple[int, int]] = []
+    report = check_dataset(config(root), lambda done, total: seen.append((done, total)))
+
+    assert (report.problems, report.warnings) == ((), ())
+    assert seen[0] == (1, 12) and seen[-1] == (12, 12)
+    row = report.subjects[0]
+    assert (row.id, row.shape, row.spacing_mm) == ("case_00", (10, 12, 8), (1.0, 1.0, 1.0))
+    assert row.labels == (0, 1, 2)
+    assert row.foreground_share == pytest.approx(36 / 960)
+    assert check_dataset(config(root, labels=(2,))).subjects[0].foreground_share == pytest.approx(12 / 960)
+
+
+def test_everything_wrong_with_a_folder_is_reported_at_once(root, write_scan, image, mask):
+    images, labels = root / "imagesTr", root / "labelsTr"
+    shifted = np.eye(4)
+    shifted[2, 3] = 5
+    broken = image(6)
+    broken[3, 3, 3] = np.inf
+    (labels / "case_00.nii.gz").unlink()
+    write_scan(labels / "case_01.nii.gz", mask()[1:])
+    write_scan(labels / "case_02.nii.gz", mask(), shifted)
+    (images / "case_03.nii.gz").write_bytes((images / "case_03.nii.gz").read_bytes()[:-100])
+    (images / "case_04.nii.gz").write_text("no image")
+    write_scan(images / "case_05.nii.gz", np.stack([image(0), image(1)], axis=-1))
+    write_scan(images / "case_06.nii.gz", broken)
+    write_scan(images / "case_07.nii.gz", np.ones_like(image(0)))
+    write_scan(labels / "case_08.nii.gz", 3 * mask())
+
+    report = check_dataset(config(root))
+
+    found = {problem.where.rsplit("/", 1)[1][:7]: problem.what for problem in report.problems}
+    expected = {
+        "case_00": "image without mask",
+        "case_01": "shape 9x12x8 differs",
+        "case_02": "affine differs",
+        "case_03": "truncated",
+        "case_04": "cannot be read as NIfTI",
+        "case_05": "4D image",
+        "case_06": "NaN or infinite",
+        "case_07": "constant image",
+        "case_08": "label values 3, 6 are not in the set [0, 1, 2]",
+    }
+    assert len(report.problems) == len(expected)
+    for name, words in expected.items():
+        assert words in found[name]
+    assert all(problem.fix for problem in report.problems)
+    assert [row.id for row in report.subjects] == ["case_09", "case_10", "case_11"]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_report_and_no_exception(tmp_path):
+    report = check_dataset(config(tmp_path / "none"))
+
+    assert report.subjects == ()
+    assert "no such folder" in report.problems[0].what
+
+
+def test_an_empty_mask_is_legal_and_listed_as_a_warning(root, write_scan, mask):
+    write_scan(root / "labelsTr" / "case_03.nii.gz", np.zeros_like(mask()))
+
+    report = check_dataset(config(root))
+
+    assert report.problems == ()
+    assert ["empty mask" in warning.what for warning in report.warnings] == [True]
+    assert len(report.subjects) == 12
+
+
+def test_a_label_that_no_mask_may_hold_is_a_problem_and_one_that_is_absent_a_warning(root, write_scan, mask):
+    assert "labels: 5 is not in the data set's values [0, 1, 2]" in str(
+        check_dataset(config(root, labels=(1, 5))).problems[0]
+    )
+    write_scan(root / "labelsTr" / "case_00.nii.gz", (mask() == 1).astype(np.uint8))
+    report = check_dataset(config(root, labels=(2,)))
+    assert report.problems == ()
+    assert "no voxel is in 2; the file holds 0, 1" in report.warnings[0].what
+
+
+def test_a_given_label_set_goes_before_that_of_the_folder(root):
+    assert "are not in the set [0, 1]" in str(check_dataset(config(root, label_set=(1,))).problems[0])
+    assert check_dataset(config(root, label_set=(1, 2, 9))).problems == ()
+
+
+def test_foreground_that_the_crop_removes_is_a_warning(root):
+    small = check_dataset(config(root, subjects="0:1", preprocess=PreprocessConfig(shape=(7, 2, 5))))
+    gone = check_dataset(
+        config(root, subjects="0:1", preprocess=PreprocessConfig(crop_foreground=False, shape=(1, 1, 1)))
+    )
+
+    assert "the crop removes 50% of the foreground" in small.warnings[0].what
+    assert "shape" in small.warnings[0].fix
+    assert "the crop removes 97% of the foreground" in gone.warnings[0].what
+    assert small.problems == gone.problems == ()
+
+
+def test_foreground_that_resampling_removes_is_a_warning(root):
+    coarse = PreprocessConfig(crop_foreground=False, spacing_mm=(9, 9, 9))
+
+    (warning,) = check_dataset(config(root, subjects="0:1", preprocess=coarse)).warnings
+    assert "resampling removes" in warning.what and "spacing_mm" in warning.fix
+
+
+def test_the_same_scan_under_two_names_is_a_warning(root, write_scan, image):
+    write_scan(root / "imagesTr" / "case_05.nii.gz", image(2))
+
+    (warning,) = check_dataset(config(root)).warnings
+    assert (warning.where, warning.what) == ("case_05", "has the same voxels as case_02")
+
+
+def test_uneven_voxel_sizes_are_a_warning_unless_they_are_resampled(root, write_scan, image, mask):
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    write_scan(root / "imagesTr" / "case_05.nii.gz", image(5), affine)
+    write_scan(root / "labelsTr" / "case_05.nii.gz", mask(), affine)
+
+    (warning,) = check_dataset(config(root)).warnings
+    assert "from 1 to 2 mm" in warning.what
+    assert check_dataset(config(root, preprocess=PreprocessConfig(spacing_mm=(1, 1, 1)))).warnings == ()
+
+
+def test_fewer_subjects_than_test_validation_and_training_need_are_refused(root):
+    require_enough(config(root, n_test=4, n_val=2), [3, 6])
+    with pytest.raises(InputError, match="12 subjects are fewer than test 4"):
+        require_enough(config(root, n_test=4, n_val=2), [3, 7])
+    require_enough(config(root, n_test=50, n_val=11), [])
+    with pytest.raises(InputError, match="12 subjects are fewer"):
+        require_enough(config(root, n_val=12), [])
+
+
+def test_scans_that_serve_both_tasks_are_a_warning(root):
+    first, second, both = (list_subjects(config(root, subjects=text)) for text in ("0:6", "6:12", "4:8"))
+
+    assert shared_scan_warnings(first, second) == ()
+    (warning,) = shared_scan_warnings(first, both)
+    assert "2 of 4 target subjects" in warning.what
+
+
+def test_a_dataset_json_without_labels_checks_no_set(root):
+    described = json.loads((root / "dataset.json").read_text())
+    del described["labels"]
+    (root / "dataset.json").write_text(json.dumps(described))
+
+    assert check_dataset(config(root, labels=(2,))).problems == ()

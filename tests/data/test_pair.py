@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts import Subject
+from dwp_sweep.data.pair import foreground_of, read_pair
+from dwp_sweep.errors import InputError
+
+CONFIG = DatasetConfig(layout="msd")
+
+
+@pytest.fixture
+def subject(tmp_path, write_scan, image, mask) -> Subject:
+    return Subject(
+        "s", write_scan(tmp_path / "i.nii.gz", image(0)), write_scan(tmp_path / "m.nii.gz", mask())
+    )
+
+
+def problems(subject: Subject, label_set: frozenset[int] | None = None) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        read_pair(subject, CONFIG, label_set)
+    assert all(problem.fix for problem in caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_good_pair_comes_back_with_its_labels(subject, image, mask):
+    pair = read_pair(subject, CONFIG, frozenset({0, 1, 2, 3}))
+
+    np.testing.assert_array_equal(pair.image.data, image(0))
+    np.testing.assert_array_equal(pair.labels, mask())
+    assert pair.label_values == (0, 1, 2)
+
+
+def test_a_mask_of_another_shape_is_named_with_both_shapes(subject, write_scan, mask):
+    write_scan(subject.mask, mask()[:, :, :-1])
+
+    (text,) = problems(subject)
+    assert "m.nii.gz: shape 10x12x7 differs from 10x12x8" in text
+
+
+def test_a_mask_with_another_affine_is_named_with_the_distance(subject, write_scan, mask):
+    shifted = np.eye(4)
+    shifted[0, 3] = 2.0
+    write_scan(subject.mask, mask(), shifted)
+
+    (text,) = problems(subject)
+    assert "affine differs" in text and "up to 2 mm" in text
+
+
+@pytest.mark.parametrize("flip", [0, 1, 2])
+def test_a_mask_with_a_flipped_axis_is_refused(subject, write_scan, mask, flip):
+    affine = np.eye(4)
+    affine[flip, flip] = -1.0
+    write_scan(subject.mask, mask(), affine)
+
+    assert "affine differs" in problems(subject)[0]
+
+
+def test_rounding_in_a_header_is_no_difference(subject, write_scan, mask):
+    write_scan(subject.mask, mask(), np.eye(4) + 1e-4 * np.eye(4))
+
+    assert read_pair(subject, CONFIG).label_values == (0, 1, 2)
+
+
+def test_a_constant_image_is_named_with_its_value(subject, write_scan):
+    write_scan(subject.image, np.full((10, 12, 8), 7, dtype=np.int16))
+
+    assert "constant image: every voxel is 7" in problems(subject)[0]
+
+
+def test_label_values_that_are_not_in_the_set_are_named(subject):
+    assert "label values 2 are not in the set [0, 1]" in problems(subject, frozenset({0, 1}))[0]
+
+
+def test_a_mask_of_fractions_is_refused_and_rounding_of_stored_labels_is_not(subject, write_scan, mask):
+    write_scan(subject.mask, mask() * np.float32(1.00001))
+    assert read_pair(subject, CONFIG).label_values == (0, 1, 2)
+
+    write_scan(subject.mask, mask() * np.float32(0.3))
+    assert "no whole numbers: 0.3, 0.6" in problems(subject)[0]
+
+
+def test_all_that_is_wrong_with_a_pair_is_said_at_once(subject, write_scan, image, mask):
+    broken = image(0)
+    broken[0, 0, 0] = np.nan
+    write_scan(subject.image, broken)
+    write_scan(subject.mask, 5 * mask()[:, :-1])
+
+    found = problems(subject, frozenset({0, 1, 2}))
+
+    assert [any(word in text for text in found) for word in ("NaN", "shape", "not in the set")] == [True] * 3
+
+
+def test_foreground_is_the_wanted_labels_or_everything_above_zero():
+    labels = np.array([[[0, 1, 2, -1]]], dtype=np.int32)
+
+    assert foreground_of(labels, None).tolist() == [[[False, True, True, False]]]
+    assert foreground_of(labels, (2,)).tolist() == [[[False, False, True, False]]]
+
+
+def test_a_channel_is_chosen_of_the_image_and_never_of_the_mask(tmp_path: Path, write_scan, image, mask):
+    stacked = write_scan(tmp_path / "i.nii.gz", np.stack([image(0), image(1)], axis=-1))
+    subject = Subject("s", stacked, write_scan(tmp_path / "m.nii.gz", mask()))
+
+    pair = read_pair(subject, DatasetConfig(layout="msd", channel=1))
+
+    np.testing.assert_array_equal(pair.image.data, image(1))

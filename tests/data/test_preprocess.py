@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.foreground import foreground_mask
+from dwp_sweep.data.pair import Pair
+from dwp_sweep.data.preprocess import preprocess, scale_intensity
+from dwp_sweep.data.volumes import Volume
+
+
+def pair_of(data: np.ndarray, labels: np.ndarray, affine: np.ndarray | None = None) -> Pair:
+    affine = np.eye(4) if affine is None else affine
+    spacing = tuple(float(size) for size in nib.affines.voxel_sizes(affine))
+    volume = Volume(np.ascontiguousarray(data, dtype=np.float32), affine, spacing)
+    return Pair(volume, labels.astype(np.int32), tuple(int(value) for value in np.unique(labels)))
+
+
+def config(labels: tuple[int, ...] | None = None, **values) -> DatasetConfig:
+    return DatasetConfig(layout="msd", labels=labels, preprocess=PreprocessConfig(**values))
+
+
+def test_the_foreground_has_mean_zero_and_spread_one_and_the_background_is_zero(image, mask):
+    done = preprocess(pair_of(image(0), mask()), config(crop_foreground=False))
+    inside = foreground_mask(image(0))
+
+    assert done.image.shape == (1, *image(0).shape)
+    assert (done.image.dtype, done.mask.dtype) == (np.float32, np.uint8)
+    assert done.image[0][inside].mean() == pytest.approx(0, abs=1e-5)
+    assert done.image[0][inside].std() == pytest.approx(1, abs=1e-5)
+    assert not done.image[0][~inside].any()
+
+
+def test_scaling_does_not_depend_on_the_units_of_the_scanner(image, mask):
+    one = preprocess(pair_of(image(0), mask()), config())
+    other = preprocess(pair_of(300 * image(0), mask()), config())
+
+    np.testing.assert_allclose(one.image, other.image, atol=1e-4)
+
+
+def test_an_outlier_is_clipped(image):
+    voxels = image(0)
+    inside = foreground_mask(voxels)
+    calm = scale_intensity(voxels, inside, (0.5, 99.5))
+    voxels[5, 5, 5] = 1e6
+
+    wild = scale_intensity(voxels, inside, (0.5, 99.5))
+
+    assert wild[5, 5, 5] == wild.max() < 3
+    wild[5, 5, 5] = calm[5, 5, 5]
+    np.testing.assert_allclose(wild, calm, atol=0.1)
+
+
+def test_an_image_of_two_values_is_still_no_constant():
+    image = np.zeros((6, 6, 6), dtype=np.float32)
+    image[2:4, 2:4, 2:4] = 5
+
+    done = preprocess(pair_of(image, image > 0), config(crop_foreground=False))
+
+    assert np.isfinite(done.image).all()
+    assert done.image[0, 2, 2, 2] > done.image[0, 0, 0, 0]
+
+
+def test_a_scan_that_resampling_leaves_without_contrast_becomes_zeros_and_not_nan(image, mask):
+    done = preprocess(pair_of(image(0), mask()), config(spacing_mm=(9, 9, 9)))
+
+    assert np.isfinite(done.image).all()
+
+
+def test_only_the_wanted_labels_become_foreground(image, mask):
+    done = preprocess(pair_of(image(0), mask()), config(labels=(2,), crop_foreground=False))
+
+    np.testing.assert_array_equal(done.mask, mask() == 2)
+
+
+def test_the_crop_keeps_the_box_around_the_patient(image, mask):
+    done = preprocess(pair_of(image(0), mask()), config())
+
+    assert done.mask.shape == (7, 9, 5)
+    np.testing.assert_array_equal(done.mask, mask()[2:9, 2:11, 2:7] > 0)
+    assert done.cropped_away == done.resampled_away == 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    axes=st.permutations([0, 1, 2]), flips=st.tuples(*[st.sampled_from([1, -1])] * 3), seed=st.integers(0, 99)
+)
+def test_however_a_scan_is_stored_the_network_sees_it_the_same_way(axes, flips, seed):
+    rng = np.random.default_rng(seed)
+    data, labels = rng.uniform(1, 9, (5, 6, 7)).astype(np.float32), rng.integers(0, 2, (5, 6, 7))
+    turn = nib.orientations.ornt_transform(
+        np.stack([np.arange(3), np.ones(3)], axis=1), np.stack([axes, flips], axis=1)
+    )
+    affine = np.diag([1.0, 2.0, 3.0, 1.0]) @ nib.orientations.inv_ornt_aff(turn, data.shape)
+    stored = [nib.orientations.apply_orientation(values, turn) for values in (data, labels)]
+
+    straight = preprocess(pair_of(data, labels, np.diag([1.0, 2.0, 3.0, 1.0])), config())
+    turned = preprocess(pair_of(*stored, affine), config())
+
+    np.testing.assert_array_equal(straight.image, turned.image)
+    np.testing.assert_array_equal(straight.mask, turned.mask)
+    assert turned.spacing_mm == pytest.approx((1.0, 2.0, 3.0))
+
+
+def test_resampling_gives_the_spacing_and_keeps_the_volume_of_the_foreground():
+    image = np.random.default_rng(0).uniform(1, 2, (16, 16, 8)).astype(np.float32)
+    labels = np.zeros_like(image)
+    labels[4:12, 4:12, 2:6] = 1
+    done = preprocess(
+        pair_of(image, labels, np.diag([1.0, 1.0, 2.0, 1.0])), config(spacing_mm=(1.0, 1.0, 1.0))
+    )
+
+    assert done.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
+    assert done.mask.shape[:2] == (16, 16) and done.mask.shape[2] in (15, 16)
+    assert done.mask.sum() == pytest.approx(8 * 8 * 8, rel=0.15)
+    assert set(np.unique(done.mask)) == {0, 1}
+
+
+def test_a_shape_crops_and_pads_around_the_middle(image, mask):
+    done = preprocess(pair_of(image(0), mask()), config(crop_foreground=False, shape=(6, 20, 8)))
+
+    assert done.image.shape == (1, 6, 20, 8)
+    np.testing.assert_array_equal(done.mask[:, 4:16], mask()[2:8] > 0)
+    assert not done.mask[:, :4].any() and not done.image[:, :, :4].any()
+
+
+def test_the_share_of_foreground_that_a_crop_removes_is_told(image, mask):
+    labels = np.zeros_like(mask())
+    labels[4:6, 6, 4], labels[0, 0, 0], labels[9, 11, 7] = 1, 1, 1
+    done = preprocess(pair_of(image(0), labels), config())
+
+    assert done.cropped_away == pytest.approx(0.5)
+    assert done.resampled_away == 0
+
+
+def test_the_share_of_foreground_that_resampling_removes_is_told(image):
+    labels = np.zeros((16, 16, 16))
+    labels[::4, ::4, ::4] = 1  # single voxels, which a coarse grid mostly misses
+    textured = np.random.default_rng(0).uniform(1, 2, labels.shape)
+    done = preprocess(pair_of(textured, labels), config(spacing_mm=(3.0, 3.0, 3.0)))
+
+    kept_mm3 = done.mask.sum() * 27
+    assert done.resampled_away == pytest.approx(max(0, 1 - kept_mm3 / labels.sum()))
+    assert done.cropped_away == 0
