@@ -1,0 +1,75 @@
+"""One experiment: a target network and everything upstream of it, as a user writes it in YAML.
+
+Composes the components' own configs; every default lives with its component.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, create_model, field_validator
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.losses.segmentation import LossConfig
+from dwp_sweep.methods import METHODS
+from dwp_sweep.nets.unet3d import UNetConfig
+from dwp_sweep.stages.harvest import HarvestConfig
+from dwp_sweep.stages.prior import PriorConfig
+from dwp_sweep.stages.source import SourceConfig
+from dwp_sweep.stages.target import TargetConfig
+from dwp_sweep.strict import StrictModel
+from dwp_sweep.training.compute import ComputeConfig
+
+
+class DataConfig(StrictModel):
+    """The two tasks.
+
+    Attributes:
+        source: Where knowledge comes from; not needed where network, bank or priors are brought.
+        target: Where it goes.
+    """
+
+    source: DatasetConfig | None = None
+    target: DatasetConfig
+
+
+class ExperimentConfig(StrictModel):
+    """One condition of a sweep; parse with `EXPERIMENT`, which adds the methods' own sections.
+
+    Attributes:
+        method: One of `METHODS`.
+        train_size: Target training images, m.
+        split: Which test / validation / training split; each has its own test set.
+        seed: Of the target network's start, order and noise.
+    """
+
+    method: str = "random_init"
+    train_size: int = Field(5, ge=1)
+    split: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)
+    data: DataConfig
+    unet: UNetConfig = UNetConfig()
+    source: SourceConfig = SourceConfig()
+    harvest: HarvestConfig = HarvestConfig()
+    prior: PriorConfig = PriorConfig()
+    target: TargetConfig = TargetConfig()
+    loss: LossConfig = LossConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        if value not in METHODS:
+            raise ValueError("must be one of " + ", ".join(METHODS))
+        return value
+
+
+def _method_sections() -> dict[str, Any]:
+    sections = {name: model for method in METHODS.values() for name, model in method.sections.items()}
+    return {name: (model, model()) for name, model in sections.items()}
+
+
+# A further method brings its sections with its registry line: nothing here names a method.
+EXPERIMENT: type[ExperimentConfig] = create_model(
+    "Experiment", __base__=ExperimentConfig, **_method_sections()
+)

@@ -1,0 +1,166 @@
+"""Experiments to nodes: which stages a condition needs and what each of them reads.
+
+The one place that knows the pipeline's edges: source nets -> bank -> priors -> target, and source net ->
+target. Equal keys are one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.config.experiment import ExperimentConfig
+from dwp_sweep.config.node import Node, make_node
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.methods import METHODS
+from dwp_sweep.nets.kernel_groups import GROUPS
+from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.brought import Brought, describe_brought
+from dwp_sweep.stages.harvest import BANK_FILES, HarvestStageConfig
+from dwp_sweep.stages.prior import PRIOR_FILES, PriorStageConfig
+from dwp_sweep.stages.source import NET_FILES, SourceStageConfig
+from dwp_sweep.stages.target import TargetStageConfig
+from dwp_sweep.strict import StrictModel
+from dwp_sweep.training.compute import ComputeConfig
+
+
+class GraphBuilder:
+    """Resolves conditions one by one; upstream nodes are made once.
+
+    Args:
+        datasets: Data sets as written -> with root and fingerprint filled in.
+        cache_dir: Folder for preprocessed volumes.
+        fetch: Turns ``runs:/<run id>`` into a local folder.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[DatasetConfig, DatasetConfig],
+        cache_dir: Path,
+        fetch: Callable[[str, str], Path] | None = None,
+    ) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._datasets, self._cache_dir, self._fetch = datasets, cache_dir, fetch
+        self._memo: dict[Any, Node] = {}
+        self._brought: dict[tuple[str, str], Brought] = {}
+
+    def target(self, condition: ExperimentConfig) -> Node:
+        """The target node of a condition, with everything upstream of it."""
+        method = METHODS[condition.method]
+        sections = {name: getattr(condition, name) for name in method.sections}
+        inputs: dict[str, tuple[Node, ...]] = {}
+        for need in method.needs(sections):
+            inputs[need] = self._priors(condition) if need == "priors" else (self._source(condition, 0),)
+        config = TargetStageConfig(
+            method=condition.method,
+            train_size=condition.train_size,
+            split=condition.split,
+            seed=condition.seed,
+            dataset=self._datasets[condition.data.target],
+            unet=condition.unet,
+            target=condition.target,
+            loss=condition.loss,
+            settings={name: section.model_dump(mode="json") for name, section in sections.items()},
+            compute=self._compute(condition),
+        )
+        labels = {name: getattr(condition, name) for name in ("method", "train_size", "split", "seed")}
+        return self._add("target", config, inputs, labels)
+
+    def _source(self, condition: ExperimentConfig, seed: int) -> Node:
+        memo = (
+            "source",
+            seed,
+            condition.data.source,
+            condition.unet,
+            condition.source,
+            condition.loss,
+            condition.compute,
+        )
+        if memo in self._memo:
+            return self._memo[memo]
+        if condition.source.network is not None:
+            brought = self._bring(condition.source.network, "source.network", NET_FILES)
+            config = SourceStageConfig(brought=brought, compute=self._compute(condition))
+        else:
+            config = SourceStageConfig(
+                dataset=self._source_data(condition),
+                unet=condition.unet,
+                source=condition.source,
+                loss=condition.loss,
+                seed=seed,
+                compute=self._compute(condition),
+            )
+        self._memo[memo] = self._add("source", config, {}, {"seed": seed})
+        return self._memo[memo]
+
+    def _bank(self, condition: ExperimentConfig) -> Node:
+        if condition.harvest.bank is not None:
+            brought = self._bring(condition.harvest.bank, "harvest.bank", BANK_FILES)
+            return self._add("harvest", HarvestStageConfig(brought=brought), {}, {})
+        n_sources = 1 if condition.source.network is not None else condition.source.n_seeds
+        sources = tuple(self._source(condition, seed) for seed in range(n_sources))
+        return self._add("harvest", HarvestStageConfig(harvest=condition.harvest), {"sources": sources}, {})
+
+    def _priors(self, condition: ExperimentConfig) -> tuple[Node, ...]:
+        return tuple(self._prior(condition, group) for group in GROUPS)
+
+    def _prior(self, condition: ExperimentConfig, group: int) -> Node:
+        upstream = (
+            condition.data.source,
+            condition.unet,
+            condition.source,
+            condition.loss,
+            condition.harvest,
+        )
+        memo = ("prior", group, condition.prior, condition.compute, *upstream)
+        if memo in self._memo:
+            return self._memo[memo]
+        compute = self._compute(condition)
+        if condition.prior.path is not None:
+            brought = self._bring(f"{condition.prior.path}/group{group}", "prior.path", PRIOR_FILES)
+            node = self._add(
+                "prior", PriorStageConfig(brought=brought, group=group, compute=compute), {}, {"group": group}
+            )
+        else:
+            config = PriorStageConfig(group=group, prior=condition.prior, compute=compute)
+            node = self._add("prior", config, {"bank": (self._bank(condition),)}, {"group": group})
+        self._memo[memo] = node
+        return node
+
+    def _add(
+        self,
+        stage: str,
+        config: StrictModel,
+        inputs: Mapping[str, tuple[Node, ...]],
+        labels: Mapping[str, Any],
+    ) -> Node:
+        node = make_node(STAGES[stage], config, inputs, labels)
+        return self.nodes.setdefault(node.key, node)
+
+    def _compute(self, condition: ExperimentConfig) -> ComputeConfig:
+        return condition.compute.model_copy(update={"cache_dir": str(self._cache_dir.resolve())})
+
+    def _source_data(self, condition: ExperimentConfig) -> DatasetConfig:
+        if condition.data.source is None:
+            raise InputError(
+                Problem(
+                    "data.source",
+                    f"is missing, and method {condition.method!r} needs source networks",
+                    "give it, or bring source.network, harvest.bank or prior.path",
+                )
+            )
+        return self._datasets[condition.data.source]
+
+    def _bring(self, text: str, key: str, files: tuple[str, ...]) -> Brought:
+        if (text, key) not in self._brought:
+            self._brought[text, key] = describe_brought(self._folder(text, key), files, key)
+        return self._brought[text, key]
+
+    def _folder(self, text: str, key: str) -> Path:
+        if not text.startswith("runs:/"):
+            return Path(text)
+        if self._fetch is None:
+            raise InputError(Problem(key, f"{text} names an MLflow run, but no tracking store is at hand"))
+        return self._fetch(text, key)

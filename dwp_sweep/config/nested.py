@@ -1,0 +1,31 @@
+"""Plain values, nested and dotted as YAML files mix them: ``{unet: {channels: 3}}``, ``unet.channels: 3``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Spread dotted keys out; a later key wins over an earlier one."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        head, _, rest = str(key).partition(".")
+        inner = nested({rest: value}) if rest else nested(value) if isinstance(value, Mapping) else value
+        old = result.get(head)
+        result[head] = merged(old, inner) if isinstance(old, dict) and isinstance(inner, dict) else inner
+    return result
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested ``base`` with the values of nested ``over`` in place of its own."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def with_value(base: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """A copy of nested ``base`` with one dotted key set."""
+    return merged(base, nested({dotted: value}))

@@ -1,0 +1,88 @@
+"""A node: one stage with its resolved config, found by a key that hashes all that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.record import write_json
+from dwp_sweep.strict import StrictModel, keyed_values
+
+
+@dataclass(frozen=True)
+class Node:
+    """One piece of work of a sweep.
+
+    Attributes:
+        key: Hash of stage, code version, keyed config and input keys; 20 hex digits.
+        stage: Name of the stage.
+        config: Plain values of the stage's config, unkeyed ones included.
+        inputs: Role -> ((stage, key), ...) of the nodes whose outputs it reads.
+        labels: ``method``, ``train_size``, ``split``, ``seed``, ``group`` where they apply.
+    """
+
+    key: str
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parents(self) -> tuple[tuple[str, str], ...]:
+        """(stage, key) of every input, in order of role."""
+        return tuple(pair for role in sorted(self.inputs) for pair in self.inputs[role])
+
+    @property
+    def title(self) -> str:
+        """Short readable name, e.g. ``target deep_weight_prior m=5 split=0 seed=0``."""
+        words = [self.stage]
+        names = {
+            "method": "{}",
+            "train_size": "m={}",
+            "group": "group {}",
+            "split": "split {}",
+            "seed": "seed {}",
+        }
+        words += [form.format(self.labels[name]) for name, form in names.items() if name in self.labels]
+        return " ".join(words)
+
+
+def make_node(
+    stage: Stage,
+    config: StrictModel,
+    inputs: Mapping[str, tuple[Node, ...]] | None = None,
+    labels: Mapping[str, Any] | None = None,
+) -> Node:
+    """Resolve a node: compute its key from all that decides its result."""
+    inputs = inputs or {}
+    identity = {
+        "stage": stage.name,
+        "version": stage.version,
+        "config": keyed_values(config),
+        "inputs": {role: [node.key for node in nodes] for role, nodes in inputs.items()},
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return Node(
+        key=hashlib.sha256(text.encode()).hexdigest()[:20],
+        stage=stage.name,
+        config=config.model_dump(mode="json"),
+        inputs={role: tuple((node.stage, node.key) for node in nodes) for role, nodes in inputs.items()},
+        labels=dict(labels or {}),
+    )
+
+
+def write_node(node: Node, path: Path) -> None:
+    """Write a node as JSON, atomically."""
+    write_json(path, asdict(node))
+
+
+def read_node(path: Path) -> Node:
+    """Read a node that `write_node` wrote."""
+    values = json.loads(path.read_text())
+    values["inputs"] = {role: tuple((s, k) for s, k in pairs) for role, pairs in values["inputs"].items()}
+    return Node(**values)

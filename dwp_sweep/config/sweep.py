@@ -1,0 +1,80 @@
+"""A search space becomes a sweep: target nodes plus all that they need, equal keys being one node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.config.datasets import prepare_datasets
+from dwp_sweep.config.graph import GraphBuilder
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.space import Space
+from dwp_sweep.errors import InputError, Problem
+
+__all__ = ["Resources", "Sweep", "build_sweep"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is to be built.
+
+    Attributes:
+        name: Identity of the sweep.
+        nodes: By key, parents before children.
+        targets: Keys of the target nodes, in the order of the grid.
+        resources: What a trial of each stage asks for.
+        settings: The conditions as plain values, for people and records.
+        max_failures: How often a node whose worker was lost is tried again.
+        warnings: What is legal about the data, but worth a look.
+    """
+
+    name: str
+    nodes: Mapping[str, Node]
+    targets: tuple[str, ...]
+    resources: Mapping[str, Resources]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    max_failures: int = 2
+    warnings: tuple[str, ...] = ()
+
+
+def build_sweep(
+    space: Space,
+    storage: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+    fetch: Callable[[str, str], Path] | None = None,
+) -> Sweep:
+    """Check the data, fingerprint it and resolve all nodes.
+
+    Args:
+        space: From `load_space`.
+        storage: Root of the storage; phantom data and caches go under it.
+        progress: Called with (what, done, total) while data are read.
+        fetch: Turns a ``runs:/<run id>`` of something brought into a local folder.
+
+    Raises:
+        InputError: With all problems of the data, or of what is brought.
+    """
+    data = prepare_datasets(space.conditions, storage, progress)
+    builder = GraphBuilder(data.datasets, storage / "cache", fetch)
+    targets = dict.fromkeys(builder.target(condition).key for condition in space.conditions)
+    if not targets:
+        raise InputError(
+            Problem(space.file, "the grid holds no condition", "give every axis at least one value")
+        )
+    conditions = [condition.model_dump(mode="json") for condition in space.conditions[:1]]
+    return Sweep(
+        name=space.name,
+        nodes=builder.nodes,
+        targets=tuple(targets),
+        resources=space.resources,
+        settings={
+            "first_condition": conditions[0],
+            "n_conditions": len(space.conditions),
+            "file": space.file,
+        },
+        max_failures=space.max_failures,
+        warnings=data.warnings,
+    )

@@ -1,0 +1,116 @@
+"""Training of one segmentation network on volumes: what the source and the target stage share.
+
+Joins data, a prepared method and the one training loop. Does not know how the network starts or what
+its loss is: `methods` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dwp_sweep.data.batches import collate
+from dwp_sweep.data.cache import Case, load_cases
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.methods.contract import Prepared
+from dwp_sweep.metrics.overlap import Overlap, overlap
+from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device
+from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher_val_dice
+
+Cases = Mapping[str, Case]
+
+
+def read_cases(dataset: DatasetConfig, compute: ComputeConfig) -> Cases:
+    """All selected subjects of a data set, preprocessed, by id.
+
+    Raises:
+        InputError: The folder does not hold what the config says.
+    """
+    subjects = list_subjects(dataset)
+    return {case.id: case for case in load_cases(dataset, subjects, Path(compute.cache_dir))}
+
+
+def train_network(
+    prepared: Prepared,
+    train: Sequence[Case],
+    val: Sequence[Case],
+    config: TrainConfig,
+    compute: ComputeConfig,
+    seed: int,
+    checkpoint: Path,
+    emit: Callable[[int, Mapping[str, float]], None],
+    batch_field: str,
+) -> FitResult:
+    """Fit a prepared network; afterwards it holds its best validation epoch.
+
+    Raises:
+        DivergedError: A loss was not finite.
+        DeviceMemoryError: The device ran out of memory.
+        StopTrial: From ``emit``.
+    """
+    device = resolve_device(compute)
+
+    def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
+        images, masks = collate([train[index] for index in indices.tolist()])
+        with autocast(compute, device):
+            logits = prepared.net(images.to(device))
+        return prepared.batch_loss(logits.float(), masks.to(device), step)
+
+    def validate() -> dict[str, float]:
+        return validation_metrics(prepared, val, compute) | prepared.diagnostics()
+
+    learner = Learner(
+        prepared.state, prepared.param_groups, batch_loss, validate, higher_val_dice, noise=prepared.noise
+    )
+    return fit(learner, config, len(train), seed, checkpoint, emit, batch_field)
+
+
+def validation_metrics(prepared: Prepared, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, float]:
+    """Mean data loss, Dice and IoU over whole volumes; a Bayesian network predicts with its mean."""
+    losses, scores = [], []
+    for case in cases:
+        logits, mask = predict_case(prepared.net, case, compute)
+        losses.append(float(prepared.data_loss(logits, mask)))
+        scores.append(overlap(logits[0].argmax(0) == 1, mask[0] == 1))
+    return {
+        "val_loss": float(np.mean(losses)),
+        "val_dice": float(np.mean([score.dice for score in scores])),
+        "val_iou": float(np.mean([score.iou for score in scores])),
+    }
+
+
+def test_scores(net: nn.Module, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, Overlap]:
+    """Overlap with the truth on each case, by id."""
+    net.eval()
+    scores = {}
+    for case in cases:
+        logits, mask = predict_case(net, case, compute)
+        scores[case.id] = overlap(logits[0].argmax(0) == 1, mask[0] == 1)
+    return scores
+
+
+def summarise(scores: Mapping[str, Overlap], prefix: str) -> dict[str, float]:
+    """Mean over images (Section 2.5); images empty in truth and prediction count as 1 and are counted."""
+    values: list[Any] = list(scores.values())
+    return {
+        f"{prefix}_dice": float(np.mean([score.dice for score in values])),
+        f"{prefix}_iou": float(np.mean([score.iou for score in values])),
+        f"n_{prefix}": float(len(values)),
+        f"n_{prefix}_empty": float(sum(score.empty for score in values)),
+    }
+
+
+@torch.no_grad()
+def predict_case(net: nn.Module, case: Case, compute: ComputeConfig) -> tuple[Tensor, Tensor]:
+    """Logits (1, n_classes, D, H, W) in float32 and the mask (1, D, H, W) of one whole volume."""
+    device = resolve_device(compute)
+    images, masks = collate([case])
+    with autocast(compute, device):
+        logits = net(images.to(device))
+    return logits.float(), masks.to(device)

@@ -1,0 +1,148 @@
+"""Conditions to nodes: shared upstream stages, keys that change with results and with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dwp_sweep.config.node import read_node, write_node
+from dwp_sweep.config.space import load_space
+from dwp_sweep.config.sweep import Sweep, build_sweep
+from dwp_sweep.errors import InputError
+
+SPACE: dict[str, Any] = {
+    "name": "s",
+    "data": {
+        "source": {
+            "layout": "phantom",
+            "phantom": {"kind": "source", "n_subjects": 4, "shape": [16, 16, 16]},
+            "n_val": 1,
+        },
+        "target": {
+            "layout": "phantom",
+            "phantom": {"kind": "target", "n_subjects": 8, "shape": [16, 16, 16]},
+            "n_val": 1,
+            "n_test": 2,
+        },
+    },
+    "fixed": {"source.n_seeds": 3, "train_size": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def sweep(storage: Path, *overrides: str, **grid: list[Any]) -> Sweep:
+    return build_sweep(load_space({**SPACE, "grid": grid}, overrides), storage)
+
+
+def stages(found: Sweep) -> dict[str, int]:
+    names = [node.stage for node in found.nodes.values()]
+    return {name: names.count(name) for name in dict.fromkeys(names)}
+
+
+def test_every_shared_stage_is_one_node(storage: Path) -> None:
+    found = sweep(
+        storage,
+        method=["random_init", "fine_tune", "freeze_middle", "deep_weight_prior"],
+        train_size=[2, 3],
+        split=[0, 1],
+    )
+    assert stages(found) == {"target": 16, "source": 3, "harvest": 1, "prior": 7}
+    assert len(found.targets) == 16
+
+
+def test_parents_come_before_children(storage: Path) -> None:
+    seen: set[str] = set()
+    for node in sweep(storage, method=["deep_weight_prior", "fine_tune"]).nodes.values():
+        assert {key for _, key in node.parents} <= seen
+        seen.add(node.key)
+
+
+def test_random_init_needs_nothing_and_fine_tuning_one_source_network(storage: Path) -> None:
+    assert stages(sweep(storage, "method=random_init")) == {"target": 1}
+    assert stages(sweep(storage, "method=fine_tune")) == {"source": 1, "target": 1}
+
+
+def test_a_parameter_that_a_method_does_not_read_makes_no_second_node(storage: Path) -> None:
+    found = sweep(storage, method=["random_init", "deep_weight_prior"], **{"dwp.kl_weight": [1e-6, 1e-5]})
+    assert stages(found) == {"target": 3, "source": 3, "harvest": 1, "prior": 7}
+
+
+def test_a_latent_dimension_makes_new_priors_on_the_same_bank(storage: Path) -> None:
+    found = sweep(storage, "method=deep_weight_prior", **{"prior.latent_dim": [2, 6]})
+    assert stages(found) == {"source": 3, "harvest": 1, "prior": 14, "target": 2}
+
+
+def test_more_seeds_keep_the_source_nodes_that_are_there(storage: Path) -> None:
+    few, many = (sweep(storage, "method=deep_weight_prior", f"source.n_seeds={n}") for n in (2, 3))
+    sources = [{key for key, node in one.nodes.items() if node.stage == "source"} for one in (few, many)]
+    assert sources[0] < sources[1]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "compute.device=cpu",
+        "resources.target.cpu=2",
+        "name=other",
+        "target.checkpoint_every=5",
+        "max_failures=0",
+    ],
+)
+def test_what_changes_no_result_changes_no_key(storage: Path, override: str) -> None:
+    assert (
+        sweep(storage, "method=fine_tune").nodes.keys()
+        == sweep(storage, "method=fine_tune", override).nodes.keys()
+    )
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "compute.precision=bf16",
+        "target.lr=0.01",
+        "seed=1",
+        "split=1",
+        "loss.ce_weight=0.5",
+        "source.weight_decay=0",
+        "data.target.preprocess.percentiles=[1,99]",
+        "data.target.phantom.seed=1",
+    ],
+)
+def test_what_changes_results_changes_the_target_key(storage: Path, override: str) -> None:
+    assert sweep(storage, "method=fine_tune").targets != sweep(storage, "method=fine_tune", override).targets
+
+
+def test_the_same_scans_in_another_folder_give_the_same_keys(storage: Path, tmp_path: Path) -> None:
+    here = sweep(storage, "method=random_init")
+    elsewhere = build_sweep(load_space(SPACE, ["method=random_init"]), tmp_path / "other")
+    assert here.targets == elsewhere.targets
+
+
+def test_nodes_survive_being_written_and_read(storage: Path, tmp_path: Path) -> None:
+    for node in sweep(storage, "method=deep_weight_prior").nodes.values():
+        write_node(node, tmp_path / "node.json")
+        assert read_node(tmp_path / "node.json") == node
+
+
+def test_too_few_subjects_are_counted(storage: Path) -> None:
+    with pytest.raises(InputError, match="8"):
+        sweep(storage, train_size=[3, 6])
+
+
+def test_a_method_that_needs_source_networks_says_that_source_data_are_missing(storage: Path) -> None:
+    space = {**SPACE, "data": {"target": SPACE["data"]["target"]}, "fixed": {"method": "fine_tune"}}
+    with pytest.raises(InputError, match=r"data\.source: is missing.*fine_tune"):
+        build_sweep(load_space(space), storage)
+
+
+def test_source_data_that_no_method_reads_are_not_looked_at(storage: Path) -> None:
+    space = {**SPACE, "data": {**SPACE["data"], "source": {"layout": "msd", "root": "/nowhere"}}}
+    assert stages(build_sweep(load_space(space, ["method=random_init"]), storage)) == {"target": 1}
+    with pytest.raises(InputError, match="/nowhere"):
+        build_sweep(load_space(space, ["method=fine_tune"]), storage)
