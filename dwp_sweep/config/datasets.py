@@ -115,7 +115,9 @@ def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
     # Workers run elsewhere: a path relative to the user's folder means nothing there.
     paths = {"root": config.root, "split_file": config.split_file}
     return config.model_copy(
-        update={name: str(Path(path).expanduser().resolve()) for name, path in paths.items() if path is not None}
+        update={
+            name: str(Path(path).expanduser().resolve()) for name, path in paths.items() if path is not None
+        }
     )
 
 

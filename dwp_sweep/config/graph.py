@@ -161,6 +161,9 @@ class GraphBuilder:
     def _folder(self, text: str, key: str) -> Path:
         if not text.startswith("runs:/"):
             return Path(text)
+        if key == "prior.path":
+            what = f"{text.rpartition('/')[0]}: a prior's run holds one group, and seven are needed"
+            raise InputError(Problem(key, what, "give a folder with group1 ... group7"))
         if self._fetch is None:
             raise InputError(Problem(key, f"{text} names an MLflow run, but no tracking store is at hand"))
         return self._fetch(text, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -24,7 +25,8 @@ def render_best(best: Best, console: Console) -> None:
     console.print(_summary(best))
     if len(best.candidates) > 1:
         console.print(_ranking(best))
-    console.print(_places(best))
+    for line in _places(best):
+        console.print(line, soft_wrap=True)
     for note in best.notes:
         console.print(f"[yellow]note[/] {escape(note)}")
 
@@ -63,13 +65,14 @@ def _cells(candidate: Candidate, varied: tuple[str, ...], metrics: list[str]) ->
     return settings + [str(candidate.metrics[name]) if name in candidate.metrics else "-" for name in metrics]
 
 
-def _places(best: Best) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for run_id in best.run_ids:
-        table.add_row("run", escape(run_id), f"[dim]{escape(best.artifacts[run_id])}[/]")
-    for node in best.upstream:
-        table.add_row(escape(node.stage), escape(node.run_id), f"[dim]{escape(node.artifacts)}[/]")
-    return table
+def _places(best: Best) -> list[str]:
+    """Lines that are never cut, whatever the terminal's width: people copy run ids and addresses."""
+    lines = [f"run {escape(run_id)}  [dim]{escape(best.artifacts[run_id])}[/]" for run_id in best.run_ids]
+    stages = Counter(node.stage for node in best.upstream)
+    if stages:
+        counts = ", ".join(f"{n} {escape(stage)}" for stage, n in stages.items())
+        lines.append(f"upstream: {counts} (--json names their runs)")
+    return lines
 
 
 def _count(best: Best) -> str:

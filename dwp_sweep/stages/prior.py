@@ -45,7 +45,7 @@ class PriorConfig(TrainConfig):
         batch_size: Kernels a step; 20 in the paper, which is hours on a CPU for a full bank.
         seed: Of start, order, noise and held-out choice.
         path: Folder with ``group1`` ... ``group7`` (each ``prior.safetensors`` and ``prior.json``) to
-            use instead of fitting any.
+            use instead of fitting any; no MLflow run, since each of those holds one group.
     """
 
     latent_dim: int = Field(6, ge=1, le=27)

@@ -137,8 +137,11 @@ class Store:
 
 def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _entries(folder: Path) -> dict[str, dict[str, int | str]]:

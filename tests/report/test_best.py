@@ -52,7 +52,7 @@ def test_the_winner_its_spread_its_rivals_and_its_places_are_shown() -> None:
         "0.790 (0.020)",
         "run1",
         "file:///runs/2",
-        "run9",
+        "upstream: 1 prior",
         "one split [missing]",
     ):
         assert part in text

@@ -1,0 +1,33 @@
+"""Which way of transferring knowledge works best for a few labelled scans: sweeps, answers, networks.
+
+The names below are the public API. They are imported on first use, so that ``import dwp_sweep`` and
+``dwp-sweep --help`` load neither torch nor Ray nor MLflow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dwp_sweep.api import best_config as best_config
+    from dwp_sweep.api import load_model as load_model
+    from dwp_sweep.api import load_prior as load_prior
+    from dwp_sweep.api import plan_sweep as plan_sweep
+    from dwp_sweep.api import results as results
+    from dwp_sweep.api import run_sweep as run_sweep
+
+__version__ = "0.1.0"
+
+_PUBLIC = ("best_config", "load_model", "load_prior", "plan_sweep", "results", "run_sweep")
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module("dwp_sweep.api"), name)
+    raise AttributeError(f"module 'dwp_sweep' has no attribute {name!r}; public names: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,212 @@
+"""The public functions: compose config, harness, tracking and report into whole answers.
+
+Top of the package, beside the command line, which adds nothing but printing. Computes nothing itself.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dwp_sweep.config.space import load_space
+from dwp_sweep.config.sweep import Sweep, build_sweep
+from dwp_sweep.errors import DwpSweepError, InputError, Problem
+from dwp_sweep.harness.plan import Plan, make_plan
+from dwp_sweep.store.store import Store
+from dwp_sweep.tracking.answers import Best, best_config
+from dwp_sweep.tracking.client import resolve_uri
+from dwp_sweep.tracking.load import download_outputs, load_model, load_prior
+from dwp_sweep.tracking.results import results, results_of_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dwp_sweep.harness.events import Outcome
+    from dwp_sweep.harness.progress import Progress
+    from dwp_sweep.tracking.client import Tracking
+
+__all__ = [
+    "SweepRun",
+    "best_config",
+    "load_model",
+    "load_prior",
+    "plan_sweep",
+    "results",
+    "run_sweep",
+]
+
+DEFAULT_STORAGE = "./dwp_runs"
+INTERRUPTED = 130
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """How a run of a sweep ended.
+
+    Attributes:
+        sweep: The sweep that was asked for.
+        outcome: Counts, failed and blocked nodes, wall time and exit code.
+        tracking: Where MLflow holds the sweep; ``online`` tells whether it could be reached.
+        results: One row a node that has a record, from the store (complete when MLflow is down, too).
+        best: The best configuration by the validation metric; None when MLflow cannot tell.
+    """
+
+    sweep: Sweep
+    outcome: Outcome
+    tracking: Tracking
+    results: pd.DataFrame
+    best: Best | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done; 1 some node failed or was blocked; 3 stopped by the budget; 130 interrupted."""
+        return self.outcome.exit_code
+
+
+def run_sweep(
+    space: str | Path | Mapping[str, Any],
+    storage: str | Path = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+    smoke: bool = False,
+    overrides: Sequence[str] = (),
+    address: str | None = None,
+    retry_failed: bool = True,
+    *,
+    max_concurrent: int | None = None,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> SweepRun:
+    """Run a sweep, or go on where an earlier run of it stopped.
+
+    Args:
+        space: A search-space file, or its content as a mapping.
+        storage: Folder of the content-addressed store; on a cluster a shared one.
+        tracking_uri: MLflow's; default ``MLFLOW_TRACKING_URI``, else SQLite under ``storage``.
+        smoke: Shrink the sweep by its ``smoke`` section.
+        overrides: ``key=value`` in dotted form, as after ``--set``.
+        address: Of an existing Ray cluster; default ``RAY_ADDRESS``, else a local Ray.
+        retry_failed: Try nodes again that failed earlier.
+        max_concurrent: Largest number of nodes at once; default: as the resources allow.
+        progress: Shows the run; default: a live table on a terminal, one line per event elsewhere.
+        say: Receives remarks for people (what is being prepared, MLflow out of reach).
+
+    Raises:
+        InputError: With every problem of the search space and of the data; nothing was started.
+    """
+    from dwp_sweep.harness.run import run_sweep as run_nodes
+    from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
+
+    say = say or _silent
+    store = Store(Path(storage))
+    sweep = _sweep(space, store, smoke, overrides, tracking_uri, say)
+    plan = make_plan(sweep, store, retry_failed)
+    say("opening MLflow ...")
+    tracking = open_tracking(tracking_uri, store.root, sweep.name, dict(sweep.settings))
+    if not tracking.online:
+        say(str(tracking.problem))
+    _send_missing(tracking, sweep, store, say)
+    outcome = run_nodes(
+        sweep,
+        store,
+        tracking,
+        address=address,
+        retry_failed=retry_failed,
+        max_concurrent=max_concurrent,
+        progress=progress,
+        plan=plan,
+    )
+    tracking = reopen(tracking)
+    _send_missing(tracking, sweep, store, say)
+    if outcome.exit_code == INTERRUPTED:
+        close_tracking(tracking, "KILLED")
+    table = results_of_store(sweep.nodes.values(), store)
+    return SweepRun(sweep, outcome, tracking, table, _best(tracking, sweep))
+
+
+def _send_missing(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> None:
+    """Bring MLflow level with the store: what it missed, what another sweep had built, runs left open."""
+    from dwp_sweep.tracking.sync import sync_records
+
+    if not tracking.online:
+        return
+    report = sync_records(tracking, sweep.nodes.values(), store)
+    if report.problem:
+        say(report.problem)
+
+
+def plan_sweep(
+    space: str | Path | Mapping[str, Any],
+    storage: str | Path = DEFAULT_STORAGE,
+    smoke: bool = False,
+    overrides: Sequence[str] = (),
+    retry_failed: bool = True,
+    *,
+    tracking_uri: str | None = None,
+    say: Say | None = None,
+) -> Plan:
+    """What `run_sweep` with the same arguments would build, find done, or leave; starts nothing.
+
+    Raises:
+        InputError: With every problem of the search space and of the data.
+    """
+    store = Store(Path(storage))
+    sweep = _sweep(space, store, smoke, overrides, tracking_uri, say or _silent)
+    return make_plan(sweep, store, retry_failed=retry_failed)
+
+
+def _sweep(
+    space: str | Path | Mapping[str, Any],
+    store: Store,
+    smoke: bool,
+    overrides: Sequence[str],
+    tracking_uri: str | None,
+    say: Say,
+) -> Sweep:
+    spoken: set[str] = set()
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what not in spoken:
+            say(f"{what} ({total} subjects) ...")
+            spoken.add(what)
+
+    def fetch(text: str, key: str) -> Path:
+        return _fetch_run(text, key, store.root, tracking_uri)
+
+    sweep = build_sweep(load_space(space, overrides, smoke=smoke), store.root, progress, fetch)
+    for warning in sweep.warnings:
+        say(f"warning: {warning}")
+    return sweep
+
+
+def _fetch_run(text: str, key: str, storage: Path, tracking_uri: str | None) -> Path:
+    """The local folder of ``runs:/<run id>[/<path>]``, fetched once: finished runs never change."""
+    run_id, _, path = text.removeprefix("runs:/").partition("/")
+    folder = storage / "brought" / run_id
+    try:
+        if not folder.is_dir():
+            beside = folder.with_name(f".{run_id}.{uuid.uuid4().hex[:8]}")
+            download_outputs(run_id, beside, resolve_uri(tracking_uri, storage))
+            beside.replace(folder)
+    except InputError as error:
+        raise InputError(
+            Problem(key, f"{text}: {problem.what}", problem.fix) for problem in error.problems
+        ) from None
+    return folder / path if path else folder
+
+
+def _best(tracking: Tracking, sweep: Sweep) -> Best | None:
+    """The best configuration, where MLflow can tell: a sweep that ends must never fail at its last line."""
+    if not tracking.online:
+        return None
+    try:
+        return best_config(sweep.name, tracking_uri=tracking.uri)
+    except DwpSweepError:
+        return None
+
+
+def _silent(_: str) -> None:
+    return None

@@ -1,0 +1,34 @@
+"""The command ``dwp-sweep``: prints what the public functions answer.
+
+Modules of this package import only click and the light parts of the package at their top; torch, Ray,
+MLflow and pandas come in when a command needs them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from dwp_sweep import __version__
+from dwp_sweep.cli.answers import best, report
+from dwp_sweep.cli.data import data
+from dwp_sweep.cli.exits import Commands
+from dwp_sweep.cli.sweeps import demo, plan, run
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="dwp-sweep")
+def main() -> None:
+    r"""Which way of transferring knowledge works best for my few labelled scans?
+
+    Runs whole experiments (methods, training sizes, splits, settings) as one Ray Tune run, logs them to
+    MLflow, and hands over the table, the best configuration and the trained model. Running a command
+    again goes on where it stopped.
+
+    \b
+    Exit codes: 0 all done; 1 some node failed or was blocked; 2 bad input, nothing started;
+    3 stopped by the budget; 130 interrupted.
+    """
+
+
+for command in (demo, run, plan, best, report, data):
+    main.add_command(command)

@@ -1,0 +1,119 @@
+"""``dwp-sweep data check | phantom``: look at scans before anything trains, or make some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dwp_sweep.cli import options
+from dwp_sweep.cli.exits import BAD_INPUT
+
+if TYPE_CHECKING:
+    from dwp_sweep.data.config import DatasetConfig
+
+
+@click.group()
+def data() -> None:
+    """Check a folder of scans, or generate one."""
+
+
+def _integers(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    """Read ``"1,2"`` as ``(1, 2)``."""
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        message = f"{value!r} is not whole numbers with commas between, such as {parameter.metavar}"
+        raise click.BadParameter(message) from None
+
+
+@data.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--layout",
+    required=True,
+    type=click.Choice(["msd", "brats18", "ms", "pairs"]),
+    help="msd: dataset.json; brats18: HGG/LGG folders; ms: a folder a patient; "
+    "pairs: a CSV of image, mask, subject.",
+)
+@click.option(
+    "--labels", callback=_integers, metavar="1,2", help="Labels that are foreground.  [default: all above 0]"
+)
+@click.option("--subjects", metavar="0:90", help="A range over the sorted ids, or ids with commas between.")
+@click.option("--image-pattern", metavar="GLOB", help="Layout ms: which file is the image.")
+@click.option("--mask-pattern", metavar="GLOB", help="Layout ms: which file is the mask.")
+@click.option("--channel", type=click.IntRange(min=0), help="Which volume of 4D images, from 0.")
+@click.option("--modality", help="Layout brats18: which modality.  [default: t2]")
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PNG",
+    help="Draw slices with the mask's outline.",
+)
+@options.as_json
+@click.pass_context
+def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool, **settings: Any) -> None:
+    """Read every scan of a folder and list all of its problems at once."""
+    from dwp_sweep.cli.check_report import check_as_json, draw_overview, progress_bar, show_check
+    from dwp_sweep.data.check import check_dataset
+
+    config = dataset_config(path, settings)
+    with progress_bar(f"checking {path}") as progress:
+        report = check_dataset(config, progress)
+    if as_json:
+        click.echo(check_as_json(report))
+    else:
+        show_check(report, path)
+    if picture is not None and not report.problems:
+        draw_overview(config, picture)
+        click.echo(f"picture: {picture}", err=True)
+    ctx.exit(BAD_INPUT if report.problems else 0)
+
+
+@data.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--kind", type=click.Choice(["source", "target"]), required=True, help="Which of the two diseases."
+)
+@click.option("--n-subjects", type=click.IntRange(min=1), help="How many subjects.  [default: 40]")
+@click.option("--shape", callback=_integers, metavar="32,32,32", help="Voxels of each volume.")
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same scans.  [default: 0]")
+def phantom(folder: Path, **settings: Any) -> None:
+    """Write a generated data set (NIfTI, MSD layout) into a folder.
+
+    source: many small bright lesions, FLAIR-like, thick slices. target: one large lesion with oedema,
+    T2-like, isotropic.
+    """
+    from dwp_sweep.data.config import PhantomConfig
+    from dwp_sweep.data.phantom import write_phantom
+    from dwp_sweep.strict import parse
+
+    config = parse(PhantomConfig, _given(settings), "dwp-sweep data phantom")
+    write_phantom(config, folder)
+    click.echo(f"{config.n_subjects} subjects in {folder}; look at them with:")
+    click.echo(f"  dwp-sweep data check {folder} --layout msd --picture {folder}.png")
+
+
+def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
+    """The data set that the options describe.
+
+    Raises:
+        InputError: With every option whose value is not allowed.
+    """
+    from dwp_sweep.data.config import DatasetConfig
+    from dwp_sweep.strict import parse
+
+    values = {**_given(settings), "root": str(path)}
+    subjects = values.get("subjects")
+    if subjects and ":" not in subjects:
+        values["subjects"] = [name.strip() for name in subjects.split(",")]
+    return parse(DatasetConfig, values, "dwp-sweep data check")
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

@@ -1,0 +1,74 @@
+"""Options that several commands share, with the environment variables that stand for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+storage = click.option(
+    "--storage",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("dwp_runs"),
+    show_default="./dwp_runs",
+    envvar="DWP_SWEEP_STORAGE",
+    show_envvar=True,
+    help="Folder of results, checkpoints and caches; on a cluster a shared one.",
+)
+
+tracking_uri = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    help="MLflow's tracking URI.  [default: SQLite in the storage folder]",
+)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def sweep_options(command: CommandT) -> CommandT:
+    """What describes a sweep: overrides, scale, where results lie, what to do with failed nodes."""
+    for option in reversed(_SWEEP):
+        command = option(command)
+    return command
+
+
+def run_options(command: CommandT) -> CommandT:
+    """What describes where a sweep runs, besides `sweep_options`."""
+    for option in reversed(_RUN):
+        command = option(command)
+    return sweep_options(command)
+
+
+_SWEEP = (
+    click.option(
+        "--set",
+        "overrides",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Override a value of the search space, in dotted form; may be repeated.",
+    ),
+    click.option("--smoke", is_flag=True, help="Shrink the sweep to the scale of its `smoke` section."),
+    storage,
+    tracking_uri,
+    click.option("--no-retry-failed", is_flag=True, help="Leave nodes alone that failed earlier."),
+)
+
+_RUN = (
+    click.option(
+        "--address",
+        metavar="ADDRESS",
+        help="An existing Ray cluster.  [default: RAY_ADDRESS, else a local Ray]",
+    ),
+    click.option(
+        "--max-concurrent",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Nodes at once, at most.  [default: as the resources allow]",
+    ),
+)

@@ -1,0 +1,135 @@
+"""What ``plan`` and ``run`` show for people. Programs use ``--json`` or the Python functions."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dwp_sweep.harness.progress import node_lines
+from dwp_sweep.report.best import render_best
+from dwp_sweep.report.table import PaperTable, paper_table, render_table
+from dwp_sweep.stages import STAGES
+from dwp_sweep.tracking.client import shown_uri
+
+if TYPE_CHECKING:
+    from dwp_sweep.api import SweepRun
+    from dwp_sweep.harness.plan import Plan
+    from dwp_sweep.tracking.answers import Best
+
+# Lines of a log are not cut at the 80 columns that rich takes for granted.
+_LOG_WIDTH = 200
+
+
+def standard_output() -> Console:
+    """A console for results, wide where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_WIDTH)
+
+
+def show_plan(plan: Plan, command: str) -> None:
+    """Print how many nodes of each stage a run would build, find done, or leave.
+
+    Args:
+        plan: From `plan_sweep`.
+        command: That would run it.
+    """
+    console = standard_output()
+    by_stage = sorted(plan.by_stage(), key=lambda row: list(STAGES).index(row.stage))
+    rows = [(row.stage, row.n_to_build, row.n_cached, row.n_failed, row.n_blocked) for row in by_stage]
+    totals = [sum(counts) for counts in zip(*(row[1:] for row in rows), strict=True)]
+    table = Table(box=None)
+    table.add_column("stage")
+    for name in ("to build", "cached", "failed", "blocked"):
+        table.add_column(name, justify="right")
+    for stage, *counts in [*rows, ("all", *totals)]:
+        table.add_row(str(stage), *map(str, counts))
+    console.print(f"sweep {escape(plan.sweep.name)}: {len(plan.sweep.nodes)} nodes", style="bold")
+    console.print(table)
+    for note in plan.notes:
+        console.print(f"[yellow]note[/] {escape(note)}")
+    console.print(
+        f"run it: {escape(command)}" if plan.to_build else "nothing to build", soft_wrap=True, highlight=False
+    )
+
+
+def show_run(run: SweepRun, storage: Path) -> None:
+    """Print how a run ended: table, best configuration, what failed, and where to look further.
+
+    Args:
+        run: From `run_sweep`.
+        storage: As the user gave it.
+    """
+    console = standard_output()
+    if (run.results["state"] == "done").any():
+        console.print()
+        show_table(paper_table(run.results), console)
+    if run.best is not None:
+        console.print()
+        render_best(run.best, console)
+    _show_failures(run, console)
+    console.print()
+    _show_ways_on(run, storage, console)
+
+
+def show_best(best: Best) -> None:
+    """Print the best configuration, what stood against it, and where its networks lie."""
+    render_best(best, standard_output())
+
+
+def show_table(table: PaperTable, console: Console | None = None) -> None:
+    """Print the paper's table: drawn on a terminal, plain text elsewhere."""
+    console = console or standard_output()
+    if console.is_terminal:
+        render_table(table, console)
+    else:
+        console.print(table.text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_failures(run: SweepRun, console: Console) -> None:
+    for node, message in run.outcome.failed:
+        line = (message.strip().splitlines() or ["no message"])[0]
+        console.print(f"[red]failed[/] {escape(node.title)}: {escape(line)}", soft_wrap=True, highlight=False)
+    if run.outcome.blocked:
+        names = escape(node_lines(run.outcome.blocked))
+        console.print(f"[yellow]blocked[/] by them: {names}", soft_wrap=True, highlight=False)
+
+
+def _show_ways_on(run: SweepRun, storage: Path, console: Console) -> None:
+    if not run.tracking.online:
+        console.print(
+            f"  the records are in {escape(str(storage))}; the same command sends them to MLflow",
+            soft_wrap=True,
+        )
+        return
+    for what, command in _ways_on(run, storage):
+        console.print(f"  {what:<24}{escape(command)}", highlight=False, soft_wrap=True)
+
+
+def _ways_on(run: SweepRun, storage: Path) -> list[tuple[str, str]]:
+    uri = shown_uri(run.tracking.uri)
+    sweep = [run.sweep.name, *([] if str(storage) == "dwp_runs" else ["--storage", str(storage)])]
+    sweep += [] if uri == own_uri(storage) else ["--tracking-uri", uri]
+    best = shlex.join(["dwp-sweep", "best", *sweep])
+    labels = run.sweep.nodes[run.sweep.targets[0]].labels
+    where = " ".join(f"--where {name}={labels[name]}" for name in ("method", "train_size") if name in labels)
+    server = uri if "http" in uri else shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
+    ways = [
+        ("curves, figures, files", server),
+        ("this table", shlex.join(["dwp-sweep", "report", *sweep])),
+        ("the best", best),
+        ("of one method and size", f"{best} {where}"),
+    ]
+    if run.best is not None:
+        code = f"import dwp_sweep; net = dwp_sweep.load_model({run.best.run_ids[0]!r}, {uri!r})"
+        ways.append(("the trained network", f'python -c "{code}"'))
+    return ways
+
+
+def own_uri(storage: Path) -> str:
+    """MLflow's database inside a storage folder: the default of every command."""
+    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"

@@ -1,0 +1,79 @@
+"""What the documents promise is there: links, commands, options, make targets, Python names."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+
+import click
+import pytest
+
+from dwp_sweep.cli import main
+from tests.cli.command import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+SHELL = [
+    line.split("#")[0].strip() for language, text in BLOCKS if language == "sh" for line in text.splitlines()
+]
+COMMANDS = sorted({line[line.index("dwp-sweep ") :] for line in SHELL if "dwp-sweep " in line})
+
+
+def links() -> list[str]:
+    return sorted({link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link})
+
+
+@pytest.mark.parametrize("link", links())
+def test_a_link_of_the_readme_leads_somewhere(link: str) -> None:
+    assert (ROOT / link.partition("#")[0]).exists()
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+    command: click.Command = main
+    while isinstance(command, click.Group):
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_readme_has_these_options(line: str) -> None:
+    command, words = command_of(shlex.split(line)[1:])
+    context = command.make_context("dwp-sweep", words)
+    spaces = [word for word in words if word.startswith("search_spaces/") and "mine" not in word]
+    assert all((ROOT / space).is_file() for space in spaces)
+    context.close()
+
+
+def test_the_readme_shows_every_command_once() -> None:
+    shown = {line.split()[1] for line in COMMANDS}
+    assert shown | {"demo"} == set(main.commands)
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z]+)", README)) | {
+        line.split()[1] for line in SHELL if line.startswith("make ")
+    }
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_python_names_of_the_readme_are_public() -> None:
+    import dwp_sweep
+
+    code = "\n".join(text for language, text in BLOCKS if language == "python")
+    names = {
+        item.attr
+        for item in ast.walk(ast.parse(code))
+        if isinstance(item, ast.Attribute)
+        and isinstance(item.value, ast.Name)
+        and item.value.id == "dwp_sweep"
+    }
+    assert {"best_config", "load_model"} <= names <= set(dwp_sweep.__all__)
+
+
+def test_the_readme_names_every_method_and_layout() -> None:
+    from dwp_sweep.data.layouts import LISTERS
+    from dwp_sweep.methods import METHODS
+
+    assert [name for name in (*METHODS, *LISTERS) if f"`{name}`" not in README] == []

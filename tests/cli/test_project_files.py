@@ -1,0 +1,70 @@
+"""Set-up is repeatable: exact pins of everything, no registry named, no path of one machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from importlib.metadata import distributions, requires
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import ROOT
+
+PINS = dict(
+    line.split("==")
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and line[0] != "#"
+)
+PROJECT_FILES = [
+    ROOT / name
+    for name in (
+        "pyproject.toml",
+        "constraints.txt",
+        "Makefile",
+        "README.md",
+        ".ci/run",
+        ".pre-commit-config.yaml",
+    )
+] + sorted((ROOT / "deploy").glob("*"))
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_has_an_exact_pin_without_a_local_suffix() -> None:
+    needed = {plain(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in requires("dwp-sweep") or []}
+    assert {"torch", "ray", "mlflow", "pytest", "mypy"} <= needed
+    pinned = {plain(name) for name in PINS}
+    assert needed - pinned == set()
+    assert [name for name, version in PINS.items() if not re.fullmatch(r"[0-9][0-9a-z.]*", version)] == []
+
+
+def test_this_environment_has_the_pinned_versions() -> None:
+    installed = {plain(one.metadata["Name"]): one.version.partition("+")[0] for one in distributions()}
+    differing = {
+        name: (version, installed[plain(name)])
+        for name, version in PINS.items()
+        if plain(name) in installed and installed[plain(name)] != version
+    }
+    assert differing == {}
+
+
+@pytest.mark.parametrize("path", PROJECT_FILES, ids=lambda path: path.name)
+def test_no_project_file_names_a_registry_or_a_path_of_one_machine(path: Path) -> None:
+    text = path.read_text()
+    hosts = set(re.findall(r"https?://([^/\s:\"')]+)", text))
+    assert hosts <= {"127.0.0.1", "docs.ray.io", "mlflow.org", "doi.org"}
+    assert re.findall(r"(?:index-url|find-links|/home/|/root/|/work/|/opt/)\S*", text) == []
+
+
+@pytest.mark.parametrize("name", [".ci/run", "deploy/single_head.sh"])
+def test_scripts_can_be_run(name: str) -> None:
+    assert os.access(ROOT / name, os.X_OK)
+
+
+def test_make_and_package_agree_on_the_oldest_python_of_the_pins() -> None:
+    assert sys.version_info >= (3, 11)
+    assert "sys.version_info < (3, 11)" in (ROOT / "Makefile").read_text()

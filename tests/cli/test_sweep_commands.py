@@ -1,0 +1,153 @@
+"""The whole way of a user, through the installed command: plan, run, run again, best, report, load, fail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dwp_sweep.cli import main
+from tests.cli.command import ROOT, dwp_sweep
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+DEMO = ROOT / "search_spaces" / "demo.yaml"
+LABELS = ("UNet-DWP", "UNet-PR", "UNet-PRf", "UNet-RI")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A folder in which the demo has run at its smoke scale, and what the command printed."""
+
+    folder: Path
+    plan: CompletedProcess[str]
+    run: CompletedProcess[str]
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder / 'dwp_runs' / 'mlflow.db'}"
+
+    def ask(self, *arguments: str) -> Result:
+        """A command that only reads, within this process."""
+        return CliRunner().invoke(main, [*arguments, "--storage", str(self.folder / "dwp_runs")])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("demo")
+    plan = dwp_sweep("plan", DEMO, "--smoke", cwd=folder)
+    run = dwp_sweep("run", DEMO, "--smoke", cwd=folder, timeout_s=360)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return Finished(folder, plan, run)
+
+
+def test_plan_counts_what_the_run_then_builds(finished: Finished) -> None:
+    assert finished.plan.returncode == 0
+    rows = {line.split()[0]: line.split()[1:] for line in finished.plan.stdout.splitlines() if line.split()}
+    assert rows["source"] == ["2", "0", "0", "0"]
+    assert rows["harvest"] == ["1", "0", "0", "0"]
+    assert rows["prior"] == ["7", "0", "0", "0"]
+    assert rows["target"] == ["4", "0", "0", "0"]
+    built = [line for line in finished.run.stdout.splitlines() if " done     " in line]
+    assert len(built) == 14
+
+
+def test_a_run_ends_with_table_best_configuration_and_commands(finished: Finished) -> None:
+    lines = finished.run.stdout.splitlines()
+    headings = [i for i, line in enumerate(lines) if line.split() == ["m", *LABELS]]
+    assert [lines[i - 1].split(",")[0] for i in headings] == ["Test Dice", "Test IoU"]
+    assert all(lines[i + 1].split()[0] == "5" and len(lines[i + 1].split()) == 5 for i in headings)
+    assert any(line.startswith("Best of 4 configurations in sweep demo-smoke") for line in lines)
+    assert any(f"mlflow ui --backend-store-uri {finished.uri}" in line for line in lines)
+    assert any("dwp-sweep best demo-smoke" in line for line in lines)
+
+
+def test_the_printed_python_line_loads_the_network(finished: Finished) -> None:
+    import torch
+
+    import dwp_sweep as package
+
+    line = next(line for line in finished.run.stdout.splitlines() if "the trained network" in line)
+    code = line.split('python -c "')[1].rstrip('"')
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    best = package.best_config("demo-smoke", tracking_uri=finished.uri)
+    assert best.run_ids[0] in code
+    with torch.no_grad():
+        logits = scope["net"](torch.zeros(1, 1, 20, 24, 17))  # type: ignore[operator]
+    assert logits.shape == (1, 2, 20, 24, 17)
+
+
+def test_a_second_run_builds_nothing_and_prints_the_same_table(finished: Finished) -> None:
+    again = dwp_sweep("run", DEMO, "--smoke", cwd=finished.folder)
+    assert again.returncode == 0
+    assert "started" not in again.stdout
+    assert "14 cached" in again.stdout
+    table = "Test Dice, mean (std)"
+    end = "curves, figures, files"
+    cut = [text[text.index(table) : text.index(end)] for text in (again.stdout, finished.run.stdout)]
+    assert cut[0] == cut[1]
+
+
+def test_best_prints_json_for_the_chosen_method_and_size(finished: Finished) -> None:
+    where = ("--where", "method=deep_weight_prior", "--where", "train_size=5")
+    done = finished.ask("best", "demo-smoke", *where, "--json")
+    values = json.loads(done.stdout)
+    assert (values["config"]["method"], values["config"]["train_size"]) == ("deep_weight_prior", 5)
+    assert len(values["candidates"]) == len(values["run_ids"]) == 1
+    assert {"val_dice", "test_dice"} <= set(values["metrics"])
+
+
+def test_report_prints_the_table_as_text_markdown_and_json(finished: Finished) -> None:
+    forms = {
+        form: finished.ask("report", "demo-smoke", "--format", form).stdout
+        for form in ("text", "markdown", "json")
+    }
+    assert forms["text"].strip() in finished.run.stdout
+    assert f"| m | {' | '.join(LABELS)} |" in forms["markdown"]
+    assert json.loads(forms["json"])["sizes"] == [5]
+
+
+def test_an_unknown_sweep_is_answered_with_those_that_exist(finished: Finished) -> None:
+    done = finished.ask("best", "dmeo-smoke")
+    assert done.exit_code == 2
+    assert "demo-smoke" in done.stderr
+
+
+def test_networks_and_priors_of_a_run_can_be_brought_by_their_run_id(finished: Finished) -> None:
+    import dwp_sweep as package
+
+    runs = package.results("demo-smoke", finished.uri)
+    source, bank = (runs[runs.stage == stage].run_id.iloc[0] for stage in ("source", "harvest"))
+    bring = ("--set", f"source.network=runs:/{source}/cycle0", "--set", f"harvest.bank=runs:/{bank}")
+    # The data of the source task are gone: what was trained on them is enough.
+    plan = finished.ask("plan", str(DEMO), "--smoke", *bring, "--set", "data.source=null")
+    assert plan.exit_code == 0, plan.output
+    rows = {line.split()[0]: line.split()[1:] for line in plan.stdout.splitlines() if line.split()}
+    assert rows["source"] == ["1", "0", "0", "0"]
+    assert rows["harvest"] == ["1", "0", "0", "0"]
+    unknown = finished.ask("plan", str(DEMO), "--smoke", "--set", "source.network=runs:/0123abc")
+    assert unknown.exit_code == 2
+    assert "source.network: runs:/0123abc" in unknown.stderr
+
+
+def test_without_mlflow_the_run_says_so_and_shows_its_table(finished: Finished) -> None:
+    done = dwp_sweep("run", DEMO, "--smoke", "--tracking-uri", "http://127.0.0.1:9", cwd=finished.folder)
+    assert done.returncode == 0
+    assert "http://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Test Dice, mean (std)" in done.stdout
+
+
+def test_a_diverging_network_fails_by_name_and_the_rest_goes_on(finished: Finished) -> None:
+    wild = ("--set", "grid.method=[random_init, fine_tune]", "--set", "grid.target.lr=[1e-3, 1e30]")
+    done = dwp_sweep("run", DEMO, "--smoke", *wild, cwd=finished.folder, timeout_s=240)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "failed target random_init m=5" in done.stdout
+    assert "last finite step" in done.stdout
+    assert "3 cached" in done.stdout
+    assert "UNet-RI" in done.stdout

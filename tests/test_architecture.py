@@ -1,0 +1,151 @@
+"""The import graph of the package, from its source: layers, homes of foreign libraries, forbidden calls."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "dwp_sweep"
+
+# Top to bottom; a line imports only from lines below it, names on one line not from each other.
+LAYERS = (
+    ("cli",),
+    ("api",),
+    ("report", "harness"),
+    ("tracking",),
+    ("config",),
+    ("store",),
+    ("stages",),
+    ("methods",),
+    ("training", "losses", "metrics", "nets", "data"),
+    ("strict",),
+    ("errors",),
+)
+DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+COMPUTE = [name for name in DEPTH if DEPTH[name] >= DEPTH["store"]]
+
+HOMES = {
+    "nibabel": ("data/volumes.py",),
+    "ray": ("harness/",),
+    "optuna": ("harness/",),
+    "mlflow": ("tracking/",),
+    "click": ("cli/",),
+    "yaml": ("config/",),
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Dotted names that a file imports anywhere, inside functions and for type checkers, too."""
+    for item in ast.walk(ast.parse(path.read_text())):
+        if isinstance(item, ast.Import):
+            yield from ((alias.name, item.lineno) for alias in item.names)
+        elif isinstance(item, ast.ImportFrom):
+            assert item.level == 0, f"{place(path)}:{item.lineno}: imports are absolute here"
+            yield from ((f"{item.module}.{alias.name}", item.lineno) for alias in item.names)
+
+
+def imported_layers(path: Path) -> Iterator[tuple[str, int]]:
+    for name, line in imports(path):
+        parts = name.split(".")
+        if parts[0] == "dwp_sweep" and len(parts) > 1 and parts[1] in DEPTH:
+            yield parts[1], line
+
+
+def test_every_part_of_the_package_stands_in_a_layer() -> None:
+    parts = {layer(path) for path in modules()} - {"__init__"}
+    assert parts == set(DEPTH)
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if layer(p) != "__init__"], ids=place)
+def test_a_line_imports_only_from_lines_below_it(path: Path) -> None:
+    own = layer(path)
+    wrong = [
+        f"line {line} imports {name}"
+        for name, line in imported_layers(path)
+        if name != own and DEPTH[name] <= DEPTH[own]
+    ]
+    assert not wrong
+
+
+def test_the_store_knows_no_stage() -> None:
+    names = {name for path in (PACKAGE / "store").rglob("*.py") for name, _ in imported_layers(path)}
+    assert names <= {"store", "strict", "errors"}
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_foreign_library_has_one_home(library: str) -> None:
+    users = {place(path) for path in modules() for name, _ in imports(path) if name.split(".")[0] == library}
+    assert [user for user in users if not user.startswith(HOMES[library])] == []
+
+
+def test_the_compute_side_never_imports_what_schedules_tracks_or_parses() -> None:
+    foreign = {"ray", "optuna", "mlflow", "click", "yaml"}
+    wrong = [
+        f"{place(path)}:{line} imports {name}"
+        for path in modules()
+        if layer(path) in COMPUTE
+        for name, line in imports(path)
+        if name.split(".")[0] in foreign
+    ]
+    assert not wrong
+
+
+def test_a_method_is_named_in_its_own_file_and_the_registry_alone() -> None:
+    names = {path.stem for path in (PACKAGE / "methods").glob("*.py")} - {
+        "__init__",
+        "contract",
+        "plain_training",
+    }
+    assert {"random_init", "fine_tune", "freeze_middle", "deep_weight_prior"} <= names
+    wrong = [
+        f"{place(path)}:{item.lineno} compares with {item.value!r}"
+        for path in modules()
+        for comparison in ast.walk(ast.parse(path.read_text()))
+        if isinstance(comparison, ast.Compare)
+        for item in ast.walk(comparison)
+        if isinstance(item, ast.Constant) and item.value in names
+    ]
+    assert not wrong
+
+
+def guarded_calls(tree: ast.AST) -> set[ast.AST]:
+    """Everything inside a ``with torch.random.fork_rng(...)``, which gives the global generator back."""
+    blocks = [item for item in ast.walk(tree) if isinstance(item, ast.With)]
+    forks = [block for block in blocks if any("fork_rng" in ast.unparse(part) for part in block.items)]
+    return {item for block in forks for item in ast.walk(block)}
+
+
+def test_library_functions_never_seed_globally_or_unpickle() -> None:
+    forbidden = {
+        "torch.manual_seed",
+        "np.random.seed",
+        "numpy.random.seed",
+        "random.seed",
+        "pickle.load",
+        "torch.load",
+    }
+    wrong = []
+    for path in modules():
+        tree = ast.parse(path.read_text())
+        calls = [
+            item for item in ast.walk(tree) if isinstance(item, ast.Call) and item not in guarded_calls(tree)
+        ]
+        wrong += [
+            f"{place(path)}:{c.lineno}: {name}" for c in calls if (name := ast.unparse(c.func)) in forbidden
+        ]
+    assert not wrong
