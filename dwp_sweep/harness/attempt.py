@@ -1,0 +1,229 @@
+"""One attempt at one node, in any process: run the stage, keep its history, publish or record the failure.
+
+The only place that catches everything a stage can raise. Knows the store and the stages; knows nothing
+of Ray (`trainable` brings it here) and of MLflow only the four methods of an `Observer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import itertools
+import platform
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.errors import DeviceMemoryError, DwpSweepError, StopTrial
+from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.record import Point, Record, append_point, read_history
+from dwp_sweep.store.store import Store
+from dwp_sweep.strict import StrictModel, parse
+
+HISTORY = "history.jsonl"
+STARTS = "starts.txt"
+
+
+class Observer(Protocol):
+    """Where a node's life is mirrored (MLflow). Must not raise."""
+
+    def start(self) -> None:
+        """An attempt begins."""
+
+    def epoch(self, point: Point) -> None:
+        """An epoch is done; a resumed node may tell one again, with the same time."""
+
+    def finish(self, record: Record, folder: Path) -> None:
+        """The node is published in ``folder``."""
+
+    def fail(self, record: Record) -> None:
+        """The node failed."""
+
+
+Report = Callable[[int, int, Mapping[str, float]], None]
+"""``(epoch, n_epochs, metrics)``: tells the run how far the node is."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended.
+
+    Attributes:
+        status: ``published``, ``failed`` (recorded) or ``stopped`` (at its checkpoint).
+        message: One line for ``failed``.
+        needs_new_process: The process should not be used again (it ran out of device memory).
+    """
+
+    status: Literal["published", "failed", "stopped"]
+    message: str = ""
+    needs_new_process: bool = False
+
+
+def run_node(
+    node: Node,
+    stage: Stage,
+    store: Store,
+    observer: Observer | None = None,
+    report: Report = lambda epoch, n_epochs, metrics: None,
+    must_stop: Callable[[], bool] = lambda: False,
+) -> Ending:
+    """Run a node and publish it.
+
+    Args:
+        node: The node; its inputs must be published.
+        stage: Its stage.
+        store: Where it reads and publishes.
+        observer: Mirrors the node's life; None: nobody.
+        report: Called after every epoch.
+        must_stop: Asked after every epoch; the stage leaves at its checkpoint when it says so.
+
+    Returns:
+        How it ended; never raises what a stage raised.
+    """
+    attempt = _Attempt(node, stage, store, observer, report, must_stop)
+    out_dir = store.new_out_dir(node.stage, node.key)
+    try:
+        return attempt.run(out_dir)
+    except StopTrial:
+        return Ending("stopped")
+    except Exception as error:
+        if store.is_published(node.stage, node.key):
+            return Ending("published")  # by another run, which has tidied this one's working folder away
+        return attempt.fail(error)
+    finally:
+        shutil.rmtree(out_dir, ignore_errors=True)
+
+
+@dataclass
+class _Attempt:
+    node: Node
+    stage: Stage
+    store: Store
+    observer: Observer | None
+    report: Report
+    must_stop: Callable[[], bool]
+    config: StrictModel | None = None
+    known: dict[int, Point] = field(default_factory=dict)
+    last_step: int = 0
+
+    @property
+    def work_dir(self) -> Path:
+        return self.store.work_dir(self.node.stage, self.node.key)
+
+    def run(self, out_dir: Path) -> Ending:
+        if self.must_stop():
+            raise StopTrial("the run is stopping")
+        _note_start(self.work_dir / STARTS)
+        self.known = {point.step: point for point in read_history(self.work_dir / HISTORY)}
+        if self.observer:
+            self.observer.start()
+        self.config = parse(self.stage.config, self.node.config, self.node.title)
+        metrics = self.stage.run(self.config, self._inputs(), self.work_dir, out_dir, self._emit)
+        record = self._record("done", dict(metrics))
+        folder = self.store.publish(out_dir, record)
+        if self.observer:
+            self.observer.finish(record, folder)
+        return Ending("published")
+
+    def fail(self, error: Exception) -> Ending:
+        message = describe(error)
+        record = self._record("failed", {}, f"{message}\n\n{''.join(traceback.format_exception(error))}")
+        self.store.write_failure(record)
+        if self.observer:
+            self.observer.fail(record)
+        return Ending("failed", message, isinstance(error, DeviceMemoryError))
+
+    def _inputs(self) -> dict[str, tuple[Path, ...]]:
+        for parent_stage, key in self.node.parents:
+            self.store.verify(parent_stage, key)
+        return {
+            role: tuple(self.store.node_dir(parent_stage, key) for parent_stage, key in pairs)
+            for role, pairs in self.node.inputs.items()
+        }
+
+    def _emit(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        point = self.known.get(step)
+        if point is None or point.metrics != values:
+            point = Point(step, _now_ms(), values)
+            append_point(self.work_dir / HISTORY, point)
+        # An epoch that an earlier attempt has kept is mirrored with its own time: replay adds nothing.
+        self.known[step] = point
+        self.last_step = max(self.last_step, step)
+        if self.observer:
+            self.observer.epoch(point)
+        self.report(step, self.stage.n_steps(self.config), values)
+        if self.must_stop():
+            raise StopTrial("the run is stopping")
+
+    def _record(
+        self, status: Literal["done", "failed"], metrics: dict[str, float], error: str | None = None
+    ) -> Record:
+        history = tuple(
+            self.known[step] for step in sorted(self.known) if step <= self.last_step or not self.last_step
+        )
+        starts = _read_starts(self.work_dir / STARTS)
+        wall_s = _wall_s(starts, read_history(self.work_dir / HISTORY))
+        return Record(
+            key=self.node.key,
+            stage=self.node.stage,
+            status=status,
+            config=dict(self.node.config),
+            inputs={role: [key for _, key in pairs] for role, pairs in self.node.inputs.items()},
+            labels=dict(self.node.labels),
+            metrics={**metrics, "wall_s": wall_s},
+            history=history,
+            started_ms=starts[0] if starts else _now_ms(),
+            wall_s=wall_s,
+            versions=_versions(),
+            host=socket.gethostname(),
+            error=error,
+        )
+
+
+def describe(error: Exception) -> str:
+    """One line for people: our own errors speak for themselves, others with their type."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, DwpSweepError):
+        return "; ".join(lines) or type(error).__name__
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _note_start(path: Path) -> None:
+    with path.open("a") as file:
+        file.write(f"{_now_ms()}\n")
+
+
+def _read_starts(path: Path) -> list[int]:
+    try:
+        return [int(line) for line in path.read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _wall_s(starts: list[int], history: tuple[Point, ...]) -> float:
+    """Seconds of all attempts: a lost one counts up to its last epoch, the present one up to now."""
+    if not starts:
+        return 0.0
+    total_ms = _now_ms() - starts[-1]
+    for start, next_start in itertools.pairwise(starts):
+        total_ms += max((p.time_ms - start for p in history if start <= p.time_ms < next_start), default=0)
+    return total_ms / 1000
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("dwp_sweep", "torch", "monai", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

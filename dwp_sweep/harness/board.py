@@ -1,0 +1,214 @@
+"""The state of every node during a run: what is ready, who works on what, what has ended and how.
+
+Plain bookkeeping over a `Plan`; the searcher asks it what to hand out, the displays read it. Knows
+nothing of Ray and touches no file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.harness.estimate import Estimate, critical_path
+from dwp_sweep.harness.events import Event, Listener
+from dwp_sweep.harness.plan import Plan
+
+NodeState = Literal[
+    "cached", "unneeded", "waiting", "ready", "queued", "running", "done", "failed", "blocked"
+]
+"""``queued``: handed to Tune, not started yet."""
+
+
+@dataclass
+class Work:
+    """A node in the hands of a trial.
+
+    Attributes:
+        node: The node.
+        trial_id: The trial.
+        started_s: Monotonic time of its start; None while queued.
+        epoch: Epochs done, earlier attempts included.
+        n_epochs: Largest number of epochs; 0 while unknown.
+        metrics: Last metrics.
+        first_epoch: Epochs done at the first report of this attempt.
+    """
+
+    node: Node
+    trial_id: str
+    started_s: float | None = None
+    epoch: int = 0
+    n_epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    first_epoch: int | None = None
+    first_epoch_s: float = 0.0
+
+
+class Board:
+    """Bookkeeping of one run.
+
+    Args:
+        plan: What is to be built.
+        estimate: Expected durations; learns from every node that ends.
+        listener: Told everything that happens.
+    """
+
+    def __init__(self, plan: Plan, estimate: Estimate, listener: Listener) -> None:
+        self.nodes = plan.sweep.nodes
+        self.states: dict[str, NodeState] = dict(plan.states)
+        self.estimate = estimate
+        self.messages: dict[str, str] = {}
+        self.n_lost: Counter[str] = Counter()
+        self.work: dict[str, Work] = {}
+        self.is_draining = False
+        self.started_s = time.monotonic()
+        self._tell = listener
+        self._children = _children(self.nodes)
+        self._order = {key: index for index, key in enumerate(self.nodes)}
+        self._lengths = critical_path(self.nodes.values(), estimate)
+        for node in self.nodes.values():
+            if self.states[node.key] == "failed":
+                self.messages[node.key] = "failed in an earlier run and is not tried again"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is in hand and nothing will be handed out any more."""
+        return not self.work and (self.is_draining or "ready" not in self.states.values())
+
+    def ready(self) -> list[Node]:
+        """Nodes that may start, the one with the longest way to go first; none while draining."""
+        if self.is_draining:
+            return []
+        keys = [key for key, state in self.states.items() if state == "ready"]
+        return [
+            self.nodes[key] for key in sorted(keys, key=lambda key: (-self._lengths[key], self._order[key]))
+        ]
+
+    def hand_out(self, node: Node, trial_id: str) -> None:
+        """A trial takes a ready node."""
+        if self.states[node.key] != "ready":
+            raise ValueError(f"{node.title} is {self.states[node.key]}, not ready: it cannot be handed out")
+        self.states[node.key] = "queued"
+        self.work[trial_id] = Work(node, trial_id)
+
+    def started(self, trial_id: str) -> None:
+        """A trial begins to work (again, after a lost worker)."""
+        work = self.work.get(trial_id)
+        if work is None:
+            return
+        self.states[work.node.key] = "running"
+        self.work[trial_id] = Work(work.node, trial_id, started_s=time.monotonic())
+        self._tell(Event("started", work.node))
+
+    def progressed(self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
+        """A trial has done another epoch."""
+        work = self.work.get(trial_id)
+        if work is None:
+            return
+        if work.first_epoch is None:
+            work.first_epoch, work.first_epoch_s = epoch, time.monotonic()
+        work.epoch, work.n_epochs, work.metrics = epoch, n_epochs, metrics
+        self._tell(Event("epoch", work.node, metrics=metrics, epoch=epoch, n_epochs=n_epochs))
+
+    def done(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
+        """A node is published: its children may become ready."""
+        self._settle(node, "done")
+        self.estimate.observe(node, wall_s)
+        for child in self._children[node.key]:
+            if self.states[child.key] == "waiting" and self._has_all_inputs(child):
+                self.states[child.key] = "ready"
+        self._tell(Event("done", node, wall_s=wall_s, metrics=metrics))
+
+    def failed(self, node: Node, message: str) -> None:
+        """A node failed for good: its descendants, and only they, are blocked."""
+        self._settle(node, "failed")
+        self.messages[node.key] = message
+        blocked = self._block_below(node)
+        self._tell(Event("failed", node, text=message))
+        for child, parent in blocked:
+            self._tell(Event("blocked", child, text=f"needs {parent.title}"))
+
+    def again(self, node: Node, reason: str) -> None:
+        """A node goes back to those that may start."""
+        self._settle(node, "ready")
+        self._tell(Event("again", node, text=reason))
+
+    def stopped(self, node: Node) -> None:
+        """A node left at its checkpoint because the run is draining."""
+        has_begun = any(work.epoch for work in self.work.values() if work.node.key == node.key)
+        self._settle(node, "ready")
+        if has_begun:  # a queued node had nothing to leave
+            self._tell(Event("stopped", node))
+
+    def drain(self) -> None:
+        """Hand out nothing more."""
+        self.is_draining = True
+
+    def note(self, text: str) -> None:
+        """Tell something that concerns no node."""
+        self._tell(Event("note", text=text))
+
+    def in_state(self, state: NodeState) -> list[Node]:
+        """Nodes in a state, in the sweep's order."""
+        return [self.nodes[key] for key, present in self.states.items() if present == state]
+
+    def counts(self) -> dict[str, int]:
+        """Number of nodes by state."""
+        return dict(Counter(self.states.values()))
+
+    def time_left_s(self, n_slots: int) -> float | None:
+        """Expected seconds to the end; None before anything is measured."""
+        running = [work for work in list(self.work.values()) if work.started_s is not None]
+        known = [left for left in map(self.work_left_s, running) if left is not None]
+        if not self.estimate.is_measured and (not known or len(known) < len(running)):
+            return None
+        open_keys = [
+            key for key, state in list(self.states.items()) if state in ("ready", "waiting", "queued")
+        ]
+        to_come = sum(self.estimate.seconds(self.nodes[key]) for key in open_keys)
+        return max([(to_come + sum(known)) / max(n_slots, 1), *known])
+
+    def work_left_s(self, work: Work) -> float | None:
+        """Expected seconds to the end of a node in hand: by its own epochs, else by others of its kind."""
+        now = time.monotonic()
+        started_s = work.started_s or now
+        if work.first_epoch is not None and work.epoch > work.first_epoch and work.n_epochs:
+            pace = (now - work.first_epoch_s) / (work.epoch - work.first_epoch)
+            by_epochs = pace * max(work.n_epochs - work.epoch, 0)
+        else:
+            by_epochs = None
+        if not self.estimate.is_measured:
+            return by_epochs
+        by_kind = max(self.estimate.seconds(work.node) - (now - started_s), 0.0)
+        # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
+        return by_kind if by_epochs is None else min(by_epochs, max(by_kind, 1.0))
+
+    def _settle(self, node: Node, state: NodeState) -> None:
+        self.states[node.key] = state
+        for trial_id in [trial_id for trial_id, work in self.work.items() if work.node.key == node.key]:
+            del self.work[trial_id]
+
+    def _has_all_inputs(self, node: Node) -> bool:
+        return all(self.states[key] in ("done", "cached") for _, key in node.parents)
+
+    def _block_below(self, node: Node) -> list[tuple[Node, Node]]:
+        """Block the waiting descendants of a node; each with the parent that it lacks."""
+        blocked, parents = [], [node]
+        for parent in parents:
+            for child in self._children[parent.key]:
+                if self.states[child.key] == "waiting":
+                    self.states[child.key] = "blocked"
+                    blocked.append((child, parent))
+                    parents.append(child)
+        return blocked
+
+
+def _children(nodes: Mapping[str, Node]) -> Mapping[str, list[Node]]:
+    children: defaultdict[str, list[Node]] = defaultdict(list)
+    for node in nodes.values():
+        for key in dict.fromkeys(key for _, key in node.parents):
+            children[key].append(node)
+    return children

@@ -1,0 +1,140 @@
+"""What of a sweep is there, what has to be built and what cannot be: decided before anything starts.
+
+Stands between the sweep (config) and its run. Reads the store only; knows nothing of Ray, so that
+``dwp-sweep plan`` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.errors import CorruptArtifactError
+from dwp_sweep.store.store import Store
+
+PlanState = Literal["cached", "ready", "waiting", "failed", "blocked", "unneeded"]
+"""``unneeded``: neither published nor read by anything that has to be built."""
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """How many nodes of one stage are in which state."""
+
+    stage: str
+    n_to_build: int
+    n_cached: int
+    n_failed: int
+    n_blocked: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """State of every node of a sweep before a run.
+
+    Attributes:
+        sweep: The sweep.
+        states: Key -> state, in the sweep's order.
+        notes: What the user should know, e.g. damaged nodes that were set aside.
+    """
+
+    sweep: Sweep
+    states: Mapping[str, PlanState]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def to_build(self) -> tuple[Node, ...]:
+        """Nodes that a run would build, parents first."""
+        return tuple(
+            self.sweep.nodes[key] for key, state in self.states.items() if state in ("ready", "waiting")
+        )
+
+    def by_stage(self) -> list[StageRow]:
+        """One row a stage, in the order of the pipeline."""
+        stages = dict.fromkeys(node.stage for node in self.sweep.nodes.values())
+        return [self._row(stage) for stage in stages]
+
+    def _row(self, stage: str) -> StageRow:
+        states = [state for key, state in self.states.items() if self.sweep.nodes[key].stage == stage]
+        return StageRow(
+            stage=stage,
+            n_to_build=states.count("ready") + states.count("waiting"),
+            n_cached=states.count("cached"),
+            n_failed=states.count("failed"),
+            n_blocked=states.count("blocked"),
+        )
+
+
+def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
+    """Compare a sweep with the store.
+
+    Only targets that are missing, and those of their ancestors that are missing, are built: what a
+    published node was made from need not exist any more. A needed node whose files differ from its
+    manifest is set aside and built again.
+
+    Args:
+        sweep: The sweep.
+        store: Its storage.
+        retry_failed: Whether nodes that failed in an earlier run are tried again.
+    """
+    notes: list[str] = []
+    cached, needed = _cached_and_needed(sweep, store, notes)
+    states: dict[str, PlanState] = {}
+    for key, node in sweep.nodes.items():
+        states[key] = _state(node, cached, needed, states, not retry_failed and _has_failed(node, store))
+    return Plan(sweep, states, tuple(notes))
+
+
+def _cached_and_needed(sweep: Sweep, store: Store, notes: list[str]) -> tuple[set[str], set[str]]:
+    cached: set[str] = set()
+    needed = set(sweep.targets)
+    for node in reversed(list(sweep.nodes.values())):
+        if node.key not in needed:
+            if store.is_published(node.stage, node.key):
+                cached.add(node.key)
+        elif _is_sound(node, store, notes):
+            cached.add(node.key)
+        else:
+            needed |= {key for _, key in node.parents}
+    return cached, needed
+
+
+def _state(
+    node: Node, cached: set[str], needed: set[str], states: Mapping[str, PlanState], left_failed: bool
+) -> PlanState:
+    if node.key in cached:
+        return "cached"
+    if node.key not in needed:
+        return "unneeded"
+    if left_failed:
+        return "failed"
+    parents = {states[key] for _, key in node.parents}
+    if parents & {"failed", "blocked"}:
+        return "blocked"
+    return "ready" if parents <= {"cached"} else "waiting"
+
+
+def _is_sound(node: Node, store: Store, notes: list[str]) -> bool:
+    if not store.is_published(node.stage, node.key):
+        return False
+    try:
+        store.verify(node.stage, node.key)
+    except CorruptArtifactError as error:
+        notes.append(f"{node.title} is damaged and will be built again: {error}")
+        _set_aside(node, store)
+        return False
+    return True
+
+
+def _set_aside(node: Node, store: Store) -> None:
+    try:
+        store.set_aside(node.stage, node.key)
+    except FileNotFoundError:
+        return  # another run of the same sweep has just done it
+
+
+def _has_failed(node: Node, store: Store) -> bool:
+    record = store.record(node.stage, node.key)
+    return record is not None and record.status == "failed"

@@ -1,0 +1,103 @@
+"""What a trial of a stage asks for, what the cluster has, how many trials are handed to Tune at once.
+
+Few shapes, because Tune reuses an actor only for trials of equal resources. Handing out only what fits
+plus one keeps the order of the queue open (a trial in Tune's hands cannot be overtaken) and shows an
+autoscaler that there is more to do. Knows nothing of the DAG; asks Ray only through `Machines`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from dwp_sweep.config.resources import Resources
+from dwp_sweep.errors import Problem
+
+AUTO_GPU = {"source": 1.0, "target": 1.0, "prior": 0.25}
+"""Share of a GPU where the cluster has any and the sweep does not say."""
+
+
+class Shape(NamedTuple):
+    """Logical resources of a trial, or of a machine."""
+
+    cpu: float
+    gpu: float
+
+
+Machines = Callable[[], Sequence[Shape]]
+"""The machines that are alive now."""
+
+
+def shape_of(stage: str, resources: Mapping[str, Resources], has_gpu: bool) -> Shape:
+    """What a trial of a stage asks for."""
+    asked = resources.get(stage, Resources())
+    gpu = asked.gpu if asked.gpu is not None else (AUTO_GPU.get(stage, 0.0) if has_gpu else 0.0)
+    return Shape(asked.cpu, gpu)
+
+
+def slots(shape: Shape, machines: Sequence[Shape]) -> int:
+    """How many trials of one shape run at once on these machines."""
+    return sum(_fit(shape, machine) for machine in machines)
+
+
+def impossible(shapes: Mapping[str, Shape], machines: Sequence[Shape]) -> list[Problem]:
+    """One problem for each stage whose trials fit on no machine: they would wait for ever."""
+    largest = Shape(max((m.cpu for m in machines), default=0.0), max((m.gpu for m in machines), default=0.0))
+    return [
+        Problem(
+            f"resources.{stage}",
+            f"asks for {shape.cpu:g} CPUs and {shape.gpu:g} GPUs; "
+            f"the largest machine has {largest.cpu:g} and {largest.gpu:g}",
+            "lower it, or run on a cluster that has them (--address)",
+        )
+        for stage, shape in shapes.items()
+        if slots(shape, machines) == 0
+    ]
+
+
+class Admission:
+    """Decides how many trials are in Tune's hands: those that fit now and one more of each shape.
+
+    Args:
+        machines: Asked every time, because clusters grow and shrink.
+        max_concurrent: Upper bound on all trials at once, the one more included; None: no bound.
+    """
+
+    def __init__(self, machines: Machines, max_concurrent: int | None = None) -> None:
+        self._machines = machines
+        self._max = max_concurrent
+        self._fitting: dict[str, Shape] = {}
+        self._spare: dict[str, Shape] = {}
+
+    def admits(self, shape: Shape) -> bool:
+        """Whether a further trial of this shape may be handed to Tune."""
+        if self._max is not None and len(self._fitting) + len(self._spare) >= self._max:
+            return False
+        return self._fits(shape) or shape not in self._spare.values()
+
+    def take(self, trial_id: str, shape: Shape) -> None:
+        """A trial was handed to Tune."""
+        (self._fitting if self._fits(shape) else self._spare)[trial_id] = shape
+
+    def release(self, trial_id: str) -> None:
+        """A trial has ended; a spare one may have its place."""
+        self._fitting.pop(trial_id, None)
+        self._spare.pop(trial_id, None)
+        for spare_id, shape in list(self._spare.items()):
+            if self._fits(shape):
+                self._fitting[spare_id] = self._spare.pop(spare_id)
+
+    def _fits(self, shape: Shape) -> bool:
+        machines = self._machines()
+        taken = list(self._fitting.values())
+        return (
+            taken.count(shape) < slots(shape, machines)
+            and sum(t.cpu for t in taken) + shape.cpu <= sum(m.cpu for m in machines) + 1e-6
+            and sum(t.gpu for t in taken) + shape.gpu <= sum(m.gpu for m in machines) + 1e-6
+        )
+
+
+def _fit(shape: Shape, machine: Shape) -> int:
+    counts = [have / asked for asked, have in zip(shape, machine, strict=True) if asked > 0]
+    return math.floor(min(counts) + 1e-6) if counts else 0

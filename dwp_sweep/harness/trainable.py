@@ -1,0 +1,117 @@
+"""The function that Tune runs in a worker: find the node, prepare the process, attempt it, report.
+
+The thin layer between Ray and `attempt`. A node that fails is a trial that ends normally: Tune repeats
+lost workers, not deterministic failures.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from dwp_sweep.config.node import Node, read_node
+from dwp_sweep.harness.attempt import Ending, Observer, run_node
+from dwp_sweep.harness.dag_searcher import NODE_FILE, first_line
+from dwp_sweep.harness.slots import Shape
+from dwp_sweep.harness.worker_process import prepare_process
+from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.store import Store
+
+REPORT_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What every trial of a run shares; travels to the workers.
+
+    Attributes:
+        root: The storage folder.
+        stop_file: Exists when nodes shall leave at their checkpoints.
+        folder: Working folder of the driver, for relative paths.
+        shapes: Stage -> resources of its trials.
+        tracking: What `NodeRun` needs; None: no MLflow.
+        stages: Stages by name; None: those of the package.
+    """
+
+    root: str
+    stop_file: str
+    folder: str
+    shapes: Mapping[str, Shape]
+    tracking: Any = None
+    stages: Mapping[str, Stage] | None = None
+
+
+def make_trainable(context: TrialContext) -> Callable[[dict[str, Any]], None]:
+    """The function for `tune.Tuner`; a trial's config is ``{"node": key, "stage": name}``."""
+
+    def node(config: dict[str, Any]) -> None:
+        run_trial(config["stage"], config["node"], context)
+
+    return node
+
+
+def run_trial(stage_name: str, key: str, context: TrialContext) -> None:
+    """Run one node in this process and report how it ended."""
+    store = Store(Path(context.root))
+    ending = _settled(store, stage_name, key) or _attempt(stage_name, key, store, context)
+    if ending.needs_new_process:
+        # The failure is recorded; Tune starts a fresh worker, which finds the record and reports it.
+        os._exit(1)
+    tune.report(
+        {"node": key, "published": ending.status == "published", "stopped": ending.status == "stopped"}
+        | ({"failure": ending.message} if ending.message else {})
+    )
+
+
+def _settled(store: Store, stage_name: str, key: str) -> Ending | None:
+    """Published by another run, or failed in a worker that could not say so (hand-out clears failures)."""
+    if store.is_published(stage_name, key):
+        return Ending("published")
+    record = store.record(stage_name, key)
+    return Ending("failed", first_line(record.error)) if record and record.status == "failed" else None
+
+
+def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> Ending:
+    stop_file = Path(context.stop_file)
+    if stop_file.exists():
+        return Ending("stopped")
+    stage = _stages(context)[stage_name]
+    prepare_process(context.shapes[stage_name], context.folder)
+    node = read_node(store.work_dir(stage_name, key) / NODE_FILE)
+    return run_node(node, stage, store, _observer(node, context), _Reporter(key), stop_file.exists)
+
+
+def _stages(context: TrialContext) -> Mapping[str, Stage]:
+    if context.stages is not None:
+        return context.stages
+    from dwp_sweep.stages import STAGES  # imports torch: in the worker only
+
+    return STAGES
+
+
+def _observer(node: Node, context: TrialContext) -> Observer | None:
+    if context.tracking is None:
+        return None
+    from dwp_sweep.tracking.node_run import NodeRun  # imports mlflow: in the worker only
+
+    return NodeRun(context.tracking, node)
+
+
+class _Reporter:
+    """Reports epochs to Tune, not more often than a display can use: each report waits for the driver."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._last_s = float("-inf")
+
+    def __call__(self, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
+        if time.monotonic() - self._last_s < REPORT_EVERY_S:
+            return
+        self._last_s = time.monotonic()
+        tune.report({"node": self._key, "epoch": epoch, "n_epochs": n_epochs, "metrics": dict(metrics)})

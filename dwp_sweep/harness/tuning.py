@@ -1,0 +1,65 @@
+"""The one `tune.Tuner` of a run: searcher, callback and trainable put together.
+
+Called by `run` inside a Ray session; imports Ray at the top, so nobody imports this file before it is
+known that there is something to build.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+from ray import tune
+
+from dwp_sweep.harness.board import Board
+from dwp_sweep.harness.dag_searcher import DagSearcher
+from dwp_sweep.harness.reconcile import Reconcile
+from dwp_sweep.harness.slots import Admission, Shape
+from dwp_sweep.harness.trainable import TrialContext, make_trainable
+from dwp_sweep.store.store import Store
+
+_MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
+
+
+def tune_board(
+    board: Board, store: Store, context: TrialContext, admission: Admission, experiment: str, max_lost: int
+) -> None:
+    """Hand out a board's nodes through Tune until none is left.
+
+    Args:
+        board: State of the nodes; tells how they ended.
+        store: The storage.
+        context: What the workers need.
+        admission: How many trials Tune may have at once.
+        experiment: Unique name: Tune's state of another run must not be taken up.
+        max_lost: How often a node whose worker was lost is tried again.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the board tells what Tune would, in our words
+    searcher = DagSearcher(board, store, admission, context.shapes, max_lost)
+    trainable = tune.with_resources(
+        make_trainable(context),
+        lambda config: tune.PlacementGroupFactory([_bundle(context.shapes[config["stage"]])]),
+    )
+    tune_config = tune.TuneConfig(
+        search_alg=searcher,
+        num_samples=-1,
+        max_concurrent_trials=_MAX_PENDING,
+        reuse_actors=True,
+        trial_name_creator=lambda trial: f"{trial.config['stage']}_{trial.config['node'][:8]}",
+        trial_dirname_creator=lambda trial: f"{trial.config['stage']}_{trial.trial_id}",
+    )
+    run_config = tune.RunConfig(
+        name=experiment,
+        storage_path=str(store.root / "ray"),
+        failure_config=tune.FailureConfig(max_failures=max_lost),
+        callbacks=[Reconcile(searcher)],
+        verbose=0,
+    )
+    tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    if not board.messages:
+        # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
+        shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+def _bundle(shape: Shape) -> dict[str, float]:
+    return {name: amount for name, amount in (("CPU", shape.cpu), ("GPU", shape.gpu)) if amount}

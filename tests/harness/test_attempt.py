@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.harness import attempt
+from dwp_sweep.harness.attempt import Ending, run_node
+from dwp_sweep.store.record import Point, Record
+from dwp_sweep.store.store import Store
+from tests.harness.toy_stages import STAGES, runs_of, toy_node
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "storage")
+
+
+def run(store: Store, node: Node, **options: object) -> Ending:
+    return run_node(node, STAGES[node.stage], store, **options)  # type: ignore[arg-type]
+
+
+class Mirror:
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def start(self) -> None:
+        self.seen.append("start")
+
+    def epoch(self, point: Point) -> None:
+        self.seen.append(point)
+
+    def finish(self, record: Record, folder: Path) -> None:
+        assert (folder / "manifest.json").is_file()
+        self.seen.append(record.status)
+
+    def fail(self, record: Record) -> None:
+        self.seen.append(record.status)
+
+
+class StopAfter:
+    """Says stop once a number of epochs have been reported."""
+
+    def __init__(self, n_epochs: int) -> None:
+        self.left = n_epochs
+
+    def report(self, epoch: int, n_epochs: int, metrics: object) -> None:
+        self.left -= 1
+
+    def must_stop(self) -> bool:
+        return self.left <= 0
+
+
+def test_a_node_is_published_with_its_record_and_history(store: Store) -> None:
+    source = toy_node("source", "source")
+    child = toy_node("target", "child", [source], n_epochs=3)
+    assert run(store, source) == run(store, child) == Ending("published")
+    store.verify("target", child.key)
+    record = store.record("target", child.key)
+    assert record is not None and record.status == "done"
+    assert [point.step for point in record.history] == [1, 2, 3]
+    assert record.history[2].metrics == {"val_loss": pytest.approx(1 / 3)}
+    assert record.metrics == {"score": 1.0, "wall_s": record.wall_s}
+    assert record.inputs == {"from": [source.key]} and record.labels == {"method": "child"}
+    assert record.versions["python"]
+
+
+def test_a_failure_is_recorded_with_its_message_first_and_the_traceback_after(store: Store) -> None:
+    node = toy_node("source", "bad", behaviour="has a bug")
+    ending = run(store, node)
+    assert ending == Ending("failed", "ZeroDivisionError: float division by zero")
+    record = store.record("source", node.key)
+    assert record is not None and record.status == "failed" and record.error is not None
+    assert record.error.startswith(ending.message + "\n\n") and "toy_stages.py" in record.error
+    assert not store.is_published("source", node.key)
+    assert not list((store.root / "source").glob(".*")), "the half-written output stays behind"
+
+
+def test_our_own_errors_speak_for_themselves(store: Store) -> None:
+    ending = run(store, toy_node("source", "bad", behaviour="diverges"))
+    assert ending.message == "the loss became nan in step 7; the last finite step was 6"
+
+
+def test_out_of_device_memory_asks_for_a_new_process(store: Store) -> None:
+    ending = run(store, toy_node("source", "bad", behaviour="runs out of device memory"))
+    assert ending.needs_new_process and "target.batch_size" in ending.message
+
+
+def test_a_stopped_node_goes_on_where_it_was_and_its_record_has_every_epoch_once(
+    store: Store, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    node = toy_node("source", "source", log=log, n_epochs=5)
+    stop = StopAfter(2)
+    assert run(store, node, report=stop.report, must_stop=stop.must_stop) == Ending("stopped")
+    assert not store.is_published("source", node.key)
+    assert run(store, node) == Ending("published")
+    assert [name for epoch in range(1, 6) for name in runs_of(log, f"epoch {epoch}")] == ["source"] * 5
+    record = store.record("source", node.key)
+    assert record is not None and [point.step for point in record.history] == [1, 2, 3, 4, 5]
+
+
+def test_nothing_starts_when_the_run_is_stopping_already(store: Store, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert run(store, toy_node("source", "source", log=log), must_stop=lambda: True) == Ending("stopped")
+    assert runs_of(log) == []
+
+
+def test_an_epoch_that_is_told_again_keeps_its_time_so_that_replay_adds_nothing(store: Store) -> None:
+    node = toy_node("source", "source", n_epochs=3)
+    first, second = Mirror(), Mirror()
+    stop = StopAfter(2)
+    run(store, node, observer=first, report=stop.report, must_stop=stop.must_stop)
+    (store.work_dir("source", node.key) / "epoch.txt").write_text("1")  # the checkpoint of epoch 2 is lost
+    run(store, node, observer=second)
+    told = [point for point in second.seen if isinstance(point, Point)]
+    assert [point.step for point in told] == [2, 3]
+    assert told[0] in first.seen
+    assert (second.seen[0], second.seen[-1]) == ("start", "done")
+
+
+def test_damaged_inputs_are_not_read(store: Store) -> None:
+    source = toy_node("source", "source")
+    child = toy_node("target", "child", [source])
+    mirror = Mirror()
+    run(store, source)
+    (store.node_dir("source", source.key) / "out.json").write_text("{}")
+    ending = run(store, child, observer=mirror)
+    assert ending.status == "failed" and "out.json" in ending.message
+    assert mirror.seen == ["start", "failed"]
+
+
+def test_a_node_that_another_run_publishes_meanwhile_is_done(store: Store) -> None:
+    node = toy_node("source", "source", n_epochs=3)
+
+    def other_run(epoch: int, n_epochs: int, metrics: object) -> None:
+        if epoch == 2:
+            aside = store.work_dir("source", node.key).rename(store.root / "mine")
+            assert run(store, node) == Ending("published")  # which removes the shared working folder
+            shutil.rmtree(aside)
+
+    assert run(store, node, report=other_run) == Ending("published")
+    store.verify("source", node.key)
+
+
+def test_wall_time_counts_a_lost_attempt_up_to_its_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "_now_ms", lambda: 103_000)
+    history = (Point(1, 1_500, {}), Point(2, 4_000, {}), Point(3, 101_000, {}))
+    assert attempt._wall_s([1_000, 50_000, 100_000], history) == pytest.approx(3.0 + 0.0 + 3.0)

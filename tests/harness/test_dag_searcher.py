@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from ray.tune.search import Searcher
+
+from dwp_sweep.config.node import Node, read_node
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.harness.attempt import run_node
+from dwp_sweep.harness.board import Board
+from dwp_sweep.harness.dag_searcher import NODE_FILE, DagSearcher
+from dwp_sweep.harness.estimate import Estimate
+from dwp_sweep.harness.plan import make_plan
+from dwp_sweep.harness.slots import Admission, Shape
+from dwp_sweep.store.store import Store
+from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
+
+SOURCE = toy_node("source", "source")
+BAD = toy_node("source", "bad", behaviour="diverges")
+CHILD = toy_node("target", "child", [SOURCE])
+BAD_CHILD = toy_node("target", "bad child", [BAD])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def searcher_of(store: Store, sweep: Sweep, n_cpus: float = 8, max_lost: int = 2) -> DagSearcher:
+    board = Board(make_plan(sweep, store), Estimate(), lambda event: None)
+    shapes = {stage: Shape(1, 0) for stage in STAGES}
+    return DagSearcher(board, store, Admission(lambda: [Shape(n_cpus, 0)]), shapes, max_lost)
+
+
+def build(store: Store, node: Node) -> None:
+    run_node(node, STAGES[node.stage], store)
+
+
+def test_a_trials_config_is_the_nodes_key_and_stage_and_the_node_lies_in_its_folder(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    assert searcher.suggest("1") == {"node": SOURCE.key, "stage": "source"}
+    assert read_node(store.work_dir("source", SOURCE.key) / NODE_FILE) == SOURCE
+
+
+def test_nothing_is_handed_out_before_its_inputs_are_published_and_the_end_is_told(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    searcher.suggest("1")
+    assert searcher.suggest("2") is None
+    build(store, SOURCE)
+    searcher.on_trial_complete("1", {"published": True})
+    assert searcher.suggest("3") == {"node": CHILD.key, "stage": "target"}
+    assert searcher.suggest("4") is None
+    build(store, CHILD)
+    searcher.on_trial_complete("3", {"published": True})
+    assert searcher.suggest("5") == Searcher.FINISHED
+
+
+def test_the_store_is_believed_not_the_trials_result(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    searcher.suggest("1")
+    searcher.on_trial_complete("1", {"published": True})
+    assert searcher.board.states[SOURCE.key] == "ready"
+    searcher.suggest("2")
+    build(store, SOURCE)
+    searcher.on_trial_complete("2", None)
+    assert searcher.board.states[SOURCE.key] == "done"
+
+
+def test_a_recorded_failure_blocks_only_descendants_and_is_not_repeated(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, BAD, CHILD, BAD_CHILD))
+    handed = {searcher.suggest("1")["node"]: "1", searcher.suggest("2")["node"]: "2"}  # type: ignore[index]
+    build(store, BAD)
+    searcher.on_trial_complete(handed[BAD.key], {"published": False})
+    assert searcher.board.states[BAD.key] == "failed"
+    assert searcher.board.states[BAD_CHILD.key] == "blocked"
+    assert searcher.board.states[CHILD.key] == "waiting"
+    assert "last finite step was 6" in searcher.board.messages[BAD.key]
+    assert searcher.suggest("3") is None
+
+
+def test_a_lost_node_is_handed_out_again_until_it_has_been_lost_too_often(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD), max_lost=2)
+    for attempt in range(3):
+        assert searcher.suggest(f"{attempt}") is not None
+        searcher.close(f"{attempt}", lost="its worker died")
+    assert searcher.board.messages == {SOURCE.key: "its worker died"}
+    record = store.record("source", SOURCE.key)
+    assert record is not None and record.status == "failed" and record.error == "its worker died"
+    assert searcher.suggest("4") == Searcher.FINISHED
+
+
+def test_an_error_that_tune_has_given_up_on_is_final(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    searcher.suggest("1")
+    searcher.on_trial_complete("1", error=True)
+    assert searcher.board.states[SOURCE.key] == "queued"  # the callback, which knows the reason, settles it
+    searcher.close("1", lost="its worker died", give_up=True)
+    assert searcher.board.states[SOURCE.key] == "failed"
+
+
+def test_a_trial_is_settled_once(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    searcher.suggest("1")
+    build(store, SOURCE)
+    searcher.on_trial_complete("1", {})
+    searcher.close("1", lost="word that comes late")
+    assert searcher.board.states[SOURCE.key] == "done"
+
+
+def test_what_another_run_has_published_meanwhile_is_not_built(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    build(store, SOURCE)
+    assert searcher.suggest("1") == {"node": CHILD.key, "stage": "target"}
+    assert searcher.board.states[SOURCE.key] == "done"
+
+
+def test_a_stopped_node_is_left_for_the_next_run(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    searcher.suggest("1")
+    searcher.board.drain()
+    searcher.on_trial_complete("1", {"stopped": True})
+    assert searcher.board.states[SOURCE.key] == "ready" and searcher.board.n_lost[SOURCE.key] == 0
+    assert searcher.suggest("2") == Searcher.FINISHED
+
+
+def test_no_more_is_handed_out_than_fits_and_one(store: Store) -> None:
+    nodes = [toy_node("target", f"target{i}") for i in range(9)]
+    searcher = searcher_of(store, toy_sweep(*nodes), n_cpus=2)
+    assert [searcher.suggest(str(i)) is not None for i in range(5)] == [True, True, True, False, False]
+
+
+def test_epochs_reach_the_board(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    searcher.suggest("1")
+    searcher.on_trial_result("1", {"epoch": 3, "n_epochs": 9, "metrics/val_loss": 0.5, "pid": 7})
+    work = searcher.board.work["1"]
+    assert (work.epoch, work.n_epochs, work.metrics) == (3, 9, {"val_loss": 0.5})
+
+
+def test_tune_may_pickle_the_searcher_and_its_limiter_steps_aside(store: Store) -> None:
+    searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
+    assert pickle.loads(pickle.dumps(searcher)).__dict__ == {}
+    assert searcher.set_max_concurrency(1) is True

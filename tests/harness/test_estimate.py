@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dwp_sweep.harness.attempt import run_node
+from dwp_sweep.harness.estimate import GUESSED_S, Estimate, critical_path
+from dwp_sweep.store.store import Store
+from tests.harness.toy_stages import STAGES, toy_node
+
+SOURCE = toy_node("source", "source")
+PRIOR = toy_node("prior", "prior", [SOURCE])
+LONG = toy_node("target", "long", [PRIOR])
+SHORT = toy_node("target", "short", [SOURCE])
+FREE = toy_node("target", "free")
+
+
+def test_the_critical_path_is_the_longest_chain_of_durations() -> None:
+    estimate = Estimate()
+    for node, seconds in ((SOURCE, 5.0), (PRIOR, 3.0), (LONG, 2.0), (SHORT, 4.0), (FREE, 1.0)):
+        estimate.observe(node, seconds)
+    lengths = critical_path([SOURCE, PRIOR, LONG, SHORT, FREE], estimate)
+    assert [lengths[node.key] for node in (SOURCE, PRIOR, LONG, SHORT, FREE)] == [10.0, 5.0, 2.0, 4.0, 1.0]
+
+
+def test_an_unmeasured_node_takes_what_others_of_its_stage_took() -> None:
+    estimate = Estimate()
+    estimate.observe(LONG, 2.0)
+    estimate.observe(SHORT, 4.0)
+    assert estimate.seconds(FREE) == pytest.approx(3.0)
+
+
+def test_an_unmeasured_stage_is_guessed_in_proportion_to_measured_ones() -> None:
+    estimate = Estimate()
+    assert estimate.seconds(SOURCE) == GUESSED_S["source"] and not estimate.is_measured
+    estimate.observe(FREE, GUESSED_S["target"] / 10)
+    assert estimate.seconds(SOURCE) == pytest.approx(GUESSED_S["source"] / 10)
+
+
+def test_records_in_the_store_are_measurements(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run_node(FREE, STAGES["target"], store)
+    record = store.record("target", FREE.key)
+    assert record is not None
+    assert Estimate.from_store([SOURCE, FREE], store).seconds(FREE) == pytest.approx(max(record.wall_s, 0.01))
