@@ -39,7 +39,8 @@ __all__ = [
 ]
 
 DEFAULT_STORAGE = "./dwp_runs"
-INTERRUPTED = 130
+PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 3: "FINISHED", 130: "KILLED"}
+"""Status of the sweep's parent run in MLflow by exit code."""
 Say = Callable[[str], None]
 
 
@@ -109,20 +110,23 @@ def run_sweep(
     if not tracking.online:
         say(str(tracking.problem))
     _send_missing(tracking, sweep, store, say)
-    outcome = run_nodes(
-        sweep,
-        store,
-        tracking,
-        address=address,
-        retry_failed=retry_failed,
-        max_concurrent=max_concurrent,
-        progress=progress,
-        plan=plan,
-    )
+    try:
+        outcome = run_nodes(
+            sweep,
+            store,
+            tracking,
+            address=address,
+            retry_failed=retry_failed,
+            max_concurrent=max_concurrent,
+            progress=progress,
+            plan=plan,
+        )
+    except BaseException:
+        close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever
+        raise
     tracking = reopen(tracking)
     _send_missing(tracking, sweep, store, say)
-    if outcome.exit_code == INTERRUPTED:
-        close_tracking(tracking, "KILLED")
+    close_tracking(tracking, PARENT_STATUS.get(outcome.exit_code, "FAILED"))
     table = results_of_store(sweep.nodes.values(), store)
     return SweepRun(sweep, outcome, tracking, table, _best(tracking, sweep))
 

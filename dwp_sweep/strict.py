@@ -20,7 +20,7 @@ from dwp_sweep.errors import InputError, Problem
 class StrictModel(BaseModel):
     """Frozen pydantic model that refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

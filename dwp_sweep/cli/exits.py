@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
+
+_STORAGE_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST}
 
 FAILED = 1
 BAD_INPUT = 2
@@ -31,6 +34,14 @@ class Commands(click.Group):
         except CorruptArtifactError as error:
             click.echo(f"damaged file: {error}", err=True)
             ctx.exit(FAILED)
+        except OSError as error:
+            if error.filename is None or error.errno not in _STORAGE_ERRORS:
+                raise
+            click.echo(f"  {error.filename}: {error.strerror}", err=True)
+            click.echo(
+                "      -> give a folder that can be written to (--storage), on a disk with room", err=True
+            )
+            ctx.exit(BAD_INPUT)
         except KeyboardInterrupt:
             click.echo("interrupted; the same command goes on from here", err=True)
             ctx.exit(INTERRUPTED)

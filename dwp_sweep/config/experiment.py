@@ -63,6 +63,20 @@ class ExperimentConfig(StrictModel):
             raise ValueError("must be one of " + ", ".join(METHODS))
         return value
 
+    @field_validator("unet")
+    @classmethod
+    def _one_modality_two_classes(cls, value: UNetConfig) -> UNetConfig:
+        if (value.in_channels, value.n_classes) != (1, 2):
+            raise ValueError("a sweep trains on one modality (in_channels: 1) and two classes (n_classes: 2)")
+        return value
+
+    @field_validator("compute")
+    @classmethod
+    def _cache_is_in_the_storage(cls, value: ComputeConfig) -> ComputeConfig:
+        if value.cache_dir:
+            raise ValueError("cache_dir is filled in from the storage; leave it out and set --storage")
+        return value
+
 
 def _method_sections() -> dict[str, Any]:
     sections = {name: model for method in METHODS.values() for name, model in method.sections.items()}

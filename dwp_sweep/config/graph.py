@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.node import Node, make_node
@@ -16,6 +16,9 @@ from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_groups import GROUPS
+from dwp_sweep.nets.kernel_prior import load_prior
+from dwp_sweep.nets.net_files import read_net_facts
+from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages import STAGES
 from dwp_sweep.stages.brought import Brought, describe_brought
 from dwp_sweep.stages.harvest import BANK_FILES, HarvestStageConfig
@@ -24,6 +27,8 @@ from dwp_sweep.stages.source import NET_FILES, SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.strict import StrictModel
 from dwp_sweep.training.compute import ComputeConfig
+
+FactsT = TypeVar("FactsT")
 
 
 class GraphBuilder:
@@ -82,6 +87,7 @@ class GraphBuilder:
             return self._memo[memo]
         if condition.source.network is not None:
             brought = self._bring(condition.source.network, "source.network", NET_FILES)
+            _require_unet(brought, condition.unet)
             config = SourceStageConfig(brought=brought, compute=self._compute(condition))
         else:
             config = SourceStageConfig(
@@ -120,6 +126,7 @@ class GraphBuilder:
         compute = self._compute(condition)
         if condition.prior.path is not None:
             brought = self._bring(f"{condition.prior.path}/group{group}", "prior.path", PRIOR_FILES)
+            _require_group(brought, group)
             node = self._add(
                 "prior", PriorStageConfig(brought=brought, group=group, compute=compute), {}, {"group": group}
             )
@@ -155,15 +162,42 @@ class GraphBuilder:
 
     def _bring(self, text: str, key: str, files: tuple[str, ...]) -> Brought:
         if (text, key) not in self._brought:
-            self._brought[text, key] = describe_brought(self._folder(text, key), files, key)
+            folder = self._folder(text, key)
+            # A whole source stage may be given: its first network is the one that starts targets.
+            first_cycle = folder / "cycle0"
+            folder = first_cycle if key == "source.network" and first_cycle.is_dir() else folder
+            self._brought[text, key] = describe_brought(folder, files, key)
         return self._brought[text, key]
 
     def _folder(self, text: str, key: str) -> Path:
         if not text.startswith("runs:/"):
-            return Path(text)
+            return Path(text).expanduser()
         if key == "prior.path":
             what = f"{text.rpartition('/')[0]}: a prior's run holds one group, and seven are needed"
             raise InputError(Problem(key, what, "give a folder with group1 ... group7"))
         if self._fetch is None:
             raise InputError(Problem(key, f"{text} names an MLflow run, but no tracking store is at hand"))
         return self._fetch(text, key)
+
+
+def _require_unet(brought: Brought, unet: UNetConfig) -> None:
+    facts = _facts(brought, "source.network", read_net_facts)
+    if facts.unet != unet:
+        what = f"{brought.path} has unet {facts.unet.model_dump()}, the sweep {unet.model_dump()}"
+        raise InputError(
+            Problem("source.network", what, "make the sweep's unet section equal to the network's")
+        )
+
+
+def _require_group(brought: Brought, group: int) -> None:
+    found = _facts(brought, "prior.path", load_prior).group
+    if found != group:
+        what = f"{brought.path} holds the prior of group {found}"
+        raise InputError(Problem("prior.path", what, f"put the one of group {group} there"))
+
+
+def _facts(brought: Brought, key: str, read: Callable[[Path], FactsT]) -> FactsT:
+    try:
+        return read(Path(brought.path))
+    except ValueError as error:
+        raise InputError(Problem(key, str(error), "give files that a stage wrote")) from None

@@ -68,6 +68,7 @@ class Space:
         resources: By stage; every stage is there.
         max_failures: How often a node whose worker was lost is tried again.
         file: Named in messages.
+        settings: Base and grid as plain values, overrides and smoke scale applied.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Space:
     resources: Mapping[str, Resources]
     max_failures: int
     file: str
+    settings: Mapping[str, Any]
 
 
 def load_space(
@@ -104,7 +106,8 @@ def load_space(
     _check(file, base, grid, where)
     conditions = tuple(_condition(base, grid, values, where) for values in itertools.product(*grid.values()))
     resources = {stage: file.resources.get(stage, Resources()) for stage in STAGES}
-    return Space(name, conditions, resources, file.max_failures, where)
+    settings = {"file": where, "fixed": base, "grid": grid, "n_conditions": len(conditions)}
+    return Space(name, conditions, resources, file.max_failures, where, settings)
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -170,7 +173,7 @@ def _apply_overrides(
             ) from None
         head = key.split(".")[0]
         if head == "grid" and "." in key:
-            values = {**values, "grid": {**values.get("grid", {}), key.removeprefix("grid."): value}}
+            values = {**values, "grid": {**(values.get("grid") or {}), key.removeprefix("grid."): value}}
         elif head in SpaceFile.model_fields and head != "data":
             values = with_value(values, key, value)
         else:

@@ -26,7 +26,7 @@ class Sweep:
         nodes: By key, parents before children.
         targets: Keys of the target nodes, in the order of the grid.
         resources: What a trial of each stage asks for.
-        settings: The conditions as plain values, for people and records.
+        settings: The search space as plain values, for people and records.
         max_failures: How often a node whose worker was lost is tried again.
         warnings: What is legal about the data, but worth a look.
     """
@@ -64,17 +64,12 @@ def build_sweep(
         raise InputError(
             Problem(space.file, "the grid holds no condition", "give every axis at least one value")
         )
-    conditions = [condition.model_dump(mode="json") for condition in space.conditions[:1]]
     return Sweep(
         name=space.name,
         nodes=builder.nodes,
         targets=tuple(targets),
         resources=space.resources,
-        settings={
-            "first_condition": conditions[0],
-            "n_conditions": len(space.conditions),
-            "file": space.file,
-        },
+        settings=space.settings,
         max_failures=space.max_failures,
         warnings=data.warnings,
     )

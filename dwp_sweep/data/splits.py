@@ -80,6 +80,8 @@ def enough_problems(
         return (Problem(where, f"train_size {small[0]} is too small", f"it is at least {least}"),)
     if config.split_file:
         return _file_problems(ids, config, train_sizes, splits)
+    if empty := _empty_roles(config, bool(train_sizes)):
+        return tuple(Problem(where, f"{name} is 0", "set it to at least 1") for name in empty)
     n_test = config.n_test if train_sizes else 0
     n_val = config.n_val if config.validation == "held_out" or not train_sizes else 0
     n_train = max(train_sizes, default=1)
@@ -91,6 +93,13 @@ def enough_problems(
     return (
         Problem(where, f"{len(ids)} subjects are fewer than {needs}", "lower n_test, n_val or train_size"),
     )
+
+
+def _empty_roles(config: DatasetConfig, is_target: bool) -> list[str]:
+    """Settings that leave nobody to choose the epoch by, or nobody to report on."""
+    needs_val = config.validation == "held_out" or not is_target
+    empty = {"n_val": needs_val and config.n_val == 0, "n_test": is_target and config.n_test == 0}
+    return [name for name, is_empty in empty.items() if is_empty]
 
 
 def _file_problems(

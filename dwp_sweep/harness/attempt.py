@@ -57,7 +57,7 @@ class Ending:
     Attributes:
         status: ``published``, ``failed`` (recorded) or ``stopped`` (at its checkpoint).
         message: One line for ``failed``.
-        needs_new_process: The process should not be used again (it ran out of device memory).
+        needs_new_process: The process should not be used again (its device ran out of memory or failed).
     """
 
     status: Literal["published", "failed", "stopped"]
@@ -137,7 +137,7 @@ class _Attempt:
         self.store.write_failure(record)
         if self.observer:
             self.observer.fail(record)
-        return Ending("failed", message, isinstance(error, DeviceMemoryError))
+        return Ending("failed", message, _spoils_process(error))
 
     def _inputs(self) -> dict[str, tuple[Path, ...]]:
         for parent_stage, key in self.node.parents:
@@ -185,6 +185,12 @@ class _Attempt:
             host=socket.gethostname(),
             error=error,
         )
+
+
+def _spoils_process(error: Exception) -> bool:
+    # After either, the process's device context may fail every later node. By name: no torch in the driver.
+    is_memory = isinstance(error, DeviceMemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_memory or "CUDA error" in str(error)
 
 
 def describe(error: Exception) -> str:

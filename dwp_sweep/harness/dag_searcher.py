@@ -45,13 +45,13 @@ class DagSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A node for a trial, None while there is none, FINISHED at the end."""
-        for node in self.board.ready():
-            if self._was_built_elsewhere(node):
-                return self.suggest(trial_id)
-            if self._admission.admits(self._shapes[node.stage]):
-                self._hand_out(node, trial_id)
-                return {"node": node.key, "stage": node.stage}
-        return str(Searcher.FINISHED) if self.board.is_finished else None
+        node = self._next()
+        while node is not None and self._was_built_elsewhere(node):
+            node = self._next()
+        if node is None:
+            return str(Searcher.FINISHED) if self.board.is_finished else None
+        self._hand_out(node, trial_id)
+        return {"node": node.key, "stage": node.stage}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Pass an epoch on to the board."""
@@ -106,6 +106,18 @@ class DagSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to restore from: Tune pickles its searcher for `Tuner.restore`, which is never used."""
         return {}
+
+    def _next(self) -> Node | None:
+        """The most urgent ready node whose resources are free; a refused shape is not asked again."""
+        refused = set()
+        for node in self.board.ready():
+            shape = self._shapes[node.stage]
+            if shape in refused:
+                continue
+            if self._admission.admits(shape):
+                return node
+            refused.add(shape)
+        return None
 
     def _hand_out(self, node: Node, trial_id: str) -> None:
         self._store.clear_failure(node.stage, node.key)

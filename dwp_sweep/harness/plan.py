@@ -37,12 +37,14 @@ class Plan:
     Attributes:
         sweep: The sweep.
         states: Key -> state, in the sweep's order.
-        notes: What the user should know, e.g. damaged nodes that were set aside.
+        notes: What the user should know, e.g. which nodes are damaged.
+        damaged: Published nodes that differ from their manifest and are built again.
     """
 
     sweep: Sweep
     states: Mapping[str, PlanState]
     notes: tuple[str, ...] = ()
+    damaged: tuple[Node, ...] = ()
 
     @property
     def to_build(self) -> tuple[Node, ...]:
@@ -72,29 +74,32 @@ def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
 
     Only targets that are missing, and those of their ancestors that are missing, are built: what a
     published node was made from need not exist any more. A needed node whose files differ from its
-    manifest is set aside and built again.
+    manifest is built again. Reads the store only: `run_sweep` sets damaged folders aside.
 
     Args:
         sweep: The sweep.
         store: Its storage.
         retry_failed: Whether nodes that failed in an earlier run are tried again.
     """
-    notes: list[str] = []
-    cached, needed = _cached_and_needed(sweep, store, notes)
+    damaged: dict[str, str] = {}
+    cached, needed = _cached_and_needed(sweep, store, damaged)
     states: dict[str, PlanState] = {}
     for key, node in sweep.nodes.items():
         states[key] = _state(node, cached, needed, states, not retry_failed and _has_failed(node, store))
-    return Plan(sweep, states, tuple(notes))
+    notes = [
+        f"{sweep.nodes[key].title} is damaged and will be built again: {why}" for key, why in damaged.items()
+    ]
+    return Plan(sweep, states, tuple(notes), tuple(sweep.nodes[key] for key in damaged))
 
 
-def _cached_and_needed(sweep: Sweep, store: Store, notes: list[str]) -> tuple[set[str], set[str]]:
+def _cached_and_needed(sweep: Sweep, store: Store, damaged: dict[str, str]) -> tuple[set[str], set[str]]:
     cached: set[str] = set()
     needed = set(sweep.targets)
     for node in reversed(list(sweep.nodes.values())):
         if node.key not in needed:
             if store.is_published(node.stage, node.key):
                 cached.add(node.key)
-        elif _is_sound(node, store, notes):
+        elif _is_sound(node, store, damaged):
             cached.add(node.key)
         else:
             needed |= {key for _, key in node.parents}
@@ -116,23 +121,15 @@ def _state(
     return "ready" if parents <= {"cached"} else "waiting"
 
 
-def _is_sound(node: Node, store: Store, notes: list[str]) -> bool:
+def _is_sound(node: Node, store: Store, damaged: dict[str, str]) -> bool:
     if not store.is_published(node.stage, node.key):
         return False
     try:
         store.verify(node.stage, node.key)
     except CorruptArtifactError as error:
-        notes.append(f"{node.title} is damaged and will be built again: {error}")
-        _set_aside(node, store)
+        damaged[node.key] = str(error)
         return False
     return True
-
-
-def _set_aside(node: Node, store: Store) -> None:
-    try:
-        store.set_aside(node.stage, node.key)
-    except FileNotFoundError:
-        return  # another run of the same sweep has just done it
 
 
 def _has_failed(node: Node, store: Store) -> bool:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.worker_process import MALLOC_ENVIRONMENT
 
@@ -49,13 +50,25 @@ def ray_session(address: str | None = None) -> Iterator[bool]:
         return
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _connect(address)
     else:
         _start_local()
     try:
         yield not address
     finally:
         ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        what = f"no Ray cluster answers there: {lines[0]}"
+        fix = "start one (ray start --head), correct --address or RAY_ADDRESS, or leave both out"
+        raise InputError(Problem(f"Ray address {address}", what, fix)) from error
 
 
 def machines() -> Sequence[Shape]:

@@ -6,6 +6,7 @@ running the same command again is cheap and always right.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from dwp_sweep.harness.ray_session import RememberedMachines, machines, ray_sess
 from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slots
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.store import Store
+from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
     from dwp_sweep.tracking.client import Tracking
@@ -74,11 +76,18 @@ def run_sweep(
             board.note(note)
         with Interrupt(run.stop_file, board.drain) as interrupt:
             if plan.to_build:
+                _set_aside(plan, store)
                 run.build(interrupt)
             outcome = _outcome(board, interrupt.is_requested)
     finally:
         progress.close(outcome)
     return outcome
+
+
+def _set_aside(plan: Plan, store: Store) -> None:
+    for node in plan.damaged:
+        with contextlib.suppress(FileNotFoundError):  # another run of the same sweep has just done it
+            store.set_aside(node.stage, node.key)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class _Run:
         return self.store.sweep_dir(self.sweep.name) / f"stop-{self.name}"
 
     def where(self) -> dict[str, str]:
-        where = {"MLflow": self.tracking.uri} if self.tracking is not None else {}
+        where = {"MLflow": shown_uri(self.tracking.uri)} if self.tracking is not None else {}
         return where | {"storage": str(self.store.root)}
 
     def build(self, interrupt: Interrupt) -> None:

@@ -40,6 +40,9 @@ def prepare_process(shape: Shape, folder: str) -> None:
     if Path(folder).is_dir():
         os.chdir(folder)
     gc.collect()
+    if shape.gpu == 0:
+        # Ray leaves all GPUs visible to a trial that asked for none; it must not take one uncounted.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "torch" in sys.modules:
         _prepare_torch(shape)
 

@@ -67,9 +67,14 @@ def prepare(inputs: MethodInputs) -> Prepared:
     """A Bayesian U-Net under its kernel priors.
 
     Raises:
-        ValueError: A group of the network's kernels has no prior, or a prior does not know a layer.
+        ValueError: A group of the network's kernels has no prior, a prior does not know a layer, or the
+            source network would be rescaled away from the scale that its prior knows.
     """
     config: DwpConfig = inputs.settings["dwp"]
+    if config.init == "source" and inputs.rescale:
+        raise ValueError(
+            "target.rescale: true and dwp.init: source: the prior knows the kernels' own scale only"
+        )
     noise = named_generator(inputs.seed, "noise", inputs.device)
     priors = {prior.group: prior for prior in map(load_prior, inputs.priors)}
     net = _initial_network(config, inputs, priors).to(inputs.device)
@@ -88,10 +93,7 @@ def prepare(inputs: MethodInputs) -> Prepared:
     return Prepared(
         net=net,
         state=nn.ModuleDict({"net": net, "priors": vaes}),
-        param_groups=[
-            {"params": list(net.parameters())},
-            {"params": _train_encoders_only(vaes), "lr": config.encoder_lr},
-        ],
+        param_groups=_param_groups(net, vaes, config),
         batch_loss=batch_loss,
         data_loss=lambda logits, masks: segmentation_loss(logits, masks, likelihood).loss,
         noise=noise,
@@ -185,6 +187,17 @@ def _group(net: UNet3D, prior: KernelPrior, layers: list[KernelLayer], device: t
 def _drawn(layer: BayesConv3d) -> Tensor:
     assert layer.sample is not None, "the bound follows a forward pass in training mode"
     return layer.sample
+
+
+def _param_groups(net: UNet3D, vaes: nn.ModuleDict, config: DwpConfig) -> list[dict[str, Any]]:
+    # Weight decay is for weights: on a log-variance it would pull the noise towards a deviation of 1.
+    log_vars = [layer.log_var for layer in net.modules() if isinstance(layer, BayesConv3d)]
+    is_log_var = {id(parameter) for parameter in log_vars}
+    return [
+        {"params": [parameter for parameter in net.parameters() if id(parameter) not in is_log_var]},
+        {"params": log_vars, "weight_decay": 0.0},
+        {"params": _train_encoders_only(vaes), "lr": config.encoder_lr, "weight_decay": 0.0},
+    ]
 
 
 def _train_encoders_only(vaes: nn.ModuleDict) -> list[nn.Parameter]:

@@ -33,18 +33,24 @@ class BankGroup:
         kernels: Raw kernels, float32 ``(n, 27)``.
         layer: For each kernel, the place of its layer in `layers`; int64 ``(n,)``.
         member: For each kernel, the place of its network in the bank's `members`; int64 ``(n,)``.
+        position: For each kernel, its place within its layer, the same in all networks; int64 ``(n,)``.
         layers: Layer names.
     """
 
     kernels: Tensor
     layer: Tensor
     member: Tensor
+    position: Tensor
     layers: tuple[str, ...]
 
     def take(self, chosen: Tensor) -> BankGroup:
         """The group with some of its kernels: indices, or a mask ``(n,)``."""
         return replace(
-            self, kernels=self.kernels[chosen], layer=self.layer[chosen], member=self.member[chosen]
+            self,
+            kernels=self.kernels[chosen],
+            layer=self.layer[chosen],
+            member=self.member[chosen],
+            position=self.position[chosen],
         )
 
 
@@ -127,6 +133,7 @@ def save_bank(bank: KernelBank, folder: Path) -> None:
         tensors[f"group{group}.kernels"] = held.kernels
         tensors[f"group{group}.layer"] = held.layer
         tensors[f"group{group}.member"] = held.member
+        tensors[f"group{group}.position"] = held.position
     facts = {
         "format": 1,
         "members": [list(member) for member in bank.members],
@@ -157,7 +164,7 @@ def load_bank(folder: Path) -> KernelBank:
 
 
 def _collect(nets: list[nn.Module], group: int) -> BankGroup:
-    kernels, layer, member = [], [], []
+    kernels, layer, member, position = [], [], [], []
     names: list[str] = []
     for member_place, net in enumerate(nets):
         found = extract_kernels(net, group)
@@ -166,7 +173,10 @@ def _collect(nets: list[nn.Module], group: int) -> BankGroup:
             kernels.append(weights.float().cpu())
             layer.append(torch.full((len(weights),), names.index(name)))
             member.append(torch.full((len(weights),), member_place))
-    return BankGroup(torch.cat(kernels), torch.cat(layer), torch.cat(member), tuple(names))
+            position.append(torch.arange(len(weights)))
+    return BankGroup(
+        torch.cat(kernels), torch.cat(layer), torch.cat(member), torch.cat(position), tuple(names)
+    )
 
 
 def _large(held: BankGroup, relative_norm: float) -> Tensor:
@@ -183,16 +193,16 @@ def _root_mean_square(kernels: Tensor) -> float:
 
 
 def _read_group(tensors: Mapping[str, Tensor], group: int, layers: tuple[str, ...]) -> BankGroup:
-    kernels, layer, member = (tensors[f"group{group}.{part}"] for part in ("kernels", "layer", "member"))
-    return BankGroup(kernels, layer, member, layers)
+    parts = ("kernels", "layer", "member", "position")
+    kernels, layer, member, position = (tensors[f"group{group}.{part}"] for part in parts)
+    return BankGroup(kernels, layer, member, position, layers)
 
 
 def _check(bank: KernelBank, path: Path) -> None:
     for group, held in bank.groups.items():
         n = len(held.kernels)
-        shapes_fit = held.kernels.shape == (n, KERNEL_VOXELS) and held.layer.shape == held.member.shape == (
-            n,
-        )
+        indices = (held.layer, held.member, held.position)
+        shapes_fit = held.kernels.shape == (n, KERNEL_VOXELS) and all(one.shape == (n,) for one in indices)
         if not shapes_fit or held.kernels.dtype != torch.float32:
             raise ValueError(f"{path}: group {group} should hold float32 kernels (n, 27) with n indices")
         if n and (_outside(held.layer, len(held.layers)) or _outside(held.member, len(bank.members))):

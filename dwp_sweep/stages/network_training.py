@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from dwp_sweep.data.batches import collate
 from dwp_sweep.data.cache import Case, load_cases
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.fingerprint import dataset_fingerprint
 from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import Prepared
 from dwp_sweep.metrics.overlap import Overlap, overlap
 from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device
@@ -30,10 +32,14 @@ def read_cases(dataset: DatasetConfig, compute: ComputeConfig) -> Cases:
     """All selected subjects of a data set, preprocessed, by id.
 
     Raises:
-        InputError: The folder does not hold what the config says.
+        InputError: The folder does not hold what the config says, or no longer what the node's key says.
     """
     subjects = list_subjects(dataset)
-    return {case.id: case for case in load_cases(dataset, subjects, Path(compute.cache_dir))}
+    cache_dir = Path(compute.cache_dir)
+    if dataset.fingerprint and dataset_fingerprint(dataset, subjects, cache_dir) != dataset.fingerprint:
+        what = "the scans, masks or splits changed since the sweep was planned"
+        raise InputError(Problem(str(dataset.root), what, "run the command again"))
+    return {case.id: case for case in load_cases(dataset, subjects, cache_dir)}
 
 
 def train_network(

@@ -17,7 +17,7 @@ from torch import Tensor
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.losses.kernel_bound import negative_elbo
 from dwp_sweep.metrics.kernel_structure import gaussian_log_lik
-from dwp_sweep.nets.kernel_bank import load_bank
+from dwp_sweep.nets.kernel_bank import BankGroup, load_bank
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, save_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.stages.brought import Brought, copy_brought
@@ -78,8 +78,8 @@ def run(
         return {}
     settings = config.prior
     device = resolve_device(config.compute)
-    kernels, scale, scales = _standardised(inputs["bank"][0], config)
-    train, held_out = _hold_out(len(kernels), settings)
+    group, kernels, scale, scales = _standardised(inputs["bank"][0], config)
+    train, held_out = _hold_out(group, settings)
     vae = _new_vae(settings)
     learner = _learner(vae.to(device), kernels[train].to(device), kernels[held_out].to(device), settings)
     result = fit(
@@ -97,8 +97,10 @@ def run(
     return _metrics(prior, kernels[train], kernels[held_out], scale[held_out], result, settings)
 
 
-def _standardised(folder: Path, config: PriorStageConfig) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Standardised kernels (n, 27), their scales (n, 1) and the scale of each layer."""
+def _standardised(
+    folder: Path, config: PriorStageConfig
+) -> tuple[BankGroup, Tensor, Tensor, dict[str, float]]:
+    """The group, its standardised kernels (n, 27), their scales (n, 1) and the scale of each layer."""
     bank = load_bank(folder)
     group = bank.groups[config.group]
     if len(group.kernels) < MIN_KERNELS:
@@ -112,13 +114,21 @@ def _standardised(folder: Path, config: PriorStageConfig) -> tuple[Tensor, Tenso
     scales = bank.scales(config.group, config.prior.standardise)
     by_layer = torch.tensor([scales[name] for name in group.layers])
     scale = by_layer[group.layer].unsqueeze(1)
-    return group.kernels / scale, scale, scales
+    return group, group.kernels / scale, scale, scales
 
 
-def _hold_out(n_kernels: int, settings: PriorConfig) -> tuple[Tensor, Tensor]:
-    order = torch.randperm(n_kernels, generator=named_generator(settings.seed, "held_out"))
-    n_held_out = max(1, round(settings.held_out * n_kernels))
-    return order[n_held_out:], order[:n_held_out]
+def _hold_out(group: BankGroup, settings: PriorConfig) -> tuple[Tensor, Tensor]:
+    """Indices of the kernels to learn from and of those held out.
+
+    A place in the network is held out in all networks together: the next cycle of the learning rate leaves
+    many kernels close to where they were, and a near-copy in training would flatter the held-out score.
+    """
+    places, place = torch.unique(torch.stack([group.layer, group.position]), dim=1, return_inverse=True)
+    n_places = places.shape[1]
+    order = torch.randperm(n_places, generator=named_generator(settings.seed, "held_out"))
+    is_held_out = torch.zeros(n_places, dtype=torch.bool)
+    is_held_out[order[: max(1, round(settings.held_out * n_places))]] = True
+    return (~is_held_out[place]).nonzero().flatten(), is_held_out[place].nonzero().flatten()
 
 
 def _new_vae(settings: PriorConfig) -> KernelVAE:

@@ -90,7 +90,8 @@ def run(
     scores = test_scores(prepared.net, [cases[name] for name in split.test], config.compute)
     _write_scores(out_dir, split, scores)
     _draw(config, prepared, result, scores, cases, out_dir)
-    return _metrics(result, scores)
+    counts = {"n_train": float(len(split.train)), "n_val": float(len(split.val))}
+    return _metrics(result, scores) | counts
 
 
 def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> MethodInputs:
@@ -106,7 +107,8 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         priors=inputs.get("priors", ()),
         rescale=config.target.rescale,
         n_train=n_train,
-        seed=config.seed,
+        # Source networks count their seeds from 0 too: a target must not start where one of them did.
+        seed=named_seed(config.seed, "target"),
         device=resolve_device(config.compute),
     )
 

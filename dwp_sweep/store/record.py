@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 Status = Literal["done", "failed"]
 
@@ -82,8 +83,10 @@ def read_record(path: Path) -> Record:
 
 def append_point(path: Path, point: Point) -> None:
     """Append one epoch to a history file (JSON lines)."""
-    with path.open("a") as file:
-        file.write(json.dumps(_nameable(asdict(point))) + "\n")
+    with path.open("a+b") as file:
+        if file.tell() and not _ends_in_newline(file):
+            file.write(b"\n")  # a worker was lost within its last line: this one must not be lost with it
+        file.write(json.dumps(_nameable(asdict(point))).encode() + b"\n")
 
 
 def read_history(path: Path) -> tuple[Point, ...]:
@@ -102,12 +105,17 @@ def read_history(path: Path) -> tuple[Point, ...]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write strict JSON (non-finite numbers as strings) atomically: beside, fsync, rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with beside.open("w") as file:
         json.dump(_nameable(values), file, indent=1, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+def _ends_in_newline(file: IO[bytes]) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _nameable(value: Any) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dwp_sweep.errors import DeviceMemoryError, DivergedError, StopTrial
@@ -28,6 +28,9 @@ from dwp_sweep.training.checkpoint import (
     with_prefix,
 )
 from dwp_sweep.training.seeds import named_generator
+
+SPENT = 1.5
+"""Rates below this times ``stop_lr`` end training: 1e-3 * 0.1**3 is 1.0000000000000002e-06 as a float."""
 
 
 class TrainConfig(StrictModel):
@@ -57,6 +60,14 @@ class TrainConfig(StrictModel):
     threshold: float = Field(1e-4, ge=0)
     stop_lr: float = Field(1e-6, ge=0)
     checkpoint_every: int = unkeyed(1, ge=1)
+
+    @model_validator(mode="after")
+    def _takes_a_step(self) -> TrainConfig:
+        if self.lr < SPENT * self.stop_lr:
+            raise ValueError(
+                f"lr {self.lr:g} is at the end of the schedule already (stop_lr {self.stop_lr:g})"
+            )
+        return self
 
 
 class Learner(NamedTuple):
@@ -172,8 +183,7 @@ class _Run:
         self.best_state: dict[str, Tensor] = {}
 
     def rate_is_spent(self) -> bool:
-        # 1e-3 * 0.1**3 is 1.0000000000000002e-06 in floating point, hence the margin.
-        return bool(self.optimizer.param_groups[0]["lr"] < 1.5 * self.config.stop_lr)
+        return bool(self.optimizer.param_groups[0]["lr"] < SPENT * self.config.stop_lr)
 
     def one_epoch(self) -> dict[str, float]:
         self.learner.state.train()
@@ -201,15 +211,16 @@ class _Run:
             tensors["noise"] = self.learner.noise.get_state()
         names = ("epoch", "step", "best_epoch", "history")
         plateau = {key: value for key, value in self.plateau.state_dict().items() if _is_plain(value)}
-        save_checkpoint(
-            path, tensors, {name: getattr(self, name) for name in names} | rates | {"plateau": plateau}
-        )
+        state = {name: getattr(self, name) for name in names} | rates
+        save_checkpoint(path, tensors, state | {"plateau": plateau, "noise_device": self._noise_device()})
 
     def resume(self, path: Path) -> bool:
         loaded = load_checkpoint(path)
         if loaded is None:
             return False
         tensors, state = loaded
+        if self._noise_device() != state["noise_device"]:
+            return False  # a generator's state means nothing on another kind of device: start over
         self.learner.state.load_state_dict(under_prefix("state", tensors))
         self.best_state = under_prefix("best", tensors)
         restore_optimizer(self.optimizer, under_prefix("optimizer", tensors), state)
@@ -220,6 +231,9 @@ class _Run:
         self.epoch, self.step, self.best_epoch = state["epoch"], state["step"], state["best_epoch"]
         self.history = state["history"]
         return True
+
+    def _noise_device(self) -> str | None:
+        return self.learner.noise.device.type if self.learner.noise is not None else None
 
     def _batches(self) -> list[Tensor]:
         size, steps = self.config.batch_size, self.config.steps_per_epoch

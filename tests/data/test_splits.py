@@ -135,3 +135,10 @@ def test_all_splits_of_a_users_file_are_checked_before_a_sweep(split_file):
     (problem,) = enough_problems(IDS, split_file(ROWS), (1, 3))
 
     assert "split 7" in problem.where
+
+
+def test_nobody_to_validate_on_or_to_report_on_is_refused() -> None:
+    assert "n_val is 0" in str(enough_problems(IDS, config(n_val=0), [5])[0])
+    assert "n_test is 0" in str(enough_problems(IDS, config(n_test=0), [5])[0])
+    assert enough_problems(IDS, config(n_val=0, validation="train"), [5]) == ()
+    assert enough_problems(IDS, config(n_test=0), []) == ()  # a source task has no test set

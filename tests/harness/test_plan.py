@@ -52,12 +52,13 @@ def test_what_a_published_target_was_made_from_need_not_exist(store: Store) -> N
     assert (plan.states[SOURCE.key], plan.states[PRIOR.key]) == ("unneeded", "cached")
 
 
-def test_a_damaged_node_is_set_aside_named_and_built_again(store: Store) -> None:
+def test_a_damaged_node_is_named_and_to_be_built_again_and_planning_touches_nothing(store: Store) -> None:
     build(store, SOURCE, PRIOR)
     (store.node_dir("prior", PRIOR.key) / "out.json").write_text("{}")
     plan = make_plan(SWEEP, store)
     assert plan.states[PRIOR.key] == "ready"
-    assert not store.node_dir("prior", PRIOR.key).exists()
+    assert plan.damaged == (PRIOR,)
+    assert (store.node_dir("prior", PRIOR.key) / "out.json").read_text() == "{}"
     assert len(plan.notes) == 1 and PRIOR.title in plan.notes[0] and "out.json" in plan.notes[0]
 
 

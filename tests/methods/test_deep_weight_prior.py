@@ -129,6 +129,35 @@ def test_every_kernel_of_the_network_is_scored_once(prepare: Prepare) -> None:
         assert gradient is not None and (gradient.flatten(2).abs().sum(2) > 0).all(), layer.name
 
 
+def test_weight_decay_leaves_log_variances_and_encoders_alone(prepare: Prepare) -> None:
+    prepared = prepare("deep_weight_prior")
+    net = prepared.net
+    decayed = {
+        id(parameter)
+        for group in prepared.param_groups
+        if group.get("weight_decay") != 0.0
+        for parameter in group["params"]
+    }
+    log_vars = {id(layer.log_var) for layer in net.modules() if isinstance(layer, BayesConv3d)}
+    assert decayed == {id(parameter) for parameter in net.parameters()} - log_vars
+
+
+def test_a_rescaled_source_start_is_refused_because_the_prior_knows_the_old_scale(upstream: Path) -> None:
+    inputs = MethodInputs(
+        unet=UNET,
+        loss=LossConfig(),
+        settings={"dwp": DwpConfig(init="source")},
+        source=upstream / "source",
+        priors=tuple(upstream / f"group{group}" for group in GROUPS),
+        rescale=True,
+        n_train=5,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    with pytest.raises(ValueError, match=r"target\.rescale.*dwp\.init"):
+        prepare_dwp(inputs)
+
+
 def test_only_a_source_start_needs_the_source_network() -> None:
     assert needs({"dwp": DwpConfig(init="source")}) == ("priors", "source")
     assert needs({"dwp": DwpConfig(init="prior")}) == ("priors",)

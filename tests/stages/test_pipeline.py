@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.errors import InputError, StopTrial
+from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_bank import load_bank
 from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.net_files import load_net
@@ -195,6 +197,65 @@ def test_brought_outputs_take_the_place_of_stages_and_need_no_source_data(
     net = load_net(store.node_dir("source", brought.key) / "cycle0")
     expected = load_net(source / "cycle0")
     assert all(torch.equal(net.state_dict()[name], value) for name, value in expected.state_dict().items())
+
+
+@pytest.mark.slow
+def test_no_target_starts_where_a_source_network_did(built: tuple[Sweep, Store]) -> None:
+    """Nets keep much of their start: equal starts would tie the baseline to the bank."""
+    from dwp_sweep.stages.source import SourceStageConfig, _prepared
+    from dwp_sweep.stages.target import TargetStageConfig, _method_inputs
+
+    node, _ = only(built, "target", method="random_init")
+    target = parse(TargetStageConfig, node.config, "node")
+    start = METHODS["random_init"].prepare(_method_inputs(target, {}, 3)).net.state_dict()
+    for seed in (0, 1):
+        source = parse(SourceStageConfig, only(built, "source", seed=seed)[0].config, "node")
+        other = _prepared(source, 3).net.state_dict()
+        assert not any(torch.equal(start[name], other[name]) for name in start)
+
+
+@pytest.mark.slow
+def test_kernels_are_held_out_in_all_networks_together(built: tuple[Sweep, Store]) -> None:
+    from dwp_sweep.stages.prior import PriorConfig, _hold_out
+
+    group = load_bank(only(built, "harvest")[1]).groups[2]
+    train, held_out = _hold_out(group, PriorConfig())
+
+    def places(chosen: torch.Tensor) -> set[tuple[int, int]]:
+        return set(zip(group.layer[chosen].tolist(), group.position[chosen].tolist(), strict=True))
+
+    assert len(train) + len(held_out) == len(group.kernels)
+    assert not places(train) & places(held_out)
+    assert len(places(held_out)) == round(0.1 * len(places(torch.arange(len(group.kernels)))))
+
+
+@pytest.mark.slow
+def test_scans_that_changed_since_the_plan_are_not_trained_on(
+    built: tuple[Sweep, Store], tmp_path: Path
+) -> None:
+    node, _ = only(built, "target", method="random_init")
+    stage = STAGES["target"]
+    config = parse(
+        stage.config, {**node.config, "dataset": {**node.config["dataset"], "fingerprint": "old"}}, "n"
+    )
+    with pytest.raises(InputError, match="changed since the sweep was planned"):
+        stage.run(config, {}, tmp_path, tmp_path / "out", silent)
+
+
+@pytest.mark.slow
+def test_a_brought_network_of_another_shape_and_a_prior_of_another_group_are_refused(
+    built: tuple[Sweep, Store], tmp_path: Path
+) -> None:
+    _, source = only(built, "source", seed=0)
+    with pytest.raises(InputError, match=r"source\.network: .*channels"):
+        build_sweep(
+            load_space(SPACE, [f"source.network={source}", "unet.channels=[4,4,4,4]"]), tmp_path / "runs"
+        )
+    for group in range(1, 8):
+        folder = only(built, "prior", group=group if group > 2 else 3 - group)[1]
+        shutil.copytree(folder, tmp_path / "priors" / f"group{group}")
+    with pytest.raises(InputError, match=r"group1 holds the prior of group 2"):
+        build_sweep(load_space(SPACE, [f"prior.path={tmp_path / 'priors'}"]), tmp_path / "runs")
 
 
 def test_a_brought_folder_without_its_files_is_named(tmp_path: Path) -> None:

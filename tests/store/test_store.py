@@ -112,3 +112,5 @@ def test_history_keeps_the_last_word_on_each_step_and_drops_half_a_line(tmp_path
     with path.open("a") as file:
         file.write('{"step": 3, "time')
     assert [(point.step, point.metrics["loss"]) for point in read_history(path)] == [(1, 0.5), (2, 0.3)]
+    append_point(path, Point(4, 4, {"loss": 0.2}))  # a torn line does not swallow the next one
+    assert [point.step for point in read_history(path)] == [1, 2, 4]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp_sweep.errors import DivergedError, StopTrial
+from dwp_sweep.training.checkpoint import load_checkpoint, save_checkpoint
 from dwp_sweep.training.loop import Learner, TrainConfig, fit, higher_val_dice, lower_val_loss
 from dwp_sweep.training.seeds import named_generator
 
@@ -184,6 +185,21 @@ def test_the_global_generator_is_left_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     fit(noisy_learner(), TrainConfig(max_epochs=2), N_TRAIN, 0, tmp_path / "c", ignore)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_checkpoint_from_another_kind_of_device_starts_over(tmp_path: Path) -> None:
+    config = TrainConfig(lr=0.05, max_epochs=2)
+    path = tmp_path / "c.safetensors"
+    expected = fit(noisy_learner(), config, N_TRAIN, 3, path, ignore)
+    loaded = load_checkpoint(path)
+    assert loaded is not None
+    tensors, state = loaded
+    save_checkpoint(
+        path, tensors | {"noise": torch.zeros(16, dtype=torch.uint8)}, state | {"noise_device": "cuda"}
+    )
+    seen: list[int] = []
+    assert fit(noisy_learner(), config, N_TRAIN, 3, path, lambda epoch, _: seen.append(epoch)) == expected
+    assert seen == [1, 2]
 
 
 def test_a_damaged_checkpoint_starts_over(tmp_path: Path) -> None:
