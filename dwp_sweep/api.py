@@ -42,6 +42,8 @@ DEFAULT_STORAGE = "./dwp_runs"
 PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 3: "FINISHED", 130: "KILLED"}
 """Status of the sweep's parent run in MLflow by exit code."""
 Say = Callable[[str], None]
+Checking = Callable[[str, int, int], None]
+"""Receives (what, done, total) while scans are checked."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def run_sweep(
     max_concurrent: int | None = None,
     progress: Progress | None = None,
     say: Say | None = None,
+    checking: Checking | None = None,
 ) -> SweepRun:
     """Run a sweep, or go on where an earlier run of it stopped.
 
@@ -94,6 +97,8 @@ def run_sweep(
         max_concurrent: Largest number of nodes at once; default: as the resources allow.
         progress: Shows the run; default: a live table on a terminal, one line per event elsewhere.
         say: Receives remarks for people (what is being prepared, MLflow out of reach).
+        checking: Receives (what, done, total) after each scan that is checked, up to done = total;
+            default: ``say`` names each data set once.
 
     Raises:
         InputError: With every problem of the search space and of the data; nothing was started.
@@ -103,7 +108,7 @@ def run_sweep(
 
     say = say or _silent
     store = Store(Path(storage))
-    sweep = _sweep(space, store, smoke, overrides, tracking_uri, say)
+    sweep = _sweep(space, store, smoke, overrides, tracking_uri, say, checking)
     plan = make_plan(sweep, store, retry_failed)
     say("opening MLflow ...")
     tracking = open_tracking(tracking_uri, store.root, sweep.name, dict(sweep.settings))
@@ -151,6 +156,7 @@ def plan_sweep(
     *,
     tracking_uri: str | None = None,
     say: Say | None = None,
+    checking: Checking | None = None,
 ) -> Plan:
     """What `run_sweep` with the same arguments would build, find done, or leave; starts nothing.
 
@@ -158,7 +164,7 @@ def plan_sweep(
         InputError: With every problem of the search space and of the data.
     """
     store = Store(Path(storage))
-    sweep = _sweep(space, store, smoke, overrides, tracking_uri, say or _silent)
+    sweep = _sweep(space, store, smoke, overrides, tracking_uri, say or _silent, checking)
     return make_plan(sweep, store, retry_failed=retry_failed)
 
 
@@ -169,7 +175,18 @@ def _sweep(
     overrides: Sequence[str],
     tracking_uri: str | None,
     say: Say,
+    checking: Checking | None,
 ) -> Sweep:
+    def fetch(text: str, key: str) -> Path:
+        return _fetch_run(text, key, store.root, tracking_uri)
+
+    sweep = build_sweep(load_space(space, overrides, smoke=smoke), store.root, checking or _once(say), fetch)
+    for warning in sweep.warnings:
+        say(f"warning: {warning}")
+    return sweep
+
+
+def _once(say: Say) -> Checking:
     spoken: set[str] = set()
 
     def progress(what: str, done: int, total: int) -> None:
@@ -177,13 +194,7 @@ def _sweep(
             say(f"{what} ({total} subjects) ...")
             spoken.add(what)
 
-    def fetch(text: str, key: str) -> Path:
-        return _fetch_run(text, key, store.root, tracking_uri)
-
-    sweep = build_sweep(load_space(space, overrides, smoke=smoke), store.root, progress, fetch)
-    for warning in sweep.warnings:
-        say(f"warning: {warning}")
-    return sweep
+    return progress
 
 
 def _fetch_run(text: str, key: str, storage: Path, tracking_uri: str | None) -> Path:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,7 +58,8 @@ def problems_of(
     error: ValidationError, model: type[BaseModel], where: str, prefix: str = ""
 ) -> list[Problem]:
     """One problem for each error of a pydantic validation, in the file's own terms."""
-    return [_problem(item, model, where, prefix) for item in error.errors(include_url=False)]
+    items = error.errors(include_url=False)
+    return list(dict.fromkeys(_problem(item, model, where, prefix, _lengths(items)) for item in items))
 
 
 def keyed_values(model: BaseModel) -> dict[str, Any]:
@@ -82,15 +84,45 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _problem(item: Any, model: type[BaseModel], where: str, prefix: str) -> Problem:
+def _lengths(items: Sequence[Any]) -> dict[tuple[int | str, ...], int]:
+    """How many values each sequence needs that lacks some, by its location."""
+    lacking = [item["loc"] for item in items if _lacks_value(item)]
+    return {loc[:-1]: max(int(one[-1]) for one in lacking if one[:-1] == loc[:-1]) + 1 for loc in lacking}
+
+
+def _lacks_value(item: Any) -> bool:
+    return item["type"] == "missing" and bool(item["loc"]) and isinstance(item["loc"][-1], int)
+
+
+def _problem(
+    item: Any, model: type[BaseModel], where: str, prefix: str, lengths: Mapping[tuple[int | str, ...], int]
+) -> Problem:
     location = [str(part) for part in item["loc"]]
     key = ".".join(([prefix] if prefix else []) + location)
+    if _lacks_value(item):
+        values, needed = item["input"], lengths[item["loc"][:-1]]
+        return _wrong_length(where, key.rpartition(".")[0], values, needed)
+    if item["type"] == "too_long" and item["ctx"]["field_type"] == "Tuple":
+        return _wrong_length(where, key, item["input"], item["ctx"]["max_length"])
     if item["type"] == "extra_forbidden":
         return Problem(where, f"unknown key {key!r}", _nearest(location, model))
     if item["type"] == "missing":
         return Problem(where, f"missing key {key!r}", "add it")
     message = str(item["msg"]).removeprefix("Value error, ")
-    return Problem(where, f"{key} = {_short(item['input'])}: {message[:1].lower() + message[1:]}")
+    what = f"{key} = {_short(item['input'])}: {message[:1].lower() + message[1:]}"
+    return Problem(where, what, _nearest_choice(item))
+
+
+def _wrong_length(where: str, key: str, values: Sequence[Any], needed: int) -> Problem:
+    return Problem(where, f"{key} = {_short(values)}: needs {needed} values, has {len(values)}")
+
+
+def _nearest_choice(item: Any) -> str:
+    if item["type"] != "literal_error" or not isinstance(item["input"], str):
+        return ""
+    choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+    close = difflib.get_close_matches(item["input"], choices, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _short(value: Any) -> str:

@@ -18,13 +18,12 @@ from dwp_sweep.cli.sweeps import demo, plan, run
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="dwp-sweep")
 def main() -> None:
-    r"""Which way of transferring knowledge works best for my few labelled scans?
+    """Which way of transferring knowledge works best for my few labelled scans?
 
     Runs whole experiments (methods, training sizes, splits, settings) as one Ray Tune run, logs them to
     MLflow, and hands over the table, the best configuration and the trained model. Running a command
     again goes on where it stopped.
 
-    \b
     Exit codes: 0 all done; 1 some node failed or was blocked; 2 bad input, nothing started;
     3 stopped by the budget; 130 interrupted.
     """

@@ -9,9 +9,13 @@ import click
 
 from dwp_sweep.cli import options
 from dwp_sweep.cli.exits import BAD_INPUT
+from dwp_sweep.cli.places import place
+from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from dwp_sweep.data.config import DatasetConfig
+
+_PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 @click.group()
@@ -30,6 +34,13 @@ def _integers(
     except ValueError:
         message = f"{value!r} is not whole numbers with commas between, such as {parameter.metavar}"
         raise click.BadParameter(message) from None
+
+
+def _picture(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse a kind of picture that cannot be drawn before minutes go into reading scans."""
+    if value is not None and value.suffix.lower() not in _PICTURES:
+        raise click.BadParameter(f"{str(value)!r} must end in {', '.join(_PICTURES)}")
+    return place("--picture")(context, parameter, value)
 
 
 @data.command()
@@ -53,6 +64,7 @@ def _integers(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PNG",
+    callback=_picture,
     help="Draw slices with the mask's outline.",
 )
 @options.as_json
@@ -76,7 +88,9 @@ def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool
 
 
 @data.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), callback=place("DIR")
+)
 @click.option(
     "--kind", type=click.Choice(["source", "target"]), required=True, help="Which of the two diseases."
 )
@@ -103,11 +117,14 @@ def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
     """The data set that the options describe.
 
     Raises:
-        InputError: With every option whose value is not allowed.
+        InputError: No such CSV, or every option whose value is not allowed.
     """
     from dwp_sweep.data.config import DatasetConfig
     from dwp_sweep.strict import parse
 
+    if settings.get("layout") == "pairs" and not path.exists():
+        fix = "give the CSV, or the folder that holds it as pairs.csv"
+        raise InputError(Problem(str(path), "there is no such file", fix))
     values = {**_given(settings), "root": str(path)}
     subjects = values.get("subjects")
     if subjects and ":" not in subjects:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import click
 
+from dwp_sweep.cli.places import place_of
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 
-_STORAGE_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST}
+_DISK_ERRORS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+_LONG_LIST = 12
+_N_SHOWN = 5
 
 FAILED = 1
 BAD_INPUT = 2
@@ -35,12 +50,10 @@ class Commands(click.Group):
             click.echo(f"damaged file: {error}", err=True)
             ctx.exit(FAILED)
         except OSError as error:
-            if error.filename is None or error.errno not in _STORAGE_ERRORS:
+            problem = _disk_problem(ctx, error)
+            if problem is None:
                 raise
-            click.echo(f"  {error.filename}: {error.strerror}", err=True)
-            click.echo(
-                "      -> give a folder that can be written to (--storage), on a disk with room", err=True
-            )
+            show_problems([problem])
             ctx.exit(BAD_INPUT)
         except KeyboardInterrupt:
             click.echo("interrupted; the same command goes on from here", err=True)
@@ -48,11 +61,36 @@ class Commands(click.Group):
 
 
 def show_problems(problems: Iterable[Problem]) -> None:
-    """Print problems to standard error: what is wrong, then what to do about it."""
+    """Print problems to standard error: what is wrong, then what to do about it.
+
+    Advice that several problems in a row share is printed once, and of a long list of names only those
+    nearest to what was given.
+    """
     problems = tuple(problems)
     if len(problems) > 1:
         click.echo(f"{len(problems)} problems:", err=True)
-    for problem in problems:
+    for problem, following in zip(problems, (*problems[1:], None), strict=True):
         click.echo(f"  {problem.where}: {problem.what}", err=True)
-        if problem.fix:
-            click.echo(f"      -> {problem.fix}", err=True)
+        if problem.fix and (following is None or following.fix != problem.fix):
+            click.echo(f"      -> {_brief(problem)}", err=True)
+
+
+def _brief(problem: Problem) -> str:
+    start, colon, rest = problem.fix.partition(": ")
+    names = rest.split(", ")
+    given = re.search(r"'([^']+)'", problem.what)
+    if not colon or given is None or len(names) <= _LONG_LIST:
+        return problem.fix
+    near = difflib.get_close_matches(given[1], names, _N_SHOWN, cutoff=0.0)
+    return f"{start}, nearest first: {', '.join(near)} and {len(names) - len(near)} more"
+
+
+def _disk_problem(ctx: click.Context, error: OSError) -> Problem | None:
+    """What to tell about a file that cannot be written; None: a mistake of ours, to be seen whole."""
+    if error.filename is None or error.errno not in _DISK_ERRORS:
+        return None
+    place = place_of(ctx, error.filename)
+    if place is None and error.errno == errno.ENOENT:
+        return None
+    fix = f"{place}: choose one that exists or can be made, may be written to, and has room"
+    return Problem(str(error.filename), str(error.strerror), fix if place else "look at its permissions")

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from dwp_sweep.cli.places import place
+
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 storage = click.option(
@@ -17,6 +19,7 @@ storage = click.option(
     show_default="./dwp_runs",
     envvar="DWP_SWEEP_STORAGE",
     show_envvar=True,
+    callback=place("--storage"),
     help="Folder of results, checkpoints and caches; on a cluster a shared one.",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,13 @@ from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
     from dwp_sweep.api import SweepRun
+    from dwp_sweep.config.node import Node
     from dwp_sweep.harness.plan import Plan
     from dwp_sweep.tracking.answers import Best
 
 # Lines of a log are not cut at the 80 columns that rich takes for granted.
 _LOG_WIDTH = 200
+_SHORT_KEY = 8
 
 
 def standard_output() -> Console:
@@ -31,12 +34,13 @@ def standard_output() -> Console:
     return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
-def show_plan(plan: Plan, command: str) -> None:
+def show_plan(plan: Plan, command: str, nodes: bool = False) -> None:
     """Print how many nodes of each stage a run would build, find done, or leave.
 
     Args:
         plan: From `plan_sweep`.
         command: That would run it.
+        nodes: List every node as well.
     """
     console = standard_output()
     by_stage = sorted(plan.by_stage(), key=lambda row: list(STAGES).index(row.stage))
@@ -50,11 +54,22 @@ def show_plan(plan: Plan, command: str) -> None:
         table.add_row(str(stage), *map(str, counts))
     console.print(f"sweep {escape(plan.sweep.name)}: {len(plan.sweep.nodes)} nodes", style="bold")
     console.print(table)
+    if nodes:
+        _show_nodes(plan, console)
     for note in plan.notes:
         console.print(f"[yellow]note[/] {escape(note)}")
     console.print(
         f"run it: {escape(command)}" if plan.to_build else "nothing to build", soft_wrap=True, highlight=False
     )
+
+
+def plan_as_json(plan: Plan) -> str:
+    """The plan for programs: ``sweep``, ``nodes`` (key, stage, title, state) and ``notes``."""
+    nodes = [
+        {"key": node.key, "stage": node.stage, "title": node.title, "state": plan.states[node.key]}
+        for node in _in_order(plan)
+    ]
+    return json.dumps({"sweep": plan.sweep.name, "nodes": nodes, "notes": plan.notes}, indent=1)
 
 
 def show_run(run: SweepRun, storage: Path) -> None:
@@ -88,6 +103,17 @@ def show_table(table: PaperTable, console: Console | None = None) -> None:
         render_table(table, console)
     else:
         console.print(table.text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_nodes(plan: Plan, console: Console) -> None:
+    for node in _in_order(plan):
+        line = f"  {node.key[:_SHORT_KEY]}  {plan.states[node.key]:<8}  {node.title}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _in_order(plan: Plan) -> list[Node]:
+    stages = list(STAGES)
+    return sorted(plan.sweep.nodes.values(), key=lambda node: stages.index(node.stage))
 
 
 def _show_failures(run: SweepRun, console: Console) -> None:

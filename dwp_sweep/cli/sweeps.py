@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dwp_sweep.cli.options import run_options, sweep_options
+from dwp_sweep.cli.options import as_json, run_options, sweep_options
 from dwp_sweep.errors import InputError, Problem
 
 space_argument = click.argument("space", metavar="SPACE", type=click.Path(path_type=Path))
@@ -38,22 +38,30 @@ def demo(ctx: click.Context, /, **options: Any) -> None:
 
 @click.command(short_help="Show what a run would build; starts nothing.")
 @space_argument
+@click.option("--nodes", is_flag=True, help="List every node: start of its key, state, title.")
+@as_json
 @sweep_options
-def plan(space: Path, **options: Any) -> None:
+def plan(space: Path, nodes: bool, as_json: bool, **options: Any) -> None:
     """Show which nodes a run would build, find done, or leave, by stage. Starts nothing."""
     from dwp_sweep.api import plan_sweep
-    from dwp_sweep.cli.summary import show_plan
+    from dwp_sweep.cli.scan_bar import scan_bar
+    from dwp_sweep.cli.summary import plan_as_json, show_plan
 
-    found = plan_sweep(
-        space,
-        options["storage"],
-        options["smoke"],
-        options["overrides"],
-        retry_failed=not options["no_retry_failed"],
-        tracking_uri=options["tracking_uri"],
-        say=_remark,
-    )
-    show_plan(found, _run_command(space, options))
+    with scan_bar() as checking:
+        found = plan_sweep(
+            space,
+            options["storage"],
+            options["smoke"],
+            options["overrides"],
+            retry_failed=not options["no_retry_failed"],
+            tracking_uri=options["tracking_uri"],
+            say=_remark,
+            checking=checking,
+        )
+    if as_json:
+        click.echo(plan_as_json(found))
+    else:
+        show_plan(found, _run_command(space, options), nodes)
 
 
 def demo_space() -> Path:
@@ -88,20 +96,23 @@ def _without_password(uri: str) -> str:
 def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
     _remark(f"reading {space} ...")  # the imports below take seconds
     from dwp_sweep.api import run_sweep
+    from dwp_sweep.cli.scan_bar import scan_bar
     from dwp_sweep.cli.summary import show_run
 
     _warn_of_lost_results(options["storage"])
-    finished = run_sweep(
-        space,
-        options["storage"],
-        options["tracking_uri"],
-        options["smoke"],
-        options["overrides"],
-        options["address"],
-        retry_failed=not options["no_retry_failed"],
-        max_concurrent=options["max_concurrent"],
-        say=_remark,
-    )
+    with scan_bar() as checking:
+        finished = run_sweep(
+            space,
+            options["storage"],
+            options["tracking_uri"],
+            options["smoke"],
+            options["overrides"],
+            options["address"],
+            retry_failed=not options["no_retry_failed"],
+            max_concurrent=options["max_concurrent"],
+            say=_remark,
+            checking=checking,
+        )
     show_run(finished, options["storage"])
     ctx.exit(finished.exit_code)
 

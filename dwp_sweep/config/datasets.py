@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dwp_sweep.config.experiment import ExperimentConfig
+from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.data.check import check_dataset, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.fingerprint import dataset_fingerprint
-from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.data.layouts import Listing, list_subjects, scan_layout
 from dwp_sweep.data.phantom import ensure_phantom
 from dwp_sweep.data.splits import enough_problems
 from dwp_sweep.errors import InputError, Problem
@@ -48,8 +48,19 @@ class _Wanted:
     splits: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class _Task:
+    """A data set and the key that it stands under: the two tasks may share a folder."""
+
+    key: str
+    dataset: DatasetConfig
+
+
 def prepare_datasets(
-    conditions: Sequence[ExperimentConfig], storage: Path, progress: Progress | None = None
+    conditions: Sequence[ExperimentConfig],
+    storage: Path,
+    progress: Progress | None = None,
+    others: Sequence[Problem] = (),
 ) -> PreparedData:
     """Find, check and fingerprint every data set that the conditions read.
 
@@ -57,58 +68,104 @@ def prepare_datasets(
         conditions: Of the sweep.
         storage: Root of the storage: phantom data, caches and remembered checks.
         progress: Called with (what, done, total) while files are read.
+        others: Problems that the sweep has already. With any, folders are listed and subjects counted,
+            but no scan is read: nobody waits minutes to hear of a mistyped path.
 
     Raises:
-        InputError: With the problems of all data sets together.
+        InputError: With the problems of all data sets, and the others, together.
     """
     prepared: dict[DatasetConfig, DatasetConfig] = {}
     warnings: list[str] = []
-    problems: list[Problem] = []
-    for dataset, wanted in _wanted(conditions).items():
+    problems = list(others)
+    for task, wanted in _wanted(conditions).items():
+        config = _with_absolute_paths(ensure_phantom(task.dataset, storage))
         try:
-            prepared[dataset], found = _prepare(dataset, wanted, storage, progress)
-            warnings += found
+            if others:
+                problems += _located(_listing_problems(config, wanted), task.key, config)
+                continue
+            prepared[task.dataset], found = _prepare(
+                config, wanted, storage, _named(progress, task.key, config)
+            )
+            warnings += [f"{task.key}: {warning}" for warning in found]
         except InputError as error:
-            problems += error.problems
+            problems += _located(error.problems, task.key, config)
     if problems:
         raise InputError(dict.fromkeys(problems))
     return PreparedData(prepared, tuple(dict.fromkeys([*warnings, *_shared_scans(conditions, prepared)])))
 
 
-def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[DatasetConfig, _Wanted]:
-    wanted: dict[DatasetConfig, _Wanted] = {}
+def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _Wanted]:
+    wanted: dict[_Task, _Wanted] = {}
     for condition in conditions:
-        target = wanted.setdefault(condition.data.target, _Wanted())
+        if condition.data.source is not None and _trains_sources(condition):
+            wanted.setdefault(_Task("data.source", condition.data.source), _Wanted())
+        target = wanted.setdefault(_Task("data.target", condition.data.target), _Wanted())
         target.train_sizes.add(condition.train_size)
         target.splits.add(condition.split)
-        if condition.data.source is not None and _trains_sources(condition):
-            wanted.setdefault(condition.data.source, _Wanted())
     return wanted
 
 
 def _trains_sources(condition: ExperimentConfig) -> bool:
-    method = METHODS[condition.method]
-    needs = method.needs({name: getattr(condition, name) for name in method.sections})
+    needs = METHODS[condition.method].needs(method_settings(condition))
     has_priors = condition.prior.path is not None or condition.harvest.bank is not None
     return condition.source.network is None and ("source" in needs or ("priors" in needs and not has_priors))
 
 
+def _located(problems: Sequence[Problem], key: str, config: DatasetConfig) -> list[Problem]:
+    """The problems with the key of their data set; the exact key where the path itself is wrong."""
+
+    def place(where: str) -> str:
+        if where == "root":
+            return f"{key}.root"
+        if where == config.root and not Path(where).exists():
+            return f"{key}.root: {where}"
+        if config.split_file is not None and where.startswith(config.split_file):
+            return f"{key}.split_file: {where}"
+        return f"{key}: {where}"
+
+    return [Problem(place(one.where), one.what, one.fix) for one in problems]
+
+
+def _named(progress: Progress | None, key: str, config: DatasetConfig) -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"checking {key} {config.root}", done, total)
+
+    return show
+
+
 def _prepare(
-    dataset: DatasetConfig, wanted: _Wanted, storage: Path, progress: Progress | None
+    config: DatasetConfig, wanted: _Wanted, storage: Path, show: Callable[[int, int], None]
 ) -> tuple[DatasetConfig, list[str]]:
-    config = _with_absolute_paths(ensure_phantom(dataset, storage))
+    """The data set with its fingerprint, and warnings; too few subjects and bad scans are told together."""
+    listing = scan_layout(config)
+    problems = _too_few(listing, config, wanted)
     try:
-        subjects = list_subjects(config)
-        fingerprint = dataset_fingerprint(config, subjects, storage / "cache")
+        if listing.problems:
+            raise InputError(listing.problems)
+        fingerprint = dataset_fingerprint(config, listing.subjects, storage / "cache")
     except InputError as error:
         # The folder is wrong already: look at its scans as well, so that all its problems are told at once.
-        raise InputError(check_dataset(config).problems or error.problems) from None
+        found = (*problems, *check_dataset(config, show).problems)
+        raise InputError(found or error.problems) from None
     config = config.model_copy(update={"fingerprint": fingerprint})
-    ids = [subject.id for subject in subjects]
-    problems = enough_problems(ids, config, sorted(wanted.train_sizes), sorted(wanted.splits) or None)
-    if problems:
-        raise InputError(problems)
-    return config, _check_once(config, storage / "cache" / "checks", progress)
+    bad_scans, warnings = _check_once(config, storage / "cache" / "checks", show)
+    if problems or bad_scans:
+        raise InputError((*problems, *bad_scans))
+    return config, warnings
+
+
+def _listing_problems(config: DatasetConfig, wanted: _Wanted) -> list[Problem]:
+    listing = scan_layout(config)
+    return [*_too_few(listing, config, wanted), *listing.problems]
+
+
+def _too_few(listing: Listing, config: DatasetConfig, wanted: _Wanted) -> list[Problem]:
+    # Incomplete subjects count: once mended, they are there. Where none is, the listing says why.
+    if not listing.ids:
+        return []
+    sizes, splits = sorted(wanted.train_sizes), sorted(wanted.splits) or None
+    return list(enough_problems(listing.ids, config, sizes, splits))
 
 
 def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
@@ -121,24 +178,20 @@ def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
     )
 
 
-def _check_once(config: DatasetConfig, memory: Path, progress: Progress | None) -> list[str]:
-    """The warnings of a check of every scan; a clean check of the same files is remembered."""
+def _check_once(
+    config: DatasetConfig, memory: Path, show: Callable[[int, int], None]
+) -> tuple[tuple[Problem, ...], list[str]]:
+    """Problems and warnings of a check of every scan; a clean one of the same files is remembered."""
     identity = hashlib.sha256(json.dumps(keyed_values(config), sort_keys=True).encode()).hexdigest()[:20]
     path = memory / f"{identity}.json"
     if path.is_file():
-        return list(json.loads(path.read_text())["warnings"])
-
-    def show(done: int, total: int) -> None:
-        if progress is not None:
-            progress(f"checking {config.root}", done, total)
-
+        return (), list(json.loads(path.read_text())["warnings"])
     report = check_dataset(config, show)
-    if report.problems:
-        raise InputError(report.problems)
     warnings = [str(warning) for warning in report.warnings]
-    memory.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"root": config.root, "warnings": warnings})
-    return warnings
+    if not report.problems:
+        memory.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"root": config.root, "warnings": warnings})
+    return report.problems, warnings
 
 
 def _shared_scans(

@@ -5,11 +5,13 @@ Composes the components' own configs; every default lives with its component.
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from pydantic import Field, create_model, field_validator
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.errors import Problem
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.unet3d import UNetConfig
@@ -60,7 +62,9 @@ class ExperimentConfig(StrictModel):
     @classmethod
     def _known_method(cls, value: str) -> str:
         if value not in METHODS:
-            raise ValueError("must be one of " + ", ".join(METHODS))
+            close = difflib.get_close_matches(value, METHODS, n=1)
+            nearest = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError("must be one of " + ", ".join(METHODS) + nearest)
         return value
 
     @field_validator("unet")
@@ -87,3 +91,15 @@ def _method_sections() -> dict[str, Any]:
 EXPERIMENT: type[ExperimentConfig] = create_model(
     "Experiment", __base__=ExperimentConfig, **_method_sections()
 )
+
+
+def method_settings(condition: ExperimentConfig) -> dict[str, Any]:
+    """The sections that the condition's method reads, by name."""
+    return {name: getattr(condition, name) for name in METHODS[condition.method].sections}
+
+
+def method_problems(condition: ExperimentConfig, where: str) -> tuple[Problem, ...]:
+    """What the condition's method has against its settings; the other methods' sections do not matter."""
+    method = METHODS[condition.method]
+    objection = method.check(method_settings(condition), condition.target.rescale)
+    return () if objection is None else (Problem(where, f"method {condition.method!r}: {objection}"),)

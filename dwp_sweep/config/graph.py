@@ -6,11 +6,12 @@ target. Equal keys are one node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dwp_sweep.config.experiment import ExperimentConfig
+from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.config.node import Node, make_node
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import InputError, Problem
@@ -49,15 +50,15 @@ class GraphBuilder:
         self.nodes: dict[str, Node] = {}
         self._datasets, self._cache_dir, self._fetch = datasets, cache_dir, fetch
         self._memo: dict[Any, Node] = {}
-        self._brought: dict[tuple[str, str], Brought] = {}
+        self._brought: dict[tuple[str, str], Brought | InputError] = {}
 
     def target(self, condition: ExperimentConfig) -> Node:
         """The target node of a condition, with everything upstream of it."""
-        method = METHODS[condition.method]
-        sections = {name: getattr(condition, name) for name in method.sections}
-        inputs: dict[str, tuple[Node, ...]] = {}
-        for need in method.needs(sections):
-            inputs[need] = self._priors(condition) if need == "priors" else (self._source(condition, 0),)
+        sections = method_settings(condition)
+        inputs = {
+            need: tuple(resolve() for resolve in self._upstream(condition, need))
+            for need in METHODS[condition.method].needs(sections)
+        }
         config = TargetStageConfig(
             method=condition.method,
             train_size=condition.train_size,
@@ -72,6 +73,22 @@ class GraphBuilder:
         )
         labels = {name: getattr(condition, name) for name in ("method", "train_size", "split", "seed")}
         return self._add("target", config, inputs, labels)
+
+    def problems(self, condition: ExperimentConfig) -> list[Problem]:
+        """What is missing or wrong upstream of a condition, all of it; the scans are not looked at."""
+        found: list[Problem] = []
+        for need in METHODS[condition.method].needs(method_settings(condition)):
+            for resolve in self._upstream(condition, need):
+                try:
+                    resolve()
+                except InputError as error:
+                    found += error.problems
+        return found
+
+    def _upstream(self, condition: ExperimentConfig, need: str) -> list[Callable[[], Node]]:
+        if need == "priors":
+            return [partial(self._prior, condition, group) for group in GROUPS]
+        return [partial(self._source, condition, 0)]
 
     def _source(self, condition: ExperimentConfig, seed: int) -> Node:
         memo = (
@@ -109,9 +126,6 @@ class GraphBuilder:
         sources = tuple(self._source(condition, seed) for seed in range(n_sources))
         return self._add("harvest", HarvestStageConfig(harvest=condition.harvest), {"sources": sources}, {})
 
-    def _priors(self, condition: ExperimentConfig) -> tuple[Node, ...]:
-        return tuple(self._prior(condition, group) for group in GROUPS)
-
     def _prior(self, condition: ExperimentConfig, group: int) -> Node:
         upstream = (
             condition.data.source,
@@ -125,6 +139,7 @@ class GraphBuilder:
             return self._memo[memo]
         compute = self._compute(condition)
         if condition.prior.path is not None:
+            _require_folder(condition.prior.path)
             brought = self._bring(f"{condition.prior.path}/group{group}", "prior.path", PRIOR_FILES)
             _require_group(brought, group)
             node = self._add(
@@ -162,12 +177,21 @@ class GraphBuilder:
 
     def _bring(self, text: str, key: str, files: tuple[str, ...]) -> Brought:
         if (text, key) not in self._brought:
+            self._brought[text, key] = self._look_at(text, key, files)
+        found = self._brought[text, key]
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    def _look_at(self, text: str, key: str, files: tuple[str, ...]) -> Brought | InputError:
+        try:
             folder = self._folder(text, key)
             # A whole source stage may be given: its first network is the one that starts targets.
             first_cycle = folder / "cycle0"
             folder = first_cycle if key == "source.network" and first_cycle.is_dir() else folder
-            self._brought[text, key] = describe_brought(folder, files, key)
-        return self._brought[text, key]
+            return describe_brought(folder, files, key)
+        except InputError as error:
+            return error  # asked for again by every condition, and an MLflow out of reach answers slowly
 
     def _folder(self, text: str, key: str) -> Path:
         if not text.startswith("runs:/"):
@@ -189,6 +213,13 @@ def _require_unet(brought: Brought, unet: UNetConfig) -> None:
         )
 
 
+def _require_folder(text: str) -> None:
+    if not text.startswith("runs:/") and not Path(text).expanduser().is_dir():
+        raise InputError(
+            Problem("prior.path", f"{text}: there is no such folder", "give a folder with group1 ... group7")
+        )
+
+
 def _require_group(brought: Brought, group: int) -> None:
     found = _facts(brought, "prior.path", load_prior).group
     if found != group:
@@ -201,3 +232,23 @@ def _facts(brought: Brought, key: str, read: Callable[[Path], FactsT]) -> FactsT
         return read(Path(brought.path))
     except ValueError as error:
         raise InputError(Problem(key, str(error), "give files that a stage wrote")) from None
+
+
+def upstream_problems(
+    conditions: Sequence[ExperimentConfig],
+    cache_dir: Path,
+    fetch: Callable[[str, str], Path] | None = None,
+) -> tuple[Problem, ...]:
+    """What stands against the conditions before any scan is read: brought outputs, missing source data.
+
+    Args:
+        conditions: Of the sweep.
+        cache_dir: As for `GraphBuilder`.
+        fetch: As for `GraphBuilder`.
+    """
+    tasks = [one.data for one in conditions]
+    datasets = {dataset: dataset for task in tasks for dataset in (task.source, task.target) if dataset}
+    builder = GraphBuilder(datasets, cache_dir, fetch)
+    return tuple(
+        dict.fromkeys(problem for condition in conditions for problem in builder.problems(condition))
+    )

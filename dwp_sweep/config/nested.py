@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -29,3 +29,24 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def with_value(base: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     """A copy of nested ``base`` with one dotted key set."""
     return merged(base, nested({dotted: value}))
+
+
+def clashes(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Dotted keys that are set twice, once nested and once dotted, so that their order would decide."""
+    seen: set[str] = set()
+    twice: dict[str, None] = {}
+    for key in _leaves(values):
+        parts = key.split(".")
+        above = {".".join(parts[:n]) for n in range(1, len(parts))}
+        if key in seen or above & seen or any(other.startswith(f"{key}.") for other in seen):
+            twice[key] = None
+        seen.add(key)
+    return tuple(twice)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

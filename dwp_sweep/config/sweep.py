@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.datasets import prepare_datasets
-from dwp_sweep.config.graph import GraphBuilder
+from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import Resources
 from dwp_sweep.config.space import Space
@@ -55,10 +55,12 @@ def build_sweep(
         fetch: Turns a ``runs:/<run id>`` of something brought into a local folder.
 
     Raises:
-        InputError: With all problems of the data, or of what is brought.
+        InputError: With all problems of the data and of what is brought.
     """
-    data = prepare_datasets(space.conditions, storage, progress)
-    builder = GraphBuilder(data.datasets, storage / "cache", fetch)
+    cache = storage / "cache"
+    upstream = upstream_problems(space.conditions, cache, fetch)
+    data = prepare_datasets(space.conditions, storage, progress, upstream)
+    builder = GraphBuilder(data.datasets, cache, fetch)
     targets = dict.fromkeys(builder.target(condition).key for condition in space.conditions)
     if not targets:
         raise InputError(

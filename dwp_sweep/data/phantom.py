@@ -54,20 +54,22 @@ def write_phantom(
     """
     if _is_complete(config, root):
         return
-    entries = []
-    for index in range(config.n_subjects):
-        name = f"{_PREFIX[config.kind]}_{index:04d}.nii.gz"
+    for index, entry in enumerate(_entries(config)):
         scan = scan_subject(config, index)
-        write_volume(root / "imagesTr" / name, scan.image, scan.affine)
-        write_volume(root / "labelsTr" / name, scan.labels, scan.affine)
-        entries.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+        write_volume(root / entry["image"], scan.image, scan.affine)
+        write_volume(root / entry["label"], scan.labels, scan.affine)
         if progress is not None:
             progress(index + 1, config.n_subjects)
-    _write_json(root / "dataset.json", _description(config, entries))
+    _write_json(root / "dataset.json", _description(config))
 
 
 def _settings(config: PhantomConfig) -> dict[str, Any]:
     return {"version": PHANTOM_VERSION, **config.model_dump(mode="json")}
+
+
+def _entries(config: PhantomConfig) -> list[dict[str, str]]:
+    names = [f"{_PREFIX[config.kind]}_{index:04d}.nii.gz" for index in range(config.n_subjects)]
+    return [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
 
 
 def _is_complete(config: PhantomConfig, root: Path) -> bool:
@@ -77,13 +79,16 @@ def _is_complete(config: PhantomConfig, root: Path) -> bool:
             raise InputError(Problem(str(root), "holds other files", "choose a new or empty folder"))
         return False
     try:
-        there = json.loads(path.read_text()).get("phantom")
+        described = json.loads(path.read_text())
+        there = described.get("phantom")
     except (ValueError, AttributeError):
         there = None
     if there != _settings(config):
         what = "holds another data set" if there is None else "holds a phantom with other settings"
         raise InputError(Problem(str(root), what, "choose another folder, or remove this one"))
-    return all((root / "labelsTr" / path.name).is_file() for path in (root / "imagesTr").glob("*.nii.gz"))
+    entries = _entries(config)
+    files = [root / file for entry in entries for file in entry.values()]
+    return described.get("training") == entries and all(file.is_file() for file in files)
 
 
 def _holds_other_files(root: Path) -> bool:
@@ -92,7 +97,8 @@ def _holds_other_files(root: Path) -> bool:
     return any(path.name not in ours and not path.name.startswith(".") for path in root.iterdir())
 
 
-def _description(config: PhantomConfig, entries: list[dict[str, str]]) -> dict[str, Any]:
+def _description(config: PhantomConfig) -> dict[str, Any]:
+    entries = _entries(config)
     labels = {0: "background", **LABELS[config.kind]}
     return {
         "name": f"phantom {config.kind}",

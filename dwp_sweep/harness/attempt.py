@@ -1,7 +1,7 @@
 """One attempt at one node, in any process: run the stage, keep its history, publish or record the failure.
 
 The only place that catches everything a stage can raise. Knows the store and the stages; knows nothing
-of Ray (`trainable` brings it here) and of MLflow only the four methods of an `Observer`.
+of Ray (`trainable` brings it here) and of MLflow only the methods of an `Observer`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ class Observer(Protocol):
 
     def fail(self, record: Record) -> None:
         """The node failed."""
+
+    def stop(self) -> None:
+        """The node leaves at its checkpoint, to be continued by a later run."""
 
 
 Report = Callable[[int, int, Mapping[str, float]], None]
@@ -91,7 +94,7 @@ def run_node(
     try:
         return attempt.run(out_dir)
     except StopTrial:
-        return Ending("stopped")
+        return attempt.stop()
     except Exception as error:
         if store.is_published(node.stage, node.key):
             return Ending("published")  # by another run, which has tidied this one's working folder away
@@ -111,6 +114,7 @@ class _Attempt:
     config: StrictModel | None = None
     known: dict[int, Point] = field(default_factory=dict)
     last_step: int = 0
+    has_begun: bool = False
 
     @property
     def work_dir(self) -> Path:
@@ -121,6 +125,7 @@ class _Attempt:
             raise StopTrial("the run is stopping")
         _note_start(self.work_dir / STARTS)
         self.known = {point.step: point for point in read_history(self.work_dir / HISTORY)}
+        self.has_begun = True
         if self.observer:
             self.observer.start()
         self.config = parse(self.stage.config, self.node.config, self.node.title)
@@ -130,6 +135,12 @@ class _Attempt:
         if self.observer:
             self.observer.finish(record, folder)
         return Ending("published")
+
+    def stop(self) -> Ending:
+        # One that was stopped before it began has no mirror image that could be closed.
+        if self.observer and self.has_begun:
+            self.observer.stop()
+        return Ending("stopped")
 
     def fail(self, error: Exception) -> Ending:
         message = describe(error)

@@ -69,6 +69,11 @@ class Prepared(NamedTuple):
     diagnostics: Callable[[], dict[str, float]] = dict
 
 
+def no_objection(settings: Mapping[str, Any], rescale: bool) -> str | None:
+    """All valid settings go together."""
+    return None
+
+
 @dataclass(frozen=True)
 class Method:
     """A registry line.
@@ -78,9 +83,12 @@ class Method:
         sections: Config sections that the method reads, by YAML key.
         needs: Upstream outputs for given sections: any of ``source`` and ``priors``.
         prepare: Builds what to train.
+        check: ``(sections, target.rescale) -> objection``: valid settings that do not go together, told
+            before anything starts; None where they do.
     """
 
     label: str
     sections: Mapping[str, type[StrictModel]]
     needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
     prepare: Callable[[MethodInputs], Prepared]
+    check: Callable[[Mapping[str, Any], bool], str | None] = no_objection

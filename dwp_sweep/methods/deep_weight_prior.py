@@ -63,6 +63,13 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("priors", "source") if settings["dwp"].init == "source" else ("priors",)
 
 
+def check(settings: Mapping[str, Any], rescale: bool) -> str | None:
+    """A posterior that starts from the source network keeps that network's scale."""
+    if settings["dwp"].init == "source" and rescale:
+        return "target.rescale: true and dwp.init: source: the prior knows the kernels' own scale only"
+    return None
+
+
 def prepare(inputs: MethodInputs) -> Prepared:
     """A Bayesian U-Net under its kernel priors.
 
@@ -71,10 +78,8 @@ def prepare(inputs: MethodInputs) -> Prepared:
             source network would be rescaled away from the scale that its prior knows.
     """
     config: DwpConfig = inputs.settings["dwp"]
-    if config.init == "source" and inputs.rescale:
-        raise ValueError(
-            "target.rescale: true and dwp.init: source: the prior knows the kernels' own scale only"
-        )
+    if objection := check(inputs.settings, inputs.rescale):
+        raise ValueError(objection)
     noise = named_generator(inputs.seed, "noise", inputs.device)
     priors = {prior.group: prior for prior in map(load_prior, inputs.priors)}
     net = _initial_network(config, inputs, priors).to(inputs.device)
@@ -214,4 +219,4 @@ def _mean_std(convolutions: tuple[BayesConv3d, ...]) -> float:
     return float(stds.mean())
 
 
-method = Method(label="UNet-DWP", sections={"dwp": DwpConfig}, needs=needs, prepare=prepare)
+method = Method(label="UNet-DWP", sections={"dwp": DwpConfig}, needs=needs, prepare=prepare, check=check)

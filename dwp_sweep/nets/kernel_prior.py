@@ -50,12 +50,12 @@ class KernelPrior:
         return self.scale[layer_name]
 
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator, layer: str | None = None) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | None = None, layer: str | None = None) -> Tensor:
         """Draw raw kernels from the prior.
 
         Args:
             n: How many.
-            generator: On the device of the VAE.
+            generator: On the device of the VAE; None: torch's default, as ``torch.manual_seed`` set it.
             layer: Whose scale they get; None: each that of a random layer of the group.
 
         Returns:
@@ -67,7 +67,7 @@ class KernelPrior:
         noise = torch.randn(mean.shape, generator=generator, device=device)
         return (mean + (0.5 * log_var).exp() * noise) * self._scales(n, generator, layer)
 
-    def _scales(self, n: int, generator: torch.Generator, layer: str | None) -> float | Tensor:
+    def _scales(self, n: int, generator: torch.Generator | None, layer: str | None) -> float | Tensor:
         if layer is not None:
             return self.scale_of(layer)
         device = self.vae.linear.weight.device

@@ -48,7 +48,7 @@ class PaperTable:
     def title(self, metric: str) -> str:
         """Heading of one metric's part."""
         plural = "" if self.n_repeats == 1 else "s"
-        return f"{METRICS[metric]}, mean (std) over {self.n_repeats} split{plural}"
+        return f"{METRICS[metric]}, mean (std) over {self.n_repeats} run{plural} (splits x seeds)"
 
     def rows(self, metric: str) -> list[list[str]]:
         """Texts of one metric's part: the size, then a cell a method."""
@@ -93,7 +93,8 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
             for metric in METRICS:
                 cells[metric][size][method], words = cell_of(mine, metric, repeats)
             notes += [f"{label}, m = {size}: {word}" for word in words]
-    return PaperTable(sizes, methods, len(repeats), cells, (*notes, *_notes_on_empty(targets)))
+    notes += [*_notes_on_validation(targets), *_notes_on_empty(targets)]
+    return PaperTable(sizes, methods, len(repeats), cells, tuple(notes))
 
 
 def results_from_store(sweep: Sweep, store: Store) -> pd.DataFrame:
@@ -147,6 +148,15 @@ def _labels(methods: set[str]) -> dict[str, str]:
     labels = {name: METHODS[name].label if name in METHODS else name for name in methods}
     # The paper's columns stand in the order of their labels: UNet-DWP, -PR, -PRf, -RI.
     return dict(sorted(labels.items(), key=lambda item: item[1]))
+
+
+def _notes_on_validation(targets: list[Target]) -> list[str]:
+    # A user with m labelled scans does not have these: the table must not hide what m really costs.
+    counts = sorted({int(target.metrics["n_val"]) for target in targets if "n_val" in target.metrics})
+    if not counts:
+        return []
+    counted = " or ".join(map(str, counts))
+    return [f"each network's epoch was chosen on {counted} validation subjects, labelled too"]
 
 
 def _notes_on_empty(targets: list[Target]) -> list[str]:

@@ -21,8 +21,17 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 _INK, _MUTED, _GRID = "#22252b", "#6b7280", "#e5e7eb"
-# Blue, orange, green and violet of Okabe and Ito's palette, told apart by colour-blind readers too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# Okabe and Ito's palette, told apart by colour-blind readers too. A colour means one thing in all panels.
+_CURVES = {
+    "train_loss": ("training", "#0072B2", 1.6),
+    "train_data_loss": ("training", "#0072B2", 1.6),
+    "train_bound": ("training", "#0072B2", 1.1),
+    "val_loss": ("validation", "#D55E00", 1.6),
+    "val_dice": ("Dice", "#009E73", 1.6),
+    "val_iou": ("IoU", "#CC79A7", 1.6),
+}
+"""Metric -> label, colour and width of its curve."""
+_VALIDATED = ("val_loss", "val_dice", "val_iou")
 _TRUTH, _PREDICTION = "#00E0B8", "#FF8A1F"
 _DIVERGING = LinearSegmentedColormap.from_list("kernel", ["#0b5394", "#f7f7f7", "#b45309"]).with_extremes(
     bad="#b6bcc6"
@@ -31,26 +40,38 @@ _CELL = 4  # pixels of one weight in a mosaic
 _LOG_RANGE = 50.0
 
 
-def learning_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Losses above, validation overlap below where there is any, the learning rate's drops marked.
+def learning_curve(
+    history: Sequence[Mapping[str, float]],
+    path: Path,
+    title: str,
+    chosen: Sequence[int] = (),
+    loss: str | None = None,
+) -> None:
+    """Losses above, the bound where there is one, validation overlap below; schedule and choice marked.
 
     Args:
-        history: One mapping an epoch, as `fit` returns it: ``train_loss``, ``val_loss``, ``val_dice``,
-            ``val_iou``, ``lr``; cycles of a source network one after another.
+        history: One mapping an epoch, as `fit` returns it: ``train_loss`` (where present its part
+            ``train_data_loss`` is drawn instead: the one that validation measures too), ``val_loss``,
+            ``train_bound`` (nats), ``val_dice``, ``val_iou``, ``lr``; ``cycle`` where cycles of a source
+            network stand one after another.
         path: PNG to write; its folder is made.
+        title: Line above the picture: which node this is.
+        chosen: Epochs (from 1) whose weights were kept, one a cycle.
+        loss: What the losses are, with their unit; None: "Loss", or "Data loss" beside a bound.
     """
-    panels = [
-        ("Loss", _present(history, ("train_loss", "val_loss"))),
-        ("Validation overlap", _present(history, ("val_dice", "val_iou"))),
-    ]
-    panels = [(title, names) for title, names in panels if names]
-    figure = Figure(figsize=(6.4, 0.6 + 2.4 * max(1, len(panels))), dpi=120, layout="constrained")
-    axes = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (title, names) in zip(axes, panels, strict=False):
-        _curves(axis, title, names, history)
-    _mark_rate_changes(list(axes), history)
-    _style_losses(axes[0], history)
-    axes[-1].set_xlabel("Epoch")
+    panels = _panels(history, loss)
+    heights = [0.5 if "train_bound" in names else 1.0 for _, names in panels]
+    figure = Figure(figsize=(7.2, 0.9 + 2.4 * sum(heights)), dpi=120, layout="constrained", facecolor="white")
+    axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+    for axis, (words, names) in zip(axes, panels, strict=True):
+        _curves(axis, names, history)
+        _mark_chosen(axis, names, history, chosen)
+        _style(axis, words)
+        if names and not names[0].startswith("val_"):
+            _set_scale(axis, names, history)
+    _mark_schedule(axes, history)
+    figure.suptitle(title, fontsize=11, color=_INK)
+    axes[-1].set_xlabel("Epoch", fontsize=9, color=_MUTED)
     _save(figure, path)
 
 
@@ -115,44 +136,94 @@ def kernel_figure(kernels: Any, samples: Any, path: Path, title: str) -> None:
     _save(figure, path)
 
 
+def _panels(history: Sequence[Mapping[str, float]], loss: str | None) -> list[tuple[str, tuple[str, ...]]]:
+    """Title and metrics of each panel; the losses' panel is there even when nothing is."""
+    has_data_loss = bool(_present(history, ("train_data_loss",)))
+    training = "train_data_loss" if has_data_loss else "train_loss"
+    words = loss or ("Data loss" if has_data_loss else "Loss")
+    others = [
+        ("Bound, nats over all kernels", _present(history, ("train_bound",))),
+        ("Validation overlap", _present(history, ("val_dice", "val_iou"))),
+    ]
+    losses = (words, _present(history, (training, "val_loss")))
+    return [losses, *((title, names) for title, names in others if names)]
+
+
 def _present(history: Sequence[Mapping[str, float]], names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if any(np.isfinite(epoch.get(name, np.nan)) for epoch in history))
+    return tuple(name for name in names if np.isfinite(_values(history, name)).any())
 
 
-def _curves(axis: Axes, title: str, names: tuple[str, ...], history: Sequence[Mapping[str, float]]) -> None:
-    words = {"train_loss": "training", "val_loss": "validation", "val_dice": "Dice", "val_iou": "IoU"}
+def _values(history: Sequence[Mapping[str, float]], name: str) -> NDArray[np.float64]:
+    return np.array([epoch.get(name, np.nan) for epoch in history], dtype=np.float64)
+
+
+def _curves(axis: Axes, names: tuple[str, ...], history: Sequence[Mapping[str, float]]) -> None:
     epochs = np.arange(1, len(history) + 1)
-    for name, colour in zip(names, _COLOURS, strict=False):
-        values = np.array([epoch.get(name, np.nan) for epoch in history])
-        marker = "o" if len(history) < 15 else None
-        axis.plot(epochs, values, color=colour, lw=1.6, marker=marker, ms=3, label=words[name])
-    axis.set_title(title, loc="left", fontsize=10, color=_INK)
+    marker = "o" if len(history) < 15 else None
+    for name in names:
+        label, colour, width = _CURVES[name]
+        axis.plot(epochs, _values(history, name), color=colour, lw=width, marker=marker, ms=3, label=label)
+
+
+def _mark_chosen(
+    axis: Axes, names: tuple[str, ...], history: Sequence[Mapping[str, float]], chosen: Sequence[int]
+) -> None:
+    """A thin line at the epochs that were kept, a ring where it meets a curve of validation."""
+    for epoch in chosen:
+        axis.axvline(epoch, color=_INK, lw=0.8, alpha=0.6, zorder=1.6)
+    rings = [(epoch, _values(history, name)[epoch - 1]) for name in names if name in _VALIDATED
+             for epoch in chosen]  # fmt: skip
+    if rings:
+        epochs = ", ".join(map(str, chosen)) if len(chosen) < 5 else f"of {len(chosen)} cycles"
+        label = f"kept (epoch {epochs})" if len(chosen) == 1 else f"kept (epochs {epochs})"
+        places, values = zip(*rings, strict=True)
+        axis.plot(
+            places, values, ls="", marker="o", ms=6, mfc="white", mec=_INK, mew=1.4, label=label, zorder=3
+        )
+
+
+def _style(axis: Axes, title: str) -> None:
+    axis.set_title(title, loc="left", fontsize=9, color=_INK)
     axis.grid(color=_GRID, lw=0.8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(_MUTED)
     axis.tick_params(colors=_MUTED, labelsize=8)
+    axis.ticklabel_format(useOffset=False)  # whole values, not differences from a number in the corner
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(frameon=False, fontsize=9, loc="best")
+    lines, labels = axis.get_legend_handles_labels()
+    if len(lines) > 1:
+        # Beside the title, where no curve can run beneath it.
+        axis.legend(
+            lines, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), frameon=False,
+            fontsize=8, borderaxespad=0, handlelength=1.4, columnspacing=1.2,
+        )  # fmt: skip
 
 
-def _style_losses(axis: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    names = ("train_loss", "val_loss")
-    values = [value for epoch in history for name in names if np.isfinite(value := epoch.get(name, np.nan))]
-    if values and min(values) > 0 and max(values) > _LOG_RANGE * min(values):
+def _set_scale(axis: Axes, names: tuple[str, ...], history: Sequence[Mapping[str, float]]) -> None:
+    values = np.concatenate([_values(history, name) for name in names])
+    values = values[np.isfinite(values)]
+    if values.min() > 0 and values.max() > _LOG_RANGE * values.min():
         axis.set_yscale("log")
 
 
-def _mark_rate_changes(axes: list[Axes], history: Sequence[Mapping[str, float]]) -> None:
-    rates = [epoch.get("lr") for epoch in history]
-    for epoch, (before, after) in enumerate(pairwise(rates), start=2):
-        if before is None or after is None or before == after:
+def _mark_schedule(axes: list[Axes], history: Sequence[Mapping[str, float]]) -> None:
+    """Dotted where the learning rate falls, dashed where a new cycle of a source network begins."""
+    for index, (before, after) in enumerate(pairwise(history), start=1):
+        is_new_cycle = after.get("cycle") != before.get("cycle")
+        words = [f"cycle {after.get('cycle', 0):g}"] if is_new_cycle else []
+        if after.get("lr") != before.get("lr"):
+            words.append(f"lr {after.get('lr', np.nan):g}")
+        if not words:
             continue
         for axis in axes:
-            axis.axvline(epoch - 0.5, color=_MUTED, lw=0.8, ls=":")
-        # A rise is a new cycle of a source network.
+            axis.axvline(
+                index + 0.5, color=_INK if is_new_cycle else _MUTED, lw=1.0 if is_new_cycle else 0.8,
+                ls="--" if is_new_cycle else ":", zorder=1.6,
+            )  # fmt: skip
         axes[0].annotate(
-            f"lr {after:g}", (epoch - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, -2),
-            textcoords="offset points", fontsize=7, color=_MUTED, va="top", rotation=90,
+            ", ".join(words), (index + 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, -2),
+            textcoords="offset points", fontsize=7, color=_INK if is_new_cycle else _MUTED, va="top",
+            rotation=90,
         )  # fmt: skip
 
 

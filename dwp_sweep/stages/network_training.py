@@ -51,13 +51,11 @@ def train_network(
     seed: int,
     checkpoint: Path,
     emit: Callable[[int, Mapping[str, float]], None],
-    batch_field: str,
 ) -> FitResult:
     """Fit a prepared network; afterwards it holds its best validation epoch.
 
     Raises:
         DivergedError: A loss was not finite.
-        DeviceMemoryError: The device ran out of memory.
         StopTrial: From ``emit``.
     """
     device = resolve_device(compute)
@@ -74,7 +72,7 @@ def train_network(
     learner = Learner(
         prepared.state, prepared.param_groups, batch_loss, validate, higher_val_dice, noise=prepared.noise
     )
-    return fit(learner, config, len(train), seed, checkpoint, emit, batch_field)
+    return fit(learner, config, len(train), seed, checkpoint, emit)
 
 
 def validation_metrics(prepared: Prepared, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, float]:

@@ -25,6 +25,7 @@ from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.figures import kernel_figure, learning_curve
 from dwp_sweep.strict import StrictModel, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
+from dwp_sweep.training.device_memory import memory_advice
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, lower_val_loss
 from dwp_sweep.training.seeds import named_generator, named_seed
 
@@ -76,9 +77,16 @@ def run(
         copy_brought(config.brought, PRIOR_FILES, out_dir)
         load_prior(out_dir)
         return {}
+    with memory_advice("prior.batch_size", config.prior.batch_size):
+        return _fit(config, inputs["bank"][0], work_dir, out_dir, emit)
+
+
+def _fit(
+    config: PriorStageConfig, bank: Path, work_dir: Path, out_dir: Path, emit: Emit
+) -> Mapping[str, float]:
     settings = config.prior
     device = resolve_device(config.compute)
-    group, kernels, scale, scales = _standardised(inputs["bank"][0], config)
+    group, kernels, scale, scales = _standardised(bank, config)
     train, held_out = _hold_out(group, settings)
     vae = _new_vae(settings)
     learner = _learner(vae.to(device), kernels[train].to(device), kernels[held_out].to(device), settings)
@@ -89,7 +97,6 @@ def run(
         settings.seed,
         work_dir / "checkpoint.safetensors",
         lambda epoch, metrics: emit("prior", epoch, metrics),
-        "prior.batch_size",
     )
     prior = KernelPrior(config.group, vae.cpu().eval(), scales)
     save_prior(prior, out_dir)
@@ -190,7 +197,13 @@ def _draw(
     samples = prior.sample(len(chosen), generator)
     figures = out_dir / "figures"
     kernel_figure(chosen, samples, figures / "kernels_and_samples.png", f"Kernel group {prior.group}")
-    learning_curve(list(result.history), figures / "learning_curve.png")
+    learning_curve(
+        result.history,
+        figures / "learning_curve.png",
+        f"Kernel prior, group {prior.group}",
+        [result.best_epoch],
+        "Negative ELBO, nats per standardised kernel",
+    )
 
 
 stage = Stage(

@@ -24,6 +24,7 @@ from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
 from dwp_sweep.strict import StrictModel, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
+from dwp_sweep.training.device_memory import memory_advice
 from dwp_sweep.training.loop import FitResult, TrainConfig
 from dwp_sweep.training.seeds import named_seed
 
@@ -68,15 +69,17 @@ def run(
         copy_brought(config.brought, NET_FILES, out_dir / "cycle0")
         load_net(out_dir / "cycle0")
         return {}
+    with memory_advice("source.batch_size", config.source.batch_size):
+        return _train(config, work_dir, out_dir, emit)
+
+
+def _train(config: SourceStageConfig, work_dir: Path, out_dir: Path, emit: Emit) -> Mapping[str, float]:
     assert config.dataset is not None, "a source stage trains or is brought"
     cases = read_cases(config.dataset, config.compute)
     results: list[FitResult] = []
     for cycle in range(config.source.n_cycles):
         results.append(_one_cycle(config, cycle, cases, results, work_dir, out_dir, emit))
-    learning_curve(
-        [metrics for result in results for metrics in result.history],
-        out_dir / "figures" / "learning_curve.png",
-    )
+    _draw(config, results, out_dir / "figures")
     return _metrics(results)
 
 
@@ -104,7 +107,6 @@ def _one_cycle(
         named_seed(config.seed, f"cycle{cycle}"),
         work_dir / f"cycle{cycle}.safetensors",
         lambda epoch, metrics: emit("source", n_before + epoch, {**metrics, "cycle": float(cycle)}),
-        "source.batch_size",
     )
     save_net(prepared.net, config.unet, out_dir / f"cycle{cycle}", {"seed": config.seed, "cycle": cycle})
     return result
@@ -114,6 +116,16 @@ def _prepared(config: SourceStageConfig, n_train: int) -> Prepared:
     device = resolve_device(config.compute)
     inputs = MethodInputs(config.unet, config.loss, {}, None, (), False, n_train, config.seed, device)
     return METHODS["random_init"].prepare(inputs)
+
+
+def _draw(config: SourceStageConfig, results: list[FitResult], figures: Path) -> None:
+    history: list[dict[str, float]] = []
+    chosen = []
+    for cycle, result in enumerate(results):
+        chosen.append(len(history) + result.best_epoch)
+        history += [{**metrics, "cycle": float(cycle)} for metrics in result.history]
+    title = f"Source networks, seed {config.seed}"
+    learning_curve(history, figures / "learning_curve.png", title, chosen)
 
 
 def _metrics(results: list[FitResult]) -> dict[str, float]:

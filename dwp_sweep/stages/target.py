@@ -34,6 +34,7 @@ from dwp_sweep.stages.network_training import (
 )
 from dwp_sweep.strict import StrictModel, parse
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
+from dwp_sweep.training.device_memory import memory_advice
 from dwp_sweep.training.loop import FitResult, TrainConfig
 from dwp_sweep.training.seeds import named_seed
 
@@ -72,6 +73,13 @@ def run(
     config: TargetStageConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
 ) -> Mapping[str, float]:
     """Prepare by the method, train, save, evaluate on the test images."""
+    with memory_advice("target.batch_size", config.target.batch_size):
+        return _train_and_score(config, inputs, work_dir, out_dir, emit)
+
+
+def _train_and_score(
+    config: TargetStageConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
+) -> Mapping[str, float]:
     cases = read_cases(config.dataset, config.compute)
     split = target_split(sorted(cases), config.dataset, config.train_size, config.split)
     prepared = METHODS[config.method].prepare(_method_inputs(config, inputs, len(split.train)))
@@ -84,7 +92,6 @@ def run(
         named_seed(config.seed, f"split{config.split}"),
         work_dir / "checkpoint.safetensors",
         lambda epoch, metrics: emit("target", epoch, metrics),
-        "target.batch_size",
     )
     save_net(prepared.net, config.unet, out_dir, {"method": config.method, "best_epoch": result.best_epoch})
     scores = test_scores(prepared.net, [cases[name] for name in split.test], config.compute)
@@ -128,13 +135,14 @@ def _draw(
     out_dir: Path,
 ) -> None:
     figures = out_dir / "figures"
-    learning_curve(list(result.history), figures / "learning_curve.png")
+    setting = f"{METHODS[config.method].label}, m = {config.train_size}"
+    which = f"{setting}, split {config.split}, seed {config.seed}"
+    learning_curve(result.history, figures / "learning_curve.png", which, [result.best_epoch])
     # The median case: neither the prettiest nor the worst prediction stands for the method.
     name = sorted(scores, key=lambda case: scores[case].dice)[len(scores) // 2]
     logits, _ = predict_case(prepared.net, cases[name], config.compute)
     predicted = (logits[0].argmax(0) == 1).cpu().numpy()
-    label, dice = METHODS[config.method].label, scores[name].dice
-    title = f"{label}, m = {config.train_size}: {name}, Dice {dice:.2f} (median)"
+    title = f"{setting}: {name}, Dice {scores[name].dice:.2f} (median)"
     case = cases[name]
     slice_figure(case.image[0], case.mask, predicted, figures / "median_prediction.png", title)
 

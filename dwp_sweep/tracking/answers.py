@@ -78,6 +78,16 @@ class Best:
     notes: tuple[str, ...]
     tracking_uri: str
 
+    def __repr__(self) -> str:
+        """One line; `to_json` has everything."""
+        found = self.metrics[self.metric]
+        spread = f" ± {found.std:.3f}" if found.std is not None else ""
+        method = self.config.get("method")
+        return (
+            f"Best(sweep={self.sweep!r}, method={method!r}, "
+            f"{self.metric}={found.mean:.3f}{spread}, n_runs={len(self.run_ids)})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from dwp_sweep.errors import DeviceMemoryError, DivergedError, StopTrial
+from dwp_sweep.errors import DivergedError, StopTrial
 from dwp_sweep.strict import StrictModel, unkeyed
 from dwp_sweep.training.checkpoint import (
     flatten_optimizer,
@@ -125,7 +125,6 @@ def fit(
     seed: int,
     checkpoint: Path,
     emit: Callable[[int, Mapping[str, float]], None],
-    batch_field: str = "batch_size",
 ) -> FitResult:
     """Train until the rate has fallen to its end or the epochs are over; continue from a checkpoint.
 
@@ -136,11 +135,9 @@ def fit(
         seed: Of the batch order.
         checkpoint: File to write every ``checkpoint_every`` epochs and to continue from.
         emit: Called with (epoch, metrics) after every epoch; may raise `StopTrial`.
-        batch_field: Dotted key named in the message when memory runs out.
 
     Raises:
         DivergedError: A loss was not finite.
-        DeviceMemoryError: The device ran out of memory.
         StopTrial: From ``emit``; a checkpoint of the last epoch is on disk.
     """
     run = _Run(learner, config, n_train, seed)
@@ -148,10 +145,7 @@ def fit(
     if resumed:
         emit(run.epoch, run.history[-1])
     while run.epoch < config.max_epochs and not run.rate_is_spent():
-        try:
-            metrics = run.one_epoch()
-        except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(_memory_advice(run.epoch + 1, config.batch_size, batch_field)) from error
+        metrics = run.one_epoch()
         saved = run.epoch % config.checkpoint_every == 0
         if saved:
             run.save(checkpoint)
@@ -269,13 +263,6 @@ class _Run:
                 f"{name} became {value} in step {step} (epoch {self.epoch + 1}); {last}; "
                 f"lower the learning rate (now {self.optimizer.param_groups[0]['lr']:g}) or look at the data"
             )
-
-
-def _memory_advice(epoch: int, batch_size: int, batch_field: str) -> str:
-    return (
-        f"the device ran out of memory in epoch {epoch}: lower {batch_field} (now {batch_size}) or the "
-        f"volumes' preprocess.shape, set compute.precision: bf16, or give the stage a larger share of a GPU"
-    )
 
 
 def _is_plain(value: Any) -> bool:

@@ -57,6 +57,27 @@ def test_the_check_draws_a_picture(scans: Path, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["overview.xyz", "overview", "png"])
+def test_a_picture_of_an_unknown_kind_is_refused_before_a_scan_is_read(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("a scan was read")
+
+    monkeypatch.setattr("dwp_sweep.data.check.read_pair", read)
+    found = data("check", scans, "--layout", "msd", "--picture", tmp_path / name)
+    assert found.exit_code == 2
+    assert "--picture" in found.stderr and name in found.stderr and ".png" in found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_csv_is_called_a_file(tmp_path: Path) -> None:
+    found = data("check", tmp_path / "ds.csv", "--layout", "pairs")
+    assert found.exit_code == 2
+    assert f"{tmp_path / 'ds.csv'}: there is no such file" in found.stderr
+    assert "folder:" not in found.output
+
+
 def test_all_problems_of_a_folder_come_at_once_and_no_picture(scans: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     assert (

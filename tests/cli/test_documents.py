@@ -50,6 +50,14 @@ def test_the_readme_shows_every_command_once() -> None:
     assert shown | {"demo"} == set(main.commands)
 
 
+def test_the_cluster_lines_wait_for_the_head_before_they_submit() -> None:
+    head, wait, submit = (
+        next(n for n, line in enumerate(SHELL) if line.startswith(start))
+        for start in ("deploy/single_head.sh", "until curl", "ray job submit")
+    )
+    assert head < wait < submit
+
+
 def test_make_targets_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"`make ([a-z]+)", README)) | {

@@ -51,6 +51,20 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert [name for name in HEAVY if name in loaded] == []
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "-h"], ["plan", "-h"], ["data", "-h"]], ids=" ".join
+)
+def test_help_shows_no_marks_of_its_own_making(arguments: list[str]) -> None:
+    text = python(PROBE, *arguments)
+    assert "\\b" not in text and "\b" not in text
+
+
+def test_help_names_all_exit_codes() -> None:
+    text = " ".join(python(PROBE, "--help").split())
+    assert "Exit codes: 0 all done; 1 some node failed or was blocked; 2 bad input" in text
+    assert "130 interrupted." in text
+
+
 def test_help_lists_the_commands_in_the_order_of_use() -> None:
     lines = python(PROBE, "--help").splitlines()
     names = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.startswith("  ")]

@@ -137,6 +137,166 @@ def test_smoke_without_a_section_says_so() -> None:
         load_space(a_space(), smoke=True)
 
 
+def test_problems_of_overrides_own_keys_name_axes_experiment_and_resources_come_at_once() -> None:
+    text = problems(
+        a_space(
+            name="a/b",
+            nonsense=1,
+            max_failures=-1,
+            fixed={"target.lerning_rate": 1},
+            grid={"split": 3, "method": ["fine_tunee"], "seed": []},
+            resources={"target": {"cpu": 0}, "targets": {"cpu": 1}},
+        ),
+        "target.lr",
+        "losss.ce_weight=1",
+    )
+    for word in (
+        "name = 'a/b'",
+        "unknown key 'nonsense'",
+        "max_failures = -1",
+        "unknown key 'target.lerning_rate'",
+        "grid.split = 3",
+        "grid.method",
+        "grid.seed is empty",
+        "resources.target.cpu = 0",
+        "unknown key 'resources.targets'",
+        "--set target.lr",
+        "unknown key 'losss'",
+    ):
+        assert word in text
+    assert len(text.splitlines()) == 11
+
+
+def test_a_section_that_is_no_mapping_hides_nothing_else() -> None:
+    text = problems(a_space(data=3, grid=[1], fixed={"targett": 1}))
+    assert "data = 3" in text and "grid = [1]" in text and "unknown key 'targett'" in text
+    assert "missing key" not in text
+
+
+def test_values_that_are_bad_only_together_are_reported_for_every_condition() -> None:
+    text = problems(
+        a_space(fixed={"loss.ce_weight": 1}, grid={"loss.dice_weight": [0, 1], "loss.ce_weight": [0, 1]})
+    )
+    assert "cannot both be 0" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fixed: {seed: 1}\ngrid: {}\nfixed: {seed: 2}", ["key 'fixed'", "lines 2 and 4"]),
+        ("fixed:\n  target: {lr: 0.1,\n    lr: 0.2}", ["key 'lr'", "lines 3 and 4"]),
+        ("fixed: {target.lr: 0.1, target: {lr: 0.2}}", ["fixed: 'target.lr' is set twice"]),
+        ("fixed: {target: 3, target.lr: 0.1}", ["fixed: 'target.lr' is set twice"]),
+        ("smoke: {fixed: {target.lr: 0.1, target: {lr: 0.2}}}", ["smoke.fixed: 'target.lr' is set twice"]),
+    ],
+)
+def test_a_key_that_is_set_twice_is_refused(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(f"data: {{target: {{layout: phantom, phantom: {{}}}}}}\n{text}\nmax_failures: -1\n")
+    message = problems(path)
+    assert all(word in message for word in [*words, "max_failures = -1"])
+
+
+def test_a_merge_key_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "merge.yaml"
+    path.write_text(
+        "data:\n  source: &task {layout: phantom, phantom: {}, n_val: 3}\n  target: {<<: *task, n_val: 4}\n"
+    )
+    data = load_space(path).conditions[0].data
+    assert data.source is not None
+    assert (data.source.n_val, data.target.n_val) == (3, 4)
+
+
+@pytest.mark.parametrize("date", ["2020-13-45", "2020-01-02"])
+def test_a_date_is_told_to_stand_in_quotes(tmp_path: Path, date: str) -> None:
+    path = tmp_path / "date.yaml"
+    path.write_text(f"name: {date}\ndata: {{target: {{layout: msx}}}}\n")
+    message = problems(path)
+    assert f'write "{date}" in quotes' in message and "line 1" in message and "data.target.layout" in message
+
+
+@pytest.mark.parametrize("text", ["a: !!int x", "a: &a [*a]", "[" * 5000])
+def test_yaml_that_means_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    assert "is no YAML" in problems(path)
+
+
+def test_an_override_of_an_axis_of_a_grid_that_is_none_names_the_grid() -> None:
+    assert "grid = [1, 2]" in problems(a_space(grid=[1, 2]), "grid.x=[1]")
+
+
+def test_a_folder_and_an_unreadable_file_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine")
+    message = problems(tmp_path)
+    assert "is a folder" in message and "mine.yaml" in message
+
+    def refuse(*_: Any, **__: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert "mine.yaml: cannot be read: Permission denied" in problems(tmp_path / "mine.yaml")
+
+
+def test_the_smoke_section_is_checked_without_smoke() -> None:
+    text = problems(
+        a_space(
+            fixed={"seed": -1},
+            smoke={"fixed": {"target": {"max_epoch": 1}}, "grd": {}, "grid": {"split": []}},
+        )
+    )
+    assert "with --smoke: unknown key 'target.max_epoch'" in text
+    assert "with --smoke: unknown key 'grd'" in text
+    assert "with --smoke: grid.split is empty" in text
+    assert text.count("seed = -1") == 1
+
+
+def test_an_override_that_does_not_fit_the_smoke_scale_is_no_problem_at_full_scale() -> None:
+    values = a_space(smoke={"fixed": {"loss.ce_weight": 0}})
+    assert load_space(values, ["loss.dice_weight=0"]).conditions
+    with pytest.raises(InputError, match="cannot both be 0"):
+        load_space({**values, "smoke": {"fixed": {"loss": {"ce_weight": 0, "dice_weight": 0}}}})
+
+
+@pytest.mark.parametrize(
+    ("channels", "words"),
+    [
+        ([4, 8, 8], "needs 4 values, has 3"),
+        ([4], "needs 4 values, has 1"),
+        ([4, 8, 8, 16, 16], "needs 4 values, has 5"),
+    ],
+)
+def test_a_list_of_the_wrong_length_is_counted(channels: list[int], words: str) -> None:
+    text = problems(a_space(fixed={"unet.channels": channels}))
+    assert f"unet.channels = {channels}: {words}" in text
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("target", {"lr": 1}), ("method", "fine_tune"), ("train_size", 5), ("target.lr", 1)]
+)
+def test_a_key_of_the_experiment_at_the_top_level_is_told_its_place(key: str, value: Any) -> None:
+    text = problems(a_space(**{key: value}))
+    assert f"unknown key '{key}'" in text and "write it under fixed or grid" in text
+
+
+def test_a_dotted_key_of_a_section_at_the_top_level_is_told_its_place() -> None:
+    assert "write it nested, as fixed: {target.lr: ...}" in problems(a_space(**{"fixed.target.lr": 1}))
+
+
+def test_a_bad_value_of_an_axis_is_named_with_the_axis_and_the_nearest_choice() -> None:
+    text = problems(a_space(grid={"method": ["fine_tunee"], "dwp.noise": ["weigth"]}))
+    assert 'grid.method = "fine_tunee"' in text and "did you mean 'fine_tune'?" in text
+    assert 'grid.dwp.noise = "weigth"' in text and "did you mean 'weight'?" in text
+
+
+def test_a_rescaled_source_start_under_priors_is_refused_for_the_method_that_minds() -> None:
+    fixed = {"target.rescale": True, "dwp.init": "source"}
+    text = problems(a_space(fixed=fixed, grid={"method": ["fine_tune", "deep_weight_prior"]}))
+    assert "target.rescale: true and dwp.init: source" in text and len(text.splitlines()) == 1
+    assert load_space(a_space(fixed=fixed, grid={"method": ["fine_tune", "random_init"]})).conditions
+
+
 @pytest.mark.parametrize("path", sorted(Path("search_spaces").glob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("smoke", [False, True])
 def test_every_file_of_the_project_is_valid(path: Path, smoke: bool) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dwp_sweep.config.datasets import prepare_datasets
 from dwp_sweep.config.node import read_node, write_node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
@@ -146,3 +148,98 @@ def test_source_data_that_no_method_reads_are_not_looked_at(storage: Path) -> No
     assert stages(build_sweep(load_space(space, ["method=random_init"]), storage)) == {"target": 1}
     with pytest.raises(InputError, match="/nowhere"):
         build_sweep(load_space(space, ["method=fine_tune"]), storage)
+
+
+def data_problems(storage: Path, **changes: Any) -> tuple[list[str], list[str]]:
+    """Lines of problems, and what was said to be checked."""
+    said: list[str] = []
+    with pytest.raises(InputError) as caught:
+        build_sweep(load_space({**SPACE, **changes}), storage, lambda what, *_: said.append(what))
+    return str(caught.value).splitlines(), list(dict.fromkeys(said))
+
+
+def test_one_missing_folder_of_two_tasks_is_told_for_each_of_them(tmp_path: Path) -> None:
+    task = {"layout": "msd", "root": "/nowhere"}
+    lines, _ = data_problems(
+        tmp_path, data={"source": task, "target": task}, fixed={"method": "fine_tune", "train_size": 3}
+    )
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["data.source.root", "/nowhere"],
+        ["data.target.root", "/nowhere"],
+    ]
+
+
+def test_a_root_that_is_not_given_is_told_for_each_task(tmp_path: Path) -> None:
+    task = {"layout": "msd"}
+    lines, _ = data_problems(tmp_path, data={"source": task, "target": task}, fixed={"method": "fine_tune"})
+    assert [line.split(": ")[0] for line in lines] == ["data.source.root", "data.target.root"]
+
+
+@pytest.fixture
+def broken_scans(storage: Path, tmp_path: Path) -> Path:
+    """A folder of eight subjects, the first image cut short."""
+    config = next(iter(sweep(storage, "method=random_init").nodes.values())).config["dataset"]
+    root = tmp_path / "scans"
+    shutil.copytree(config["root"], root)
+    image = min((root / "imagesTr").glob("*.nii*"))
+    image.write_bytes(image.read_bytes()[:100])
+    return root
+
+
+def test_too_few_subjects_and_bad_scans_are_told_together(broken_scans: Path, tmp_path: Path) -> None:
+    task = {"layout": "msd", "root": str(broken_scans), "n_val": 1, "n_test": 2}
+    data = {"source": {**task, "n_val": 20}, "target": task}
+    lines, said = data_problems(tmp_path / "runs", data=data, fixed={"method": "fine_tune", "train_size": 6})
+    assert said == [f"checking data.source {broken_scans}", f"checking data.target {broken_scans}"]
+    assert [line.split(": ")[0] for line in lines] == ["data.source"] * 2 + ["data.target"] * 2
+    assert ["fewer than" in line for line in lines] == [True, False, True, False]
+
+
+def test_a_lost_scan_and_too_few_subjects_are_told_together(broken_scans: Path, tmp_path: Path) -> None:
+    max((broken_scans / "labelsTr").glob("*.nii*")).unlink()
+    task = {"layout": "msd", "root": str(broken_scans), "n_val": 1, "n_test": 2}
+    lines, _ = data_problems(
+        tmp_path / "runs", data={"target": task}, fixed={"method": "random_init", "train_size": 6}
+    )
+    assert len(lines) == 3 and all(line.startswith("data.target: ") for line in lines)
+
+
+def test_brought_outputs_and_data_are_told_together_before_a_scan_is_read(
+    broken_scans: Path, tmp_path: Path
+) -> None:
+    task = {"layout": "msd", "root": str(broken_scans), "n_val": 1, "n_test": 2}
+    lines, said = data_problems(
+        tmp_path / "runs",
+        data={"target": task},
+        fixed={"prior.path": "/no/priors", "train_size": 9},
+        grid={"method": ["fine_tune", "deep_weight_prior"]},
+    )
+    assert said == []
+    assert [line.split(": ")[0] for line in lines] == ["data.source", "prior.path", "data.target"]
+    assert "fewer than" in lines[-1]
+
+
+def test_every_output_that_is_brought_in_vain_is_told(tmp_path: Path) -> None:
+    fixed = {"source.network": "/no/net", "harvest.bank": "/no/bank", "train_size": 3}
+    lines, _ = data_problems(
+        tmp_path,
+        data={"target": SPACE["data"]["target"]},
+        fixed=fixed,
+        grid={"method": ["fine_tune", "deep_weight_prior"]},
+    )
+    assert [line.split(": ")[0] for line in lines] == ["source.network", "harvest.bank"]
+
+
+def test_a_missing_split_file_is_told_by_its_key(storage: Path) -> None:
+    target = {**SPACE["data"]["target"], "split_file": "/no/splits.csv"}
+    lines, _ = data_problems(storage, data={"target": target})
+    assert len(lines) == 1 and lines[0].startswith("data.target.split_file: /no/splits.csv")
+
+
+def test_warnings_name_their_task(storage: Path, tmp_path: Path) -> None:
+    conditions = load_space(
+        {**SPACE, "data": {"target": {**SPACE["data"]["target"], "labels": [9], "label_set": [1, 2, 9]}}}
+    ).conditions
+    for _ in ("checked", "remembered"):
+        warnings = prepare_datasets(conditions, tmp_path).warnings
+        assert warnings and all(warning.startswith("data.target: ") for warning in warnings)

@@ -121,6 +121,26 @@ def test_a_phantom_that_lost_a_file_is_repaired(tmp_path):
     for name in ("imagesTr/plaques_0000.nii.gz", "labelsTr/plaques_0001.nii.gz"):
         (tmp_path / "p" / name).unlink()
         write_phantom(SOURCE, tmp_path / "p")
+        assert contents(tmp_path / "p") == before
+
+
+def test_a_phantom_that_lost_whole_subjects_is_repaired(tmp_path):
+    write_phantom(SOURCE, tmp_path / "p")
+    before = contents(tmp_path / "p")
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / "p" / folder / "plaques_0002.nii.gz").unlink()
+    write_phantom(SOURCE, tmp_path / "p")
+
+    assert contents(tmp_path / "p") == before
+
+
+def test_a_phantom_whose_description_lost_subjects_is_repaired(tmp_path):
+    write_phantom(SOURCE, tmp_path / "p")
+    before = contents(tmp_path / "p")
+    description = tmp_path / "p" / "dataset.json"
+    values = json.loads(description.read_text())
+    description.write_text(json.dumps(values | {"training": values["training"][:1]}))
+    write_phantom(SOURCE, tmp_path / "p")
 
     assert contents(tmp_path / "p") == before
 

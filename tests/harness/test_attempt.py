@@ -39,6 +39,9 @@ class Mirror:
     def fail(self, record: Record) -> None:
         self.seen.append(record.status)
 
+    def stop(self) -> None:
+        self.seen.append("stopped")
+
 
 class StopAfter:
     """Says stop once a number of epochs have been reported."""
@@ -106,6 +109,21 @@ def test_nothing_starts_when_the_run_is_stopping_already(store: Store, tmp_path:
     log = tmp_path / "log.txt"
     assert run(store, toy_node("source", "source", log=log), must_stop=lambda: True) == Ending("stopped")
     assert runs_of(log) == []
+
+
+def test_the_mirror_is_told_that_a_node_leaves_but_nothing_of_one_that_never_began(store: Store) -> None:
+    node = toy_node("source", "source", n_epochs=5)
+    left, never_began = Mirror(), Mirror()
+    stop = StopAfter(2)
+    run(store, node, observer=left, report=stop.report, must_stop=stop.must_stop)
+    assert [seen.step if isinstance(seen, Point) else seen for seen in left.seen] == [
+        "start",
+        1,
+        2,
+        "stopped",
+    ]
+    run(store, node, observer=never_began, must_stop=lambda: True)
+    assert never_began.seen == []
 
 
 def test_an_epoch_that_is_told_again_keeps_its_time_so_that_replay_adds_nothing(store: Store) -> None:

@@ -64,6 +64,17 @@ def test_equal_generators_give_equal_samples() -> None:
     assert not torch.equal(made.sample(5, seeded(3)), made.sample(5, seeded(4)))
 
 
+def test_without_a_generator_samples_follow_torchs_own_seed() -> None:
+    made = prior()
+    drawn = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        drawn.append(made.sample(5))
+    assert drawn[0].shape == (5, 27)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
 @pytest.mark.parametrize("head", ["free", "tanh"])
 def test_a_prior_comes_back_from_its_files_as_it_was(tmp_path: Path, head: Head) -> None:
     made = prior(head)

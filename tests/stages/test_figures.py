@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dwp_sweep.stages import figures
 from dwp_sweep.stages.figures import kernel_figure, learning_curve, slice_figure
 
 HISTORY = [
@@ -30,25 +34,89 @@ def n_pixels(path: Path, colour: str) -> int:
     return int((np.abs(pixels(path).astype(int) - wanted).max(axis=-1) <= 2).sum())
 
 
+def drawn(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> tuple[str, list[Axes]]:
+    """Title and panels of a learning curve."""
+    kept: list[Figure] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "_save", lambda figure, path: kept.append(figure))
+        learning_curve(arguments[0], Path("nowhere.png"), *arguments[1:], **options)
+    return kept[0].get_suptitle(), kept[0].axes
+
+
+def curve(axis: Axes, label: str) -> list[float]:
+    (line,) = [line for line in axis.lines if line.get_label() == label]
+    return [float(value) for value in np.asarray(line.get_ydata())]
+
+
+def verticals(axis: Axes, style: str) -> list[float]:
+    """Where lines over a whole panel stand."""
+    places = [np.asarray(line.get_xdata()) for line in axis.lines if line.get_linestyle() == style]
+    return [float(x[0]) for x in places if len(x) == 2 and x[0] == x[1]]
+
+
 def test_a_learning_curve_shows_losses_and_overlap(tmp_path: Path) -> None:
     whole, losses = tmp_path / "figures" / "whole.png", tmp_path / "losses.png"
-    learning_curve(HISTORY, whole)
+    learning_curve(HISTORY, whole, "title")
     learning_curve(
-        [{name: epoch[name] for name in ("train_loss", "val_loss", "lr")} for epoch in HISTORY], losses
+        [{name: epoch[name] for name in ("train_loss", "val_loss", "lr")} for epoch in HISTORY],
+        losses,
+        "title",
     )
     assert pixels(whole).shape[0] > 1.5 * pixels(losses).shape[0]  # a panel more
     assert n_pixels(whole, "#0072B2") > 100 and n_pixels(whole, "#D55E00") > 100
+    assert n_pixels(whole, "#009E73") > 100 and n_pixels(losses, "#009E73") == 0
+
+
+def test_training_and_validation_show_the_same_quantity_and_the_bound_stands_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    history = [
+        {**epoch, "train_loss": epoch["train_loss"] + 3.0, "train_data_loss": epoch["train_loss"],
+         "train_bound": 3e5 - index} for index, epoch in enumerate(HISTORY)
+    ]  # fmt: skip
+    _, (losses, bound, overlap) = drawn(monkeypatch, history, "UNet-DWP")
+    assert curve(losses, "training") == [epoch["train_loss"] for epoch in HISTORY]
+    assert curve(losses, "validation") == [epoch["val_loss"] for epoch in HISTORY]
+    assert curve(bound, "training") == [3e5, 3e5 - 1, 3e5 - 2, 3e5 - 3]
+    assert losses.get_title(loc="left") == "Data loss" and "nats" in bound.get_title(loc="left")
+    assert curve(overlap, "Dice") == [epoch["val_dice"] for epoch in HISTORY]
+    assert bound.get_position().height < 0.7 * losses.get_position().height
+
+
+def test_a_learning_curve_says_which_node_it_is_and_which_epoch_was_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unit = "Negative ELBO, nats per standardised kernel"
+    title, (losses, overlap) = drawn(monkeypatch, HISTORY, "Kernel prior, group 3", [3], unit)
+    assert title == "Kernel prior, group 3" and losses.get_title(loc="left") == unit
+    assert verticals(losses, "-") == verticals(overlap, "-") == [3]
+    assert curve(losses, "kept (epoch 3)") == [HISTORY[2]["val_loss"]]
+    assert curve(overlap, "kept (epoch 3)") == [HISTORY[2]["val_dice"], HISTORY[2]["val_iou"]]
+
+
+def test_a_new_cycle_is_marked_where_it_begins_even_when_the_rate_had_not_fallen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    history = [
+        {**epoch, "cycle": cycle, "lr": lr}
+        for epoch, cycle, lr in zip(HISTORY, (0.0, 0.0, 1.0, 1.0), (1e-3, 1e-3, 1e-3, 1e-4), strict=True)
+    ]
+    _, panels = drawn(monkeypatch, history, "Source networks, seed 0", [2, 4])
+    for axis in panels:
+        assert verticals(axis, "--") == [2.5] and verticals(axis, ":") == [3.5]
+        assert verticals(axis, "-") == [2, 4]
+    assert [text.get_text() for text in panels[0].texts] == ["cycle 1", "lr 0.0001"]
 
 
 @pytest.mark.parametrize("history", [[], [{}], [{"train_loss": float("nan")}], HISTORY[:1]])
 def test_a_short_or_broken_history_still_draws(history: list[dict[str, float]], tmp_path: Path) -> None:
-    learning_curve(history, tmp_path / "curve.png")
+    learning_curve(history, tmp_path / "curve.png", "title", [1] if history else [])
     assert pixels(tmp_path / "curve.png").size > 0
 
 
 def test_equal_histories_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        learning_curve(HISTORY, tmp_path / name)
+        learning_curve(HISTORY, tmp_path / name, "title", [2])
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

@@ -40,6 +40,15 @@ def test_validation_decides_where_the_test_disagrees(tracking: Tracking, add_run
     assert set(best.artifacts) == set(wanted) and all(best.artifacts.values())
 
 
+def test_the_best_is_one_line_in_a_python_session(tracking: Tracking, add_run: AddRun) -> None:
+    add_condition(add_run, "fine_tune", [0.7, 0.8, 0.9], [0.1, 0.2, 0.3])
+    best = best_config(tracking.sweep_name, tracking_uri=tracking.uri)
+    name = tracking.sweep_name
+    assert repr(best) == f"Best(sweep={name!r}, method='fine_tune', val_dice=0.800 ± 0.100, n_runs=3)"
+    only = best_config(tracking.sweep_name, where={"split": 0}, tracking_uri=tracking.uri)
+    assert repr(only) == f"Best(sweep={name!r}, method='fine_tune', val_dice=0.700, n_runs=1)"
+
+
 def test_the_mean_over_splits_decides_not_one_lucky_split(tracking: Tracking, add_run: AddRun) -> None:
     add_condition(add_run, "fine_tune", [0.99, 0.1, 0.1], [0.5] * 3)
     add_condition(add_run, "random_init", [0.5, 0.5, 0.5], [0.5] * 3)

@@ -73,7 +73,8 @@ def _root(config: DatasetConfig) -> Path | Problem:
     if config.layout == "pairs" and root.is_file():
         return root
     if not root.is_dir():
-        return Problem(str(root), "there is no such folder", "check root")
+        what = "file" if config.layout == "pairs" and root.suffix == ".csv" else "folder"
+        return Problem(str(root), f"there is no such {what}", "check root")
     return root
 
 

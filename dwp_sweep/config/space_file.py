@@ -1,0 +1,94 @@
+"""The top level of a search-space file: its own keys, and what is sound of them where not all is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from dwp_sweep.config.experiment import EXPERIMENT
+from dwp_sweep.config.nested import merged
+from dwp_sweep.config.resources import Resources
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.stages import STAGES
+from dwp_sweep.strict import StrictModel, parse
+
+
+class SpaceFile(StrictModel):
+    """The top level of a search-space file.
+
+    Attributes:
+        name: Of the sweep; the file's stem by default.
+        data: ``source`` and ``target``.
+        fixed: Values that all conditions share.
+        grid: Dotted key -> list of values.
+        resources: Stage -> what one of its trials asks for.
+        max_failures: How often a node whose worker was lost is tried again.
+        smoke: Changes to all of the above for a quick look.
+    """
+
+    name: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    resources: dict[str, Resources] = Field(default_factory=dict)
+    max_failures: int = Field(2, ge=0)
+    smoke: dict[str, Any] = Field(default_factory=dict)
+
+
+def sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozenset[str], list[Problem]]:
+    """What is valid of a file's own keys, so that the rest of the file can still be checked.
+
+    Args:
+        values: Plain values of the file.
+        where: File named in the problems.
+
+    Returns:
+        The file without its bad keys, the top-level keys with something bad, and the problems.
+    """
+    sound: dict[str, Any] = {}
+    bad: set[str] = set()
+    problems: list[Problem] = []
+    for key, piece in _pieces(values):
+        found = _problems(key, piece, where)
+        problems += found
+        if found:
+            bad.add(key)
+        else:
+            sound = merged(sound, piece)
+    return parse(SpaceFile, sound, where), frozenset(bad), problems
+
+
+def _pieces(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field has a default, so each key can be tried on its own; axes and stages one by one."""
+    for key, value in values.items():
+        if value is None and key in SpaceFile.model_fields:
+            continue
+        if key in ("grid", "resources") and isinstance(value, Mapping):
+            yield from ((key, {key: {name: item}}) for name, item in value.items())
+        else:
+            yield str(key), {str(key): value}
+
+
+def _problems(key: str, piece: dict[str, Any], where: str) -> list[Problem]:
+    if key not in SpaceFile.model_fields and (fix := _right_place(key)):
+        return [Problem(where, f"unknown key {key!r}", fix)]
+    if key == "resources" and isinstance(piece[key], Mapping):
+        unknown = [str(stage) for stage in piece[key] if stage not in STAGES]
+        if unknown:
+            return [
+                Problem(where, f"unknown key 'resources.{unknown[0]}'", "stages are " + ", ".join(STAGES))
+            ]
+    try:
+        parse(SpaceFile, piece, where)
+    except InputError as error:
+        return list(error.problems)
+    return []
+
+
+def _right_place(key: str) -> str:
+    head, _, rest = key.partition(".")
+    if rest and head in SpaceFile.model_fields:
+        return f"write it nested, as {head}: {{{rest}: ...}}"
+    return "write it under fixed or grid" if head in EXPERIMENT.model_fields else ""
