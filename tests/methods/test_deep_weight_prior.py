@@ -63,7 +63,7 @@ def test_a_part_of_the_kernels_estimates_the_whole_bound_without_bias(prepare: P
     for name, prepared in (("whole", whole), ("part", part)):
         with torch.no_grad():
             draws = []
-            for _ in range(150):
+            for _ in range(100):
                 logits = prepared.net(IMAGES[:1, :, :8, :8])
                 draws.append(prepared.batch_loss(logits, MASKS[:1, :8, :8], 0)["bound"])
             values[name] = torch.stack(draws).double()
@@ -79,7 +79,7 @@ def test_closed_and_sampled_bounds_agree_in_expectation(prepare: Prepare) -> Non
         prepared.net(IMAGES[:1, :, :8, :8])
         with torch.no_grad():
             logits = torch.zeros(1, 2, 8, 8, 16)
-            draws = [prepared.batch_loss(logits, MASKS[:1, :8, :8], 0)["bound"] for _ in range(300)]
+            draws = [prepared.batch_loss(logits, MASKS[:1, :8, :8], 0)["bound"] for _ in range(120)]
         values[bound] = torch.stack(draws).double()
     error = math.sqrt(sum(float(value.var()) / len(value) for value in values.values()))
     assert abs(float(values["closed"].mean() - values["sampled"].mean())) < 4 * error
