@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 DEFAULT_STORAGE = "./dwp_runs"
-PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 3: "FINISHED", 130: "KILLED"}
+PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 130: "KILLED"}
 """Status of the sweep's parent run in MLflow by exit code."""
 Say = Callable[[str], None]
 Checking = Callable[[str, int, int], None]
@@ -66,7 +66,7 @@ class SweepRun:
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 some node failed or was blocked; 3 stopped by the budget; 130 interrupted."""
+        """0 all done; 1 some node failed or was blocked; 130 interrupted."""
         return self.outcome.exit_code
 
 

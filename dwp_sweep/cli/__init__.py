@@ -25,7 +25,7 @@ def main() -> None:
     again goes on where it stopped.
 
     Exit codes: 0 all done; 1 some node failed or was blocked; 2 bad input, nothing started;
-    3 stopped by the budget; 130 interrupted.
+    130 interrupted.
     """
 
 

@@ -14,7 +14,6 @@ from rich.table import Table
 from dwp_sweep.harness.progress import node_lines
 from dwp_sweep.report.best import render_best
 from dwp_sweep.report.table import PaperTable, paper_table, render_table
-from dwp_sweep.stages import STAGES
 from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def show_plan(plan: Plan, command: str, nodes: bool = False) -> None:
         nodes: List every node as well.
     """
     console = standard_output()
-    by_stage = sorted(plan.by_stage(), key=lambda row: list(STAGES).index(row.stage))
-    rows = [(row.stage, row.n_to_build, row.n_cached, row.n_failed, row.n_blocked) for row in by_stage]
+    rows = [(row.stage, row.n_to_build, row.n_cached, row.n_failed, row.n_blocked) for row in plan.by_stage()]
     totals = [sum(counts) for counts in zip(*(row[1:] for row in rows), strict=True)]
     table = Table(box=None)
     table.add_column("stage")
@@ -112,7 +110,7 @@ def _show_nodes(plan: Plan, console: Console) -> None:
 
 
 def _in_order(plan: Plan) -> list[Node]:
-    stages = list(STAGES)
+    stages = [row.stage for row in plan.by_stage()]
     return sorted(plan.sweep.nodes.values(), key=lambda node: stages.index(node.stage))
 
 

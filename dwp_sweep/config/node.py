@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,20 @@ def make_node(
         inputs={role: tuple((node.stage, node.key) for node in nodes) for role, nodes in inputs.items()},
         labels=dict(labels or {}),
     )
+
+
+def pipeline_order(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """The stages of some nodes, those that others read from first.
+
+    Args:
+        nodes: Parents before children; a parent that is not among them counts as the start of the pipeline.
+    """
+    depth: dict[str, int] = {}
+    deepest: dict[str, int] = {}
+    for node in nodes:
+        depth[node.key] = 1 + max((depth.get(key, 0) for _, key in node.parents), default=0)
+        deepest[node.stage] = max(deepest.get(node.stage, 0), depth[node.key])
+    return tuple(sorted(deepest, key=deepest.__getitem__))
 
 
 def write_node(node: Node, path: Path) -> None:

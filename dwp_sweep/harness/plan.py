@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dwp_sweep.config.node import Node
+from dwp_sweep.config.node import Node, pipeline_order
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.store import Store
@@ -55,8 +55,7 @@ class Plan:
 
     def by_stage(self) -> list[StageRow]:
         """One row a stage, in the order of the pipeline."""
-        stages = dict.fromkeys(node.stage for node in self.sweep.nodes.values())
-        return [self._row(stage) for stage in stages]
+        return [self._row(stage) for stage in pipeline_order(self.sweep.nodes.values())]
 
     def _row(self, stage: str) -> StageRow:
         states = [state for key, state in self.states.items() if self.sweep.nodes[key].stage == stage]

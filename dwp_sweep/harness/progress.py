@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from dwp_sweep.config.node import Node
+from dwp_sweep.config.node import Node, pipeline_order
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.events import Event, Outcome
 
@@ -193,11 +193,10 @@ def stage_rows(board: Board) -> list[tuple[str, dict[str, int]]]:
         "cached": "done", "done": "done", "running": "running", "queued": "waiting", "ready": "waiting",
         "waiting": "waiting", "failed": "failed", "blocked": "blocked",
     }  # fmt: skip
-    rows: dict[str, dict[str, int]] = {}
+    rows = {stage: dict.fromkeys(column.values(), 0) for stage in pipeline_order(board.nodes.values())}
     for key, state in list(board.states.items()):
-        row = rows.setdefault(board.nodes[key].stage, dict.fromkeys(column.values(), 0))
         if state in column:
-            row[column[state]] += 1
+            rows[board.nodes[key].stage][column[state]] += 1
     return list(rows.items())
 
 

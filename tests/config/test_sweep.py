@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.datasets import prepare_datasets
-from dwp_sweep.config.node import read_node, write_node
+from dwp_sweep.config.node import pipeline_order, read_node, write_node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.errors import InputError
@@ -243,3 +243,9 @@ def test_warnings_name_their_task(storage: Path, tmp_path: Path) -> None:
     for _ in ("checked", "remembered"):
         warnings = prepare_datasets(conditions, tmp_path).warnings
         assert warnings and all(warning.startswith("data.target: ") for warning in warnings)
+
+
+def test_stages_stand_in_the_order_of_the_pipeline_whatever_the_grid_names_first(storage: Path) -> None:
+    found = sweep(storage, method=["random_init", "deep_weight_prior", "fine_tune"])
+    assert next(iter(found.nodes.values())).stage == "target"  # random init needs nothing
+    assert pipeline_order(found.nodes.values()) == ("source", "harvest", "prior", "target")
