@@ -12,7 +12,10 @@ from dwp_sweep.cli.scan_bar import scan_bar
 
 def terminal() -> tuple[Console, io.StringIO]:
     shown = io.StringIO()
-    return Console(file=shown, force_terminal=True, width=80, legacy_windows=False), shown
+    # The terminal of whoever runs the tests (TERM=dumb, NO_COLOR) must not decide.
+    environment = {"TERM": "xterm"}
+    console = Console(file=shown, force_terminal=True, width=80, legacy_windows=False, _environ=environment)
+    return console, shown
 
 
 def test_there_is_no_bar_where_that_is_no_terminal() -> None:
