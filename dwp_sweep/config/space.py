@@ -167,6 +167,8 @@ def _smaller(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _smoke_problems(values: Mapping[str, Any], where: str) -> list[Problem]:
     """What only a run with ``--smoke`` would meet; without overrides, which may not fit both scales."""
-    full = {(one.what, one.fix) for one in read_values(values, Overrides(), where).problems}
     small = read_values(_smaller(values), Overrides(), f"{where} with --smoke").problems
+    if not small:
+        return []
+    full = {(one.what, one.fix) for one in read_values(values, Overrides(), where).problems}
     return [one for one in small if (one.what, one.fix) not in full]

@@ -199,9 +199,8 @@ class _Attempt:
 
 
 def _spoils_process(error: Exception) -> bool:
-    # After either, the process's device context may fail every later node. By name: no torch in the driver.
-    is_memory = isinstance(error, DeviceMemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return is_memory or "CUDA error" in str(error)
+    # After either, the process's device context may fail every later node.
+    return isinstance(error, DeviceMemoryError) or "CUDA error" in str(error)
 
 
 def describe(error: Exception) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dwp_sweep.config.node import Node
+from dwp_sweep.config.node import Node, pipeline_order
 from dwp_sweep.harness.estimate import Estimate, critical_path
 from dwp_sweep.harness.events import Event, Listener
 from dwp_sweep.harness.plan import Plan
@@ -58,6 +58,7 @@ class Board:
 
     def __init__(self, plan: Plan, estimate: Estimate, listener: Listener) -> None:
         self.nodes = plan.sweep.nodes
+        self.stages = pipeline_order(self.nodes.values())
         self.states: dict[str, NodeState] = dict(plan.states)
         self.estimate = estimate
         self.messages: dict[str, str] = {}

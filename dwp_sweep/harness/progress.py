@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from dwp_sweep.config.node import Node, pipeline_order
+from dwp_sweep.config.node import Node
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.events import Event, Outcome
 
@@ -43,22 +43,6 @@ def default_progress(console: Console | None = None) -> Progress:
 
         return LiveDisplay(console)
     return LineProgress(console)
-
-
-class SilentProgress:
-    """Shows nothing; for programs."""
-
-    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
-        """Nothing to show."""
-
-    def event(self, event: Event) -> None:
-        """Nothing to show."""
-
-    def slots(self, n_slots: int) -> None:
-        """Nothing to show."""
-
-    def close(self, outcome: Outcome | None) -> None:
-        """Nothing to show."""
 
 
 class LineProgress:
@@ -193,7 +177,7 @@ def stage_rows(board: Board) -> list[tuple[str, dict[str, int]]]:
         "cached": "done", "done": "done", "running": "running", "queued": "waiting", "ready": "waiting",
         "waiting": "waiting", "failed": "failed", "blocked": "blocked",
     }  # fmt: skip
-    rows = {stage: dict.fromkeys(column.values(), 0) for stage in pipeline_order(board.nodes.values())}
+    rows = {stage: dict.fromkeys(column.values(), 0) for stage in board.stages}
     for key, state in list(board.states.items()):
         if state in column:
             rows[board.nodes[key].stage][column[state]] += 1

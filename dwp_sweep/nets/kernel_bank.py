@@ -53,6 +53,14 @@ class BankGroup:
             position=self.position[chosen],
         )
 
+    def per_kernel(self, scales: Mapping[str, float]) -> Tensor:
+        """The scale of each kernel's layer, ``(n, 1)``: kernels over it are standardised.
+
+        Args:
+            scales: By layer name, from `KernelBank.scales`.
+        """
+        return torch.tensor([scales[name] for name in self.layers])[self.layer].unsqueeze(1)
+
 
 @dataclass(frozen=True)
 class KernelBank:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -18,11 +18,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from dwp_sweep.report.cell import Cell, Target, cell_of
-from dwp_sweep.tracking.results import results_of_store
-
-if TYPE_CHECKING:
-    from dwp_sweep.config.sweep import Sweep
-    from dwp_sweep.store.store import Store
 
 METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}
 
@@ -79,7 +74,7 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
     """Summarise the target nodes of a sweep.
 
     Args:
-        results: From `tracking.results.results` or `results_from_store`.
+        results: From `tracking.results`: `results` or `results_of_store`.
     """
     targets = _targets(results)
     repeats = sorted({target.repeat for target in targets})
@@ -95,11 +90,6 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
             notes += [f"{label}, m = {size}: {word}" for word in words]
     notes += [*_notes_on_validation(targets), *_notes_on_empty(targets)]
     return PaperTable(sizes, methods, len(repeats), cells, tuple(notes))
-
-
-def results_from_store(sweep: Sweep, store: Store) -> pd.DataFrame:
-    """The sweep's nodes from the records of a store: complete when MLflow is down, too."""
-    return results_of_store(sweep.nodes.values(), store)
 
 
 def render_table(table: PaperTable, console: Console) -> None:

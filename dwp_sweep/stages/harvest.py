@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from dwp_sweep.metrics.kernel_structure import autocorrelation
-from dwp_sweep.nets.kernel_bank import BankGroup, KernelBank, collect_bank, drop_tiny, load_bank, save_bank
+from dwp_sweep.nets.kernel_bank import KernelBank, collect_bank, drop_tiny, load_bank, save_bank
 from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.stages.brought import Brought, copy_brought
@@ -69,9 +69,8 @@ def bank_scores(bank: KernelBank) -> dict[str, float]:
 
 def _of_unit_scale(bank: KernelBank, group: int) -> torch.Tensor:
     # The score looks at the stronger half of the kernels: layers must be on one scale to compare them.
-    held: BankGroup = bank.groups[group]
-    scales = bank.scales(group, "layer")
-    return held.kernels / torch.tensor([scales[name] for name in held.layers])[held.layer].unsqueeze(1)
+    held = bank.groups[group]
+    return held.kernels / held.per_kernel(bank.scales(group, "layer"))
 
 
 def _nets(folder: Path) -> list[tuple[int, torch.nn.Module]]:

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.losses.gaussian import kl_from_standard
 from dwp_sweep.losses.kernel_bound import negative_elbo
 from dwp_sweep.metrics.kernel_structure import gaussian_log_lik
 from dwp_sweep.nets.kernel_bank import BankGroup, load_bank
@@ -119,8 +120,7 @@ def _standardised(
             )
         )
     scales = bank.scales(config.group, config.prior.standardise)
-    by_layer = torch.tensor([scales[name] for name in group.layers])
-    scale = by_layer[group.layer].unsqueeze(1)
+    scale = group.per_kernel(scales)
     return group, group.kernels / scale, scale, scales
 
 
@@ -174,8 +174,7 @@ def _metrics(
     draws = [-negative_elbo(held_out, prior.vae, generator) for _ in range(N_ELBO_SAMPLES)]
     elbo = float(torch.stack(draws).mean())
     jacobian = -27 * float(scale.log().mean())
-    mean, log_var = prior.vae.encode(held_out)
-    latent_kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+    latent_kl = kl_from_standard(*prior.vae.encode(held_out))
     gaussian = {kind: gaussian_log_lik(train, held_out, kind) for kind in ("diagonal", "full")}
     return {
         "best_epoch": float(result.best_epoch),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,16 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(upstream: Path) -> Prepare:
-    """``prepare(method, seed=, n_train=, unet=, **settings)``: what the method hands to the loop."""
+    """``prepare(method, seed=, n_train=, unet=, groups=, rescale=, **settings)``: what goes to the loop."""
 
     def build(
-        name: str, seed: int = 0, n_train: int = 5, unet: UNetConfig = UNET, **settings: Any
+        name: str,
+        seed: int = 0,
+        n_train: int = 5,
+        unet: UNetConfig = UNET,
+        groups: Sequence[int] = GROUPS,
+        rescale: bool = False,
+        **settings: Any,
     ) -> Prepared:
         method = METHODS[name]
         return method.prepare(
@@ -47,8 +54,8 @@ def prepare(upstream: Path) -> Prepare:
                 loss=LossConfig(),
                 settings={section: model(**settings) for section, model in method.sections.items()},
                 source=upstream / "source",
-                priors=tuple(upstream / f"group{group}" for group in GROUPS),
-                rescale=False,
+                priors=tuple(upstream / f"group{group}" for group in groups),
+                rescale=rescale,
                 n_train=n_train,
                 seed=seed,
                 device=torch.device("cpu"),

@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
-from dwp_sweep.methods.contract import MethodInputs
 from dwp_sweep.methods.deep_weight_prior import DwpConfig, annealing, needs
-from dwp_sweep.methods.deep_weight_prior import prepare as prepare_dwp
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
 from dwp_sweep.nets.net_files import load_net
@@ -101,20 +99,9 @@ def test_a_posterior_started_from_the_prior_has_kernels_of_the_priors_scale(prep
     assert not torch.equal(he.get_submodule(layer).mean, sampled.get_submodule(layer).mean)
 
 
-def test_a_group_without_a_prior_is_refused_and_its_layers_named(upstream: Path) -> None:
-    inputs = MethodInputs(
-        unet=UNET,
-        loss=LossConfig(),
-        settings={"dwp": DwpConfig()},
-        source=None,
-        priors=tuple(upstream / f"group{group}" for group in GROUPS[:-1]),
-        rescale=False,
-        n_train=5,
-        seed=0,
-        device=torch.device("cpu"),
-    )
+def test_a_group_without_a_prior_is_refused_and_its_layers_named(prepare: Prepare) -> None:
     with pytest.raises(ValueError, match=r"no kernel prior for group \[7\].*up3\.conv_1"):
-        prepare_dwp(inputs)
+        prepare("deep_weight_prior", groups=GROUPS[:-1])
 
 
 def test_every_kernel_of_the_network_is_scored_once(prepare: Prepare) -> None:
@@ -142,20 +129,9 @@ def test_weight_decay_leaves_log_variances_and_encoders_alone(prepare: Prepare) 
     assert decayed == {id(parameter) for parameter in net.parameters()} - log_vars
 
 
-def test_a_rescaled_source_start_is_refused_because_the_prior_knows_the_old_scale(upstream: Path) -> None:
-    inputs = MethodInputs(
-        unet=UNET,
-        loss=LossConfig(),
-        settings={"dwp": DwpConfig(init="source")},
-        source=upstream / "source",
-        priors=tuple(upstream / f"group{group}" for group in GROUPS),
-        rescale=True,
-        n_train=5,
-        seed=0,
-        device=torch.device("cpu"),
-    )
+def test_a_rescaled_source_start_is_refused_because_the_prior_knows_the_old_scale(prepare: Prepare) -> None:
     with pytest.raises(ValueError, match=r"target\.rescale.*dwp\.init"):
-        prepare_dwp(inputs)
+        prepare("deep_weight_prior", init="source", rescale=True)
 
 
 def test_only_a_source_start_needs_the_source_network() -> None:
