@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dwp_sweep.cli import options
+from dwp_sweep.cli.places import place
 from dwp_sweep.errors import InputError, Problem
 
 
@@ -36,30 +37,86 @@ def best(
         show_best(found)
 
 
-@click.command(short_help="Print a sweep's table of test Dice and IoU.")
+@click.command(short_help="Print a sweep's table, and differences to one of its methods.")
 @click.argument("sweep", metavar="SWEEP")
+@click.option(
+    "--versus",
+    metavar="NAME",
+    multiple=True,
+    help="Add the paired differences to this method or variant; may be repeated.",
+)
+@click.option("--metric", help="Test score of the differences.  [default: test_dice]")
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=place("--figure"),
+    help="Draw the differences with their intervals into this PNG.",
+)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "markdown", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print the table.",
+    help="How to print.  [default: text]",
 )
+@click.option("--markdown", "markdown", is_flag=True, help="The same as --format markdown.")
+@options.as_json
 @options.storage
 @options.tracking_uri
-def report(sweep: str, form: str, storage: Path, tracking_uri: str | None) -> None:
-    """Print a sweep's table: test Dice, then IoU, mean (std) by method and training size."""
-    from dwp_sweep.api import results
-    from dwp_sweep.cli.summary import show_table
-    from dwp_sweep.report.table import paper_table
-    from dwp_sweep.tracking.client import resolve_uri
+def report(
+    sweep: str,
+    versus: tuple[str, ...],
+    metric: str | None,
+    figure: Path | None,
+    form: str | None,
+    markdown: bool,
+    as_json: bool,
+    storage: Path,
+    tracking_uri: str | None,
+) -> None:
+    """Print a sweep's table: test Dice, then IoU, mean (std) by method or variant and training size.
 
-    table = paper_table(results(sweep, resolve_uri(tracking_uri, storage)))
-    if form == "text":
-        show_table(table)
-    else:
-        click.echo(table.markdown() if form == "markdown" else table.json())
+    With --versus the differences to one of them follow, subject by subject on the same test scans, with
+    two intervals each: over splits (training again) and over test subjects (these networks).
+    """
+    form = _form(form, markdown, as_json)
+    _need_versus(versus, metric=metric, figure=figure)
+    from dwp_sweep.api import results
+    from dwp_sweep.cli.summary import show_report
+    from dwp_sweep.report.paired import paired_table
+    from dwp_sweep.report.table import paper_table
+    from dwp_sweep.store.store import Store
+    from dwp_sweep.tracking.client import resolve_uri
+    from dwp_sweep.tracking.scores import ScoreReader
+
+    uri = resolve_uri(tracking_uri, storage)
+    found, read = results(sweep, uri), ScoreReader(Store(storage), uri).read
+    pairs = [paired_table(found, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
+    show_report(paper_table(found), pairs, form)
+    if figure is not None:
+        from dwp_sweep.report.forest import forest_figure
+
+        forest_figure(pairs, figure)
+        click.echo(f"figure: {figure}", err=True)
+
+
+def _form(form: str | None, markdown: bool, as_json: bool) -> str:
+    asked = [name for name, wanted in (("markdown", markdown), ("json", as_json)) if wanted]
+    asked += [form] if form else []
+    if len(set(asked)) > 1:
+        raise InputError(Problem(", ".join(asked), "are different forms", "ask for one of them"))
+    return asked[0] if asked else "text"
+
+
+def _need_versus(versus: tuple[str, ...], **given: object) -> None:
+    if not versus:
+        fix = "add --versus NAME, the method or variant to compare with"
+        lost = [
+            Problem(f"--{name} {value}", "is about differences", fix)
+            for name, value in given.items()
+            if value
+        ]
+        if lost:
+            raise InputError(lost)
 
 
 def conditions(texts: tuple[str, ...]) -> dict[str, str]:

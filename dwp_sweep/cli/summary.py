@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from dwp_sweep.harness.progress import node_lines
 from dwp_sweep.report.best import render_best
+from dwp_sweep.report.paired import PairedTable
 from dwp_sweep.report.table import PaperTable, paper_table, render_table
 from dwp_sweep.tracking.client import shown_uri
 
@@ -101,6 +104,25 @@ def show_table(table: PaperTable, console: Console | None = None) -> None:
         render_table(table, console)
     else:
         console.print(table.text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def show_report(table: PaperTable, pairs: Sequence[PairedTable], form: str) -> None:
+    """Print the table and the differences to each reference.
+
+    Args:
+        table: Of the sweep.
+        pairs: One a reference.
+        form: ``text``, ``markdown`` or ``json`` (then the differences stand under ``paired``).
+    """
+    if form == "json":
+        values = json.loads(table.json()) | ({"paired": [one.values() for one in pairs]} if pairs else {})
+        click.echo(json.dumps(values, indent=1, allow_nan=False))
+    elif form == "markdown":
+        click.echo("\n\n".join([table.markdown(), *(one.markdown() for one in pairs)]))
+    else:
+        show_table(table)
+        for one in pairs:
+            click.echo(f"\n{one.text()}")
 
 
 def _show_nodes(plan: Plan, console: Console) -> None:

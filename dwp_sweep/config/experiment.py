@@ -11,12 +11,11 @@ from typing import Any
 from pydantic import Field, create_model, field_validator
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.errors import Problem
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.harvest import HarvestConfig
-from dwp_sweep.stages.prior import PriorConfig
+from dwp_sweep.stages.prior_config import PriorConfig
 from dwp_sweep.stages.source import SourceConfig
 from dwp_sweep.stages.target import TargetConfig
 from dwp_sweep.strict import StrictModel
@@ -96,10 +95,3 @@ EXPERIMENT: type[ExperimentConfig] = create_model(
 def method_settings(condition: ExperimentConfig) -> dict[str, Any]:
     """The sections that the condition's method reads, by name."""
     return {name: getattr(condition, name) for name in METHODS[condition.method].sections}
-
-
-def method_problems(condition: ExperimentConfig, where: str) -> tuple[Problem, ...]:
-    """What the condition's method has against its settings; the other methods' sections do not matter."""
-    method = METHODS[condition.method]
-    objection = method.check(method_settings(condition), condition.target.rescale)
-    return () if objection is None else (Problem(where, f"method {condition.method!r}: {objection}"),)

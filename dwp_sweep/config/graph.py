@@ -7,19 +7,22 @@ target. Equal keys are one node.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
-from dwp_sweep.config.node import Node, make_node
+from dwp_sweep.config.node import Node, make_node, with_variant
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods import METHODS
+from dwp_sweep.nets.kernel_bank import kernel_channels, read_layers
 from dwp_sweep.nets.kernel_groups import GROUPS
-from dwp_sweep.nets.kernel_prior import load_prior
+from dwp_sweep.nets.kernel_prior import layer_misfits, load_prior, require_fit
 from dwp_sweep.nets.net_files import read_net_facts
-from dwp_sweep.nets.unet3d import UNetConfig
+from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from dwp_sweep.stages import STAGES
 from dwp_sweep.stages.brought import Brought, describe_brought
 from dwp_sweep.stages.harvest import BANK_FILES, HarvestStageConfig
@@ -52,8 +55,13 @@ class GraphBuilder:
         self._memo: dict[Any, Node] = {}
         self._brought: dict[tuple[str, str], Brought | InputError] = {}
 
-    def target(self, condition: ExperimentConfig) -> Node:
-        """The target node of a condition, with everything upstream of it."""
+    def target(self, condition: ExperimentConfig, variant: str | None = None) -> Node:
+        """The target node of a condition, with everything upstream of it.
+
+        Args:
+            condition: The experiment.
+            variant: Its variant's name; a node that several variants share carries all their names.
+        """
         sections = method_settings(condition)
         inputs = {
             need: tuple(resolve() for resolve in self._upstream(condition, need))
@@ -72,7 +80,10 @@ class GraphBuilder:
             compute=self._compute(condition),
         )
         labels = {name: getattr(condition, name) for name in ("method", "train_size", "split", "seed")}
-        return self._add("target", config, inputs, labels)
+        node = self._add("target", config, inputs, labels)
+        if variant is not None:
+            self.nodes[node.key] = node = with_variant(node, variant)
+        return node
 
     def problems(self, condition: ExperimentConfig) -> list[Problem]:
         """What is missing or wrong upstream of a condition, all of it; the scans are not looked at."""
@@ -88,6 +99,8 @@ class GraphBuilder:
     def _upstream(self, condition: ExperimentConfig, need: str) -> list[Callable[[], Node]]:
         if need == "priors":
             return [partial(self._prior, condition, group) for group in GROUPS]
+        if need == "bank":
+            return [partial(self._bank, condition)]
         return [partial(self._source, condition, 0)]
 
     def _source(self, condition: ExperimentConfig, seed: int) -> Node:
@@ -121,6 +134,7 @@ class GraphBuilder:
     def _bank(self, condition: ExperimentConfig) -> Node:
         if condition.harvest.bank is not None:
             brought = self._bring(condition.harvest.bank, "harvest.bank", BANK_FILES)
+            _require_bank_layers(brought, condition.unet)
             return self._add("harvest", HarvestStageConfig(brought=brought), {}, {})
         n_sources = 1 if condition.source.network is not None else condition.source.n_seeds
         sources = tuple(self._source(condition, seed) for seed in range(n_sources))
@@ -141,7 +155,7 @@ class GraphBuilder:
         if condition.prior.path is not None:
             _require_folder(condition.prior.path)
             brought = self._bring(f"{condition.prior.path}/group{group}", "prior.path", PRIOR_FILES)
-            _require_group(brought, group)
+            _require_prior(brought, group, condition.unet)
             node = self._add(
                 "prior", PriorStageConfig(brought=brought, group=group, compute=compute), {}, {"group": group}
             )
@@ -220,11 +234,39 @@ def _require_folder(text: str) -> None:
         )
 
 
-def _require_group(brought: Brought, group: int) -> None:
-    found = _facts(brought, "prior.path", load_prior).group
-    if found != group:
-        what = f"{brought.path} holds the prior of group {found}"
+def _require_prior(brought: Brought, group: int, unet: UNetConfig) -> None:
+    prior = _facts(brought, "prior.path", load_prior)
+    if prior.group != group:
+        what = f"{brought.path} holds the prior of group {prior.group}"
         raise InputError(Problem("prior.path", what, f"put the one of group {group} there"))
+    try:
+        require_fit(prior, _shape(unet))
+    except ValueError as error:
+        raise _other_shape("prior.path", f"{brought.path}: {error}") from None
+
+
+def _require_bank_layers(brought: Brought, unet: UNetConfig) -> None:
+    layers = _facts(brought, "harvest.bank", read_layers)
+    net = _shape(unet)
+    misfits = [
+        misfit
+        for group in GROUPS
+        for misfit in layer_misfits(layers.get(group, {}), kernel_channels(net, group))
+    ]
+    if misfits:
+        what = f"{brought.path} was harvested from another network: {'; '.join(misfits)}"
+        raise _other_shape("harvest.bank", what)
+
+
+def _other_shape(key: str, what: str) -> InputError:
+    return InputError(Problem(key, what, "make the sweep's unet section equal to that network's"))
+
+
+@lru_cache(maxsize=8)
+def _shape(unet: UNetConfig) -> UNet3D:
+    """The network without its weights: names and widths of its layers."""
+    with torch.device("meta"):
+        return UNet3D(**unet.model_dump())
 
 
 def _facts(brought: Brought, key: str, read: Callable[[Path], FactsT]) -> FactsT:

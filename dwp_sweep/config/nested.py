@@ -44,6 +44,15 @@ def clashes(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(twice)
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested or dotted values by dotted key; an empty mapping stays a value."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value) if isinstance(value, Mapping) and value else None
+        result |= {str(key): value} if inner is None else {f"{key}.{name}": v for name, v in inner.items()}
+    return result
+
+
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.record import write_json
 from dwp_sweep.strict import StrictModel, keyed_values
@@ -23,7 +24,7 @@ class Node:
         stage: Name of the stage.
         config: Plain values of the stage's config, unkeyed ones included.
         inputs: Role -> ((stage, key), ...) of the nodes whose outputs it reads.
-        labels: ``method``, ``train_size``, ``split``, ``seed``, ``group`` where they apply.
+        labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group`` where they apply.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Node:
         """Short readable name, e.g. ``target deep_weight_prior m=5 split=0 seed=0``."""
         words = [self.stage]
         names = {
+            "variant": "{}:",
             "method": "{}",
             "train_size": "m={}",
             "group": "group {}",
@@ -74,6 +76,12 @@ def make_node(
         inputs={role: tuple((node.stage, node.key) for node in nodes) for role, nodes in inputs.items()},
         labels=dict(labels or {}),
     )
+
+
+def with_variant(node: Node, name: str) -> Node:
+    """The node with one more variant's name among its labels; its key stays the same."""
+    names = [*filter(None, str(node.labels.get("variant", "")).split(SEPARATOR)), name]
+    return replace(node, labels={**node.labels, "variant": SEPARATOR.join(dict.fromkeys(names))})
 
 
 def pipeline_order(nodes: Iterable[Node]) -> tuple[str, ...]:

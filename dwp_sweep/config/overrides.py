@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dwp_sweep.config.nested import with_value
+from dwp_sweep.config.variants import VARIANT, with_variant_value
 from dwp_sweep.config.yaml_text import read_yaml
 from dwp_sweep.errors import InputError, Problem
 
@@ -20,7 +21,8 @@ class Overrides:
 
     Attributes:
         own: Dotted key of the file -> value.
-        experiment: Dotted key of the experiment -> value; takes the place of the file's value or axis.
+        experiment: Dotted key of the experiment -> value; takes the place of the file's value or axis,
+            and of a variant's setting. ``variant`` -> names of those to keep.
         problems: Of texts that are none.
     """
 
@@ -37,8 +39,16 @@ class Overrides:
                 result = with_value(result, key, value)
             elif isinstance(grid := result.get("grid") or {}, Mapping):
                 # An axis keeps its dotted name. A grid that is no mapping is the file's own problem.
-                result["grid"] = {**grid, axis: value}
+                result["grid"] = {**grid, **_changed_axis(grid, axis, value)}
         return result
+
+
+def _changed_axis(grid: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
+    place = axis.removeprefix(f"{VARIANT}.")
+    variants = grid.get(VARIANT) or {}
+    if place == axis or not isinstance(variants, Mapping):
+        return {axis: value}
+    return {VARIANT: with_variant_value(variants, place, value)}
 
 
 def read_overrides(texts: Sequence[str], own_keys: Collection[str]) -> Overrides:

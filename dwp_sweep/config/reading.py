@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig, method_problems
+from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.nested import merged, nested, with_value
 from dwp_sweep.config.overrides import Overrides
 from dwp_sweep.config.space_file import SpaceFile, sound_part
+from dwp_sweep.config.variants import VARIANT, chosen_variants, conflicts, flat_variants, same_settings
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import parse
 
@@ -27,16 +28,18 @@ class Reading:
         file: The sound part of the file's own keys.
         bad: Top-level keys of which something was left out.
         base: Plain values that all conditions share, nested.
-        grid: Axes: dotted key -> values.
+        grid: Axes: dotted key -> values; ``variant`` -> name -> settings by dotted key.
         conditions: Those that are valid.
+        variants: The variant of each condition; None where the grid has none.
         problems: All, in the order of the file's sections.
     """
 
     file: SpaceFile
     bad: frozenset[str]
     base: Mapping[str, Any]
-    grid: Mapping[str, list[Any]]
+    grid: Mapping[str, Any]
     conditions: tuple[ExperimentConfig, ...]
+    variants: tuple[str | None, ...]
     problems: tuple[Problem, ...]
 
     def is_sound(self, key: str) -> bool:
@@ -55,15 +58,34 @@ def read_values(values: Mapping[str, Any], overrides: Overrides, where: str) -> 
     file, bad, problems = sound_part(values, where)
     base = merged(nested({"data": file.data}), nested(file.fixed))
     for key, value in overrides.experiment.items():
-        base = with_value(base, key, value)
-    grid = {key: axis for key, axis in file.grid.items() if key not in overrides.experiment}
+        if key != VARIANT or VARIANT not in file.grid:
+            base = with_value(base, key, value)
+    grid, unknown = _grid(file, overrides)
+    problems += unknown
     wrong = [one for one in _problems(base, where) if "data" not in bad or not _tells_of_missing_data(one)]
     wrong += [problem for key, axis in grid.items() for problem in _axis_problems(base, key, axis, where)]
-    conditions, unfit = _conditions(base, grid, where)
+    wrong += conflicts(grid.get(VARIANT, {}), [key for key in grid if key != VARIANT], where)
+    found, unfit = _conditions(base, grid, where)
     # A condition that cannot be read has no news where its base or one of its values is bad already.
     problems += wrong or ([] if "data" in bad else unfit)
-    problems += [problem for condition in conditions for problem in method_problems(condition, where)]
-    return Reading(file, bad, base, grid, conditions, tuple(dict.fromkeys(problems)))
+    problems += [] if wrong else same_settings(found, where)
+    variants, conditions = tuple(name for name, _ in found), tuple(condition for _, condition in found)
+    return Reading(file, bad, base, grid, conditions, variants, tuple(dict.fromkeys(problems)))
+
+
+def _grid(file: SpaceFile, overrides: Overrides) -> tuple[dict[str, Any], list[Problem]]:
+    """The axes that overrides leave, and what is wrong with the choice of variants."""
+    taken = overrides.experiment
+    problems: list[Problem] = []
+    grid: dict[str, Any] = {
+        key: axis for key, axis in file.grid.items() if key == VARIANT or key not in taken
+    }
+    if VARIANT in grid:
+        grid[VARIANT] = flat_variants(grid[VARIANT], taken)
+        if VARIANT in taken:
+            where = f"--set {VARIANT}={taken[VARIANT]}"
+            grid[VARIANT], problems = chosen_variants(grid[VARIANT], taken[VARIANT], where)
+    return grid, problems
 
 
 def _tells_of_missing_data(problem: Problem) -> bool:
@@ -78,31 +100,40 @@ def _problems(values: Mapping[str, Any], where: str, prefix: str = "") -> list[P
     return []
 
 
-def _axis_problems(base: Mapping[str, Any], key: str, axis: list[Any], where: str) -> list[Problem]:
+def _axis_problems(base: Mapping[str, Any], key: str, axis: Any, where: str) -> list[Problem]:
     """Every value is tried on its own; the base's own problems are told once, without the axis."""
     if not axis:
         return [Problem(where, f"grid.{key} is empty", "give at least one value")]
-    of_base = _problems(base, where, "grid")
-    found = [one for value in axis for one in _problems(with_value(base, key, value), where, "grid")]
-    return [problem for problem in found if problem not in of_base]
+    if key == VARIANT:
+        tried = [(f"grid.{key}.{name}", merged(base, nested(settings))) for name, settings in axis.items()]
+    else:
+        tried = [("grid", with_value(base, key, value)) for value in axis]
+    of_base = {prefix: _problems(base, where, prefix) for prefix, _ in tried}
+    found = [(prefix, one) for prefix, values in tried for one in _problems(values, where, prefix)]
+    return [problem for prefix, problem in found if problem not in of_base[prefix]]
 
 
 def _conditions(
-    base: Mapping[str, Any], grid: Mapping[str, list[Any]], where: str
-) -> tuple[tuple[ExperimentConfig, ...], list[Problem]]:
-    conditions: list[ExperimentConfig] = []
+    base: Mapping[str, Any], grid: Mapping[str, Any], where: str
+) -> tuple[list[tuple[str | None, ExperimentConfig]], list[Problem]]:
+    """Variant and experiment of every combination that is valid, and the problems of the others."""
+    conditions: list[tuple[str | None, ExperimentConfig]] = []
     problems: list[Problem] = []
-    for values in _combinations(base, grid):
+    for variant, values in _combinations(base, grid):
         try:
-            conditions.append(parse(EXPERIMENT, values, where))
+            conditions.append((variant, parse(EXPERIMENT, values, where)))
         except InputError as error:
             problems += error.problems
-    return tuple(conditions), problems
+    return conditions, problems
 
 
-def _combinations(base: Mapping[str, Any], grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _combinations(
+    base: Mapping[str, Any], grid: Mapping[str, Any]
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
     for values in itertools.product(*grid.values()):
-        condition = dict(base)
-        for key, value in zip(grid, values, strict=True):
+        chosen = dict(zip(grid, values, strict=True))
+        variant = chosen.pop(VARIANT, None)
+        condition = merged(base, nested(grid[VARIANT][variant])) if variant is not None else dict(base)
+        for key, value in chosen.items():
             condition = with_value(condition, key, value)
-        yield condition
+        yield variant, condition

@@ -1,7 +1,8 @@
 """Search-space files: YAML to the conditions of a sweep, every problem of the file reported at once.
 
-``data`` and ``fixed`` (nested or dotted) make the base experiment, ``grid`` (dotted key -> values) its
-cartesian product of conditions, ``smoke`` shrinks both. Knows nothing of nodes.
+``data`` and ``fixed`` (nested or dotted) make the base experiment, ``grid`` (dotted key -> values,
+``variant`` -> named bundles of settings) its cartesian product of conditions, ``smoke`` shrinks both.
+Knows nothing of nodes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Space:
     Attributes:
         name: Of the sweep.
         conditions: Every experiment of the grid, in the grid's order.
+        variants: The variant that each condition belongs to; None where the grid has no such axis.
         resources: By stage; every stage is there.
         max_failures: How often a node whose worker was lost is tried again.
         file: Named in messages.
@@ -43,6 +45,7 @@ class Space:
 
     name: str
     conditions: tuple[ExperimentConfig, ...]
+    variants: tuple[str | None, ...]
     resources: Mapping[str, Resources]
     max_failures: int
     file: str
@@ -58,7 +61,9 @@ def load_space(
         source: A YAML file, or its content as a mapping (then with ``name``).
         overrides: ``key=value`` texts; the value is YAML. A dotted key of the experiment
             (``target.lr=1e-4``, ``data.source.root=...``) takes the place of the file's value or grid
-            axis; a key of the file itself (``name``, ``grid.train_size``, ``resources.target.gpu``) too.
+            axis, or of a setting in every variant; a key of the file itself (``name``,
+            ``grid.train_size``, ``grid.variant.NAME.target.lr``, ``resources.target.gpu``) too.
+            ``variant=NAME`` or ``variant=[NAME, NAME]`` keeps only these.
         smoke: Apply the file's ``smoke`` section; the sweep's name then ends in ``-smoke``.
 
     Raises:
@@ -91,7 +96,7 @@ def _space(reading: Reading, name: str, where: str) -> Space:
     file, conditions = reading.file, reading.conditions
     resources = {stage: file.resources.get(stage, Resources()) for stage in STAGES}
     settings = {"file": where, "fixed": reading.base, "grid": reading.grid, "n_conditions": len(conditions)}
-    return Space(name, conditions, resources, file.max_failures, where, settings)
+    return Space(name, conditions, reading.variants, resources, file.max_failures, where, settings)
 
 
 def _sweep_name(reading: Reading, source: str | Path | Mapping[str, Any]) -> str:

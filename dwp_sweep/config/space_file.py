@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.config.nested import merged
 from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.variants import VARIANT, variant_problems
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages import STAGES
 from dwp_sweep.strict import StrictModel, parse
@@ -22,7 +24,7 @@ class SpaceFile(StrictModel):
         name: Of the sweep; the file's stem by default.
         data: ``source`` and ``target``.
         fixed: Values that all conditions share.
-        grid: Dotted key -> list of values.
+        grid: Dotted key -> list of values; ``variant`` -> named bundles of settings.
         resources: Stage -> what one of its trials asks for.
         max_failures: How often a node whose worker was lost is tried again.
         smoke: Changes to all of the above for a quick look.
@@ -31,7 +33,7 @@ class SpaceFile(StrictModel):
     name: str | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    grid: dict[str, Any] = Field(default_factory=dict)
     resources: dict[str, Resources] = Field(default_factory=dict)
     max_failures: int = Field(2, ge=0)
     smoke: dict[str, Any] = Field(default_factory=dict)
@@ -61,14 +63,21 @@ def sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozen
 
 
 def _pieces(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field has a default, so each key can be tried on its own; axes and stages one by one."""
+    """Every field has a default, so each key can be tried on its own; axes, variants, stages one by one."""
     for key, value in values.items():
         if value is None and key in SpaceFile.model_fields:
             continue
         if key in ("grid", "resources") and isinstance(value, Mapping):
-            yield from ((key, {key: {name: item}}) for name, item in value.items())
+            yield from ((key, {key: part}) for name, item in value.items() for part in _parts(name, item))
         else:
             yield str(key), {str(key): value}
+
+
+def _parts(name: Any, item: Any) -> Iterator[dict[Any, Any]]:
+    if name == VARIANT and isinstance(item, Mapping) and item:
+        yield from ({name: {variant: settings}} for variant, settings in item.items())
+    else:
+        yield {name: item}
 
 
 def _problems(key: str, piece: dict[str, Any], where: str) -> list[Problem]:
@@ -84,11 +93,23 @@ def _problems(key: str, piece: dict[str, Any], where: str) -> list[Problem]:
         parse(SpaceFile, piece, where)
     except InputError as error:
         return list(error.problems)
-    return []
+    axes = piece[key] if key == "grid" else {}
+    return [problem for name, axis in axes.items() for problem in _axis_problems(name, axis, where)]
+
+
+def _axis_problems(name: Any, axis: Any, where: str) -> list[Problem]:
+    if name == VARIANT:
+        return variant_problems(axis, where)
+    if isinstance(axis, list):
+        return []
+    fix = f"named bundles of settings stand under grid.{VARIANT}" if isinstance(axis, Mapping) else ""
+    return [Problem(where, f"grid.{name} = {json.dumps(axis)[:80]}: should be a list of values", fix)]
 
 
 def _right_place(key: str) -> str:
     head, _, rest = key.partition(".")
     if rest and head in SpaceFile.model_fields:
         return f"write it nested, as {head}: {{{rest}: ...}}"
+    if head == VARIANT:
+        return "write it under grid"
     return "write it under fixed or grid" if head in EXPERIMENT.model_fields else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def build_sweep(
     upstream = upstream_problems(space.conditions, cache, fetch)
     data = prepare_datasets(space.conditions, storage, progress, upstream)
     builder = GraphBuilder(data.datasets, cache, fetch)
-    targets = dict.fromkeys(builder.target(condition).key for condition in space.conditions)
+    named = list(zip(space.conditions, space.variants, strict=True))
+    keys = [builder.target(condition, variant).key for condition, variant in named]
+    targets = dict.fromkeys(keys)
     if not targets:
         raise InputError(
             Problem(space.file, "the grid holds no condition", "give every axis at least one value")
@@ -73,5 +76,18 @@ def build_sweep(
         resources=space.resources,
         settings=space.settings,
         max_failures=space.max_failures,
-        warnings=data.warnings,
+        warnings=(*data.warnings, *_twins(keys, space.variants)),
     )
+
+
+def _twins(keys: Sequence[str], variants: Sequence[str | None]) -> list[str]:
+    """Variants that differ only in what their method does not read: legal, and seldom meant."""
+    runs: dict[str, set[str]] = {}
+    for key, variant in zip(keys, variants, strict=True):
+        if variant is not None:
+            runs.setdefault(variant, set()).add(key)
+    return [
+        f"variants {first!r} and {second!r} are the same runs: no stage reads what tells them apart"
+        for first, second in combinations(runs, 2)
+        if runs[first] == runs[second]
+    ]

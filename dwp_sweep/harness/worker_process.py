@@ -6,25 +6,15 @@ of nodes.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import gc
 import os
 import sys
 from pathlib import Path
 
 from dwp_sweep.harness.slots import Shape
+from dwp_sweep.training.allocator import MALLOC_ENVIRONMENT, keep_large_blocks
 
-MALLOC_ENVIRONMENT = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-}
-"""glibc keeps large tensors instead of giving them back at every step: 24,000 page faults a step become
-none, and a step of 0.13 s takes 0.08 s (3D convolutions in a thread, as Tune runs them). One arena, because
-the arenas of threads are too small for large tensors and would still map and unmap them."""
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+__all__ = ["MALLOC_ENVIRONMENT", "prepare_process"]
 
 
 def prepare_process(shape: Shape, folder: str) -> None:
@@ -34,7 +24,7 @@ def prepare_process(shape: Shape, folder: str) -> None:
         shape: The trial's resources: threads and share of the GPU.
         folder: Working folder that relative paths of configs refer to; Tune has changed it.
     """
-    _keep_large_blocks()
+    keep_large_blocks()
     # Tune resets an actor right after a node: a thread that still tidies up must not fail the next one.
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "600"
     if Path(folder).is_dir():
@@ -54,14 +44,3 @@ def _prepare_torch(shape: Shape) -> None:
     if torch.cuda.is_available() and shape.gpu > 0:
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(min(shape.gpu, 1.0))
-
-
-@functools.cache
-def _keep_large_blocks() -> None:
-    """Do what `MALLOC_ENVIRONMENT` does, where the process was started without it (an existing cluster)."""
-    if not sys.platform.startswith("linux") or "MALLOC_ARENA_MAX" in os.environ:
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        for parameter, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)):
-            mallopt(parameter, value)

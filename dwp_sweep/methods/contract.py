@@ -27,24 +27,30 @@ class MethodInputs:
         unet: Shape of the network.
         loss: Segmentation loss of the sweep.
         settings: The method's own config sections by name (those in `Method.sections`).
-        source: Folder of the source network (seed 0, cycle 0), where `Method.needs` names it.
-        priors: Folders of the seven kernel priors, where `Method.needs` names them.
-        rescale: Bring the scale-invariant filters of a source network to He norm first; its function
-            stays the same.
         n_train: Number of training images, N in the paper's objective.
         seed: Of the node.
         device: Where to train.
+        source: Folder of the source network (seed 0, cycle 0), where `Method.needs` names it.
+        priors: Folders of the seven kernel priors, where `Method.needs` names them.
+        bank: Folder of the kernel bank, where `Method.needs` names it.
+        rescale: Bring the scale-invariant filters of a source network to He norm first; its function
+            stays the same.
+        lr: Learning rate of the sweep.
+        lr_by_scale: Lower the rate of layers that start smaller than a He start.
     """
 
     unet: UNetConfig
     loss: LossConfig
     settings: Mapping[str, Any]
-    source: Path | None
-    priors: tuple[Path, ...]
-    rescale: bool
     n_train: int
     seed: int
     device: torch.device
+    source: Path | None = None
+    priors: tuple[Path, ...] = ()
+    bank: Path | None = None
+    rescale: bool = False
+    lr: float = 1e-3
+    lr_by_scale: bool = False
 
 
 class Prepared(NamedTuple):
@@ -69,11 +75,6 @@ class Prepared(NamedTuple):
     diagnostics: Callable[[], dict[str, float]] = dict
 
 
-def no_objection(settings: Mapping[str, Any], rescale: bool) -> str | None:
-    """All valid settings go together."""
-    return None
-
-
 @dataclass(frozen=True)
 class Method:
     """A registry line.
@@ -81,14 +82,11 @@ class Method:
     Attributes:
         label: The paper's name, e.g. ``UNet-DWP``.
         sections: Config sections that the method reads, by YAML key.
-        needs: Upstream outputs for given sections: any of ``source`` and ``priors``.
+        needs: Upstream outputs for given sections: any of ``source``, ``bank`` and ``priors``.
         prepare: Builds what to train.
-        check: ``(sections, target.rescale) -> objection``: valid settings that do not go together, told
-            before anything starts; None where they do.
     """
 
     label: str
     sections: Mapping[str, type[StrictModel]]
     needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
     prepare: Callable[[MethodInputs], Prepared]
-    check: Callable[[Mapping[str, Any], bool], str | None] = no_objection

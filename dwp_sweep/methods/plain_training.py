@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from dwp_sweep.losses.segmentation import segmentation_loss
 from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.methods.kernel_scale import SMALLEST_SHARE_OF_HE, he_std
+from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.scale_invariance import rescale_invariant
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.training.seeds import named_generator
+
+CLEARLY_SMALLER = 0.9
+"""Share of the He deviation below which a layer counts as shrunk: a He start itself varies a little."""
 
 
 def new_network(inputs: MethodInputs) -> UNet3D:
@@ -23,8 +29,8 @@ def new_network(inputs: MethodInputs) -> UNet3D:
     return net
 
 
-def source_network(inputs: MethodInputs) -> UNet3D:
-    """The source network (seed 0, cycle 0), on the CPU, rescaled where the inputs ask for it.
+def load_source(inputs: MethodInputs) -> UNet3D:
+    """The source network (seed 0, cycle 0) as it was trained, on the CPU.
 
     Args:
         inputs: With ``source`` set.
@@ -37,9 +43,42 @@ def source_network(inputs: MethodInputs) -> UNet3D:
     expected = UNet3D(inputs.unet.in_channels, inputs.unet.n_classes, inputs.unet.channels)
     _require_same_shapes(net, expected, inputs.source)
     expected.load_state_dict(net.state_dict())
-    if inputs.rescale:
-        rescale_invariant(expected)
     return expected
+
+
+def source_network(inputs: MethodInputs) -> UNet3D:
+    """The source network, rescaled where the inputs ask for it."""
+    net = load_source(inputs)
+    if inputs.rescale:
+        rescale_invariant(net)
+    return net
+
+
+def weight_groups(
+    net: nn.Module, inputs: MethodInputs, trainable: Sequence[nn.Parameter]
+) -> list[dict[str, Any]]:
+    """Optimiser groups for weights: one, or with ``lr_by_scale`` one a layer of small kernels.
+
+    Adam moves every weight by about the rate, whatever its size: at 1e-3 a layer that weight decay has
+    left at 0.003 is overwritten in a few steps. Its rate is lowered by its share of the He deviation.
+
+    Args:
+        net: Starts as it is now.
+        inputs: With the rate and whether it follows the scale.
+        trainable: Parameters of ``net`` to group.
+    """
+    if not inputs.lr_by_scale:
+        return [{"params": list(trainable)}]
+    chosen = {id(parameter) for parameter in trainable}
+    small: list[dict[str, Any]] = []
+    for layer in kernel_layers(net):
+        weight = kernel_weight(net.get_submodule(layer.name))
+        share = float(weight.detach().square().mean().sqrt()) / he_std(net, layer)
+        if id(weight) in chosen and share < CLEARLY_SMALLER:
+            chosen.remove(id(weight))
+            small.append({"params": [weight], "lr": inputs.lr * max(share, SMALLEST_SHARE_OF_HE)})
+    full = [parameter for parameter in trainable if id(parameter) in chosen]
+    return [{"params": full}, *small]  # the schedule's end is read from the first group: the full rate
 
 
 def prepare_plain(
@@ -54,7 +93,7 @@ def prepare_plain(
     return Prepared(
         net=net,
         state=net,
-        param_groups=[{"params": list(net.parameters() if trainable is None else trainable)}],
+        param_groups=weight_groups(net, inputs, list(net.parameters()) if trainable is None else trainable),
         batch_loss=lambda logits, masks, step: {"loss": data_loss(logits, masks)},
         data_loss=data_loss,
     )

@@ -1,4 +1,4 @@
-"""How much structure kernels have: smoothness in space, and likelihood under a Gaussian.
+"""How much structure kernels have: smoothness in space, and likelihood under Gaussians.
 
 Scores of a kernel bank (is there anything for a prior to learn?) and the yardstick of a prior (how many
 nats does it gain over a Gaussian?). Knows nothing of networks: kernels are rows of 27 numbers.
@@ -7,12 +7,14 @@ nats does it gain over a Gaussian?). Knows nothing of networks: kernels are rows
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-GaussianKind = Literal["diagonal", "full"]
+from dwp_sweep.metrics.scale_mixture import fit_scale_mixture, scale_mixture_log_density
+
+GaussianKind = Literal["diagonal", "full", "scale_mixture"]
 
 RIDGE = 1e-6
 """Part of the mean variance that is added to each variance: a voxel that never varies has none."""
@@ -58,31 +60,51 @@ def gaussian_log_lik(kernels_train: Tensor, kernels_test: Tensor, kind: Gaussian
     Args:
         kernels_train: ``(n, 27)``, to fit mean and (co)variance by maximum likelihood.
         kernels_test: ``(m, 27)``, in the same units.
-        kind: ``diagonal`` or ``full`` covariance.
+        kind: ``diagonal`` or ``full`` covariance; or ``scale_mixture``: no mean, the full second moments C,
+            and a kernel is ``N(0, s_k C)`` with probability ``pi_k`` (eight sizes).
 
     Raises:
-        ValueError: If a shape or the kind is another, or all training kernels are equal.
+        ValueError: If a shape or the kind is another, or all training kernels are equal (for the scale
+            mixture: zero).
     """
     _check(kernels_train)
     _check(kernels_test)
-    if kind not in ("diagonal", "full"):
-        raise ValueError(f"kind must be 'diagonal' or 'full', not {kind!r}")
+    if kind not in get_args(GaussianKind):
+        raise ValueError(f"kind must be one of {get_args(GaussianKind)}, not {kind!r}")
     train, test = kernels_train.detach().double(), kernels_test.detach().double()
-    covariance = torch.cov(train.T, correction=0)
+    if kind == "scale_mixture":
+        return _scale_mixture_log_lik(train, test)
+    root = _root(torch.cov(train.T, correction=0), kind == "diagonal")
+    return float(_log_density(test - train.mean(dim=0), root).mean())
+
+
+def _scale_mixture_log_lik(train: Tensor, test: Tensor) -> float:
+    root = _root(train.T @ train / len(train), diagonal=False)
+    log_det: Tensor = 2 * root.diagonal().log().sum()
+    fitted = fit_scale_mixture(_distances(train, root), train.shape[1])
+    return float(scale_mixture_log_density(_distances(test, root), log_det, train.shape[1], fitted).mean())
+
+
+def _root(covariance: Tensor, diagonal: bool) -> Tensor:
+    """Cholesky root of a covariance after its ridge."""
     ridge = RIDGE * covariance.diagonal().mean()
     if not ridge > 0:
         raise ValueError("no Gaussian can be fitted to kernels that are all equal")
-    covariance = covariance + ridge * torch.eye(train.shape[1], dtype=train.dtype, device=train.device)
-    if kind == "diagonal":
-        covariance = covariance.diagonal().diag()
-    return float(_log_density(test - train.mean(dim=0), torch.linalg.cholesky(covariance)).mean())
+    ridged = covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    root: Tensor = torch.linalg.cholesky(ridged.diagonal().diag() if diagonal else ridged)
+    return root
+
+
+def _distances(deviation: Tensor, root: Tensor) -> Tensor:
+    """Squared Mahalanobis distances ``(m,)`` of deviations ``(m, d)``."""
+    white: Tensor = torch.linalg.solve_triangular(root, deviation.T, upper=False)
+    return white.square().sum(dim=0)
 
 
 def _log_density(deviation: Tensor, root: Tensor) -> Tensor:
     """Gaussian log-density ``(m,)`` from deviations ``(m, d)`` and the Cholesky root of the covariance."""
-    white: Tensor = torch.linalg.solve_triangular(root, deviation.T, upper=False)
     log_det: Tensor = 2 * root.diagonal().log().sum()
-    distance: Tensor = white.square().sum(dim=0)
+    distance = _distances(deviation, root)
     return -0.5 * (distance + log_det + deviation.shape[1] * math.log(2 * math.pi))
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dwp_sweep.nets.conv import conv3d
 
 Noise = Literal["weight", "local"]
 
@@ -122,7 +123,7 @@ class BayesConv3d(nn.Module):
         return torch.addcmul(mean, self._normal(mean), variance.clamp_min(SMALLEST_VARIANCE).sqrt())
 
     def _conv(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv3d(x, weight, stride=self.stride, padding=self.padding)
+        return conv3d(x, weight, self.stride, self.padding)
 
     def _normal(self, like: Tensor) -> Tensor:
         return torch.empty_like(like, requires_grad=False).normal_(generator=self.generator)

@@ -7,14 +7,21 @@ Kernels are stored raw; how they are standardised is decided by whoever learns f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from dwp_sweep.nets.kernel_groups import GROUPS, KERNEL_VOXELS, extract_kernels
+from dwp_sweep.nets.bank_group import BankGroup, Channels, filter_scales, median_filter_scales
+from dwp_sweep.nets.kernel_groups import (
+    GROUPS,
+    KERNEL_VOXELS,
+    extract_kernels,
+    kernel_layers,
+    kernel_weight,
+)
 from dwp_sweep.nets.tensor_files import fact, read_facts, read_tensors, write_tensors
 
 STEM = "bank"
@@ -22,44 +29,8 @@ STEM = "bank"
 Member = tuple[int, int]
 """Seed and cycle of a source network."""
 
-Standardise = Literal["group", "layer"]
-
-
-@dataclass(frozen=True)
-class BankGroup:
-    """The kernels of one group.
-
-    Attributes:
-        kernels: Raw kernels, float32 ``(n, 27)``.
-        layer: For each kernel, the place of its layer in `layers`; int64 ``(n,)``.
-        member: For each kernel, the place of its network in the bank's `members`; int64 ``(n,)``.
-        position: For each kernel, its place within its layer, the same in all networks; int64 ``(n,)``.
-        layers: Layer names.
-    """
-
-    kernels: Tensor
-    layer: Tensor
-    member: Tensor
-    position: Tensor
-    layers: tuple[str, ...]
-
-    def take(self, chosen: Tensor) -> BankGroup:
-        """The group with some of its kernels: indices, or a mask ``(n,)``."""
-        return replace(
-            self,
-            kernels=self.kernels[chosen],
-            layer=self.layer[chosen],
-            member=self.member[chosen],
-            position=self.position[chosen],
-        )
-
-    def per_kernel(self, scales: Mapping[str, float]) -> Tensor:
-        """The scale of each kernel's layer, ``(n, 1)``: kernels over it are standardised.
-
-        Args:
-            scales: By layer name, from `KernelBank.scales`.
-        """
-        return torch.tensor([scales[name] for name in self.layers])[self.layer].unsqueeze(1)
+Standardise = Literal["group", "layer", "filter"]
+"""Whose root mean square a kernel is divided by. A filter is one output channel of one network's layer."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +40,12 @@ class KernelBank:
     Attributes:
         members: Seed and cycle of each network.
         groups: By group number.
+        dropped: By group, how many kernels were left out (`drop_tiny`); empty where that is not known.
     """
 
     members: tuple[Member, ...]
     groups: Mapping[int, BankGroup]
+    dropped: Mapping[int, int] = field(default_factory=dict)
 
     def scales(self, group: int, standardise: Standardise) -> dict[str, float]:
         """Scale of each layer of a group: root mean square of its kernels' voxels.
@@ -81,22 +54,40 @@ class KernelBank:
 
         Args:
             group: 1 to 7.
-            standardise: ``group`` gives all layers the scale of the whole group.
+            standardise: ``group`` gives all layers the scale of the whole group, ``filter`` each layer
+                the median scale of its filters: what a sample gets that belongs to no filter yet.
 
         Raises:
-            ValueError: If a layer has no kernel that differs from zero.
+            ValueError: If a layer has no kernel that differs from zero, or ``filter`` is asked of a bank
+                that does not know its layers' channels.
         """
         held = self.groups[group]
-        scales = {
-            name: _root_mean_square(
-                held.kernels if standardise == "group" else held.kernels[held.layer == place]
-            )
-            for place, name in enumerate(held.layers)
-        }
-        dead = [name for name, scale in scales.items() if not 0 < scale < float("inf")]
+        if standardise == "group":
+            found = dict.fromkeys(held.layers, _root_mean_square(held.kernels))
+        elif standardise == "layer":
+            found = {name: _root_mean_square(held.kernels[held.layer == place])
+                     for place, name in enumerate(held.layers)}  # fmt: skip
+        else:
+            found = median_filter_scales(held)
+        dead = [name for name, scale in found.items() if not 0 < scale < float("inf")]
         if dead:
             raise ValueError(f"no scale for {', '.join(dead)} in kernel group {group}: all kernels are zero")
-        return scales
+        return found
+
+    def kernel_scales(self, group: int, standardise: Standardise) -> Tensor:
+        """Scale of each kernel of a group, ``(n, 1)``: kernels over it are standardised.
+
+        Args:
+            group: 1 to 7.
+            standardise: With ``filter`` the scale is that of the kernel's own filter, over those of its
+                kernels that are in the bank.
+
+        Raises:
+            ValueError: As `scales`.
+        """
+        by_layer = self.scales(group, standardise)
+        held = self.groups[group]
+        return filter_scales(held).unsqueeze(1) if standardise == "filter" else held.per_kernel(by_layer)
 
     def counts(self) -> dict[int, int]:
         """Number of kernels by group."""
@@ -110,10 +101,11 @@ def collect_bank(nets: Mapping[Member, nn.Module]) -> KernelBank:
         nets: By seed and cycle.
 
     Raises:
-        ValueError: If there is no network.
+        ValueError: If there is no network, or the layers of two differ in width.
     """
     if not nets:
         raise ValueError("a kernel bank needs at least one network")
+    _require_one_shape(nets)
     groups = {group: _collect(list(nets.values()), group) for group in GROUPS}
     return KernelBank(tuple(nets), groups)
 
@@ -131,7 +123,7 @@ def drop_tiny(bank: KernelBank, relative_norm: float = 1e-2) -> tuple[KernelBank
     """
     groups = {group: held.take(_large(held, relative_norm)) for group, held in bank.groups.items()}
     dropped = {group: len(bank.groups[group].kernels) - len(held.kernels) for group, held in groups.items()}
-    return replace(bank, groups=groups), dropped
+    return replace(bank, groups=groups, dropped=dropped), dropped
 
 
 def save_bank(bank: KernelBank, folder: Path) -> None:
@@ -146,7 +138,9 @@ def save_bank(bank: KernelBank, folder: Path) -> None:
         "format": 1,
         "members": [list(member) for member in bank.members],
         "layers": {str(group): list(held.layers) for group, held in bank.groups.items()},
+        "channels": {str(group): dict(held.channels) for group, held in bank.groups.items()},
         "counts": {str(group): n for group, n in bank.counts().items()},
+        "dropped": {str(group): n for group, n in bank.dropped.items()},
     }
     write_tensors(Path(folder), STEM, tensors, facts)
 
@@ -163,12 +157,66 @@ def load_bank(folder: Path) -> KernelBank:
     try:
         members = tuple((int(seed), int(cycle)) for seed, cycle in fact(facts, "members", path))
         layers = {int(group): tuple(names) for group, names in fact(facts, "layers", path).items()}
-        groups = {group: _read_group(tensors, group, names) for group, names in layers.items()}
-    except (KeyError, TypeError, AttributeError) as error:
+        channels = _read_channels(facts)
+        groups = {
+            group: _read_group(tensors, group, names, channels.get(group, {}))
+            for group, names in layers.items()
+        }
+        dropped = {int(group): int(n) for group, n in facts.get("dropped", {}).items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: does not fit {STEM}.safetensors: {error!r}") from None
-    bank = KernelBank(members, groups)
+    bank = KernelBank(members, groups, dropped)
     _check(bank, folder / f"{STEM}.safetensors")
     return bank
+
+
+def read_layers(folder: Path) -> dict[int, dict[str, tuple[int, int] | None]]:
+    """The layers of a bank by group, with their numbers of channels where the bank knows them.
+
+    Reads ``bank.json`` alone.
+
+    Raises:
+        ValueError: If the file is missing or damaged; names it.
+    """
+    path = Path(folder) / f"{STEM}.json"
+    facts = read_facts(Path(folder), STEM)
+    try:
+        channels = _read_channels(facts)
+        return {
+            int(group): {str(name): channels.get(int(group), {}).get(name) for name in names}
+            for group, names in fact(facts, "layers", path).items()
+        }
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: describes no kernel bank: {error}") from None
+
+
+def kernel_channels(net: nn.Module, group: int) -> dict[str, tuple[int, int]]:
+    """Input and output channels of a network's 3x3x3 convolutions in one group, by layer name.
+
+    Raises:
+        ValueError: If a 3x3x3 convolution belongs to no group.
+    """
+    shapes = {
+        layer.name: kernel_weight(net.get_submodule(layer.name)).shape
+        for layer in kernel_layers(net)
+        if layer.group == group
+    }
+    return {name: (shape[1], shape[0]) for name, shape in shapes.items()}
+
+
+def _require_one_shape(nets: Mapping[Member, nn.Module]) -> None:
+    """A place ``out * in_channels + in`` means one connection in networks of one shape only."""
+    first, *others = nets.items()
+    for group in GROUPS:
+        expected = kernel_channels(first[1], group)
+        for member, net in others:
+            found = kernel_channels(net, group)
+            different = [name for name in expected if found.get(name) != expected[name]]
+            if different or found.keys() != expected.keys():
+                raise ValueError(
+                    f"the networks of a kernel bank must have one shape: those of (seed, cycle) {first[0]} "
+                    f"and {member} differ in {', '.join(different) or 'their layers'}"
+                )
 
 
 def _collect(nets: list[nn.Module], group: int) -> BankGroup:
@@ -182,9 +230,8 @@ def _collect(nets: list[nn.Module], group: int) -> BankGroup:
             layer.append(torch.full((len(weights),), names.index(name)))
             member.append(torch.full((len(weights),), member_place))
             position.append(torch.arange(len(weights)))
-    return BankGroup(
-        torch.cat(kernels), torch.cat(layer), torch.cat(member), torch.cat(position), tuple(names)
-    )
+    indices = (torch.cat(layer), torch.cat(member), torch.cat(position))
+    return BankGroup(torch.cat(kernels), *indices, tuple(names), kernel_channels(nets[0], group))
 
 
 def _large(held: BankGroup, relative_norm: float) -> Tensor:
@@ -200,10 +247,19 @@ def _root_mean_square(kernels: Tensor) -> float:
     return float(kernels.double().square().mean().sqrt()) if len(kernels) else 0.0
 
 
-def _read_group(tensors: Mapping[str, Tensor], group: int, layers: tuple[str, ...]) -> BankGroup:
+def _read_channels(facts: Mapping[str, Any]) -> dict[int, dict[str, tuple[int, int]]]:
+    return {
+        int(group): {name: (int(n_in), int(n_out)) for name, (n_in, n_out) in layers.items()}
+        for group, layers in facts.get("channels", {}).items()
+    }
+
+
+def _read_group(
+    tensors: Mapping[str, Tensor], group: int, layers: tuple[str, ...], channels: Channels
+) -> BankGroup:
     parts = ("kernels", "layer", "member", "position")
     kernels, layer, member, position = (tensors[f"group{group}.{part}"] for part in parts)
-    return BankGroup(kernels, layer, member, position, layers)
+    return BankGroup(kernels, layer, member, position, layers, channels)
 
 
 def _check(bank: KernelBank, path: Path) -> None:

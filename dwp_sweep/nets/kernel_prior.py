@@ -1,18 +1,23 @@
-"""A trained prior over the kernels of one group: the VAE and the scales of the layers.
+"""A trained prior over the kernels of one group: its model and the scales of the layers.
 
 Made by the prior stage, used by the deep weight prior in target training, and by users to sample from.
-The VAE speaks of standardised kernels; raw kernel = standardised kernel x scale of its layer.
+The model (a VAE or a Gaussian mixture) speaks of standardised kernels; raw kernel = standardised kernel x
+scale of its layer. It knows no network but the one asked about in `require_fit`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dwp_sweep.nets.bank_group import Channels
+from dwp_sweep.nets.kernel_bank import Standardise, kernel_channels
+from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.tensor_files import fact, load_state, read_facts, read_tensors, write_tensors
 
@@ -25,18 +30,25 @@ class KernelPrior:
 
     Attributes:
         group: 1 to 7.
-        vae: Over standardised kernels.
-        scale: By layer name, what one unit of a standardised kernel is in raw weights.
+        model: Over standardised kernels.
+        scale: By layer name, what one unit of a standardised kernel is in raw weights; with
+            ``standardise: filter`` the median over the layer's filters.
+        standardise: Whose root mean square the kernels that it learned from were divided by.
+        channels: Of the layers that it learned from; empty where that is not known.
     """
 
     group: int
-    vae: KernelVAE
+    model: KernelVAE | KernelMixture
     scale: Mapping[str, float]
+    standardise: Standardise = "group"
+    channels: Channels = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         bad = {name: scale for name, scale in self.scale.items() if not 0 < scale < float("inf")}
         if bad or not self.scale:
             raise ValueError(f"a prior needs a positive, finite scale for each layer, not {bad}")
+        if self.standardise not in get_args(Standardise):
+            raise ValueError(f"standardise must be group, layer or filter, not {self.standardise!r}")
 
     def scale_of(self, layer_name: str) -> float:
         """Scale of one layer.
@@ -49,30 +61,75 @@ class KernelPrior:
             raise ValueError(f"the prior of group {self.group} has no layer {layer_name!r}, only {known}")
         return self.scale[layer_name]
 
-    @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None, layer: str | None = None) -> Tensor:
         """Draw raw kernels from the prior.
 
         Args:
             n: How many.
-            generator: On the device of the VAE; None: torch's default, as ``torch.manual_seed`` set it.
+            generator: On the device of the model; None: torch's default, as ``torch.manual_seed`` set it.
             layer: Whose scale they get; None: each that of a random layer of the group.
 
         Returns:
             ``(n, 27)``, raw scale.
         """
-        device = self.vae.linear.weight.device
-        z = torch.randn(n, self.vae.latent_dim, generator=generator, device=device)
-        mean, log_var = self.vae.decode(z)
-        noise = torch.randn(mean.shape, generator=generator, device=device)
-        return (mean + (0.5 * log_var).exp() * noise) * self._scales(n, generator, layer)
+        return self.sample_standardised(n, generator) * self._scales(n, generator, layer)
+
+    @torch.no_grad()
+    def sample_standardised(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw standardised kernels ``(n, 27)``; the generator is on the device of the model."""
+        if isinstance(self.model, KernelMixture):
+            return self.model.sample(n, generator)
+        z = torch.randn(n, self.model.latent_dim, generator=generator, device=self._device())
+        mean, log_var = self.model.decode(z)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return mean + (0.5 * log_var).exp() * noise
 
     def _scales(self, n: int, generator: torch.Generator | None, layer: str | None) -> float | Tensor:
         if layer is not None:
             return self.scale_of(layer)
-        device = self.vae.linear.weight.device
-        scales = torch.tensor(list(self.scale.values()), device=device)
-        return scales[torch.randint(len(scales), (n, 1), generator=generator, device=device)]
+        scales = torch.tensor(list(self.scale.values()), device=self._device())
+        return scales[torch.randint(len(scales), (n, 1), generator=generator, device=self._device())]
+
+    def _device(self) -> torch.device:
+        model = self.model
+        return model.means.device if isinstance(model, KernelMixture) else model.linear.weight.device
+
+
+def require_fit(prior: KernelPrior, net: nn.Module) -> None:
+    """Refuse a prior that was fitted on other layers than a network has.
+
+    Args:
+        prior: Compared by the names of its layers, and by their channels if it knows them.
+        net: A network that `kernel_layers` accepts, plain or variational.
+
+    Raises:
+        ValueError: Names the layers and both widths.
+    """
+    fitted = {name: prior.channels.get(name) for name in prior.scale}
+    if misfits := layer_misfits(fitted, kernel_channels(net, prior.group)):
+        raise ValueError(
+            f"the prior of kernel group {prior.group} was fitted for another network: {'; '.join(misfits)}"
+        )
+
+
+def layer_misfits(fitted: Mapping[str, tuple[int, int] | None], needed: Channels) -> list[str]:
+    """How the layers that kernels came from differ from those of a network, one phrase a layer.
+
+    Args:
+        fitted: By layer name its input and output channels; None where they are not known.
+        needed: Those of the network.
+    """
+    missing = [f"{name} is in the network only" for name in needed if name not in fitted]
+    extra = [f"{name} is not in the network" for name in fitted if name not in needed]
+    return [
+        f"{name} had {_widths(found)} channels, the network's has {_widths(needed[name])}"
+        for name, found in fitted.items()
+        if found is not None and name in needed and tuple(found) != tuple(needed[name])
+    ] + missing + extra  # fmt: skip
+
+
+def _widths(channels: tuple[int, int]) -> str:
+    return f"{channels[0]} to {channels[1]}"
 
 
 def save_prior(prior: KernelPrior, folder: Path) -> None:
@@ -80,31 +137,56 @@ def save_prior(prior: KernelPrior, folder: Path) -> None:
     facts = {
         "format": 1,
         "group": prior.group,
-        "latent_dim": prior.vae.latent_dim,
-        "head": prior.vae.head,
-        "log_var_floor": prior.vae.log_var_floor,
+        **_describe(prior.model),
         "scale": dict(prior.scale),
+        "standardise": prior.standardise,
+        "channels": {name: list(widths) for name, widths in prior.channels.items()},
     }
-    write_tensors(Path(folder), STEM, prior.vae.state_dict(), facts)
+    write_tensors(Path(folder), STEM, prior.model.state_dict(), facts)
 
 
 def load_prior(folder: Path) -> KernelPrior:
     """Read a prior, on the CPU, in evaluation mode.
+
+    Files without kind, standardise and channels are of VAEs on group-standardised kernels.
 
     Raises:
         ValueError: If a file is missing, damaged, or does not fit the other; names it.
     """
     folder = Path(folder)
     path = folder / f"{STEM}.json"
-    facts = read_facts(folder, STEM)
-    latent_dim, head, floor = (fact(facts, key, path) for key in ("latent_dim", "head", "log_var_floor"))
+    facts, tensors = read_facts(folder, STEM), read_tensors(folder, STEM)
     group, scale = fact(facts, "group", path), fact(facts, "scale", path)
     try:
-        with torch.random.fork_rng(devices=[]):  # the start drawn here is overwritten at once
-            vae = KernelVAE(latent_dim, head, floor)
-        prior = KernelPrior(group, vae, scale)
+        channels = {
+            name: (int(n_in), int(n_out)) for name, (n_in, n_out) in facts.get("channels", {}).items()
+        }
+        model = _new_model(facts, path)
+        prior = KernelPrior(group, model, scale, facts.get("standardise", "group"), channels)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: describes no prior: {error}") from None
-    load_state(vae, read_tensors(folder, STEM), folder / f"{STEM}.safetensors")
-    vae.eval()
+    load_state(model, tensors, folder / f"{STEM}.safetensors")
+    model.eval()
     return prior
+
+
+def _describe(model: KernelVAE | KernelMixture) -> dict[str, Any]:
+    if isinstance(model, KernelMixture):
+        return {"kind": "mixture", "n_components": model.n_components}
+    return {
+        "kind": "vae",
+        "latent_dim": model.latent_dim,
+        "head": model.head,
+        "log_var_floor": model.log_var_floor,
+    }
+
+
+def _new_model(facts: Mapping[str, Any], path: Path) -> KernelVAE | KernelMixture:
+    kind = facts.get("kind", "vae")
+    if kind == "mixture":
+        return KernelMixture.blank(fact(facts, "n_components", path))
+    if kind != "vae":
+        raise ValueError(f"kind must be 'vae' or 'mixture', not {kind!r}")
+    latent_dim, head, floor = (fact(facts, key, path) for key in ("latent_dim", "head", "log_var_floor"))
+    with torch.random.fork_rng(devices=[]):  # the start drawn here is overwritten at once
+        return KernelVAE(latent_dim, head, floor)

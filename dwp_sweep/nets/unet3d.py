@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from dwp_sweep.nets.conv import Conv3d
+from dwp_sweep.nets.norm_relu import norm_relu
+from dwp_sweep.nets.recompute import recomputed
 from dwp_sweep.strict import StrictModel
 
 REDUCTION = 8
@@ -49,7 +52,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in, D, H, W)`` to ``(B, out, D / stride, H / stride, W / stride)``."""
-        active = norm_relu(x)  # one normalisation serves both branches: InstanceNorm has no weights here
+        active = norm_relu(x)  # one normalisation serves both branches: it has no weights
         branch = x if self.down is None else self.down(active)
         out: Tensor = self.conv_2(norm_relu(self.conv_1(active)))
         return out.add_(branch)
@@ -83,9 +86,17 @@ class UNet3D(nn.Module):
         n_classes: Output channels, background first.
         channels: Feature channels at full, half, quarter and eighth resolution.
 
+    Attributes:
+        channels_last: Store the activations voxel by voxel instead of channel by channel; None: on CPUs,
+            whose convolutions then need no reordering. The same function up to rounding.
+        checkpointing: Drop the activations inside the blocks and compute them again for the gradient.
+
     Raises:
         pydantic.ValidationError: If a number is out of range.
     """
+
+    channels_last: bool | None = None
+    checkpointing: bool = False
 
     def __init__(
         self,
@@ -121,24 +132,32 @@ class UNet3D(nn.Module):
             ValueError: If the input has another number of axes or channels, or an empty axis.
         """
         _check_input(x, self.config.in_channels)
-        logits: Tensor = self._padded(pad_to_fit(x))
+        logits: Tensor = self._padded(self._laid_out(pad_to_fit(x)))
         depth, height, width = x.shape[2:]
         return logits[:, :, :depth, :height, :width]
 
+    def _laid_out(self, x: Tensor) -> Tensor:
+        last = x.device.type == "cpu" if self.channels_last is None else self.channels_last
+        if not last:
+            return x
+        # Not `contiguous`: it leaves the strides of a single channel, by which the first convolution goes.
+        return torch.empty_like(x, memory_format=torch.channels_last_3d).copy_(x)
+
     def _padded(self, x: Tensor) -> Tensor:
+        run = self._run
         full = self.init_conv(x)  # (B, 16, D, H, W)
-        half = self.down2(self.down1(full))  # (B, 32, D/2, H/2, W/2)
-        quarter = self.down4(self.down3(half))  # (B, 32, D/4, H/4, W/4)
-        bottom = self.down6(self.down5(quarter))  # (B, 64, D/8, H/8, W/8)
-        up = self.up3(self.up2(self.up1(bottom, quarter), half), full)  # (B, 16, D, H, W)
-        logits: Tensor = self.out(up)
+        half = run(self.down2, run(self.down1, full))  # (B, 32, D/2, H/2, W/2)
+        quarter = run(self.down4, run(self.down3, half))  # (B, 32, D/4, H/4, W/4)
+        bottom = run(self.down6, run(self.down5, quarter))  # (B, 64, D/8, H/8, W/8)
+        up = run(self.up2, run(self.up1, bottom, quarter), half)  # (B, 32, D/2, H/2, W/2)
+        logits: Tensor = self.out(run(self.up3, up, full))  # (B, 16, D, H, W) before `out`
         return logits
 
-
-def norm_relu(x: Tensor) -> Tensor:
-    """InstanceNorm without weights, then ReLU: the first two steps of the paper's ConvBlock."""
-    # Not in place: the normalised volume is a view for autograd, which would copy its gradient.
-    return F.relu(F.instance_norm(x))
+    def _run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return recomputed(block, *inputs)
+        output: Tensor = block(*inputs)
+        return output
 
 
 def padded_size(size: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -179,7 +198,7 @@ def he_init(net: nn.Module, generator: torch.Generator) -> None:
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
-    return nn.Conv3d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    return Conv3d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
 
 
 def _check_input(x: Tensor, in_channels: int) -> None:

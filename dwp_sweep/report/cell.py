@@ -1,7 +1,7 @@
-"""One cell of the paper's table: the runs of one method at one training size, summed up.
+"""One cell of the paper's table: the runs of one method (or variant) at one training size, summed up.
 
-Used by `table`. Decides by validation which configuration stands for the method, and names what is
-missing.
+Used by `table` and `paired`. Decides by validation which configuration stands for the method, and names
+what is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ _CHOOSE_BY = ("best_val_dice", "val_dice")
 
 @dataclass(frozen=True)
 class Target:
-    """One target node as far as the table needs it; ``repeat`` is (split, seed)."""
+    """One target node as far as the reports need it.
+
+    Attributes:
+        method: Its method.
+        train_size: Target training images, m.
+        repeat: (split, seed).
+        configuration: Equal for runs that repeat each other.
+        state: ``done``, ``failed``, ``running``, ...
+        error: One line, for failed ones.
+        metrics: Last values.
+        variants: Names in the search space; none where it has no variants.
+        key: The node's key.
+        run_id: Of its MLflow run; empty where read from a store.
+    """
 
     method: str
     train_size: int
@@ -27,6 +40,9 @@ class Target:
     state: str
     error: str
     metrics: Mapping[str, float]
+    variants: tuple[str, ...] = ()
+    key: str = ""
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,16 +75,27 @@ def cell_of(targets: Sequence[Target], metric: str, repeats: Sequence[Repeat]) -
         metric: What to summarise.
         repeats: Every (split, seed) of the sweep.
     """
-    groups = _newest(targets)
-    if not groups:
+    chosen, n_configurations = chosen_runs(targets)
+    if not chosen:
         return Cell(None, len(repeats), "missing"), ["no run"]
-    chosen = groups[max(groups, key=lambda name: _rank(groups[name]))]
     done = [target for target in chosen.values() if target.state == "done"]
     summary = stat([target.metrics[metric] for target in done if metric in target.metrics])
     words = [_words(chosen.get(repeat), repeat) for repeat in repeats]
-    if len(groups) > 1:
-        words.insert(0, f"the best of {len(groups)} configurations by validation Dice")
+    if n_configurations > 1:
+        words.insert(0, f"the best of {n_configurations} configurations by validation Dice")
     return Cell(summary, len(repeats), _state(chosen)), [word for word in words if word]
+
+
+def chosen_runs(targets: Sequence[Target]) -> tuple[Mapping[Repeat, Target], int]:
+    """The runs that stand for a cell, by (split, seed), and how many configurations there were.
+
+    Args:
+        targets: Runs of one method at one size, oldest first: a newer one takes an older one's place.
+    """
+    groups = _newest(targets)
+    if not groups:
+        return {}, 0
+    return groups[max(groups, key=lambda name: _rank(groups[name]))], len(groups)
 
 
 def _newest(targets: Sequence[Target]) -> dict[str, dict[Repeat, Target]]:

@@ -1,4 +1,4 @@
-"""The paper's Table 3 of a sweep: test Dice, then IoU, mean (std) by training size and method.
+"""The paper's Table 3 of a sweep: test Dice, then IoU, mean (std) by training size and method or variant.
 
 Reads a table of nodes (`tracking.results`), from MLflow or from a store. Where a grid or search tried
 several configurations in one cell, validation picks the one that is shown. Whatever is missing is
@@ -8,7 +8,7 @@ named; nothing is averaged over silently.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,20 +17,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.report.cell import Cell, Target, cell_of
 
 METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}
+_MAX_COLUMNS = 5
+"""More methods or variants than these become the rows: a terminal of 100 columns holds no more cells."""
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Mean and spread by metric, training size and method.
+    """Mean and spread by metric, training size and method (or variant, where the sweep has variants).
 
     Attributes:
         sizes: Training sizes, rising: the rows.
-        methods: Method -> label: the columns.
+        methods: Method or variant -> label: the columns; the rows where they are many.
         n_repeats: Splits x seeds that a full cell has.
-        cells: Metric -> size -> method -> cell.
+        cells: Metric -> size -> method or variant -> cell.
         notes: What is missing, failed or chosen, in words.
     """
 
@@ -45,27 +48,58 @@ class PaperTable:
         plural = "" if self.n_repeats == 1 else "s"
         return f"{METRICS[metric]}, mean (std) over {self.n_repeats} run{plural} (splits x seeds)"
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether methods stand in the rows and sizes in the columns."""
+        return len(self.methods) > _MAX_COLUMNS
+
+    @property
+    def header(self) -> list[str]:
+        """Texts above the columns."""
+        return (
+            ["", *(f"m = {size}" for size in self.sizes)] if self.is_wide else ["m", *self.methods.values()]
+        )
+
     def rows(self, metric: str) -> list[list[str]]:
-        """Texts of one metric's part: the size, then a cell a method."""
+        """Texts of one metric's part: the size, then a cell a method; the other way round where wide."""
+        return [[name, *(cell.text() for cell in cells)] for name, cells in self.lines(metric)]
+
+    def lines(self, metric: str) -> list[tuple[str, list[Cell]]]:
+        """The same with the cells themselves."""
         cells = self.cells[metric]
-        return [[str(size), *(cells[size][method].text() for method in self.methods)] for size in self.sizes]
+        if self.is_wide:
+            return [
+                (label, [cells[size][method] for size in self.sizes])
+                for method, label in self.methods.items()
+            ]
+        return [(str(size), [cells[size][method] for method in self.methods]) for size in self.sizes]
+
+    def best(self, metric: str) -> set[int]:
+        """Identities of the cells with the best mean of their training size, where there is a choice."""
+        known = [
+            [cell for cell in by_method.values() if cell.summary is not None]
+            for by_method in self.cells[metric].values()
+        ]
+        return {id(max(cells, key=_mean)) for cells in known if len(cells) > 1}
 
     def text(self) -> str:
         """Plain text, for logs and terminals without colour."""
-        return self._joined("{}\n{}", _aligned)
+        return self._joined("{}\n{}", aligned)
 
     def markdown(self) -> str:
         """A Markdown table for each metric, and the notes."""
-        return self._joined("**{}**\n\n{}", _markdown)
+        return self._joined("**{}**\n\n{}", markdown_table)
 
     def json(self) -> str:
         """The numbers, unrounded."""
         values = asdict(self) | {"methods": dict(self.methods)}
         return json.dumps(values, indent=1, allow_nan=False)
 
-    def _joined(self, form: str, drawn: Callable[[list[list[str]]], str]) -> str:
-        header = ["m", *self.methods.values()]
-        parts = [form.format(self.title(metric), drawn([header, *self.rows(metric)])) for metric in METRICS]
+    def _joined(self, form: str, drawn: Callable[[list[list[str]], int], str]) -> str:
+        tables = {name: [self.header, *self.rows(name)] for name in METRICS}
+        parts = [
+            form.format(self.title(name), drawn(lines, int(self.is_wide))) for name, lines in tables.items()
+        ]
         notes = "\n".join(f"* {note}" for note in self.notes)
         return "\n\n".join([*parts, notes] if notes else parts)
 
@@ -76,15 +110,15 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
     Args:
         results: From `tracking.results`: `results` or `results_of_store`.
     """
-    targets = _targets(results)
+    targets = targets_of(results)
     repeats = sorted({target.repeat for target in targets})
     sizes = tuple(sorted({target.train_size for target in targets}))
-    methods = _labels({target.method for target in targets})
+    methods = columns_of(targets)
     cells: dict[str, dict[int, dict[str, Cell]]] = {name: {size: {} for size in sizes} for name in METRICS}
     notes: list[str] = []
     for size in sizes:
         for method, label in methods.items():
-            mine = [target for target in targets if (target.method, target.train_size) == (method, size)]
+            mine = [one for one in targets if one.train_size == size and method in columns_of([one])]
             for metric in METRICS:
                 cells[metric][size][method], words = cell_of(mine, metric, repeats)
             notes += [f"{label}, m = {size}: {word}" for word in words]
@@ -93,21 +127,21 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
 
 
 def render_table(table: PaperTable, console: Console) -> None:
-    """Print the table with rich; in each row the best mean is bold."""
+    """Print the table with rich; the best mean of each training size is bold."""
     for metric in METRICS:
         shown = Table(title=table.title(metric), title_justify="left", title_style="bold")
-        shown.add_column("m", justify="right")
-        for label in table.methods.values():
-            shown.add_column(escape(label), justify="right")
-        for size, texts in zip(table.sizes, table.rows(metric), strict=True):
-            best = _best_text(table.cells[metric][size])
-            shown.add_row(*(f"[bold]{escape(text)}[/]" if text == best else escape(text) for text in texts))
+        for n, label in enumerate(table.header):
+            shown.add_column(escape(label), justify="left" if table.is_wide and n == 0 else "right")
+        best = table.best(metric)
+        for name, cells in table.lines(metric):
+            shown.add_row(escape(name), *(_drawn(cell, id(cell) in best) for cell in cells))
         console.print(shown)
     for note in table.notes:
         console.print(f"[yellow]*[/] {escape(note)}")
 
 
-def _targets(results: pd.DataFrame) -> list[Target]:
+def targets_of(results: pd.DataFrame) -> list[Target]:
+    """The target nodes among the rows of `tracking.results`, in their order."""
     rows = results[(results["stage"] == "target") & results["method"].notna() & results["train_size"].notna()]
     return [_target(row) for row in rows.to_dict("records")]
 
@@ -121,7 +155,14 @@ def _target(row: Mapping[Any, Any]) -> Target:
         state=str(row["state"]),
         error=str(row["error"] or ""),
         metrics={str(name): float(value) for name, value in row.items() if _is_number(value)},
+        variants=tuple(_text(row.get("variant")).split(SEPARATOR)) if _text(row.get("variant")) else (),
+        key=_text(row.get("key")),
+        run_id=_text(row.get("run_id")),
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> int:
@@ -132,12 +173,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not pd.isna(value)
 
 
-def _labels(methods: set[str]) -> dict[str, str]:
+def columns_of(targets: Iterable[Target]) -> dict[str, str]:
+    """What is compared -> its label: the variants, and the methods of runs that belong to none."""
     from dwp_sweep.methods import METHODS
 
-    labels = {name: METHODS[name].label if name in METHODS else name for name in methods}
+    names = {name: name for target in targets for name in target.variants}
+    plain = {target.method for target in targets if not target.variants}
+    labels = names | {name: METHODS[name].label if name in METHODS else name for name in plain}
     # The paper's columns stand in the order of their labels: UNet-DWP, -PR, -PRf, -RI.
-    return dict(sorted(labels.items(), key=lambda item: item[1]))
+    return dict(sorted(labels.items(), key=lambda item: (item[1].casefold(), item[1])))
 
 
 def _notes_on_validation(targets: list[Target]) -> list[str]:
@@ -156,20 +200,29 @@ def _notes_on_empty(targets: list[Target]) -> list[str]:
     return [f"{n_empty} test prediction(s) on images without foreground found none either; they count as 1"]
 
 
-def _best_text(cells: Mapping[str, Cell]) -> str:
-    known = [cell for cell in cells.values() if cell.summary is not None]
-    if len(known) < 2:
-        return ""
-    return max(known, key=lambda cell: cell.summary.mean if cell.summary else 0.0).text()
+def _mean(cell: Cell) -> float:
+    return cell.summary.mean if cell.summary else 0.0
 
 
-def _aligned(lines: list[list[str]]) -> str:
+def _drawn(cell: Cell, is_best: bool) -> str:
+    return f"[bold]{escape(cell.text())}[/]" if is_best else escape(cell.text())
+
+
+def aligned(lines: list[list[str]], n_left: int = 0) -> str:
+    """Lines of texts as plain text in columns: the first ``n_left`` to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [[text.rjust(width) for text, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join("  ".join(line) for line in padded)
+    padded = [
+        [
+            text.ljust(width) if n < n_left else text.rjust(width)
+            for n, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
-def _markdown(lines: list[list[str]]) -> str:
+def markdown_table(lines: list[list[str]], n_left: int = 0) -> str:
+    """A header and lines of texts as a Markdown table, aligned as in `aligned`."""
     header, *rows = [[text.replace("|", "\\|") for text in line] for line in lines]
-    lines = [header, ["--:"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rule = [":--" if n < n_left else "--:" for n in range(len(header))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])

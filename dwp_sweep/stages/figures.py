@@ -13,14 +13,24 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-_INK, _MUTED, _GRID = "#22252b", "#6b7280", "#e5e7eb"
+from dwp_sweep.stages.drawing import (
+    GRID,
+    INK,
+    MUTED,
+    PREDICTION,
+    TRUTH,
+    black_background,
+    fullest_slices,
+    outline,
+    save,
+)
+
 # Okabe and Ito's palette, told apart by colour-blind readers too. A colour means one thing in all panels.
 _CURVES = {
     "train_loss": ("training", "#0072B2", 1.6),
@@ -32,7 +42,6 @@ _CURVES = {
 }
 """Metric -> label, colour and width of its curve."""
 _VALIDATED = ("val_loss", "val_dice", "val_iou")
-_TRUTH, _PREDICTION = "#00E0B8", "#FF8A1F"
 _DIVERGING = LinearSegmentedColormap.from_list("kernel", ["#0b5394", "#f7f7f7", "#b45309"]).with_extremes(
     bad="#b6bcc6"
 )
@@ -70,9 +79,9 @@ def learning_curve(
         if names and not names[0].startswith("val_"):
             _set_scale(axis, names, history)
     _mark_schedule(axes, history)
-    figure.suptitle(title, fontsize=11, color=_INK)
-    axes[-1].set_xlabel("Epoch", fontsize=9, color=_MUTED)
-    _save(figure, path)
+    figure.suptitle(title, fontsize=11, color=INK)
+    axes[-1].set_xlabel("Epoch", fontsize=9, color=MUTED)
+    save(figure, path)
 
 
 def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str) -> None:
@@ -85,9 +94,9 @@ def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str)
         path: PNG to write; its folder is made.
         title: Line above the picture.
     """
-    volume, low, high = _black_background(np.asarray(image, dtype=np.float32))
+    volume, low, high = black_background(np.asarray(image, dtype=np.float32))
     masks = (np.asarray(truth) > 0, np.asarray(predicted) > 0)
-    centre = _centre(masks[0] if masks[0].any() else masks[1])
+    centre = fullest_slices(masks[0] if masks[0].any() else masks[1])
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained", facecolor="white")
     for axis, plane, name in zip(
         figure.subplots(1, 3), range(3), ("Sagittal", "Coronal", "Axial"), strict=True
@@ -95,15 +104,15 @@ def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str)
         view = np.take(volume, centre[plane], axis=plane).T
         axis.imshow(view, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
         # The thin line lies on the wide one, so both show where they coincide.
-        for mask, colour, width in zip(masks, (_TRUTH, _PREDICTION), (3.0, 1.2), strict=True):
-            _outline(axis, np.take(mask, centre[plane], axis=plane).T, colour, width)
-        axis.set_title(f"{name}, slice {centre[plane]}", fontsize=9, color=_MUTED)
+        for mask, colour, width in zip(masks, (TRUTH, PREDICTION), (3.0, 1.2), strict=True):
+            outline(axis, np.take(mask, centre[plane], axis=plane).T, colour, width)
+        axis.set_title(f"{name}, slice {centre[plane]}", fontsize=9, color=MUTED)
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=11, color=_INK)
-    lines = [Line2D([], [], color=colour, lw=2) for colour in (_TRUTH, _PREDICTION)]
+    figure.suptitle(title, fontsize=11, color=INK)
+    lines = [Line2D([], [], color=colour, lw=2) for colour in (TRUTH, PREDICTION)]
     labels = ["Truth" + _if_empty(masks[0]), "Prediction" + _if_empty(masks[1])]
     figure.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def kernel_figure(kernels: Any, samples: Any, path: Path, title: str) -> None:
@@ -125,15 +134,15 @@ def kernel_figure(kernels: Any, samples: Any, path: Path, title: str) -> None:
     for axis, side, name in sides:
         rows = np.asarray(side, dtype=np.float32).reshape(-1, 27)
         axis.imshow(_mosaic(rows), cmap=_DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
-        axis.set_title(f"{name}: {len(rows)} kernels, weight std {_std(rows)}", fontsize=9, color=_MUTED)
+        axis.set_title(f"{name}: {len(rows)} kernels, weight std {_std(rows)}", fontsize=9, color=MUTED)
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=11, color=_INK)
+    figure.suptitle(title, fontsize=11, color=INK)
     figure.supxlabel(
         "each kernel: its planes 0, 1, 2, as shares of its own largest weight; blue below 0, orange above",
         fontsize=8,
-        color=_MUTED,
+        color=MUTED,
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def _panels(history: Sequence[Mapping[str, float]], loss: str | None) -> list[tuple[str, tuple[str, ...]]]:
@@ -170,7 +179,7 @@ def _mark_chosen(
 ) -> None:
     """A thin line at the epochs that were kept, a ring where it meets a curve of validation."""
     for epoch in chosen:
-        axis.axvline(epoch, color=_INK, lw=0.8, alpha=0.6, zorder=1.6)
+        axis.axvline(epoch, color=INK, lw=0.8, alpha=0.6, zorder=1.6)
     rings = [(epoch, _values(history, name)[epoch - 1]) for name in names if name in _VALIDATED
              for epoch in chosen]  # fmt: skip
     if rings:
@@ -178,16 +187,16 @@ def _mark_chosen(
         label = f"kept (epoch {epochs})" if len(chosen) == 1 else f"kept (epochs {epochs})"
         places, values = zip(*rings, strict=True)
         axis.plot(
-            places, values, ls="", marker="o", ms=6, mfc="white", mec=_INK, mew=1.4, label=label, zorder=3
+            places, values, ls="", marker="o", ms=6, mfc="white", mec=INK, mew=1.4, label=label, zorder=3
         )
 
 
 def _style(axis: Axes, title: str) -> None:
-    axis.set_title(title, loc="left", fontsize=9, color=_INK)
-    axis.grid(color=_GRID, lw=0.8)
+    axis.set_title(title, loc="left", fontsize=9, color=INK)
+    axis.grid(color=GRID, lw=0.8)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(_MUTED)
-    axis.tick_params(colors=_MUTED, labelsize=8)
+    axis.spines[["left", "bottom"]].set_color(MUTED)
+    axis.tick_params(colors=MUTED, labelsize=8)
     axis.ticklabel_format(useOffset=False)  # whole values, not differences from a number in the corner
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     lines, labels = axis.get_legend_handles_labels()
@@ -217,47 +226,14 @@ def _mark_schedule(axes: list[Axes], history: Sequence[Mapping[str, float]]) -> 
             continue
         for axis in axes:
             axis.axvline(
-                index + 0.5, color=_INK if is_new_cycle else _MUTED, lw=1.0 if is_new_cycle else 0.8,
+                index + 0.5, color=INK if is_new_cycle else MUTED, lw=1.0 if is_new_cycle else 0.8,
                 ls="--" if is_new_cycle else ":", zorder=1.6,
             )  # fmt: skip
         axes[0].annotate(
             ", ".join(words), (index + 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, -2),
-            textcoords="offset points", fontsize=7, color=_INK if is_new_cycle else _MUTED, va="top",
+            textcoords="offset points", fontsize=7, color=INK if is_new_cycle else MUTED, va="top",
             rotation=90,
         )  # fmt: skip
-
-
-def _black_background(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, float]:
-    """The volume with its constant background at the dark end, and the range to show.
-
-    Prepared scans have mean 0 in the head and 0 around it: without this the surroundings would be grey.
-    """
-    values, counts = np.unique(volume, return_counts=True)
-    is_background = volume == values[counts.argmax()]
-    if not 0.05 < is_background.mean() < 1:
-        is_background = np.zeros_like(is_background)
-    low, high = np.percentile(volume[~is_background], (1, 99.5))
-    return np.where(is_background, low, volume), float(low), float(max(high, low + 1e-6))
-
-
-def _centre(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """The slice with most foreground along each axis; the middle where there is none."""
-    if not mask.any():
-        middle = tuple(size // 2 for size in mask.shape)
-        return middle[0], middle[1], middle[2]
-    counts = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-    return int(counts[0].argmax()), int(counts[1].argmax()), int(counts[2].argmax())
-
-
-def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:
-    """Edges of the voxels themselves: an interpolated contour would flatter a coarse mask."""
-    padded = np.pad(mask, 1)
-    edges: list[tuple[tuple[float, float], tuple[float, float]]] = []
-    for row, column in np.argwhere(padded[1:, :] != padded[:-1, :]) - 0.5:
-        edges.append(((column - 1, row), (column, row)))
-    for row, column in np.argwhere(padded[:, 1:] != padded[:, :-1]) - 0.5:
-        edges.append(((column, row - 1), (column, row)))
-    axis.add_collection(LineCollection(edges, colors=colour, linewidths=width, capstyle="round"))
 
 
 def _if_empty(mask: NDArray[np.bool_]) -> str:
@@ -282,9 +258,3 @@ def _mosaic(kernels: NDArray[np.float32], per_row: int = 3) -> NDArray[np.float3
 
 def _std(kernels: NDArray[np.float32]) -> str:
     return f"{kernels.std():.2g}" if len(kernels) else "-"
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version stamp equal data give equal bytes.
-    figure.savefig(path, metadata={"Software": None})

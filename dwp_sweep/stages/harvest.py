@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.metrics.kernel_structure import autocorrelation
 from dwp_sweep.nets.kernel_bank import KernelBank, collect_bank, drop_tiny, load_bank, save_bank
 from dwp_sweep.nets.kernel_groups import GROUPS
@@ -69,8 +70,12 @@ def bank_scores(bank: KernelBank) -> dict[str, float]:
 
 def _of_unit_scale(bank: KernelBank, group: int) -> torch.Tensor:
     # The score looks at the stronger half of the kernels: layers must be on one scale to compare them.
-    held = bank.groups[group]
-    return held.kernels / held.per_kernel(bank.scales(group, "layer"))
+    try:
+        return bank.groups[group].kernels / bank.kernel_scales(group, "layer")
+    except ValueError as error:
+        counts = f"{bank.counts()[group]} kernels held, {bank.dropped.get(group, 0)} tiny ones dropped"
+        fix = "train the source networks with less weight decay, or lower harvest.drop_below"
+        raise InputError(Problem(f"kernel group {group}", f"{error} ({counts})", fix)) from None
 
 
 def _nets(folder: Path) -> list[tuple[int, torch.nn.Module]]:
@@ -78,4 +83,4 @@ def _nets(folder: Path) -> list[tuple[int, torch.nn.Module]]:
     return [(cycle, load_net(folder / f"cycle{cycle}")) for cycle in cycles]
 
 
-stage = Stage(name="harvest", version=1, config=HarvestStageConfig, run=run, n_steps=lambda config: 1)
+stage = Stage(name="harvest", version=2, config=HarvestStageConfig, run=run, n_steps=lambda config: 1)

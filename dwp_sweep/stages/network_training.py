@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +20,9 @@ from dwp_sweep.data.fingerprint import dataset_fingerprint
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import Prepared
-from dwp_sweep.metrics.overlap import Overlap, overlap
-from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device
+from dwp_sweep.metrics.overlap import overlap
+from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device, to_device
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher_val_dice
 
 Cases = Mapping[str, Case]
@@ -59,12 +59,13 @@ def train_network(
         StopTrial: From ``emit``.
     """
     device = resolve_device(compute)
+    arrange(prepared.net, compute)
 
     def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
         images, masks = collate([train[index] for index in indices.tolist()])
         with autocast(compute, device):
-            logits = prepared.net(images.to(device))
-        return prepared.batch_loss(logits.float(), masks.to(device), step)
+            logits = prepared.net(to_device(images, device))
+        return prepared.batch_loss(logits.float(), to_device(masks, device), step)
 
     def validate() -> dict[str, float]:
         return validation_metrics(prepared, val, compute) | prepared.diagnostics()
@@ -73,6 +74,12 @@ def train_network(
         prepared.state, prepared.param_groups, batch_loss, validate, higher_val_dice, noise=prepared.noise
     )
     return fit(learner, config, len(train), seed, checkpoint, emit)
+
+
+def arrange(net: nn.Module, compute: ComputeConfig) -> None:
+    """Set how a network stores its activations, from now on."""
+    if isinstance(net, UNet3D):
+        net.channels_last, net.checkpointing = compute.channels_last, compute.checkpointing
 
 
 def validation_metrics(prepared: Prepared, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, float]:
@@ -89,32 +96,11 @@ def validation_metrics(prepared: Prepared, cases: Sequence[Case], compute: Compu
     }
 
 
-def test_scores(net: nn.Module, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, Overlap]:
-    """Overlap with the truth on each case, by id."""
-    net.eval()
-    scores = {}
-    for case in cases:
-        logits, mask = predict_case(net, case, compute)
-        scores[case.id] = overlap(logits[0].argmax(0) == 1, mask[0] == 1)
-    return scores
-
-
-def summarise(scores: Mapping[str, Overlap], prefix: str) -> dict[str, float]:
-    """Mean over images (Section 2.5); images empty in truth and prediction count as 1 and are counted."""
-    values: list[Any] = list(scores.values())
-    return {
-        f"{prefix}_dice": float(np.mean([score.dice for score in values])),
-        f"{prefix}_iou": float(np.mean([score.iou for score in values])),
-        f"n_{prefix}": float(len(values)),
-        f"n_{prefix}_empty": float(sum(score.empty for score in values)),
-    }
-
-
 @torch.no_grad()
 def predict_case(net: nn.Module, case: Case, compute: ComputeConfig) -> tuple[Tensor, Tensor]:
     """Logits (1, n_classes, D, H, W) in float32 and the mask (1, D, H, W) of one whole volume."""
     device = resolve_device(compute)
     images, masks = collate([case])
     with autocast(compute, device):
-        logits = net(images.to(device))
-    return logits.float(), masks.to(device)
+        logits = net(to_device(images, device))
+    return logits.float(), to_device(masks, device)

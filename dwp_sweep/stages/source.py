@@ -114,7 +114,7 @@ def _one_cycle(
 
 def _prepared(config: SourceStageConfig, n_train: int) -> Prepared:
     device = resolve_device(config.compute)
-    inputs = MethodInputs(config.unet, config.loss, {}, None, (), False, n_train, config.seed, device)
+    inputs = MethodInputs(config.unet, config.loss, {}, n_train, config.seed, device)
     return METHODS["random_init"].prepare(inputs)
 
 

@@ -1,37 +1,35 @@
 """Target stage: train one network by one transfer method on m images and evaluate it (Algorithms 2 and 3).
 
-Writes ``net.safetensors`` and ``net.json`` (the best validation epoch), ``test_scores.json`` (per
-subject), ``split.json`` and figures. Test images take part in nothing but the final scores.
+Writes ``net.safetensors`` and ``net.json`` (the best validation epoch), ``test_scores.json`` (overlap,
+calibration and uncertainty per subject), ``split.json`` and figures. Test images take part in nothing but
+the final scores.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from dwp_sweep.data.cache import Case
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.splits import Split, target_split
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
-from dwp_sweep.methods.contract import MethodInputs, Prepared
-from dwp_sweep.metrics.overlap import Overlap
+from dwp_sweep.methods.contract import MethodInputs
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
+from dwp_sweep.stages.evaluation import Evaluation, Prediction, predict_volume, summarise, test_scores
 from dwp_sweep.stages.figures import learning_curve, slice_figure
-from dwp_sweep.stages.network_training import (
-    Cases,
-    predict_case,
-    read_cases,
-    summarise,
-    test_scores,
-    train_network,
-)
+from dwp_sweep.stages.network_training import Cases, read_cases, train_network
+from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
 from dwp_sweep.strict import StrictModel, parse
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 from dwp_sweep.training.device_memory import memory_advice
@@ -45,9 +43,16 @@ class TargetConfig(TrainConfig):
     Attributes:
         rescale: Bring the scale-invariant filters of a source network to He norm before it starts; its
             function stays the same.
+        lr_by_scale: Lower the rate of each layer that starts smaller than a He start by its share of it.
+        n_samples: Weight draws of a variational network at test time; a deterministic one is run once.
+        near_voxels: Calibration and uncertainty are averaged over test voxels at most this far from the
+            truth or the prediction: voxels beyond are easy, and how many there are is a matter of cropping.
     """
 
     rescale: bool = False
+    lr_by_scale: bool = False
+    n_samples: int = Field(8, ge=1)
+    near_voxels: float = Field(5.0, ge=0)
 
 
 class TargetStageConfig(StrictModel):
@@ -94,11 +99,19 @@ def _train_and_score(
         lambda epoch, metrics: emit("target", epoch, metrics),
     )
     save_net(prepared.net, config.unet, out_dir, {"method": config.method, "best_epoch": result.best_epoch})
-    scores = test_scores(prepared.net, [cases[name] for name in split.test], config.compute)
-    _write_scores(out_dir, split, scores)
-    _draw(config, prepared, result, scores, cases, out_dir)
+
+    def predict(case: Case) -> Prediction:
+        return predict_volume(prepared.net, case, config.compute, config.target.n_samples, config.seed)
+
+    test = [cases[name] for name in split.test]
+    evaluation = test_scores(predict, test, config.target.near_voxels)
+    _write_scores(out_dir, split, evaluation)
+    figures, which = out_dir / "figures", f"{_setting(config)}, split {config.split}, seed {config.seed}"
+    learning_curve(result.history, figures / "learning_curve.png", which, [result.best_epoch])
+    _draw_median(evaluation, cases, predict, figures, _setting(config))
+    _draw_calibration(evaluation, figures / "calibration.png", which)
     counts = {"n_train": float(len(split.train)), "n_val": float(len(split.val))}
-    return _metrics(result, scores) | counts
+    return _metrics(result) | summarise(evaluation.scores, "test") | counts
 
 
 def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> MethodInputs:
@@ -112,7 +125,10 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         },
         source=sources[0] / "cycle0" if sources else None,
         priors=inputs.get("priors", ()),
+        bank=inputs["bank"][0] if "bank" in inputs else None,
         rescale=config.target.rescale,
+        lr=config.target.lr,
+        lr_by_scale=config.target.lr_by_scale,
         n_train=n_train,
         # Source networks count their seeds from 0 too: a target must not start where one of them did.
         seed=named_seed(config.seed, "target"),
@@ -120,42 +136,43 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
     )
 
 
-def _write_scores(out_dir: Path, split: Split, scores: Mapping[str, Overlap]) -> None:
+def _write_scores(out_dir: Path, split: Split, evaluation: Evaluation) -> None:
     (out_dir / "split.json").write_text(json.dumps(asdict(split), indent=1))
-    table = {name: asdict(score) for name, score in scores.items()}
+    table = {name: scores.as_json() for name, scores in evaluation.scores.items()}
     (out_dir / "test_scores.json").write_text(json.dumps(table, indent=1))
 
 
-def _draw(
-    config: TargetStageConfig,
-    prepared: Prepared,
-    result: FitResult,
-    scores: Mapping[str, Overlap],
-    cases: Cases,
-    out_dir: Path,
+def _draw_median(
+    evaluation: Evaluation, cases: Cases, predict: Callable[[Case], Prediction], figures: Path, setting: str
 ) -> None:
-    figures = out_dir / "figures"
-    setting = f"{METHODS[config.method].label}, m = {config.train_size}"
-    which = f"{setting}, split {config.split}, seed {config.seed}"
-    learning_curve(result.history, figures / "learning_curve.png", which, [result.best_epoch])
     # The median case: neither the prettiest nor the worst prediction stands for the method.
+    scores = evaluation.scores
     name = sorted(scores, key=lambda case: scores[case].dice)[len(scores) // 2]
-    logits, _ = predict_case(prepared.net, cases[name], config.compute)
-    predicted = (logits[0].argmax(0) == 1).cpu().numpy()
+    case, prediction = cases[name], predict(cases[name])
     title = f"{setting}: {name}, Dice {scores[name].dice:.2f} (median)"
-    case = cases[name]
-    slice_figure(case.image[0], case.mask, predicted, figures / "median_prediction.png", title)
+    slice_figure(case.image[0], case.mask, prediction.mask, figures / "median_prediction.png", title)
+    information, path = prediction.mutual_information, figures / "uncertainty.png"
+    uncertainty_figure(case.image[0], case.mask, prediction.probs, information, path, title)
 
 
-def _metrics(result: FitResult, scores: Mapping[str, Overlap]) -> dict[str, float]:
+def _draw_calibration(evaluation: Evaluation, path: Path, which: str) -> None:
+    means = summarise(evaluation.scores, "test")
+    pooled = reduce(operator.add, evaluation.reliability.values())
+    calibration_figure(pooled, means["test_brier"], means["test_ece"], path, which)
+
+
+def _setting(config: TargetStageConfig) -> str:
+    return f"{METHODS[config.method].label}, m = {config.train_size}"
+
+
+def _metrics(result: FitResult) -> dict[str, float]:
     metrics = {f"best_{name}": result.best[name] for name in ("val_loss", "val_dice", "val_iou")}
-    metrics |= {"best_epoch": float(result.best_epoch), "n_steps": float(result.n_steps)}
-    return metrics | summarise(scores, "test")
+    return metrics | {"best_epoch": float(result.best_epoch), "n_steps": float(result.n_steps)}
 
 
 stage = Stage(
     name="target",
-    version=1,
+    version=2,
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.configuration import Configuration, changes_results, configurations
@@ -220,7 +221,8 @@ def _candidate(group: list[Pair]) -> Candidate:
 
 def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     # What identifies brought files, or a sibling's differing setting, is no key of a search space.
-    plain = {name: value for name, value in values.items() if ":" not in name and ".brought." not in name}
+    keys = {name: value for name, value in values.items() if name != VARIANT}
+    plain = {name: value for name, value in keys.items() if ":" not in name and ".brought." not in name}
     return plain | _brought(values)
 
 

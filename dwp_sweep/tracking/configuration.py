@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.tracking.rows import NodeRow
 
 REPEATS = ("split", "seed")
@@ -19,7 +20,8 @@ REPEATS = ("split", "seed")
 
 _OF_ONE_NODE = {"seed", "split", "group", "method", "train_size"}
 _PLACES = {
-    "root", "split_file", "device", "cache_dir", "checkpoint_every", "path", "network", "bank", "priors",
+    "root", "split_file", "device", "cache_dir", "checkpointing", "checkpoint_every", "path", "network", "bank",
+    "priors",
 }  # fmt: skip
 """Last parts of names that never change a result: the components' unkeyed fields (a test compares)."""
 
@@ -29,7 +31,7 @@ class Configuration:
     """All settings behind a result.
 
     Attributes:
-        values: By dotted name, as in a search space.
+        values: By dotted name, as in a search space; ``variant`` too, which decides nothing.
         identity: Equal for equal settings; 12 hex digits.
     """
 
@@ -50,7 +52,9 @@ def changes_results(name: str) -> bool:
 
 
 def _configuration(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Configuration:
-    own = {name: row.labels[name] for name in ("method", "train_size", "group") if name in row.labels}
+    own = {
+        name: row.labels[name] for name in ("method", VARIANT, "train_size", "group") if name in row.labels
+    }
     own |= {
         name: value for name, value in row.params.items() if name not in REPEATS and name != "source.n_seeds"
     }
@@ -59,7 +63,7 @@ def _configuration(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Configuration
         for name, value in _settings(ancestor):
             if values.setdefault(name, value) != value and changes_results(name):
                 values.setdefault(f"{ancestor.stage}:{name}", value)
-    keyed = {name: value for name, value in values.items() if changes_results(name)}
+    keyed = {name: value for name, value in values.items() if changes_results(name) and name != VARIANT}
     text = json.dumps([row.stage, keyed], sort_keys=True, default=str)
     return Configuration(values, hashlib.sha256(text.encode()).hexdigest()[:12])
 

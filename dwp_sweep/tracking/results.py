@@ -30,9 +30,10 @@ def results(sweep: str, tracking_uri: str | None = None) -> pandas.DataFrame:
 
     Returns:
         One row a node: ``stage``, ``state`` (done, failed, running, stopped, blocked, missing),
-        ``method``, ``train_size``, ``split``, ``seed``, ``group``, ``configuration`` (equal for rows
-        that differ in split and seed alone), ``key``, ``run_id``, ``started``, ``artifacts``,
-        ``error``, then every metric under its name and every setting as ``params.<dotted name>``.
+        ``method``, ``variant`` (its name in the search space, several joined by " | ", else None),
+        ``train_size``, ``split``, ``seed``, ``group``, ``configuration`` (equal for rows that differ in
+        split and seed alone), ``key``, ``run_id``, ``started``, ``artifacts``, ``error``, then every
+        metric under its name and every setting as ``params.<dotted name>``.
 
     Raises:
         InputError: No such sweep, or no MLflow there.

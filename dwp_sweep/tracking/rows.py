@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.tracking.client import KEY_TAG
 from dwp_sweep.tracking.node_run import ERROR_TAG, INPUTS_TAG, STAGE_TAG
 from dwp_sweep.tracking.params import decode, flatten, public_config
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
     from dwp_sweep.store.store import Store
 
-LABELS = ("method", "train_size", "split", "seed", "group")
+LABELS = ("method", "variant", "train_size", "split", "seed", "group")
 State = Literal["done", "failed", "running", "stopped", "blocked", "missing"]
 
 _STATES: dict[str, State] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
@@ -35,7 +36,8 @@ class NodeRow:
         key: The node's key; empty for runs made by hand.
         stage: Its stage.
         state: ``blocked``: a node that it needs has failed; ``missing``: it has no record yet.
-        labels: ``method``, ``train_size``, ``split``, ``seed``, ``group`` where they apply.
+        labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group`` where they apply;
+            a variant is a name in a search space, or several, joined by " | ".
         params: Resolved config by dotted name, under the keys of a search space.
         metrics: Last value of each metric.
         inputs: Role -> ((stage, key), ...).
@@ -66,6 +68,8 @@ def row_of_run(run: Run) -> NodeRow:
     """A node's row from its MLflow run; a run without a stage tag counts as a target."""
     tags, params = run.data.tags, {name: decode(text) for name, text in run.data.params.items()}
     labels = {name: decode(tags[f"dwp.{name}"]) for name in LABELS if f"dwp.{name}" in tags}
+    if VARIANT in labels:
+        labels[VARIANT] = tags[f"dwp.{VARIANT}"]  # a name stays one, whatever it looks like
     if KEY_TAG not in tags:  # made by hand: parameters may say what tags do not
         labels = {name: params[name] for name in LABELS if name in params} | labels
     return NodeRow(

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.client import KEY_TAG, Tracking, close_tracking, mlflow_client, one_line, reopen
 from dwp_sweep.tracking.node_run import RECORD_TAG, NodeRun, record_digest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
     from dwp_sweep.store.store import Store
 
+VARIANT_TAG = f"dwp.{VARIANT}"
 _ENDED = {"done": "FINISHED", "failed": "FAILED"}
 
 
@@ -76,6 +78,7 @@ def _sync(
     statuses = []
     for node in nodes:
         record, run = store.record(node.stage, node.key), runs.get(node.key)
+        _rename(client, run, node)
         statuses.append(record.status if record else "open")
         if record is None:
             closed += _close(client, run)
@@ -99,6 +102,16 @@ def _mirrors(run: Run, record: Record) -> bool:
     return bool(
         run.info.status == _ENDED[record.status] and run.data.tags.get(RECORD_TAG) == record_digest(record)
     )
+
+
+def _rename(client: MlflowClient, run: Run | None, node: Node) -> None:
+    """A variant's name is no part of a key: a run may have been made under another one, or under none."""
+    name = node.labels.get(VARIANT)
+    if run is not None and run.data.tags.get(VARIANT_TAG) != name:
+        if name is None:
+            client.delete_tag(run.info.run_id, VARIANT_TAG)
+        else:
+            client.set_tag(run.info.run_id, VARIANT_TAG, name)
 
 
 def _close(client: MlflowClient, run: Run | None) -> int:

@@ -164,8 +164,9 @@ class _Run:
 
     def __init__(self, learner: Learner, config: TrainConfig, n_train: int, seed: int) -> None:
         self.learner, self.config, self.n_train = learner, config, n_train
+        # Fused: one pass over the weights, and no step counter is read back by the host.
         self.optimizer = torch.optim.Adam(
-            learner.param_groups, lr=config.lr, weight_decay=config.weight_decay
+            learner.param_groups, lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=config.factor, patience=config.patience, threshold=config.threshold,
@@ -175,6 +176,7 @@ class _Run:
         self.epoch = self.step = self.best_epoch = 0
         self.history: list[dict[str, float]] = []
         self.best_state: dict[str, Tensor] = {}
+        self.last_finite: dict[str, float] = {}
 
     def rate_is_spent(self) -> bool:
         return bool(self.optimizer.param_groups[0]["lr"] < SPENT * self.config.stop_lr)
@@ -257,12 +259,15 @@ class _Run:
         return {f"train_{name}": mean for name, mean in zip(names, means, strict=True)}
 
     def _check_finite(self, name: str, value: float, step: int) -> None:
-        if not math.isfinite(value):
-            last = f"the last finite step was {step - 1}" if step else "no step was finite"
-            raise DivergedError(
-                f"{name} became {value} in step {step} (epoch {self.epoch + 1}); {last}; "
-                f"lower the learning rate (now {self.optimizer.param_groups[0]['lr']:g}) or look at the data"
-            )
+        if math.isfinite(value):
+            self.last_finite[name] = value
+            return
+        last = self.last_finite.get(name)
+        before = "no value before was finite" if last is None else f"the last finite value was {last:.6g}"
+        raise DivergedError(
+            f"{name} became {value} in step {step} (epoch {self.epoch + 1}); {before}; "
+            f"lower the learning rate (now {self.optimizer.param_groups[0]['lr']:g}) or look at the data"
+        )
 
 
 def _is_plain(value: Any) -> bool:

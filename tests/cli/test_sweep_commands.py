@@ -148,6 +148,6 @@ def test_a_diverging_network_fails_by_name_and_the_rest_goes_on(finished: Finish
     done = dwp_sweep("run", DEMO, "--smoke", *wild, cwd=finished.folder, timeout_s=240)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "failed target random_init m=5" in done.stdout
-    assert "last finite step" in done.stdout
+    assert "last finite value" in done.stdout
     assert "3 cached" in done.stdout
     assert "UNet-RI" in done.stdout

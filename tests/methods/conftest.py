@@ -12,6 +12,7 @@ import torch
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.nets.kernel_bank import collect_bank, save_bank
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
 from dwp_sweep.nets.kernel_prior import KernelPrior, save_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
@@ -22,11 +23,12 @@ from tests.methods.tiny import UNET, Prepare
 
 @pytest.fixture(scope="session")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders ``source`` and ``group1`` ... ``group7``."""
+    """Folders ``source``, ``bank`` and ``group1`` ... ``group7``."""
     folder = tmp_path_factory.mktemp("upstream")
     net = UNet3D(1, 2, UNET.channels)
     he_init(net, torch.Generator().manual_seed(5))
     save_net(net, UNET, folder / "source")
+    save_bank(collect_bank({(0, 0): net}), folder / "bank")
     torch.manual_seed(0)
     for group in GROUPS:
         scale = {layer.name: 0.05 * group for layer in kernel_layers(net) if layer.group == group}
@@ -36,7 +38,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepare(upstream: Path) -> Prepare:
-    """``prepare(method, seed=, n_train=, unet=, groups=, rescale=, **settings)``: what goes to the loop."""
+    """``prepare(method, seed=, n_train=, unet=, groups=, rescale=, ...)``: what goes to the loop."""
 
     def build(
         name: str,
@@ -45,6 +47,7 @@ def prepare(upstream: Path) -> Prepare:
         unet: UNetConfig = UNET,
         groups: Sequence[int] = GROUPS,
         rescale: bool = False,
+        lr_by_scale: bool = False,
         **settings: Any,
     ) -> Prepared:
         method = METHODS[name]
@@ -55,7 +58,9 @@ def prepare(upstream: Path) -> Prepare:
                 settings={section: model(**settings) for section, model in method.sections.items()},
                 source=upstream / "source",
                 priors=tuple(upstream / f"group{group}" for group in groups),
+                bank=upstream / "bank",
                 rescale=rescale,
+                lr_by_scale=lr_by_scale,
                 n_train=n_train,
                 seed=seed,
                 device=torch.device("cpu"),

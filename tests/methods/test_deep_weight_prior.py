@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
-from dwp_sweep.methods.deep_weight_prior import DwpConfig, annealing, needs
+from dwp_sweep.methods.deep_weight_prior import DwpConfig, needs
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
 from dwp_sweep.nets.net_files import load_net
-from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -27,11 +27,6 @@ def test_the_loss_is_the_data_term_plus_the_weighted_bound_over_the_training_ima
     data = segmentation_loss(logits, MASKS, LossConfig()).loss
     assert torch.allclose(terms["data_loss"], data)
     assert torch.allclose(terms["loss"], data + 0.01 / 4 * 0.5 * terms["bound"])
-
-
-def test_annealing_rises_linearly_from_zero_to_one() -> None:
-    assert [annealing(step, 4) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
-    assert annealing(0, 0) == 1
 
 
 def test_exact_bayes_takes_the_cross_entropy_summed_over_voxels(prepare: Prepare) -> None:
@@ -129,9 +124,66 @@ def test_weight_decay_leaves_log_variances_and_encoders_alone(prepare: Prepare) 
     assert decayed == {id(parameter) for parameter in net.parameters()} - log_vars
 
 
-def test_a_rescaled_source_start_is_refused_because_the_prior_knows_the_old_scale(prepare: Prepare) -> None:
-    with pytest.raises(ValueError, match=r"target\.rescale.*dwp\.init"):
-        prepare("deep_weight_prior", init="source", rescale=True)
+def standardised_means(prepare: Prepare, **settings: object) -> dict[str, torch.Tensor]:
+    """What the bound's encoder would see of the posterior means at the start, by group."""
+    seen: dict[str, torch.Tensor] = {}
+    prepared = prepare("deep_weight_prior", **settings)
+    for name, model in prepared.state["priors"].items():  # type: ignore[index]
+        original = model.encode
+
+        def encode(x: torch.Tensor, name: str = name, original: object = original) -> object:
+            seen[name] = x.detach()
+            return original(x)  # type: ignore[operator]
+
+        model.encode = encode
+    prepared.net(IMAGES[:1])
+    prepared.batch_loss(torch.zeros(1, 2, 16, 16, 16), MASKS[:1], 0)
+    return seen
+
+
+def test_rescaling_a_source_start_leaves_its_standardised_kernels_as_they_were(prepare: Prepare) -> None:
+    plain, rescaled = (
+        standardised_means(prepare, init="source", rescale=rescale, init_log_var=-30)
+        for rescale in (False, True)
+    )
+    for name, kernels in plain.items():
+        assert torch.allclose(rescaled[name], kernels, atol=2e-4, rtol=1e-3)
+
+
+def test_the_unit_of_a_he_start_is_the_layers_own_deviation(prepare: Prepare) -> None:
+    for kernels in standardised_means(prepare, init="he", init_log_var=-30).values():
+        assert float(kernels.square().mean().sqrt()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_unit_may_be_that_of_the_source_networks(prepare: Prepare) -> None:
+    by_start, by_source = (
+        standardised_means(prepare, init="source", scale=scale, init_log_var=-30)["group3"]
+        for scale in ("start", "source")
+    )
+    ratio = by_source / by_start
+    rms = load_rms(prepare, 3)
+    assert torch.allclose(ratio, torch.full_like(ratio, rms / 0.15), rtol=2e-2)
+
+
+def load_rms(prepare: Prepare, group: int) -> float:
+    net = prepare("fine_tune").net
+    layers = [layer.name for layer in kernel_layers(net) if layer.group == group]
+    weights = torch.cat([net.get_submodule(name).weight.flatten() for name in layers])
+    return float(weights.detach().square().mean().sqrt())
+
+
+def test_the_share_of_kernels_that_left_is_a_twentieth_for_draws_of_the_prior_itself(
+    prepare: Prepare,
+) -> None:
+    prepared = prepare("deep_weight_prior", init="prior", unet=UNetConfig(channels=(8, 8, 12, 16)))
+    shares = [value for name, value in prepared.diagnostics().items() if name.startswith("left_prior")]
+    assert len(shares) == 7
+    assert sum(shares) / 7 == pytest.approx(0.05, abs=0.04)
+    far = prepare("deep_weight_prior", init="prior", unet=UNetConfig(channels=(8, 8, 12, 16)))
+    for layer in far.net.modules():
+        if isinstance(layer, BayesConv3d):
+            layer.mean.data *= 30
+    assert all(v > 0.9 for name, v in far.diagnostics().items() if name.startswith("left_prior"))
 
 
 def test_only_a_source_start_needs_the_source_network() -> None:

@@ -90,7 +90,7 @@ def test_log_likelihoods_are_those_of_scipy() -> None:
 
 def test_rescaling_kernels_shifts_the_log_likelihood_by_the_jacobian() -> None:
     train, test = torch.randn(200, 27, generator=seeded()), torch.randn(50, 27, generator=seeded(1))
-    for kind in ("diagonal", "full"):
+    for kind in ("diagonal", "full", "scale_mixture"):
         moved = gaussian_log_lik(0.01 * train, 0.01 * test, kind)
         assert moved == pytest.approx(gaussian_log_lik(train, test, kind) - 27 * math.log(0.01))
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from dwp_sweep.nets.kernel_bank import KernelBank, collect_bank, drop_tiny, load_bank, save_bank
+from dwp_sweep.nets.kernel_bank import (
+    KernelBank,
+    Standardise,
+    collect_bank,
+    drop_tiny,
+    load_bank,
+    read_layers,
+    save_bank,
+)
 from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 
@@ -126,8 +133,70 @@ def test_no_network_makes_no_bank() -> None:
         collect_bank({})
 
 
-def test_networks_of_different_width_can_share_a_bank() -> None:
-    wide, narrow = UNet3D(channels=(4, 4, 4, 4)), UNet3D(channels=(2, 2, 2, 2))
-    held = collect_bank({(0, 0): wide, (1, 0): narrow})
-    assert held.counts()[7] == 2 * 16 + 2 * 4
-    assert math.isfinite(held.scales(7, "group")["up3.conv_1"])
+def test_networks_of_different_width_share_no_bank() -> None:
+    wide, narrow = UNet3D(channels=(4, 4, 4, 4)), UNet3D(channels=(2, 4, 4, 4))
+    with pytest.raises(
+        ValueError, match=r"one shape: .*\(0, 0\) and \(1, 0\) differ in init_conv, down1\.conv_1"
+    ):
+        collect_bank({(0, 0): wide, (1, 0): narrow})
+
+
+def test_filter_scales_bring_every_output_channel_of_every_network_to_unit_mean_square() -> None:
+    members = nets()
+    held = collect_bank(members)
+    part = held.groups[5]
+    scale = held.kernel_scales(5, "filter")
+    assert scale.shape == (len(part.kernels), 1)
+    for (_, net), member in zip(members.items(), range(len(members)), strict=True):
+        weight = net.up1.conv_1.weight
+        expected = weight.square().mean(dim=(1, 2, 3, 4)).sqrt().repeat_interleave(weight.shape[1])
+        here = (part.member == member) & (part.layer == 0)
+        torch.testing.assert_close(scale[here, 0], expected.detach())
+
+
+def test_filter_scales_count_only_the_kernels_that_were_kept() -> None:
+    members = nets(1, 1)
+    members[0, 0].up1.conv_1.weight.data[1, 0] = 0
+    held, dropped = drop_tiny(collect_bank(members))
+    assert (dropped[5], held.dropped[5]) == (1, 1)
+    weight = members[0, 0].up1.conv_1.weight
+    of_filter = held.kernel_scales(5, "filter")[weight.shape[1]]
+    assert float(of_filter) == pytest.approx(float(weight[1, 1:].detach().square().mean().sqrt()), rel=1e-5)
+
+
+def test_a_layers_filter_scale_is_the_median_over_its_filters() -> None:
+    members = nets()
+    held = collect_bank(members)
+    filters = torch.cat(
+        [net.up1.conv_2.weight.square().mean(dim=(1, 2, 3, 4)).sqrt() for net in members.values()]
+    )
+    assert held.scales(5, "filter")["up1.conv_2"] == pytest.approx(float(filters.detach().median()))
+
+
+@pytest.mark.parametrize("standardise", ["group", "layer"])
+def test_kernel_scales_are_those_of_the_layers(standardise: Standardise) -> None:
+    held = bank()
+    expected = held.groups[3].per_kernel(held.scales(3, standardise))
+    assert torch.equal(held.kernel_scales(3, standardise), expected)
+
+
+def test_channels_and_dropped_counts_come_back_from_the_files(tmp_path: Path) -> None:
+    held, dropped = drop_tiny(bank(), 0.9)
+    save_bank(held, tmp_path)
+    back = load_bank(tmp_path)
+    assert sum(dropped.values()) > 0 and dict(back.dropped) == dropped
+    assert all(back.groups[group].channels == held.groups[group].channels for group in GROUPS)
+    assert back.groups[7].channels == {"up3.conv_1": (2, 2), "up3.conv_2": (2, 2)}
+    assert read_layers(tmp_path)[1] == {"init_conv": (1, 2), "down1.conv_1": (2, 3)}
+
+
+def test_a_bank_from_before_channels_were_kept_serves_all_but_filters(tmp_path: Path) -> None:
+    save_bank(bank(), tmp_path)
+    facts = json.loads((tmp_path / "bank.json").read_text())
+    del facts["channels"], facts["dropped"]
+    (tmp_path / "bank.json").write_text(json.dumps(facts))
+    back = load_bank(tmp_path)
+    assert back.scales(7, "layer") == bank().scales(7, "layer")
+    assert read_layers(tmp_path)[7] == {"up3.conv_1": None, "up3.conv_2": None}
+    with pytest.raises(ValueError, match=r"filter needs the channel numbers of up3\.conv_1, up3\.conv_2"):
+        back.kernel_scales(7, "filter")

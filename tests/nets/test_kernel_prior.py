@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, save_prior
+from dwp_sweep.nets.bayes_conv import make_bayesian
+from dwp_sweep.nets.kernel_bank import kernel_channels
+from dwp_sweep.nets.kernel_mixture import KernelMixture
+from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, require_fit, save_prior
 from dwp_sweep.nets.kernel_vae import Head, KernelVAE
+from dwp_sweep.nets.unet3d import UNet3D
 
 SCALE = {"up3.conv_1": 0.2, "up3.conv_2": 0.01}
 
@@ -27,7 +31,7 @@ def constant_prior() -> KernelPrior:
     """Its decoder says mean 3, log-variance 0, whatever ``z`` is."""
     made = prior()
     with torch.no_grad():
-        for head, value in ((made.vae.kernel_mean, 3.0), (made.vae.kernel_log_var, 0.0)):
+        for head, value in ((made.model.kernel_mean, 3.0), (made.model.kernel_log_var, 0.0)):
             head.weight.zero_()
             head.bias.fill_(value)
     return made
@@ -82,9 +86,9 @@ def test_a_prior_comes_back_from_its_files_as_it_was(tmp_path: Path, head: Head)
     back = load_prior(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"prior.safetensors", "prior.json"}
     assert (back.group, dict(back.scale)) == (7, SCALE)
-    assert (back.vae.latent_dim, back.vae.head, back.vae.log_var_floor) == (4, head, -3.0)
+    assert (back.model.latent_dim, back.model.head, back.model.log_var_floor) == (4, head, -3.0)
     assert torch.equal(back.sample(9, seeded()), made.sample(9, seeded()))
-    assert not back.vae.training
+    assert not back.model.training
 
 
 def test_an_unknown_layer_is_named_with_those_known() -> None:
@@ -118,3 +122,83 @@ def test_a_description_that_does_not_fit_is_refused(
     with pytest.raises(ValueError, match=message) as caught:
         load_prior(tmp_path)
     assert str(tmp_path / "prior.") in str(caught.value)
+
+
+def mixture_prior() -> KernelPrior:
+    roots = torch.randn(3, 27, 27, generator=seeded()).triu(1) * 0.1 + torch.eye(27)
+    model = KernelMixture(torch.tensor([0.2, 0.3, 0.5]), torch.randn(3, 27, generator=seeded(1)), roots)
+    return KernelPrior(7, model, SCALE, "filter", {"up3.conv_1": (16, 16), "up3.conv_2": (16, 16)})
+
+
+def test_a_mixture_comes_back_from_its_files_as_it_was(tmp_path: Path) -> None:
+    made = mixture_prior()
+    save_prior(made, tmp_path)
+    back = load_prior(tmp_path)
+    assert (back.standardise, back.channels, back.scale) == (made.standardise, made.channels, made.scale)
+    x = torch.randn(5, 27, generator=seeded(2))
+    assert isinstance(back.model, KernelMixture) and isinstance(made.model, KernelMixture)
+    assert torch.equal(back.model.log_density(x), made.model.log_density(x))
+    assert torch.equal(back.sample(9, seeded()), made.sample(9, seeded()))
+
+
+def test_raw_samples_are_standardised_samples_in_units_of_the_layer() -> None:
+    for made in (prior(), mixture_prior()):
+        standardised = made.sample_standardised(6, seeded(4))
+        assert standardised.shape == (6, 27) and not standardised.requires_grad
+        assert torch.equal(made.sample(6, seeded(4), "up3.conv_1"), 0.2 * standardised)
+
+
+def test_files_from_before_kinds_and_channels_are_vaes_on_group_standardised_kernels(tmp_path: Path) -> None:
+    made = prior()
+    save_prior(made, tmp_path)
+    facts = json.loads((tmp_path / "prior.json").read_text())
+    for key in ("kind", "standardise", "channels"):
+        del facts[key]
+    (tmp_path / "prior.json").write_text(json.dumps(facts))
+    back = load_prior(tmp_path)
+    assert (back.standardise, dict(back.channels)) == ("group", {})
+    assert torch.equal(back.sample(9, seeded()), made.sample(9, seeded()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "flow"}, {"standardise": "voxel"}, {"channels": {"a": 3}}, {"kind": "mixture"}],
+)
+def test_unknown_kinds_standardisations_and_channels_are_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    save_prior(prior(), tmp_path)
+    facts = json.loads((tmp_path / "prior.json").read_text())
+    (tmp_path / "prior.json").write_text(json.dumps(facts | change))
+    with pytest.raises(ValueError, match="describes no prior"):
+        load_prior(tmp_path)
+
+
+def of_group_6(channels: dict[str, tuple[int, int]], names: tuple[str, ...] = ()) -> KernelPrior:
+    scale = dict.fromkeys(names or channels, 0.1)
+    return KernelPrior(6, KernelVAE(2), scale, channels=channels)
+
+
+def test_a_prior_fits_networks_of_its_own_widths_plain_or_variational() -> None:
+    net = UNet3D(channels=(2, 4, 6, 8))
+    made = of_group_6(kernel_channels(net, 6))
+    require_fit(made, net)
+    make_bayesian(net)
+    require_fit(made, net)
+
+
+def test_a_prior_fitted_for_other_widths_is_refused_with_layers_and_both_widths() -> None:
+    made = of_group_6(kernel_channels(UNet3D(channels=(2, 4, 6, 8)), 6))
+    with pytest.raises(
+        ValueError,
+        match=r"group 6 .*up2\.conv_1 had 4 to 4 channels, the network's has 5 to 5; up2\.conv_2 had",
+    ):
+        require_fit(made, UNet3D(channels=(2, 5, 6, 8)))
+
+
+def test_a_prior_that_knows_no_widths_is_compared_by_the_names_of_its_layers() -> None:
+    require_fit(of_group_6({}, ("up2.conv_1", "up2.conv_2")), UNet3D(channels=(2, 5, 6, 8)))
+    with pytest.raises(
+        ValueError, match=r"up2\.conv_2 is in the network only; up9\.conv is not in the network"
+    ):
+        require_fit(of_group_6({}, ("up2.conv_1", "up9.conv")), UNet3D())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dwp_sweep.nets import kernel_vae
 from dwp_sweep.nets.kernel_vae import Head, KernelVAE
 
 
@@ -69,6 +70,38 @@ def test_dense_maps_compute_what_the_modules_of_the_table_compute() -> None:
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-4 * float(q.grad.abs().max()))
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n", [1, 8, 19])
+def test_in_double_precision_the_two_forms_agree_to_rounding(
+    n: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and gradients, over random weights and across the border of the encoder's parts."""
+    monkeypatch.setattr(kernel_vae, "_ENCODER_ROWS", {"cpu": 8})
+    torch.manual_seed(seed)
+    ours, reference = (module.double() for module in pair())
+    for p, q in zip(ours.parameters(), reference.parameters(), strict=True):
+        p.data.normal_(std=0.2)
+        q.data.copy_(p.data)
+    x = torch.randn(n, 27, dtype=torch.float64, requires_grad=True)
+    y = x.detach().clone().requires_grad_(True)
+    mean, log_var = ours.encode(x)
+    got, expected = (mean, log_var, *ours.decode(mean)), reference(y)
+    sum(t.square().sum() for t in got).backward()
+    sum(t.square().sum() for t in expected).backward()
+    pairs = [(x.grad, y.grad), *zip(got, expected, strict=True)]
+    pairs += [(p.grad, q.grad) for p, q in zip(ours.parameters(), reference.parameters(), strict=True)]
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11 * float(b.detach().abs().max()))
+
+
+def test_a_decoder_made_ready_once_computes_what_decode_computes() -> None:
+    vae = KernelVAE(3)
+    z = torch.randn(7, 3)
+    ready = vae.decoder()
+    for a, b in zip((*ready(z[:4]), *ready(z[4:])), (*vae.decode(z[:4]), *vae.decode(z[4:])), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("latent_dim", [1, 6, 11])
 def test_shapes_follow_the_latent_dimension(latent_dim: int) -> None:
     vae = KernelVAE(latent_dim)
@@ -91,7 +124,7 @@ def test_decoder_variance_stays_in_the_range_of_its_head(head: Head, low: float,
 
 def test_free_head_neither_bounds_the_mean_nor_bends_a_log_variance_well_above_its_floor() -> None:
     vae = KernelVAE(3)
-    mean, log_var = vae._heads(torch.tensor([5.0]), torch.tensor([1.5]))
+    mean, log_var = vae.heads(torch.tensor([5.0]), torch.tensor([1.5]))
     assert mean.item() == 5.0
     assert log_var.item() == pytest.approx(1.5, abs=1e-3)
 

@@ -192,3 +192,37 @@ def test_bf16_autocast_stays_close_to_fp32() -> None:
         rough = net(x)
     rough.float().sum().backward()
     assert float(((rough.float() - exact).std() / exact.std()).detach()) < 0.05
+
+
+@pytest.mark.parametrize("size", [(16, 24, 16), (9, 22, 13)])
+def test_both_layouts_compute_the_same_network(size: tuple[int, int, int]) -> None:
+    gradients = []
+    for channels_last in (False, True):
+        net = small_net().double()
+        net.channels_last = channels_last
+        logits = net(torch.randn(2, 1, *size, generator=seeded(1), dtype=torch.float64))
+        logits.square().mean().backward()
+        gradients.append([logits.detach(), *(p.grad for p in net.parameters())])
+    for first, last in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, last)
+
+
+def test_channels_last_holds_from_the_first_convolution_to_the_logits() -> None:
+    net, formats = small_net(), []
+    for block in net.children():
+        block.register_forward_hook(
+            lambda block, inputs, out: formats.append(out.is_contiguous(memory_format=torch.channels_last_3d))
+        )
+    net.channels_last = True
+    net(torch.zeros(2, 1, 16, 16, 16))
+    assert formats == [True] * 11
+    formats.clear()
+    net.channels_last = False
+    net(torch.zeros(2, 1, 16, 16, 16))
+    assert formats == [False] * 11
+
+
+def test_on_a_cpu_the_layout_is_channels_last_unless_said_otherwise() -> None:
+    net = small_net()
+    assert net.channels_last is None
+    assert net(torch.zeros(2, 1, 16, 16, 16)).stride(1) == 1

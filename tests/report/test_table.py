@@ -17,6 +17,7 @@ def row(
     method: str, size: int, split: int, dice: float | None = None, state: Any = "done", **more: Any
 ) -> NodeRow:
     labels = {"method": method, "train_size": size, "split": split, "seed": more.pop("seed", 0)}
+    labels |= {"variant": more.pop("variant")} if "variant" in more else {}
     metrics = {} if dice is None else {"test_dice": dice, "test_iou": dice / 2, "best_val_dice": dice}
     error = more.pop("error", "")
     metrics |= more.pop("metrics", {})
@@ -117,3 +118,28 @@ def test_markup_in_an_error_is_printed_as_it_is() -> None:
 def test_rows_without_a_method_do_not_disturb() -> None:
     frame = frame_of_rows([NodeRow("", "target", "done", {"split": 0}), row("fine_tune", 5, 0, 0.5)])
     assert isinstance(frame, pd.DataFrame) and paper_table(frame).sizes == (5,)
+
+
+def test_many_columns_become_the_rows() -> None:
+    rows = [
+        row("random_init", size, split, 0.5 + n / 100 + size / 1000, variant=f"variant {n}")
+        for n in range(6)
+        for size in (5, 10)
+        for split in (0, 1)
+    ]
+    found = table(*rows)
+    assert found.header == ["", "m = 5", "m = 10"]
+    assert found.rows("test_dice")[2] == ["variant 2", "0.525 (0.000)", "0.530 (0.000)"]
+    screen = io.StringIO()
+    render_table(found, Console(file=screen, width=100))
+    for text in (found.text(), found.markdown(), screen.getvalue()):
+        assert text.count("0.530 (0.000)") == 1 and max(map(len, text.splitlines())) <= 100
+    assert found.markdown().splitlines()[3] == "| :-- | --: | --: |"
+
+
+def test_the_best_of_each_size_is_marked_whichever_way_the_table_lies() -> None:
+    for n_methods in (3, 6):
+        rows = [row(f"m{n}", size, 0, 0.5 + n * size / 1000) for n in range(n_methods) for size in (5, 10)]
+        found = table(*rows)
+        cells = found.cells["test_dice"]
+        assert found.best("test_dice") == {id(cells[size][f"m{n_methods - 1}"]) for size in (5, 10)}

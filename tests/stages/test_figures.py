@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from dwp_sweep.stages import figures
+from dwp_sweep.metrics.calibration import reliability
+from dwp_sweep.stages import figures, uncertainty_figures
 from dwp_sweep.stages.figures import kernel_figure, learning_curve, slice_figure
+from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
 
 HISTORY = [
     {
@@ -38,7 +41,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> t
     """Title and panels of a learning curve."""
     kept: list[Figure] = []
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "_save", lambda figure, path: kept.append(figure))
+        patch.setattr(figures, "save", lambda figure, path: kept.append(figure))
         learning_curve(arguments[0], Path("nowhere.png"), *arguments[1:], **options)
     return kept[0].get_suptitle(), kept[0].axes
 
@@ -160,3 +163,49 @@ def test_kernels_stand_in_blue_below_and_orange_above_zero(tmp_path: Path) -> No
 def test_any_number_of_kernels_is_drawn_zeros_included(kernels: NDArray[np.float64], tmp_path: Path) -> None:
     kernel_figure(kernels, kernels[:0], tmp_path / "kernels.png", "Group 7")
     assert pixels(tmp_path / "kernels.png").size > 0
+
+
+def half_right() -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """A lesion, and probabilities that lie one voxel beside it."""
+    truth = np.zeros((20, 18, 9), dtype=bool)
+    truth[4:9, 4:9, 2:5] = True
+    foreground = np.where(np.roll(truth, 1, axis=0), 0.8, 0.1)
+    return truth, np.stack([1 - foreground, foreground])
+
+
+def test_the_uncertainty_of_a_variational_network_has_a_panel_more(tmp_path: Path) -> None:
+    truth, probs = half_right()
+    image = np.random.default_rng(0).normal(size=truth.shape)
+    plain, variational = tmp_path / "plain.png", tmp_path / "figures" / "variational.png"
+    uncertainty_figure(image, truth, probs, None, plain, "title")
+    uncertainty_figure(image, truth, probs, 0.01 * probs[1], variational, "title")
+    assert pixels(variational).shape[1] == pytest.approx(4 / 3 * pixels(plain).shape[1], abs=2)
+    for path in (plain, variational):
+        assert n_pixels(path, "#00E0B8") > 100 and n_pixels(path, "#FF8A1F") > 100
+
+
+def test_uncertainty_without_foreground_or_noise_still_draws(tmp_path: Path) -> None:
+    sure = np.stack([np.ones((8, 8, 8)), np.zeros((8, 8, 8))])
+    uncertainty_figure(sure[1], sure[1], sure, sure[1], tmp_path / "sure.png", "nothing")
+    assert n_pixels(tmp_path / "sure.png", "#FF8A1F") < 200  # the legend's line alone
+
+
+def test_a_reliability_diagram_shows_frequency_against_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr(uncertainty_figures, "save", lambda figure, path: kept.append(figure))
+    probs = np.array([0.1] * 10 + [0.9] * 30)
+    bins = reliability(np.stack([1 - probs, probs]), np.arange(40) >= 25, n_bins=5)
+    calibration_figure(bins, 0.25, 0.3, Path("nowhere.png"), "UNet-DWP")
+    diagram, histogram = kept[0].axes
+    np.testing.assert_allclose(curve(diagram, "pooled test voxels"), [0, 0.5])
+    heights = [bar.get_height() for bar in histogram.patches if isinstance(bar, Rectangle)]
+    np.testing.assert_allclose(heights, [25, 0, 0, 0, 75])
+    assert "Brier score 0.250, ECE 0.300" in diagram.get_title(loc="left")
+    assert f"{0.25 * 0.1 + 0.75 * 0.4:.3f}" in diagram.get_title(loc="left")
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+def test_probabilities_of_one_value_still_draw(p: float, tmp_path: Path) -> None:
+    probs = np.stack([np.full(7, 1 - p), np.full(7, p)])
+    calibration_figure(reliability(probs, np.ones(7)), 0.1, 0.1, tmp_path / "calibration.png", "title")
+    assert n_pixels(tmp_path / "calibration.png", "#0072B2") > 1_000

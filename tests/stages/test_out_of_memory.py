@@ -73,7 +73,7 @@ PLACES = {
 }
 LATER = {
     "test images are scored": "dwp_sweep.stages.target.test_scores",
-    "a picture is drawn": "dwp_sweep.stages.target.predict_case",
+    "a picture is drawn": "dwp_sweep.stages.target.slice_figure",
 }
 
 
@@ -93,14 +93,16 @@ def test_a_target_stage_names_its_batch_size_wherever_memory_ends(
     assert "lower target.batch_size (now 2)" in run_out("target", settings_of(sweep, "target"), {}, tmp_path)
 
 
-@pytest.mark.parametrize("place", ["torch.nn.Module.to", "negative_elbo", "_metrics", "kernel_figure"])
+@pytest.mark.parametrize(
+    "place", ["torch.nn.Module.to", "prior_fit.vae_loss", "prior.prior_scores", "prior.kernel_figure"]
+)
 def test_a_prior_stage_names_its_batch_size_wherever_memory_ends(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = UNet3D(1, 2, (2, 2, 2, 2))
     he_init(net, torch.Generator().manual_seed(0))
     save_bank(collect_bank({(0, cycle): net for cycle in range(10)}), tmp_path / "bank")
-    monkeypatch.setattr(place if "." in place else f"dwp_sweep.stages.prior.{place}", out_of_memory)
+    monkeypatch.setattr(place if place.startswith("torch.") else f"dwp_sweep.stages.{place}", out_of_memory)
     settings = {"group": 1, "prior": {"max_epochs": 1}}
     said = run_out("prior", settings, {"bank": (tmp_path / "bank",)}, tmp_path)
     assert "lower prior.batch_size (now 20)" in said

@@ -216,7 +216,8 @@ def test_no_target_starts_where_a_source_network_did(built: tuple[Sweep, Store])
 
 @pytest.mark.slow
 def test_kernels_are_held_out_in_all_networks_together(built: tuple[Sweep, Store]) -> None:
-    from dwp_sweep.stages.prior import PriorConfig, _hold_out
+    from dwp_sweep.stages.prior import _hold_out
+    from dwp_sweep.stages.prior_config import PriorConfig
 
     group = load_bank(only(built, "harvest")[1]).groups[2]
     train, held_out = _hold_out(group, PriorConfig())

@@ -1,0 +1,158 @@
+"""The grid's axis ``variant``: named bundles of settings, for comparisons that are no cartesian product.
+
+``variant: {RI: {method: random_init}, DWP he: {method: deep_weight_prior, dwp.init: he}}`` is one axis with
+two values. A name labels the runs of its conditions and takes no part in any node's key. Beside
+search-space files; knows nothing of which settings there are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from dwp_sweep.config.nested import clashes, flat
+from dwp_sweep.errors import Problem
+
+VARIANT = "variant"
+"""Name of the axis."""
+SEPARATOR = " | "
+"""Between the names of a node that several variants share."""
+
+_MAX_CHARS = 60
+
+
+def variant_problems(axis: Any, where: str) -> list[Problem]:
+    """What is wrong with the shape of the axis: no mapping, bad names, settings that are none or set twice.
+
+    Args:
+        axis: As the file has it.
+        where: File named in the problems.
+    """
+    if not isinstance(axis, Mapping):
+        what = f"grid.{VARIANT} = {_short(axis)}: should map names to settings"
+        return [Problem(where, what, f"e.g. {VARIANT}: {{RI: {{method: random_init}}}}")]
+    if not axis:
+        return [Problem(where, f"grid.{VARIANT} is empty", "give at least one variant, or leave it out")]
+    return [problem for name, settings in axis.items() for problem in _one(str(name), settings, where)]
+
+
+def flat_variants(axis: Mapping[str, Mapping[str, Any]], taken: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Every variant's settings by dotted key, without those whose value is given elsewhere.
+
+    Args:
+        axis: Name -> settings, nested or dotted.
+        taken: Dotted keys of overrides.
+    """
+    taken = tuple(taken)
+    return {
+        name: {key: value for key, value in flat(settings).items() if not any(_meet(key, o) for o in taken)}
+        for name, settings in axis.items()
+    }
+
+
+def conflicts(axis: Mapping[str, Mapping[str, Any]], others: Iterable[str], where: str) -> list[Problem]:
+    """Settings that a variant and another axis of the grid both give, so that their order would decide."""
+    others = tuple(others)
+    return [
+        Problem(
+            where, f"grid.{VARIANT}.{name} sets {key!r}, and grid.{other} does too", "keep one of the two"
+        )
+        for name, settings in axis.items()
+        for key in settings
+        for other in others
+        if _meet(key, other)
+    ]
+
+
+def chosen_variants(axis: Any, wanted: Any, where: str) -> tuple[Any, list[Problem]]:
+    """The variants of some names, in the order in which they are asked for.
+
+    Args:
+        axis: Name -> settings; anything else stays as it is, and is the file's own problem.
+        wanted: A name or a list of names.
+        where: Option or file named in the problems.
+    """
+    if not isinstance(axis, Mapping):
+        return axis, []
+    names = [str(name) for name in (wanted if isinstance(wanted, list) else [wanted])]
+    known = {str(name): settings for name, settings in axis.items()}
+    problems = [
+        Problem(where, f"no variant {name!r}", _nearest(name, known)) for name in names if name not in known
+    ]
+    return {name: known[name] for name in names if name in known} or axis, problems
+
+
+def with_variant_value(axis: Mapping[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """A copy of the axis with one variant given whole (``NAME``) or one of its settings (``NAME.key``).
+
+    Names may have dots themselves: the longest known one that fits is meant.
+    """
+    names = [str(name) for name in axis]
+    fitting = [name for name in names if place == name or place.startswith(f"{name}.")]
+    name = max(fitting, key=len, default=place.partition(".")[0])
+    key = place[len(name) + 1 :]
+    result = {str(one): settings for one, settings in axis.items()}
+    if not key:
+        return result | {name: value}
+    old = result.get(name)
+    kept = {k: v for k, v in flat(old).items() if not _meet(k, key)} if isinstance(old, Mapping) else {}
+    return result | {name: {**kept, key: value}}
+
+
+def same_settings(found: Sequence[tuple[str | None, Any]], where: str) -> list[Problem]:
+    """Variants that nothing tells apart.
+
+    Args:
+        found: Variant and experiment of each condition.
+        where: File named in the problems.
+    """
+    by_name: dict[str, list[Any]] = {}
+    for name, condition in found:
+        if name is not None:
+            by_name.setdefault(name, []).append(condition)
+    fix = f"drop one of the two, or choose with --set {VARIANT}=NAME"
+    return [
+        Problem(where, f"grid.{VARIANT}: {first!r} and {second!r} are the same settings", fix)
+        for first, second in combinations(by_name, 2)
+        if by_name[first] == by_name[second]
+    ]
+
+
+def _one(name: str, settings: Any, where: str) -> list[Problem]:
+    place = f"grid.{VARIANT}.{name}"
+    found = []
+    if (
+        not name.strip()
+        or name != name.strip()
+        or len(name) > _MAX_CHARS
+        or not name.isprintable()
+        or "|" in name
+    ):
+        fix = f"1 to {_MAX_CHARS} characters, no '|' and no space around them"
+        found.append(Problem(where, f"grid.{VARIANT}: {name!r} is no name of a variant", fix))
+    if not isinstance(settings, Mapping):
+        what = f"{place} = {_short(settings)}: should be settings"
+        found.append(Problem(where, what, "{} takes the fixed ones as they are"))
+    elif twice := clashes(settings):
+        found += [Problem(where, f"{place}: {key!r} is set twice, nested and dotted", "keep one of the two")
+                  for key in twice]  # fmt: skip
+    return found
+
+
+def _meet(key: str, other: str) -> bool:
+    """Whether two dotted keys are the same place, or one lies within the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "variants are " + ", ".join(known)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,86 @@
+"""Control with the simplest prior: every weight is ``N(0, unit ** 2)``, the variance of its kernels' group.
+
+Says what the deep weight prior's structure adds to knowing how large weights are. Its divergence has a
+closed form, so there is neither encoder nor estimate; all else is as in the deep weight prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from dwp_sweep.losses.gaussian import kl_from_standard
+from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales, rescale_with_scales
+from dwp_sweep.methods.plain_training import load_source, new_network
+from dwp_sweep.methods.variational import KernelGroup, make_posterior
+from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
+from dwp_sweep.nets.kernel_bank import Standardise, load_bank
+from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.training.seeds import named_generator
+
+
+class GaussianPriorConfig(DivergenceConfig):
+    """Settings of the control; names and meanings as in `DwpConfig`.
+
+    Attributes:
+        init: Posterior mean at the start.
+        standardise: Whose variance the prior has: a group's, a layer's or a filter's.
+        scale: Where that variance is measured: on the network that starts, or on the kernel bank.
+    """
+
+    init: Literal["he", "source"] = "he"
+    standardise: Standardise = "group"
+    scale: Literal["start", "source"] = "start"
+
+
+def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The source network where the posterior starts from it, the bank where it gives the variance."""
+    config: GaussianPriorConfig = settings["gaussian_prior"]
+    return ("source",) * (config.init == "source") + ("bank",) * (config.scale == "source")
+
+
+def prepare(inputs: MethodInputs) -> Prepared:
+    """A Bayesian U-Net under a Gaussian prior."""
+    config: GaussianPriorConfig = inputs.settings["gaussian_prior"]
+    net, scales = _start(config, inputs)
+    noise = named_generator(inputs.seed, "noise", inputs.device)
+    groups = make_posterior(net, config, scales, noise, inputs.device)
+    return prepare_pulled(net, groups, config, inputs, noise, lambda: gaussian_divergence(groups))
+
+
+def gaussian_divergence(groups: Sequence[KernelGroup]) -> dict[int, Tensor]:
+    """``KL(q || N(0, unit ** 2))`` by group, summed over its kernels, in nats."""
+    return {
+        group.number: kl_from_standard(
+            group.mean() / group.scale, group.log_var() - 2 * group.scale.log()
+        ).sum()
+        for group in groups
+    }
+
+
+def _start(config: GaussianPriorConfig, inputs: MethodInputs) -> tuple[UNet3D, Scales]:
+    net = load_source(inputs) if config.init == "source" else new_network(inputs)
+    if config.scale == "source":
+        assert inputs.bank is not None, "Method.needs names 'bank'"
+        bank = load_bank(inputs.bank)
+        known = {
+            name: scale
+            for group in bank.groups
+            for name, scale in bank.scales(group, config.standardise).items()
+        }
+        scales: Scales = constant_scales(net, known)
+    else:
+        # As in the deep weight prior, a He start is measured layer by layer.
+        by_layer = config.init == "he" and config.standardise == "group"
+        scales = measured_scales(net, "layer" if by_layer else config.standardise)
+    if config.init == "source" and inputs.rescale:
+        scales = rescale_with_scales(net, scales)
+    return net, scales
+
+
+method = Method(
+    label="Gaussian prior", sections={"gaussian_prior": GaussianPriorConfig}, needs=needs, prepare=prepare
+)

@@ -1,0 +1,51 @@
+"""Fine-tuning with a penalty on the distance from the source network (L2-SP).
+
+Minimises ``loss + weight / 2 * sum (w - w_source) ** 2``. All weights start from the source network and
+all are pulled back to it, so the second penalty of the original, on new layers, has nothing to act on.
+Source: Li, Grandvalet, Davoine, Explicit inductive bias for transfer learning, ICML 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.plain_training import prepare_plain, source_network
+from dwp_sweep.strict import StrictModel
+
+
+class L2SpConfig(StrictModel):
+    """Settings of L2-SP.
+
+    Attributes:
+        weight: Of the penalty (alpha of the source).
+    """
+
+    weight: float = Field(1e-2, ge=0)
+
+
+def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The source network."""
+    return ("source",)
+
+
+def prepare(inputs: MethodInputs) -> Prepared:
+    """The source network, all of it trained and held near its start."""
+    config: L2SpConfig = inputs.settings["l2_sp"]
+    plain = prepare_plain(source_network(inputs), inputs)
+    start = [(parameter, parameter.detach().clone()) for parameter in plain.net.parameters()]
+
+    def batch_loss(logits: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
+        data = plain.data_loss(logits, masks)
+        distance = torch.stack([(now - then).square().sum() for now, then in start]).sum()
+        return {"data_loss": data, "distance": distance, "loss": data + 0.5 * config.weight * distance}
+
+    return plain._replace(batch_loss=batch_loss)
+
+
+method = Method(label="L2-SP", sections={"l2_sp": L2SpConfig}, needs=needs, prepare=prepare)

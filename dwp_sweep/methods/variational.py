@@ -1,0 +1,148 @@
+"""A target network with a Gaussian posterior over its 3x3x3 kernels: what all variational methods share.
+
+Start, noise, parameter groups and the metrics that show what the posterior does. What pulls the posterior
+(kernel priors, one Gaussian, nothing) is the business of the method's own file. Source: Section 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwp_sweep.losses.segmentation import LossConfig
+from dwp_sweep.methods.contract import MethodInputs
+from dwp_sweep.methods.kernel_scale import Scales
+from dwp_sweep.methods.plain_training import weight_groups
+from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
+from dwp_sweep.nets.kernel_groups import KernelLayer, as_kernels, kernel_layers
+from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.strict import StrictModel
+
+EXACT_BAYES = LossConfig(dice_weight=0.0, ce_weight=1.0, ce_reduction="sum")
+
+
+class PosteriorConfig(StrictModel):
+    """How a posterior starts, and how its noise is drawn.
+
+    Attributes:
+        init_log_var: Logarithm of the variance of every weight at the start.
+        noise_unit: What that variance is measured in: raw weights, or (``scale``) the root mean square
+            of the layer's weights at the start, so that small layers are not drowned; -4 is then noise
+            of 0.14 of a typical weight.
+        noise: Sample weights, or activations (local reparametrisation).
+        likelihood: The sweep's loss as a pseudo-likelihood, or the cross-entropy summed over voxels.
+    """
+
+    init_log_var: float = Field(-10.0, ge=-30, le=2)
+    noise_unit: Literal["weight", "scale"] = "weight"
+    noise: Literal["weight", "local"] = "weight"
+    likelihood: Literal["dice_ce", "ce"] = "dice_ce"
+
+    def data_loss(self, loss: LossConfig) -> LossConfig:
+        """The data term: the sweep's loss, or exact Bayes."""
+        return loss if self.likelihood == "dice_ce" else EXACT_BAYES
+
+
+@dataclass(frozen=True)
+class KernelGroup:
+    """The kernels of one group: its layers in order and the units of their kernels.
+
+    Attributes:
+        number: Group, 1 to 7.
+        layers: Its variational convolutions.
+        scale: Raw weight of one standardised unit for every kernel ``(n, 1)``, in order of the layers.
+    """
+
+    number: int
+    layers: tuple[BayesConv3d, ...]
+    scale: Tensor
+
+    def mean(self) -> Tensor:
+        """Posterior means of all kernels, ``(n, 27)``, with graph."""
+        return torch.cat([as_kernels(layer.mean) for layer in self.layers])
+
+    def log_var(self) -> Tensor:
+        """Posterior log-variances of all kernels, ``(n, 27)``, with graph."""
+        return torch.cat([as_kernels(layer.log_var) for layer in self.layers])
+
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """Kernels ``(n, 27)`` of the posterior: those of this step's prediction, where it drew some."""
+        samples = [layer.sample for layer in self.layers if layer.sample is not None]
+        if len(samples) == len(self.layers):
+            return torch.cat([as_kernels(sample) for sample in samples])
+        mean = self.mean()
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return torch.addcmul(mean, noise, (0.5 * self.log_var()).exp())
+
+
+def make_posterior(
+    net: UNet3D, config: PosteriorConfig, scales: Scales, noise: torch.Generator, device: torch.device
+) -> tuple[KernelGroup, ...]:
+    """Replace every 3x3x3 convolution by a variational one, in place, and move the network.
+
+    Args:
+        net: Its weights become the means.
+        config: Noise of the start.
+        scales: Units by layer name.
+        noise: Source of all weight noise, on the device.
+        device: Where to train.
+
+    Returns:
+        The seven groups (those that the network has), by number.
+    """
+    # The units of the noise are the layer's own weights, whatever a prior standardises by.
+    convolutions = make_bayesian(net, config.init_log_var, config.noise, noise)
+    if config.noise_unit == "scale":
+        for layer in convolutions:
+            layer.log_var.data += layer.mean.detach().square().mean().clamp_min(1e-20).log()
+    net.to(device)
+    return tuple(_groups(net, scales, device))
+
+
+def posterior_param_groups(
+    groups: Sequence[KernelGroup], inputs: MethodInputs, net: UNet3D
+) -> list[dict[str, Any]]:
+    """Weights, then log-variances without weight decay, which would pull the noise to a deviation of 1."""
+    log_vars = [layer.log_var for group in groups for layer in group.layers]
+    is_log_var = {id(parameter) for parameter in log_vars}
+    weights = [parameter for parameter in net.parameters() if id(parameter) not in is_log_var]
+    learned = [parameter for parameter in log_vars if parameter.requires_grad]
+    return weight_groups(net, inputs, weights) + (
+        [{"params": learned, "weight_decay": 0.0}] if learned else []
+    )
+
+
+@torch.no_grad()
+def posterior_metrics(groups: Sequence[KernelGroup]) -> dict[str, float]:
+    """By group: mean posterior deviation, raw, and as a share of the root mean square of the means."""
+    metrics = {}
+    for group in groups:
+        std = (0.5 * group.log_var()).exp()
+        rms = group.mean().square().mean().sqrt()
+        metrics[f"posterior_std_group{group.number}"] = float(std.mean())
+        metrics[f"posterior_std_share_group{group.number}"] = float(std.square().mean().sqrt() / rms)
+    return metrics
+
+
+def _groups(net: nn.Module, scales: Scales, device: torch.device) -> Iterator[KernelGroup]:
+    by_group: dict[int, list[KernelLayer]] = {}
+    for layer in kernel_layers(net):
+        by_group.setdefault(layer.group, []).append(layer)
+    for number, layers in sorted(by_group.items()):
+        modules = (net.get_submodule(layer.name) for layer in layers)
+        variational = tuple(module for module in modules if isinstance(module, BayesConv3d))
+        assert len(variational) == len(layers), "make_bayesian replaces every 3x3x3 convolution"
+        yield KernelGroup(number, variational, torch.cat([scales[layer.name] for layer in layers]).to(device))
+
+
+def layers_by_group(net: nn.Module) -> Mapping[int, tuple[str, ...]]:
+    """Names of a network's 3x3x3 convolutions by group."""
+    names: dict[int, tuple[str, ...]] = {}
+    for layer in kernel_layers(net):
+        names[layer.group] = (*names.get(layer.group, ()), layer.name)
+    return names

@@ -1,0 +1,57 @@
+"""The one convolution of the networks: torch's, by the route that is right and fast on the device at hand.
+
+Used by plain and variational layers alike; knows neither the network nor where weights come from.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SMALLEST_BF16_EDGE = 4
+"""On CPUs, outputs with a shorter edge are computed in float32. oneDNN's bfloat16 weight gradient of a 3x3x3
+convolution is garbage, or written beside its memory, where the output has edges of 2 (seen in torch 2.13)."""
+
+
+class Conv3d(nn.Conv3d):
+    """`torch.nn.Conv3d` without bias, through `conv3d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in, D, H, W)`` to ``(B, out, D', H', W')``."""
+        return conv3d(x, self.weight, self.stride[0], int(self.padding[0]))
+
+
+def conv3d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """`torch.nn.functional.conv3d`, the same for the three axes, in the layout of ``x``.
+
+    Args:
+        x: ``(B, in, D, H, W)``.
+        weight: ``(out, in, k, k, k)``.
+        stride: Step between the outputs.
+        padding: Zeros at each side of each axis.
+    """
+    if x.device.type != "cpu":
+        return F.conv3d(x, weight, None, stride, padding)
+    edge = weight.shape[2]
+    if edge == stride == 1 and padding == 0 and _is_channels_last(x):
+        return _pointwise(x, weight)
+    if torch.is_autocast_enabled("cpu") and edge > 1 and _shortest_output(x, stride) < SMALLEST_BF16_EDGE:
+        kind = torch.get_autocast_dtype("cpu")
+        with torch.autocast("cpu", enabled=False):
+            return F.conv3d(x.float(), weight.float(), None, stride, padding).to(kind)
+    return F.conv3d(x, weight, None, stride, padding)
+
+
+def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
+    # With one thread torch takes 1x1x1 convolutions by an old route: five times slower and channels first.
+    voxels = x.permute(0, 2, 3, 4, 1)  # (B, D, H, W, in)
+    return F.linear(voxels, weight.flatten(1)).permute(0, 4, 1, 2, 3)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def _shortest_output(x: Tensor, stride: int) -> int:
+    return (min(x.shape[2:]) - 1) // stride + 1

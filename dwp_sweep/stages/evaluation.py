@@ -1,0 +1,220 @@
+"""Final evaluation: predictions of a trained network on test images, and how far they can be believed.
+
+Reads what training left, changes nothing. A deterministic network predicts with its softmax; a variational
+one with its posterior mean (its Dice) and with the mean softmax over weight draws (its uncertainty).
+Knows nothing of methods: whether a network is variational is seen from its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dwp_sweep.data.cache import Case
+from dwp_sweep.metrics.calibration import (
+    Reliability,
+    brier_score,
+    correlation,
+    entropy,
+    expected_dice,
+    near_foreground,
+    negative_log_lik,
+    reliability,
+)
+from dwp_sweep.metrics.overlap import overlap
+from dwp_sweep.nets.monte_carlo import sampling, variational_layers
+from dwp_sweep.stages.network_training import predict_case
+from dwp_sweep.training.compute import ComputeConfig, resolve_device
+from dwp_sweep.training.seeds import named_generator
+
+
+@dataclass(frozen=True)
+class SubjectScores:
+    """One test image; those of probabilities are of the mean over draws where the network is variational.
+
+    Attributes:
+        dice: Of the network's own mask, the posterior mean's where it is variational.
+        iou: Of the same mask.
+        empty: That mask and the truth have no foreground.
+        brier: Brier score near the foreground.
+        ece: Expected calibration error of the foreground probability near the foreground.
+        nll: Mean negative log-likelihood near the foreground, nats.
+        entropy: Mean predictive entropy near the foreground, nats.
+        expected_dice: The Dice that the probabilities promise for their own mask.
+        dice_mc: Dice of the mask of the mean over draws; variational networks only.
+        mutual_information: Its mean near the foreground, nats; variational networks only.
+    """
+
+    dice: float
+    iou: float
+    empty: bool
+    brier: float
+    ece: float
+    nll: float
+    entropy: float
+    expected_dice: float
+    dice_mc: float | None = None
+    mutual_information: float | None = None
+
+    @property
+    def probs_dice(self) -> float:
+        """Dice of the mask that the probabilities make, which `expected_dice` promises."""
+        return self.dice if self.dice_mc is None else self.dice_mc
+
+    def as_json(self) -> dict[str, float]:
+        """The scores that this network has."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network says about one volume.
+
+    Attributes:
+        mask: Its own mask (D, H, W), the posterior mean's where it is variational.
+        probs: Background and foreground probability (2, D, H, W), float32.
+        mutual_information: Of each voxel's class and the weights (D, H, W), nats; None if deterministic.
+    """
+
+    mask: NDArray[np.bool_]
+    probs: NDArray[np.float32]
+    mutual_information: NDArray[np.float64] | None = None
+
+    @property
+    def probs_mask(self) -> NDArray[np.bool_]:
+        """Where the foreground is the likelier class."""
+        return np.asarray(self.probs[1] > self.probs[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Test images of one network.
+
+    Attributes:
+        scores: By subject.
+        reliability: By subject, near the foreground; their sum pools all voxels.
+    """
+
+    scores: Mapping[str, SubjectScores]
+    reliability: Mapping[str, Reliability]
+
+
+def test_scores(
+    predict: Callable[[Case], Prediction], cases: Sequence[Case], near_voxels: float
+) -> Evaluation:
+    """Overlap with the truth and belief in the probabilities, case by case.
+
+    Args:
+        predict: Gives the network's `Prediction` of a case.
+        cases: Any number; no case's scores depend on the others.
+        near_voxels: Distance from truth or prediction up to which voxels count as near the foreground;
+            the whole volume counts where both are empty.
+    """
+    pairs = {case.id: _scores(predict(case), case.mask, near_voxels) for case in cases}
+    return Evaluation(
+        {name: scores for name, (scores, _) in pairs.items()},
+        {name: bins for name, (_, bins) in pairs.items()},
+    )
+
+
+def summarise(scores: Mapping[str, SubjectScores], prefix: str) -> dict[str, float]:
+    """Means over images (Section 2.5), and how well the expected Dice tells the actual one.
+
+    Images empty in truth and prediction count as Dice 1 and are counted. The correlation is left out
+    where it is undefined (`dwp_sweep.metrics.calibration.correlation`).
+    """
+    values = list(scores.values())
+    promised, actual = [one.expected_dice for one in values], [one.probs_dice for one in values]
+    metrics = {name: _mean(values, name) for name in ("dice", "iou", "brier", "ece", "nll", "entropy")}
+    metrics |= {
+        name: _mean(values, name)
+        for name in ("dice_mc", "mutual_information")
+        if all(getattr(one, name) is not None for one in values)
+    }
+    metrics["dice_prediction_error"] = float(np.mean(np.abs(np.subtract(promised, actual))))
+    if (found := correlation(promised, actual)) is not None:
+        metrics["dice_correlation"] = found
+    counts = {
+        f"n_{prefix}": float(len(values)),
+        f"n_{prefix}_empty": float(sum(one.empty for one in values)),
+    }
+    return {f"{prefix}_{name}": value for name, value in metrics.items()} | counts
+
+
+@torch.no_grad()
+def predict_volume(
+    net: nn.Module, case: Case, compute: ComputeConfig, n_samples: int, seed: int
+) -> Prediction:
+    """The network's own mask and its probabilities of one whole volume.
+
+    Args:
+        net: Left in evaluation mode.
+        case: The volume.
+        compute: Device and precision.
+        n_samples: Weight draws of a variational network; a deterministic one is run once, whatever this is.
+        seed: Of the node. Every case sees the same draws, whichever other cases there are.
+    """
+    net.eval()
+    logits, _ = predict_case(net, case, compute)
+    mask = (logits[0].argmax(0) == 1).cpu().numpy()
+    if not variational_layers(net):
+        return Prediction(mask, _probs(logits).cpu().numpy())
+    probs, mean_entropy = _mean_over_draws(net, case, compute, n_samples, seed)
+    averaged = probs.float().cpu().numpy()
+    # Rounding can leave -1e-17 where all draws agree.
+    return Prediction(mask, averaged, np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0))
+
+
+def _mean_over_draws(
+    net: nn.Module, case: Case, compute: ComputeConfig, n_samples: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Mean probabilities (2, D, H, W) and mean entropy (D, H, W) over draws, both float64.
+
+    The mutual information of so few draws is too small: of n draws it shows about (n - 1) / n.
+    """
+    device = resolve_device(compute)
+    total = torch.zeros((2, *case.mask.shape), dtype=torch.float64, device=device)
+    entropies = torch.zeros_like(total[0])
+    with sampling(net, named_generator(seed, "monte_carlo", device)):
+        for _ in range(n_samples):
+            probs = _probs(predict_case(net, case, compute)[0]).double()
+            total += probs
+            entropies += torch.special.entr(probs).sum(0)
+    return total / n_samples, entropies / n_samples
+
+
+def _probs(logits: Tensor) -> Tensor:
+    """Background and foreground (class 1) probability (2, D, H, W); further classes count as background."""
+    probs = logits[0].softmax(0)
+    return torch.stack([probs[0] + probs[2:].sum(0), probs[1]])
+
+
+def _scores(
+    prediction: Prediction, mask: NDArray[Any], near_voxels: float
+) -> tuple[SubjectScores, Reliability]:
+    truth = np.asarray(mask) == 1
+    own, averaged = overlap(prediction.mask, truth), overlap(prediction.probs_mask, truth)
+    near = near_foreground(truth, prediction.probs_mask, near_voxels)
+    probs, bins = prediction.probs[:, near], reliability(prediction.probs[:, near], truth[near])
+    information = prediction.mutual_information
+    scores = SubjectScores(
+        **asdict(own),
+        brier=brier_score(probs, truth[near]),
+        ece=bins.ece,
+        nll=negative_log_lik(probs, truth[near]),
+        entropy=float(entropy(probs).mean()),
+        expected_dice=expected_dice(prediction.probs, prediction.probs_mask),
+        dice_mc=None if information is None else averaged.dice,
+        mutual_information=None if information is None else float(information[near].mean()),
+    )
+    return scores, bins
+
+
+def _mean(values: Sequence[SubjectScores], name: str) -> float:
+    return float(np.mean([getattr(one, name) for one in values]))

@@ -1,0 +1,148 @@
+"""Fitting the model of a kernel prior: a VAE by the training loop, or a mixture at once.
+
+The middle of the prior stage. Knows standardised kernels and settings, neither banks nor files of priors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dwp_sweep.losses.kernel_bound import negative_elbo
+from dwp_sweep.losses.vae_loss import vae_loss
+from dwp_sweep.nets.kernel_mixture import KernelMixture
+from dwp_sweep.nets.kernel_vae import KernelVAE
+from dwp_sweep.stages.contract import Emit
+from dwp_sweep.stages.mixture_fit import fit_mixture
+from dwp_sweep.stages.prior_config import PriorConfig
+from dwp_sweep.training.loop import FitResult, Learner, fit, lower_val_loss
+from dwp_sweep.training.seeds import named_generator, named_seed
+
+
+class FittedModel(NamedTuple):
+    """The model in evaluation mode, on the CPU, and how its training ended."""
+
+    model: KernelVAE | KernelMixture
+    result: FitResult
+
+
+def fit_model(
+    settings: PriorConfig,
+    train: Tensor,
+    held_out: Tensor,
+    device: torch.device,
+    work_dir: Path,
+    emit: Emit,
+) -> FittedModel:
+    """Fit what ``settings.kind`` names to standardised kernels.
+
+    Args:
+        settings: Of the prior.
+        train: Kernels to learn from ``(n, 27)``.
+        held_out: Kernels that the plateau and the choice of the epoch watch ``(m, 27)``.
+        device: Where a VAE trains; a mixture is fitted on the CPU.
+        work_dir: For checkpoints.
+        emit: Told the metrics of every epoch; a mixture has one.
+    """
+    if settings.kind == "mixture":
+        return _fit_mixture(settings, train, held_out, emit)
+    vae = _new_vae(settings)
+    result = _fit_vae(vae.to(device), train.to(device), held_out.to(device), settings, work_dir, emit)
+    return FittedModel(vae.cpu().eval(), result)
+
+
+def _fit_mixture(settings: PriorConfig, train: Tensor, held_out: Tensor, emit: Emit) -> FittedModel:
+    seed = named_seed(settings.seed, "mixture")
+    floor = math.exp(settings.log_var_floor)
+    mixture = fit_mixture(train, settings.n_components, seed, floor, settings.shrinkage).eval()
+    metrics = {
+        "train_loss": -float(mixture.log_density(train).mean()),
+        "val_loss": -float(mixture.log_density(held_out).mean()),
+    }
+    emit("prior", 1, metrics)
+    return FittedModel(mixture, FitResult(1, metrics, (metrics,), 1))
+
+
+def _fit_vae(
+    vae: KernelVAE, train: Tensor, held_out: Tensor, settings: PriorConfig, work_dir: Path, emit: Emit
+) -> FitResult:
+    noise = named_generator(settings.seed, "noise", train.device)
+    checkpoint = work_dir / "checkpoint.safetensors"
+    warmed = _warm_up(vae, train, held_out, settings, noise, work_dir, emit)
+    n_before = len(warmed.history)
+    result = fit(
+        _learner(vae, train, held_out, settings, noise),
+        settings.model_copy(update={"max_epochs": settings.max_epochs - n_before}),
+        len(train),
+        settings.seed,
+        checkpoint,
+        lambda epoch, metrics: emit("prior", n_before + epoch, metrics),
+    )
+    history = warmed.history + result.history
+    return FitResult(n_before + result.best_epoch, result.best, history, warmed.n_steps + result.n_steps)
+
+
+def _warm_up(
+    vae: KernelVAE,
+    train: Tensor,
+    held_out: Tensor,
+    settings: PriorConfig,
+    noise: torch.Generator,
+    work_dir: Path,
+    emit: Emit,
+) -> FitResult:
+    """Train while the divergence's weight rises: no plateau, and the last epoch is kept.
+
+    A training of its own, since what is minimised here is not what validation measures: an epoch of it must
+    neither be chosen nor make the rate fall.
+    """
+    n_epochs = settings.kl_warmup_epochs
+    if not n_epochs:
+        return FitResult(0, {}, (), 0)
+    steps_per_epoch = settings.steps_per_epoch or math.ceil(len(train) / settings.batch_size)
+    learner = _learner(vae, train, held_out, settings, noise, n_epochs * steps_per_epoch)
+    return fit(
+        learner._replace(better=_later),
+        settings.model_copy(update={"max_epochs": n_epochs, "patience": n_epochs}),
+        len(train),
+        named_seed(settings.seed, "warm_up"),
+        work_dir / "warm_up.safetensors",
+        lambda epoch, metrics: emit("prior", epoch, metrics),
+    )
+
+
+def _later(new: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    return True
+
+
+def _new_vae(settings: PriorConfig) -> KernelVAE:
+    # torch's default initialisation takes no generator: seed it here, and leave the global state alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(named_seed(settings.seed, "init"))
+        return KernelVAE(settings.latent_dim, settings.head, settings.log_var_floor)
+
+
+def _learner(
+    vae: KernelVAE,
+    train: Tensor,
+    held_out: Tensor,
+    settings: PriorConfig,
+    noise: torch.Generator,
+    n_warm_up_steps: int = 0,
+) -> Learner:
+    def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
+        kl_scale = step / n_warm_up_steps if n_warm_up_steps else 1.0
+        return {"loss": vae_loss(train[indices], vae, noise, kl_scale, settings.free_bits)}
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        # The same draws every epoch: the plateau then sees the network change, not the noise.
+        fixed = named_generator(settings.seed, "validation", train.device)
+        return {"val_loss": float(negative_elbo(held_out, vae, fixed).mean())}
+
+    return Learner(vae, [{"params": list(vae.parameters())}], batch_loss, validate, lower_val_loss, noise)

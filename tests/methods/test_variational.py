@@ -1,0 +1,140 @@
+"""The posterior that all variational methods share, and the two controls without a kernel prior."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from dwp_sweep.methods import METHODS
+from dwp_sweep.methods.gaussian_prior import GaussianPriorConfig, gaussian_divergence
+from dwp_sweep.methods.kernel_scale import measured_scales
+from dwp_sweep.methods.variational import PosteriorConfig, make_posterior, posterior_metrics
+from dwp_sweep.methods.variational_objective import annealing
+from dwp_sweep.nets.bayes_conv import BayesConv3d
+from dwp_sweep.nets.kernel_groups import kernel_layers
+from dwp_sweep.nets.unet3d import UNet3D, he_init
+from tests.methods.tiny import UNET, Prepare
+
+IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+MASKS = (IMAGES[:, 0] > 1).long()
+CPU = torch.device("cpu")
+
+
+def network() -> UNet3D:
+    net = UNet3D(1, 2, UNET.channels)
+    he_init(net, torch.Generator().manual_seed(1))
+    return net
+
+
+def test_annealing_rises_linearly_from_zero_to_one() -> None:
+    assert [annealing(step, 4) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+    assert annealing(0, 0) == 1
+
+
+def test_noise_in_units_of_the_scale_is_the_same_share_of_every_layer() -> None:
+    net = network()
+    net.get_submodule("down5.conv_2").weight.data *= 1e-3
+    config = PosteriorConfig(init_log_var=math.log(0.01), noise_unit="scale")
+    groups = make_posterior(net, config, measured_scales(net, "layer"), torch.Generator(), CPU)
+    for group in groups:
+        for layer in group.layers:
+            share = (0.5 * layer.log_var).exp() / layer.mean.square().mean().sqrt()
+            assert torch.allclose(share, torch.full_like(share, 0.1), rtol=1e-4)
+
+
+def test_posterior_metrics_are_deviations_and_their_share_of_the_weights() -> None:
+    net = network()
+    groups = make_posterior(
+        net, PosteriorConfig(init_log_var=-8), measured_scales(net, "layer"), torch.Generator(), CPU
+    )
+    metrics = posterior_metrics(groups)
+    rms = groups[3].mean().square().mean().sqrt()
+    assert metrics["posterior_std_group4"] == pytest.approx(math.exp(-4))
+    assert metrics["posterior_std_share_group4"] == pytest.approx(math.exp(-4) / float(rms.detach()))
+
+
+def test_noise_without_a_prior_keeps_its_variance_and_still_learns(prepare: Prepare) -> None:
+    prepared = prepare("noise_only", init_log_var=-6)
+    optimizer = torch.optim.Adam(prepared.param_groups, lr=1e-2)
+    means = {name: p.detach().clone() for name, p in prepared.net.named_parameters() if name.endswith("mean")}
+    for step in range(3):
+        optimizer.zero_grad()
+        prepared.batch_loss(prepared.net(IMAGES), MASKS, step)["loss"].backward()
+        optimizer.step()
+    for name, parameter in prepared.net.named_parameters():
+        if name.endswith("log_var"):
+            assert (parameter == -6).all()
+        elif name in means:
+            assert not torch.equal(parameter, means[name])
+
+
+def test_the_gaussian_divergence_is_the_one_that_torch_knows(prepare: Prepare) -> None:
+    net = network()
+    generator = torch.Generator().manual_seed(2)
+    groups = make_posterior(net, PosteriorConfig(), measured_scales(net, "filter"), generator, CPU)
+    for group in groups:
+        for layer in group.layers:
+            layer.log_var.data.uniform_(-8, 0, generator=generator)
+    for group in groups:
+        posterior = Normal(group.mean(), (0.5 * group.log_var()).exp())
+        prior = Normal(torch.zeros(1), group.scale.expand(-1, 27))
+        expected = kl_divergence(posterior, prior).sum()
+        assert torch.allclose(gaussian_divergence(groups)[group.number], expected, rtol=1e-4)
+
+
+def test_a_gaussian_prior_takes_its_variance_from_the_bank_or_from_the_start(prepare: Prepare) -> None:
+    """The bank holds the source network alone, so for a start from it both are the same number."""
+    nats = []
+    for scale in ("start", "source"):
+        prepared = prepare("gaussian_prior", init="source", scale=scale)
+        nats.append(prepared.batch_loss(prepared.net(IMAGES), MASKS, 0)["bound"])
+    assert torch.allclose(*nats, rtol=1e-4)
+    needs = METHODS["gaussian_prior"].needs
+    assert needs({"gaussian_prior": GaussianPriorConfig(scale="source", init="source")}) == ("source", "bank")
+    assert needs({"gaussian_prior": GaussianPriorConfig()}) == ()
+
+
+@pytest.mark.parametrize("standardise", ["group", "layer", "filter"])
+def test_kernels_over_their_measured_unit_have_unit_mean_square(standardise: str) -> None:
+    net = network()
+    scales = measured_scales(net, standardise)  # type: ignore[arg-type]
+    for layer in kernel_layers(net):
+        weight = net.get_submodule(layer.name).weight.detach()
+        units = scales[layer.name].view(len(weight), -1)
+        by_filter = (weight.flatten(1) / units.repeat_interleave(27, dim=1)).square().mean(dim=1)
+        if standardise == "filter":
+            assert torch.allclose(by_filter, torch.ones(len(weight)), rtol=1e-3)
+        if standardise == "layer":
+            assert float(by_filter.mean()) == pytest.approx(1, rel=1e-3)
+        if standardise == "group":
+            peers = [other.name for other in kernel_layers(net) if other.group == layer.group]
+            assert all(torch.equal(scales[name][0], scales[layer.name][0]) for name in peers)
+
+
+def test_l2_sp_is_fine_tuning_plus_the_squared_distance_from_the_start(prepare: Prepare) -> None:
+    prepared = prepare("l2_sp", weight=0.5)
+    with torch.no_grad():
+        start = prepared.batch_loss(prepared.net(IMAGES), MASKS, 0)
+        assert float(start["distance"]) == 0
+        for parameter in prepared.net.parameters():
+            parameter.add_(0.01)
+        moved = prepared.batch_loss(prepared.net(IMAGES), MASKS, 1)
+    count = sum(parameter.numel() for parameter in prepared.net.parameters())
+    assert float(moved["distance"]) == pytest.approx(count * 1e-4, rel=1e-3)
+    assert torch.allclose(moved["loss"], moved["data_loss"] + 0.25 * moved["distance"])
+
+
+@pytest.mark.parametrize("name", ["fine_tune", "noise_only", "deep_weight_prior"])
+def test_rates_follow_the_scale_of_shrunken_layers_only(prepare: Prepare, name: str) -> None:
+    settings = {} if name == "fine_tune" else {"init": "source"}
+    prepared = prepare(name, lr_by_scale=True, **settings)
+    assert "lr" not in prepared.param_groups[0]  # the schedule reads the full rate there
+    rates = [group["lr"] for group in prepared.param_groups[1:] if "weight_decay" not in group]
+    assert all(rate < 0.9e-3 for rate in rates)
+    grouped = [id(p) for group in prepared.param_groups for p in group["params"]]
+    assert len(grouped) == len(set(grouped))
+    layers = [layer for layer in prepared.net.modules() if isinstance(layer, BayesConv3d)]
+    assert all(id(layer.mean) in grouped for layer in layers)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from dwp_sweep.report.intervals import split_interval, subject_interval
+
+
+def split(*values: float) -> dict[str, float]:
+    return {f"s{n}": value for n, value in enumerate(values)}
+
+
+@pytest.mark.parametrize("means", [(0.02, 0.05, -0.01), (0.1, 0.3), tuple(np.linspace(-1, 2, 9))])
+def test_the_interval_over_splits_is_that_of_a_one_sample_t_test(means: tuple[float, ...]) -> None:
+    expected = ttest_1samp(means, 0).confidence_interval(0.95)
+    assert split_interval(means) == pytest.approx((expected.low, expected.high))
+
+
+def test_equal_splits_leave_no_width_and_one_split_no_interval() -> None:
+    assert split_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
+    assert split_interval([0.25]) is None
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.125])
+def test_a_constant_difference_leaves_no_width_over_subjects(shift: float) -> None:
+    assert subject_interval([split(shift, shift, shift), split(shift, shift)]) == pytest.approx(
+        (shift, shift)
+    )
+
+
+def test_one_subject_has_no_interval() -> None:
+    assert subject_interval([split(0.1)]) is None
+
+
+def test_the_interval_over_many_subjects_is_that_of_the_normal_law() -> None:
+    values = np.random.default_rng(1).normal(0.03, 0.1, 400)
+    low, high = subject_interval([split(*values)]) or (0.0, 0.0)
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.08 * half)
+
+
+def test_a_subject_of_several_splits_counts_as_one() -> None:
+    # The same differences in three splits tell no more than in one; other subjects tell more.
+    values = np.random.default_rng(2).normal(0, 1, 60)
+    once = width([split(*values)])
+    assert width([split(*values)] * 3) == pytest.approx(once)
+    others = [{f"{n}-{name}": value for name, value in split(*values).items()} for n in range(3)]
+    assert width(others) == pytest.approx(once / math.sqrt(3), rel=0.1)
+
+
+def test_a_split_weighs_as_much_as_any_other_whatever_its_size() -> None:
+    large, small = split(*[1.0] * 90), {"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0}
+    assert subject_interval([large, small]) == pytest.approx((0.5, 0.5))
+
+
+def test_the_same_differences_give_the_same_interval() -> None:
+    splits = [split(*np.random.default_rng(3).normal(size=20))]
+    assert subject_interval(splits) == subject_interval(splits) != subject_interval(splits, seed=1)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(4)
+    hits = 0
+    for _ in range(200):
+        low, high = subject_interval([split(*rng.normal(0.5, 1, 40))], n_resamples=500) or (9.0, 9.0)
+        hits += low <= 0.5 <= high
+    assert 175 <= hits <= 199
+
+
+def width(splits: list[dict[str, float]]) -> float:
+    low, high = subject_interval(splits) or (0.0, 0.0)
+    return high - low
