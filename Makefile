@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SLOW := slow or cluster or browser or gpu
 
-.PHONY: help setup demo test fast lint format hooks
+.PHONY: help setup demo bench test fast lint format hooks
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -32,6 +32,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## Run the whole experiment on generated scans, about 5 minutes on 2 cores
 	@$(BIN)/dwp-sweep demo
+
+bench: $(STAMP) ## Measure what a training step costs on this machine, a few minutes
+	@$(BIN)/dwp-sweep bench
 
 test: $(STAMP) ## Run all tests, the fast ones first
 	$(BIN)/python -m pytest -q -m "not ($(SLOW))"

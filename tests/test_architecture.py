@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dwp_sweep"
 LAYERS = (
     ("cli",),
     ("api",),
-    ("report", "harness"),
+    ("report", "harness", "bench"),
     ("tracking",),
     ("config",),
     ("store",),

@@ -10,6 +10,7 @@ import click
 
 from dwp_sweep import __version__
 from dwp_sweep.cli.answers import best, report
+from dwp_sweep.cli.bench import bench
 from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
 from dwp_sweep.cli.sweeps import demo, plan, run
@@ -29,5 +30,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, plan, best, report, data):
+for command in (demo, run, plan, best, report, data, bench):
     main.add_command(command)

@@ -42,7 +42,15 @@ def python(code: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["run", "--help"], ["plan", "-h"], ["best", "-h"], ["data", "check", "-h"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["plan", "-h"],
+        ["best", "-h"],
+        ["bench", "-h"],
+        ["data", "check", "-h"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
@@ -68,7 +76,7 @@ def test_help_names_all_exit_codes() -> None:
 def test_help_lists_the_commands_in_the_order_of_use() -> None:
     lines = python(PROBE, "--help").splitlines()
     names = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.startswith("  ")]
-    assert names == ["demo", "run", "plan", "best", "report", "data"]
+    assert names == ["demo", "run", "plan", "best", "report", "data", "bench"]
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
