@@ -20,8 +20,8 @@ REPEATS = ("split", "seed")
 
 _OF_ONE_NODE = {"seed", "split", "group", "method", "train_size"}
 _PLACES = {
-    "root", "split_file", "device", "cache_dir", "checkpointing", "checkpoint_every", "path", "network", "bank",
-    "priors",
+    "root", "split_file", "device", "cache_dir", "checkpointing", "checkpoint_every", "path", "network",
+    "bank", "priors",
 }  # fmt: skip
 """Last parts of names that never change a result: the components' unkeyed fields (a test compares)."""
 
