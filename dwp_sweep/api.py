@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.errors import DwpSweepError, InputError, Problem
+from dwp_sweep.harness.costs import PlanCost
+from dwp_sweep.harness.costs import plan_cost as cost_of_plan
 from dwp_sweep.harness.plan import Plan, make_plan
+from dwp_sweep.harness.status import SweepStatus, sweep_status
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.answers import Best, best_config
 from dwp_sweep.tracking.client import resolve_uri
@@ -33,13 +36,16 @@ __all__ = [
     "best_config",
     "load_model",
     "load_prior",
+    "plan_cost",
     "plan_sweep",
     "results",
+    "retrain_best",
     "run_sweep",
+    "status",
 ]
 
 DEFAULT_STORAGE = "./dwp_runs"
-PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 130: "KILLED"}
+PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 3: "KILLED", 130: "KILLED"}
 """Status of the sweep's parent run in MLflow by exit code."""
 Say = Callable[[str], None]
 Checking = Callable[[str, int, int], None]
@@ -66,7 +72,7 @@ class SweepRun:
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 some node failed or was blocked; 130 interrupted."""
+        """0 all done; 1 some node failed or was blocked; 3 stopped by the budget; 130 interrupted."""
         return self.outcome.exit_code
 
 
@@ -103,12 +109,90 @@ def run_sweep(
     Raises:
         InputError: With every problem of the search space and of the data; nothing was started.
     """
-    from dwp_sweep.harness.run import run_sweep as run_nodes
-    from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
-
     say = say or _silent
     store = Store(Path(storage))
     sweep = _sweep(space, store, smoke, overrides, tracking_uri, say, checking)
+    return _run(sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say)
+
+
+def retrain_best(
+    sweep: str,
+    storage: str | Path = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    metric: str = "val_dice",
+    seed: int | None = None,
+    all_images: bool = False,
+    address: str | None = None,
+    *,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> SweepRun:
+    """Train the best configuration of a sweep again, from the very same upstream nodes.
+
+    Of the best configuration's runs the one with the best validation score is taken (``where`` may name a
+    split). A fresh training, never a cached one: with the same seed it reproduces that run on a CPU. It
+    belongs to the sweep ``<sweep>-retrain``, its run has the tag ``dwp.retrained_from``.
+
+    Args:
+        sweep: Name of the sweep.
+        storage: Folder that holds its nodes.
+        tracking_uri: As for `run_sweep`.
+        where: As for `best_config`.
+        metric: As for `best_config`.
+        seed: Of the network's start, order and noise; None: that of the run.
+        all_images: Train on all images that do not test. Those of validation are among them and go on
+            choosing the epoch: validation scores then say nothing about other scans, test scores do.
+        address: As for `run_sweep`.
+        progress: As for `run_sweep`.
+        say: As for `run_sweep`.
+
+    Raises:
+        InputError: As `best_config`; its nodes are not on this storage; a negative seed.
+    """
+    from dwp_sweep.config.retrain import retrain_sweep
+    from dwp_sweep.tracking.best_run import best_run
+
+    store, uri = Store(Path(storage)), resolve_uri(tracking_uri, Path(storage))
+    row = best_run(best_config(sweep, metric, where, uri), uri)
+    again = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
+    (say or _silent)(f"training again: {again.nodes[again.targets[0]].title} (run {row.run_id})")
+    return _run(again, store, tracking_uri, address, True, None, progress, say or _silent)
+
+
+def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:
+    """How a sweep stands: done, running, waiting, failed, hours used, time left. Needs no MLflow.
+
+    Raises:
+        InputError: No such sweep on this storage.
+    """
+    return sweep_status(sweep, Store(Path(storage)))
+
+
+def plan_cost(plan: Plan, storage: str | Path = DEFAULT_STORAGE, n_slots: int | None = None) -> PlanCost:
+    """What a plan costs by stage and resource, how long it takes, and what its budget would cut.
+
+    Args:
+        plan: From `plan_sweep`.
+        storage: Holds the past runs that the estimate comes from.
+        n_slots: Nodes at once; None: as the resources of this machine allow.
+    """
+    return cost_of_plan(plan, Store(Path(storage)), n_slots)
+
+
+def _run(
+    sweep: Sweep,
+    store: Store,
+    tracking_uri: str | None,
+    address: str | None,
+    retry_failed: bool,
+    max_concurrent: int | None,
+    progress: Progress | None,
+    say: Say,
+) -> SweepRun:
+    from dwp_sweep.harness.run import run_sweep as run_nodes
+    from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
+
     plan = make_plan(sweep, store, retry_failed)
     say("opening MLflow ...")
     tracking = open_tracking(tracking_uri, store.root, sweep.name, dict(sweep.settings))

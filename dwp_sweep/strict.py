@@ -32,6 +32,11 @@ def unkeyed(default: Any = ..., **kwargs: Any) -> Any:
     return Field(default, json_schema_extra={"keyed": False}, **kwargs)
 
 
+def added(default: Any, **kwargs: Any) -> Any:
+    """A field that came later: no part of a key while it has its default, so that older nodes stay found."""
+    return Field(default, json_schema_extra={"keyed": "unless default"}, **kwargs)
+
+
 def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: str = "") -> ModelT:
     """Validate plain values (as read from YAML or JSON) strictly.
 
@@ -70,6 +75,8 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
         if isinstance(extra, dict) and extra.get("keyed") is False:
             continue
         value = getattr(model, name)
+        if isinstance(extra, dict) and extra.get("keyed") == "unless default" and value == field.default:
+            continue
         values[name] = keyed_values(value) if isinstance(value, BaseModel) else _plain(value)
     return values
 

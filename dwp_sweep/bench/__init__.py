@@ -7,6 +7,7 @@ from dwp_sweep.bench.fraction import fraction
 from dwp_sweep.bench.frame import Bench
 from dwp_sweep.bench.memory import memory
 from dwp_sweep.bench.noise import noise
+from dwp_sweep.bench.scale import scale
 from dwp_sweep.bench.step import step
 
 BENCHES: dict[str, Bench] = {
@@ -14,5 +15,6 @@ BENCHES: dict[str, Bench] = {
     "fraction": fraction,
     "memory": memory,
     "noise": noise,
+    "scale": scale,
     "step": step,
 }

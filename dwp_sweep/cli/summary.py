@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dwp_sweep.cli.plan_cost import cost_as_dict, show_cost
 from dwp_sweep.harness.progress import node_lines
 from dwp_sweep.report.best import render_best
 from dwp_sweep.report.paired import PairedTable
@@ -22,6 +23,7 @@ from dwp_sweep.tracking.client import shown_uri
 if TYPE_CHECKING:
     from dwp_sweep.api import SweepRun
     from dwp_sweep.config.node import Node
+    from dwp_sweep.harness.costs import PlanCost
     from dwp_sweep.harness.plan import Plan
     from dwp_sweep.tracking.answers import Best
 
@@ -36,13 +38,14 @@ def standard_output() -> Console:
     return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
-def show_plan(plan: Plan, command: str, nodes: bool = False) -> None:
+def show_plan(plan: Plan, command: str, nodes: bool = False, cost: PlanCost | None = None) -> None:
     """Print how many nodes of each stage a run would build, find done, or leave.
 
     Args:
         plan: From `plan_sweep`.
         command: That would run it.
         nodes: List every node as well.
+        cost: What it costs.
     """
     console = standard_output()
     rows = [(row.stage, row.n_to_build, row.n_cached, row.n_failed, row.n_blocked) for row in plan.by_stage()]
@@ -55,6 +58,8 @@ def show_plan(plan: Plan, command: str, nodes: bool = False) -> None:
         table.add_row(str(stage), *map(str, counts))
     console.print(f"sweep {escape(plan.sweep.name)}: {len(plan.sweep.nodes)} nodes", style="bold")
     console.print(table)
+    if cost is not None:
+        show_cost(cost, console)
     if nodes:
         _show_nodes(plan, console)
     for note in plan.notes:
@@ -64,13 +69,14 @@ def show_plan(plan: Plan, command: str, nodes: bool = False) -> None:
     )
 
 
-def plan_as_json(plan: Plan) -> str:
-    """The plan for programs: ``sweep``, ``nodes`` (key, stage, title, state) and ``notes``."""
+def plan_as_json(plan: Plan, cost: PlanCost | None = None) -> str:
+    """The plan for programs: ``sweep``, ``nodes`` (key, stage, title, state), ``notes`` and ``cost``."""
     nodes = [
         {"key": node.key, "stage": node.stage, "title": node.title, "state": plan.states[node.key]}
         for node in _in_order(plan)
     ]
-    return json.dumps({"sweep": plan.sweep.name, "nodes": nodes, "notes": plan.notes}, indent=1)
+    values = {"sweep": plan.sweep.name, "nodes": nodes, "notes": plan.notes}
+    return json.dumps(values | ({"cost": cost_as_dict(cost)} if cost else {}), indent=1)
 
 
 def show_run(run: SweepRun, storage: Path) -> None:

@@ -120,6 +120,8 @@ def event_text(event: Event) -> str:
             return f"blocked  {title}: {event.text}"
         case "again":
             return f"again    {title}: {event.text.splitlines()[0]}"
+        case "pruned":
+            return f"given up {title}: {event.text}"
         case "stopped":
             return f"stopped  {title} at its checkpoint"
 
@@ -134,11 +136,17 @@ def metric_text(metrics: Mapping[str, float], before: str = "") -> str:
 
 def outcome_text(outcome: Outcome) -> str:
     """How the run ended, in one line."""
-    words = {"done": "built", "cached": "cached", "failed": "failed", "blocked": "blocked", "waiting": "left"}
+    words = {"done": "built", "cached": "cached", "failed": "failed", "blocked": "blocked",
+             "pruned": "given up", "waiting": "left"}  # fmt: skip
     counts = ", ".join(
         f"{outcome.counts[name]} {word}" for name, word in words.items() if outcome.counts.get(name)
     )
-    start = {0: "all done", 1: "ended with failures", 130: "stopped; the same command goes on from here"}
+    start = {
+        0: "all done",
+        1: "ended with failures",
+        3: f"stopped by the budget ({outcome.spent}); the same command goes on with a fresh one",
+        130: "stopped; the same command goes on from here",
+    }
     return (
         f"{start.get(outcome.exit_code, 'ended')} in {duration(outcome.wall_s)}: {counts or 'nothing to do'}"
     )
@@ -156,7 +164,7 @@ def progress_counts(board: Board) -> tuple[int, int]:
     """Nodes that have ended, cached ones included, and all nodes."""
     counts = board.counts()
     n_all = sum(counts.values()) - counts.get("unneeded", 0)
-    return sum(counts.get(state, 0) for state in ("done", "cached", "failed", "blocked")), n_all
+    return sum(counts.get(state, 0) for state in ("done", "cached", "pruned", "failed", "blocked")), n_all
 
 
 def duration(seconds: float) -> str:
@@ -174,8 +182,9 @@ def duration(seconds: float) -> str:
 def stage_rows(board: Board) -> list[tuple[str, dict[str, int]]]:
     """Stage -> number of nodes done (cached ones included), running, waiting, failed, blocked."""
     column = {
-        "cached": "done", "done": "done", "running": "running", "queued": "waiting", "ready": "waiting",
-        "waiting": "waiting", "failed": "failed", "blocked": "blocked",
+        "cached": "done", "done": "done", "pruned": "done", "running": "running",
+        "queued": "waiting", "ready": "waiting", "waiting": "waiting",
+        "failed": "failed", "blocked": "blocked",
     }  # fmt: skip
     rows = {stage: dict.fromkeys(column.values(), 0) for stage in board.stages}
     for key, state in list(board.states.items()):

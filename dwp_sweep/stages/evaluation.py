@@ -27,7 +27,7 @@ from dwp_sweep.metrics.calibration import (
     negative_log_lik,
     reliability,
 )
-from dwp_sweep.metrics.overlap import overlap
+from dwp_sweep.metrics.overlap import Overlap, overlap
 from dwp_sweep.nets.monte_carlo import sampling, variational_layers
 from dwp_sweep.stages.network_training import predict_case
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
@@ -169,6 +169,20 @@ def predict_volume(
     averaged = probs.float().cpu().numpy()
     # Rounding can leave -1e-17 where all draws agree.
     return Prediction(mask, averaged, np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0))
+
+
+@torch.no_grad()
+def own_overlap(net: nn.Module, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, Overlap]:
+    """Dice and IoU by subject of a network's own masks, the posterior mean's where it is variational.
+
+    Args:
+        net: Left in evaluation mode.
+        cases: Any number.
+        compute: Device and precision.
+    """
+    net.eval()
+    masks = {case.id: (predict_case(net, case, compute)[0][0].argmax(0) == 1).cpu().numpy() for case in cases}
+    return {case.id: overlap(masks[case.id], np.asarray(case.mask) == 1) for case in cases}
 
 
 def _mean_over_draws(

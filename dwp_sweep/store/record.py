@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-Status = Literal["done", "failed"]
+Status = Literal["done", "failed", "pruned"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Record:
     Attributes:
         key: The node's key.
         stage: Its stage.
-        status: ``done`` (published) or ``failed``.
+        status: ``done`` (published), ``failed``, or ``pruned`` (given up early by a search).
         config: The resolved config of the stage, unkeyed values included.
         inputs: Keys of its inputs by role.
         labels: ``method``, ``train_size``, ``split``, ``seed``, ``group`` where they apply.
@@ -40,7 +40,7 @@ class Record:
         wall_s: Seconds of work of all attempts that contributed.
         versions: Of the packages that matter.
         host: Name of the machine.
-        error: For ``failed``: one line, then the traceback.
+        error: For ``failed``: one line, then the traceback; for ``pruned``: why.
     """
 
     key: str

@@ -21,6 +21,7 @@ from dwp_sweep.tracking.params import encode, unflatten
 from dwp_sweep.tracking.rows import NodeRow, row_of_run
 from dwp_sweep.tracking.runs import open_reader, sweep_runs
 from dwp_sweep.tracking.selection import check_metric, lower_is_better, select_rows
+from dwp_sweep.tracking.shortlist import shortlist
 from dwp_sweep.tracking.statistic import Stat, stat
 
 
@@ -120,13 +121,15 @@ def best_config(
     """
     check_metric(metric, ())
     client, uri = open_reader(tracking_uri)
-    rows = [row_of_run(run) for run in sweep_runs(client, uri, sweep)]
+    short = shortlist(uri, sweep, metric, where or {})
+    rows = list(short.rows) if short else [row_of_run(run) for run in sweep_runs(client, uri, sweep)]
     found = configurations(rows)
     targets = [(row, found[index]) for index, row in enumerate(rows) if row.stage == "target"]
     chosen = select_rows(targets, where or {}, sweep)
     usable, notes = _usable(chosen, metric, sweep)
     groups = _groups(usable)
     ranked = _ranked(groups, metric)
+    notes = (*(short.notes if short else ()), *notes)
     return _answer(sweep, metric, ranked, rows, (*notes, *_notes_on_splits(ranked, metric)), shown_uri(uri))
 
 

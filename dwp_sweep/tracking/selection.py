@@ -67,7 +67,9 @@ def select_rows(
     if problems:
         raise InputError(problems)
     chosen = [
-        pair for pair in pairs if all(_same(_value(pair, name), wanted) for name, wanted in where.items())
+        pair
+        for pair in pairs
+        if all(same_value(_value(pair, name), wanted) for name, wanted in where.items())
     ]
     if where and not chosen:
         text = ", ".join(f"{name}={value}" for name, value in where.items())
@@ -86,7 +88,7 @@ def _problem(
             _nearest(name, names) or "settings there: " + ", ".join(names),
         )
     values = [_value(pair, name) for pair in pairs]
-    if pairs and not any(_same(value, wanted) for value in values):
+    if pairs and not any(same_value(value, wanted) for value in values):
         there = ", ".join(sorted({str(value) for value in values if value is not None}, key=_natural))
         return Problem(sweep, f"no target run has {name}={wanted}", f"values there: {there}")
     return None
@@ -97,7 +99,8 @@ def _value(pair: tuple[NodeRow, Configuration], name: str) -> Any:
     return row.labels[name] if name in LABELS and name in row.labels else found.values.get(name)
 
 
-def _same(value: Any, wanted: Any) -> bool:
+def same_value(value: Any, wanted: Any) -> bool:
+    """Whether a setting has the wanted value, in whatever form either is given."""
     # A command line gives text, a program gives numbers: 5, "5" and 5.0 ask for the same.
     wanted = decode(wanted) if isinstance(wanted, str) else wanted
     value = decode(value) if isinstance(value, str) else value
