@@ -46,8 +46,8 @@ def conv3d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
 
 
 def _would_take_the_slow_route(x: Tensor) -> bool:
-    # torch leaves one image on one thread to its own convolution, four times slower than oneDNN's. Predictions
-    # are made that way: whole volumes, one by one, in a process that has one core.
+    # torch leaves one image on one thread to its own convolution, four times slower than oneDNN's. Networks
+    # predict that way: whole volumes, one by one, in a process that has one core.
     is_alone = len(x) == 1 and torch.get_num_threads() == 1
     return is_alone and not torch.is_grad_enabled() and torch.backends.mkldnn.is_available()
 
