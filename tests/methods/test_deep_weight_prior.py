@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from dwp_sweep.errors import DivergedError
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
 from dwp_sweep.methods.deep_weight_prior import DwpConfig, needs
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
+from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -189,3 +191,25 @@ def test_the_share_of_kernels_that_left_is_a_twentieth_for_draws_of_the_prior_it
 def test_only_a_source_start_needs_the_source_network() -> None:
     assert needs({"dwp": DwpConfig(init="source")}) == ("priors", "source")
     assert needs({"dwp": DwpConfig(init="prior")}) == ("priors",)
+
+
+def test_a_bound_that_is_not_finite_is_told_by_group_step_and_last_value(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    prepared = prepare("deep_weight_prior")
+    layer = next(one for one in kernel_layers(prepared.net) if one.group == 4)
+
+    def batch_loss(indices: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        logits = prepared.net(IMAGES)
+        if step == 3:
+            prepared.net.get_submodule(layer.name).sample.data.fill_(float("inf"))  # type: ignore[union-attr]
+        return prepared.batch_loss(logits, MASKS, step)
+
+    learner = Learner(
+        prepared.state, prepared.param_groups, batch_loss, lambda: {"val_loss": 0.0}, lower_val_loss,
+        prepared.noise,
+    )  # fmt: skip
+    with pytest.raises(
+        DivergedError, match=r"bound_per_kernel_group4 became \w+ in step 3.*last finite value was"
+    ):
+        fit(learner, TrainConfig(steps_per_epoch=2), 2, 0, tmp_path / "checkpoint", lambda *_: None)

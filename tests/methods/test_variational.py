@@ -48,7 +48,7 @@ def test_noise_in_units_of_the_scale_is_the_same_share_of_every_layer() -> None:
 def test_posterior_metrics_are_deviations_and_their_share_of_the_weights() -> None:
     net = network()
     groups = make_posterior(
-        net, PosteriorConfig(init_log_var=-8), measured_scales(net, "layer"), torch.Generator(), CPU
+        net, PosteriorConfig(init_log_var=-8, noise_unit="weight"), measured_scales(net, "layer"), torch.Generator(), CPU
     )
     metrics = posterior_metrics(groups)
     rms = groups[3].mean().square().mean().sqrt()
@@ -57,7 +57,7 @@ def test_posterior_metrics_are_deviations_and_their_share_of_the_weights() -> No
 
 
 def test_noise_without_a_prior_keeps_its_variance_and_still_learns(prepare: Prepare) -> None:
-    prepared = prepare("noise_only", init_log_var=-6)
+    prepared = prepare("noise_only", init_log_var=-6, noise_unit="weight")
     optimizer = torch.optim.Adam(prepared.param_groups, lr=1e-2)
     means = {name: p.detach().clone() for name, p in prepared.net.named_parameters() if name.endswith("mean")}
     for step in range(3):
