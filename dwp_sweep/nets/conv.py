@@ -49,7 +49,8 @@ def _would_take_the_slow_route(x: Tensor) -> bool:
     # torch leaves one image on one thread to its own convolution, four times slower than oneDNN's. Networks
     # predict that way: whole volumes, one by one, in a process that has one core.
     is_alone = len(x) == 1 and torch.get_num_threads() == 1
-    return is_alone and not torch.is_grad_enabled() and torch.backends.mkldnn.is_available()
+    has_onednn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return is_alone and not torch.is_grad_enabled() and has_onednn
 
 
 def _by_onednn(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:

@@ -10,9 +10,11 @@ import torch
 
 from dwp_sweep.errors import DivergedError
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
-from dwp_sweep.methods.deep_weight_prior import DwpConfig, needs
+from dwp_sweep.methods.deep_weight_prior import DwpConfig, _fraction, needs
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
+from dwp_sweep.nets.kernel_mixture import KernelMixture
+from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
@@ -40,7 +42,7 @@ def test_exact_bayes_takes_the_cross_entropy_summed_over_voxels(prepare: Prepare
 
 
 def test_posterior_and_encoders_learn_and_decoders_do_not(prepare: Prepare) -> None:
-    prepared = prepare("deep_weight_prior", kl_weight=1.0, kl_annealing_steps=0)
+    prepared = prepare("deep_weight_prior", kl_weight=1.0, kl_annealing_steps=0, kl_fraction=1)
     prepared.batch_loss(prepared.net(IMAGES), MASKS, 0)["loss"].backward()
     for layer in prepared.net.modules():
         if isinstance(layer, BayesConv3d):
@@ -52,7 +54,7 @@ def test_posterior_and_encoders_learn_and_decoders_do_not(prepare: Prepare) -> N
 
 
 def test_a_part_of_the_kernels_estimates_the_whole_bound_without_bias(prepare: Prepare) -> None:
-    whole = prepare("deep_weight_prior")
+    whole = prepare("deep_weight_prior", kl_fraction=1)
     part = prepare("deep_weight_prior", kl_fraction=0.2)
     values = {}
     for name, prepared in (("whole", whole), ("part", part)):
@@ -67,10 +69,16 @@ def test_a_part_of_the_kernels_estimates_the_whole_bound_without_bias(prepare: P
     assert values["part"].std() > values["whole"].std()
 
 
+def test_by_default_a_twentieth_of_an_autoencoders_kernels_is_scored_and_all_of_a_mixtures() -> None:
+    assert _fraction(DwpConfig(), KernelVAE()) == 0.05
+    assert _fraction(DwpConfig(), KernelMixture(torch.ones(1), torch.zeros(1, 27), torch.eye(27)[None])) == 1
+    assert _fraction(DwpConfig(kl_fraction=0.3), KernelVAE()) == 0.3
+
+
 def test_closed_and_sampled_bounds_agree_in_expectation(prepare: Prepare) -> None:
     values = {}
     for bound in ("closed", "sampled"):
-        prepared = prepare("deep_weight_prior", bound=bound, noise="local")
+        prepared = prepare("deep_weight_prior", bound=bound, noise="local", kl_fraction=1)
         prepared.net(IMAGES[:1, :, :8, :8])
         with torch.no_grad():
             logits = torch.zeros(1, 2, 8, 8, 16)
@@ -103,7 +111,7 @@ def test_a_group_without_a_prior_is_refused_and_its_layers_named(prepare: Prepar
 
 def test_every_kernel_of_the_network_is_scored_once(prepare: Prepare) -> None:
     """With one image's gradient switched off, the bound alone moves every 3x3x3 mean."""
-    prepared = prepare("deep_weight_prior")
+    prepared = prepare("deep_weight_prior", kl_fraction=1)
     prepared.net(IMAGES[:1, :, :8, :8])
     terms = prepared.batch_loss(torch.zeros(1, 2, 8, 8, 16), MASKS[:1, :8, :8], 0)
     terms["bound"].backward()
@@ -129,7 +137,7 @@ def test_weight_decay_leaves_log_variances_and_encoders_alone(prepare: Prepare) 
 def standardised_means(prepare: Prepare, **settings: object) -> dict[str, torch.Tensor]:
     """What the bound's encoder would see of the posterior means at the start, by group."""
     seen: dict[str, torch.Tensor] = {}
-    prepared = prepare("deep_weight_prior", **settings)
+    prepared = prepare("deep_weight_prior", kl_fraction=1, **settings)
     for name, model in prepared.state["priors"].items():  # type: ignore[index]
         original = model.encode
 
@@ -196,7 +204,7 @@ def test_only_a_source_start_needs_the_source_network() -> None:
 def test_a_bound_that_is_not_finite_is_told_by_group_step_and_last_value(
     prepare: Prepare, tmp_path: Path
 ) -> None:
-    prepared = prepare("deep_weight_prior")
+    prepared = prepare("deep_weight_prior", kl_fraction=1)
     layer = next(one for one in kernel_layers(prepared.net) if one.group == 4)
 
     def batch_loss(indices: torch.Tensor, step: int) -> dict[str, torch.Tensor]:

@@ -48,7 +48,11 @@ def test_noise_in_units_of_the_scale_is_the_same_share_of_every_layer() -> None:
 def test_posterior_metrics_are_deviations_and_their_share_of_the_weights() -> None:
     net = network()
     groups = make_posterior(
-        net, PosteriorConfig(init_log_var=-8, noise_unit="weight"), measured_scales(net, "layer"), torch.Generator(), CPU
+        net,
+        PosteriorConfig(init_log_var=-8, noise_unit="weight"),
+        measured_scales(net, "layer"),
+        torch.Generator(),
+        CPU,
     )
     metrics = posterior_metrics(groups)
     rms = groups[3].mean().square().mean().sqrt()
