@@ -14,10 +14,12 @@ from dwp_sweep.methods.deep_weight_prior import DwpConfig, _fraction, needs
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
 from dwp_sweep.nets.kernel_mixture import KernelMixture
+from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
+from dwp_sweep.training.seeds import named_generator
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -98,10 +100,18 @@ def test_a_posterior_started_from_the_source_has_its_weights_as_mean(
         assert torch.allclose(prepared.net(IMAGES), source(IMAGES), atol=1e-5)
 
 
-def test_a_posterior_started_from_the_prior_has_kernels_of_the_priors_scale(prepare: Prepare) -> None:
-    he, sampled = (prepare("deep_weight_prior", init=init).net for init in ("he", "prior"))
-    layer = kernel_layers(he)[-1].name
-    assert not torch.equal(he.get_submodule(layer).mean, sampled.get_submodule(layer).mean)
+def test_a_posterior_started_from_the_prior_is_its_draws_in_units_of_a_he_start(
+    prepare: Prepare, upstream: Path
+) -> None:
+    """The first layer's kernels are the first draws: told again from the same generator."""
+    net = prepare("deep_weight_prior", init="prior").net
+    he = prepare("deep_weight_prior", init="he").net
+    first = kernel_layers(net)[0]
+    prior = load_prior(upstream / f"group{first.group}")
+    draws = prior.sample_standardised(first.n_kernels, named_generator(0, "prior_samples"))
+    unit = he.get_submodule(first.name).mean.detach().square().mean().sqrt()
+    mean = net.get_submodule(first.name).mean.detach()
+    assert torch.allclose(mean.view(-1, 27), draws * unit, rtol=1e-4, atol=1e-6)
 
 
 def test_a_group_without_a_prior_is_refused_and_its_layers_named(prepare: Prepare) -> None:
