@@ -94,7 +94,8 @@ def kernel_bound(
         to every comparison of nats.
 
     Raises:
-        ValueError: If the form is unknown or a scale is not positive.
+        ValueError: If the form is unknown, or a scale that is a number is not positive (a tensor's values
+            are not looked at: that would halt a GPU in every step).
     """
     if form not in ("closed", "sampled"):
         raise ValueError(f"form must be 'closed' or 'sampled', not {form!r}")

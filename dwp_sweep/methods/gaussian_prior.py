@@ -1,7 +1,8 @@
 """Control with the simplest prior: every weight is ``N(0, unit ** 2)``, the variance of its kernels' group.
 
 Says what the deep weight prior's structure adds to knowing how large weights are. Its divergence has a
-closed form, so there is neither encoder nor estimate; all else is as in the deep weight prior.
+closed form, so there is neither encoder nor estimate; start, noise and schedule are as in the deep weight
+prior. For a comparison of shapes alone give both the same ``standardise``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class GaussianPriorConfig(DivergenceConfig):
 
     Attributes:
         init: Posterior mean at the start.
-        standardise: Whose variance the prior has: a group's, a layer's or a filter's.
+        standardise: Whose variance the prior has: a group's, a layer's or a filter's. A He start is
+            measured by layer at least: a variance pooled over a group would be no layer's own.
         scale: Where that variance is measured: on the network that starts, or on the kernel bank.
     """
 

@@ -31,15 +31,16 @@ class PosteriorConfig(StrictModel):
 
     Attributes:
         init_log_var: Logarithm of the variance of every weight at the start.
-        noise_unit: What that variance is measured in: raw weights, or (``scale``) the root mean square
-            of the layer's weights at the start, so that small layers are not drowned; -4 is then noise
-            of 0.14 of a typical weight.
+        noise_unit: What that variance is measured in: the root mean square of the layer's weights at the
+            start (``scale``; -4 is noise of 0.14 of a typical weight), or raw weights (``weight``). Weight
+            decay leaves the deepest layers of a source network at 0.003: one raw number that suits a He
+            start drowns them.
         noise: Sample weights, or activations (local reparametrisation).
         likelihood: The sweep's loss as a pseudo-likelihood, or the cross-entropy summed over voxels.
     """
 
-    init_log_var: float = Field(-10.0, ge=-30, le=2)
-    noise_unit: Literal["weight", "scale"] = "weight"
+    init_log_var: float = Field(-4.0, ge=-30, le=2)
+    noise_unit: Literal["scale", "weight"] = "scale"
     noise: Literal["weight", "local"] = "weight"
     likelihood: Literal["dice_ce", "ce"] = "dice_ce"
 

@@ -71,7 +71,7 @@ class _Product(torch.autograd.Function):
         grad = grad.contiguous()
         return (
             _onednn(grad, transposed, None) if needs_x else None,
-            _onednn(grad.T, x.T.contiguous(), None) if needs_weight else None,
+            grad.T @ x if needs_weight else None,
             None,
             grad.sum(dim=0) if needs_bias else None,
         )

@@ -20,7 +20,8 @@ EPS = 1e-5
 def norm_relu(x: Tensor) -> Tensor:
     """Normalise every channel of every image to mean 0 and variance 1, then cut at 0.
 
-    Statistics are float32 for a bfloat16 input too.
+    A bfloat16 input is normalised by statistics that were summed in float32; channels last, they are kept
+    for the gradient in bfloat16.
 
     Args:
         x: ``(B, C, D, H, W)`` with more than one voxel.
@@ -31,8 +32,10 @@ def norm_relu(x: Tensor) -> Tensor:
     if _is_channels_last_on_cpu(x) and not torch.compiler.is_compiling():
         active: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
         return active
-    # Not in place: the normalised volume is a view for autograd, which would copy its gradient.
-    return F.relu(F.instance_norm(x, eps=EPS))
+    # On CPUs a bfloat16 statistic would spoil the gradient of channels far from 0. Not in place: the
+    # normalised volume is a view for autograd, which would copy its gradient.
+    wide = x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
+    return F.relu(F.instance_norm(wide, eps=EPS).to(x.dtype))
 
 
 class _ChannelsLast(torch.autograd.Function):

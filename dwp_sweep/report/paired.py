@@ -39,7 +39,7 @@ class Difference:
         mean: Mean of them.
         over_splits: 95 % t interval over the splits' means; None for one split.
         over_subjects: 95 % bootstrap interval over test subjects, for these networks.
-        n_ahead: Splits with a positive mean difference.
+        n_ahead: Splits whose mean difference is on the better side of 0.
         n_subjects: Different test subjects.
     """
 
@@ -102,6 +102,10 @@ class PairedTable:
         return [list(HEADER), *(row.texts() for row in self.rows)]
 
 
+LOWER_IS_BETTER = frozenset(f"test_{name}" for name in ("brier", "ece", "nll", "dice_prediction_error"))
+"""Scores of which less is better; entropy is neither good nor bad."""
+
+
 def paired_table(
     results: pd.DataFrame, reference: str, read: ReadScores, metric: str = "test_dice"
 ) -> PairedTable:
@@ -127,7 +131,7 @@ def paired_table(
         for name in columns:
             if name != chosen_reference:
                 found = reader.differences(_runs(targets, name, size), base, f"{columns[name]}, m = {size}")
-                rows += [_difference(columns[name], size, found)] if found else []
+                rows += [_difference(columns[name], size, found, metric)] if found else []
     if not rows:
         raise InputError(
             Problem(f"--versus {reference}", f"nothing to compare it with: {_brief(reader.notes)}")
@@ -205,7 +209,8 @@ def _runs(targets: Sequence[Target], name: str, size: int) -> dict[Repeat, Targe
     return {repeat: target for repeat, target in chosen.items() if target.state == "done"}
 
 
-def _difference(label: str, size: int, found: Mapping[int, Mapping[str, float]]) -> Difference:
+def _difference(label: str, size: int, found: Mapping[int, Mapping[str, float]], metric: str) -> Difference:
+    better = -1 if metric in LOWER_IS_BETTER else 1
     by_split = {split: statistics.fmean(subjects.values()) for split, subjects in found.items()}
     return Difference(
         name=label,
@@ -214,7 +219,7 @@ def _difference(label: str, size: int, found: Mapping[int, Mapping[str, float]])
         mean=statistics.fmean(by_split.values()),
         over_splits=split_interval(list(by_split.values())),
         over_subjects=subject_interval(list(found.values())),
-        n_ahead=sum(value > 0 for value in by_split.values()),
+        n_ahead=sum(better * value > 0 for value in by_split.values()),
         n_subjects=len({subject for subjects in found.values() for subject in subjects}),
     )
 
@@ -233,8 +238,8 @@ def _method_notes(rows: Sequence[Difference], reference: str) -> list[str]:
         "other scans; wide where splits are few, and they share scans, so rather too narrow than too wide",
         f"over subjects (bootstrap): percentiles of {N_RESAMPLES:,} draws of the {n_subjects} different test "
         "subjects; holds the chance of other test scans for these trained networks, none of training again",
-        f"splits ahead: splits whose mean difference is above 0. {len(rows)} comparisons, none corrected for "
-        "their number",
+        f"splits ahead: splits whose mean difference is on the better side of 0. {len(rows)} comparisons, "
+        "none corrected for their number",
     ]
 
 

@@ -125,9 +125,17 @@ def _hold_out(group: BankGroup, settings: PriorConfig) -> tuple[Tensor, Tensor]:
     """
     places, place = torch.unique(torch.stack([group.layer, group.position]), dim=1, return_inverse=True)
     n_places = places.shape[1]
+    if n_places < 2:
+        what = (
+            f"all {len(group.kernels)} kernels stand at one place of the network, and one place is held out"
+        )
+        raise InputError(
+            Problem("the kernel bank", what, "harvest a wider network, or lower harvest.drop_below")
+        )
     order = torch.randperm(n_places, generator=named_generator(settings.seed, "held_out"))
     is_held_out = torch.zeros(n_places, dtype=torch.bool)
-    is_held_out[order[: max(1, round(settings.held_out * n_places))]] = True
+    n_held_out = min(max(1, round(settings.held_out * n_places)), n_places - 1)
+    is_held_out[order[:n_held_out]] = True
     return (~is_held_out[place]).nonzero().flatten(), is_held_out[place].nonzero().flatten()
 
 

@@ -21,8 +21,8 @@ class ComputeConfig(StrictModel):
 
     Attributes:
         device: ``auto`` takes a GPU where the process sees one.
-        precision: ``bf16`` runs forward passes under autocast; weights, losses and the statistics of
-            normalisations stay float32. Twice as fast on processors that have it, slow on others.
+        precision: ``bf16`` runs forward passes under autocast; weights and losses stay float32. Faster on
+            processors that have it, slow on others.
         channels_last: Store a network's activations voxel by voxel. None: on CPUs, where it is faster; not
             on GPUs, whose normalisation wants the other layout.
         checkpointing: Drop activations and compute them again for the gradient: less memory, about a third

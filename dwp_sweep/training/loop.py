@@ -205,7 +205,7 @@ class _Run:
         tensors |= with_prefix("optimizer", optimizer) | {"order": self.order.get_state()}
         if self.learner.noise is not None:
             tensors["noise"] = self.learner.noise.get_state()
-        names = ("epoch", "step", "best_epoch", "history")
+        names = ("epoch", "step", "best_epoch", "history", "last_finite")
         plateau = {key: value for key, value in self.plateau.state_dict().items() if _is_plain(value)}
         state = {name: getattr(self, name) for name in names} | rates
         save_checkpoint(path, tensors, state | {"plateau": plateau, "noise_device": self._noise_device()})
@@ -226,6 +226,7 @@ class _Run:
             self.learner.noise.set_state(tensors["noise"])
         self.epoch, self.step, self.best_epoch = state["epoch"], state["step"], state["best_epoch"]
         self.history = state["history"]
+        self.last_finite = state.get("last_finite", {})
         return True
 
     def _noise_device(self) -> str | None:

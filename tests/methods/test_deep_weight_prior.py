@@ -8,12 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from dwp_sweep.errors import DivergedError
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
-from dwp_sweep.methods.deep_weight_prior import DwpConfig, needs
+from dwp_sweep.methods.deep_weight_prior import DwpConfig, _fraction, needs
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
+from dwp_sweep.nets.kernel_mixture import KernelMixture
+from dwp_sweep.nets.kernel_prior import load_prior
+from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
+from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
+from dwp_sweep.training.seeds import named_generator
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -38,7 +44,7 @@ def test_exact_bayes_takes_the_cross_entropy_summed_over_voxels(prepare: Prepare
 
 
 def test_posterior_and_encoders_learn_and_decoders_do_not(prepare: Prepare) -> None:
-    prepared = prepare("deep_weight_prior", kl_weight=1.0, kl_annealing_steps=0)
+    prepared = prepare("deep_weight_prior", kl_weight=1.0, kl_annealing_steps=0, kl_fraction=1)
     prepared.batch_loss(prepared.net(IMAGES), MASKS, 0)["loss"].backward()
     for layer in prepared.net.modules():
         if isinstance(layer, BayesConv3d):
@@ -50,7 +56,7 @@ def test_posterior_and_encoders_learn_and_decoders_do_not(prepare: Prepare) -> N
 
 
 def test_a_part_of_the_kernels_estimates_the_whole_bound_without_bias(prepare: Prepare) -> None:
-    whole = prepare("deep_weight_prior")
+    whole = prepare("deep_weight_prior", kl_fraction=1)
     part = prepare("deep_weight_prior", kl_fraction=0.2)
     values = {}
     for name, prepared in (("whole", whole), ("part", part)):
@@ -65,10 +71,16 @@ def test_a_part_of_the_kernels_estimates_the_whole_bound_without_bias(prepare: P
     assert values["part"].std() > values["whole"].std()
 
 
+def test_by_default_a_twentieth_of_an_autoencoders_kernels_is_scored_and_all_of_a_mixtures() -> None:
+    assert _fraction(DwpConfig(), KernelVAE()) == 0.05
+    assert _fraction(DwpConfig(), KernelMixture(torch.ones(1), torch.zeros(1, 27), torch.eye(27)[None])) == 1
+    assert _fraction(DwpConfig(kl_fraction=0.3), KernelVAE()) == 0.3
+
+
 def test_closed_and_sampled_bounds_agree_in_expectation(prepare: Prepare) -> None:
     values = {}
     for bound in ("closed", "sampled"):
-        prepared = prepare("deep_weight_prior", bound=bound, noise="local")
+        prepared = prepare("deep_weight_prior", bound=bound, noise="local", kl_fraction=1)
         prepared.net(IMAGES[:1, :, :8, :8])
         with torch.no_grad():
             logits = torch.zeros(1, 2, 8, 8, 16)
@@ -88,10 +100,18 @@ def test_a_posterior_started_from_the_source_has_its_weights_as_mean(
         assert torch.allclose(prepared.net(IMAGES), source(IMAGES), atol=1e-5)
 
 
-def test_a_posterior_started_from_the_prior_has_kernels_of_the_priors_scale(prepare: Prepare) -> None:
-    he, sampled = (prepare("deep_weight_prior", init=init).net for init in ("he", "prior"))
-    layer = kernel_layers(he)[-1].name
-    assert not torch.equal(he.get_submodule(layer).mean, sampled.get_submodule(layer).mean)
+def test_a_posterior_started_from_the_prior_is_its_draws_in_units_of_a_he_start(
+    prepare: Prepare, upstream: Path
+) -> None:
+    """The first layer's kernels are the first draws: told again from the same generator."""
+    net = prepare("deep_weight_prior", init="prior").net
+    he = prepare("deep_weight_prior", init="he").net
+    first = kernel_layers(net)[0]
+    prior = load_prior(upstream / f"group{first.group}")
+    draws = prior.sample_standardised(first.n_kernels, named_generator(0, "prior_samples"))
+    unit = he.get_submodule(first.name).mean.detach().square().mean().sqrt()
+    mean = net.get_submodule(first.name).mean.detach()
+    assert torch.allclose(mean.view(-1, 27), draws * unit, rtol=1e-4, atol=1e-6)
 
 
 def test_a_group_without_a_prior_is_refused_and_its_layers_named(prepare: Prepare) -> None:
@@ -101,7 +121,7 @@ def test_a_group_without_a_prior_is_refused_and_its_layers_named(prepare: Prepar
 
 def test_every_kernel_of_the_network_is_scored_once(prepare: Prepare) -> None:
     """With one image's gradient switched off, the bound alone moves every 3x3x3 mean."""
-    prepared = prepare("deep_weight_prior")
+    prepared = prepare("deep_weight_prior", kl_fraction=1)
     prepared.net(IMAGES[:1, :, :8, :8])
     terms = prepared.batch_loss(torch.zeros(1, 2, 8, 8, 16), MASKS[:1, :8, :8], 0)
     terms["bound"].backward()
@@ -127,7 +147,7 @@ def test_weight_decay_leaves_log_variances_and_encoders_alone(prepare: Prepare) 
 def standardised_means(prepare: Prepare, **settings: object) -> dict[str, torch.Tensor]:
     """What the bound's encoder would see of the posterior means at the start, by group."""
     seen: dict[str, torch.Tensor] = {}
-    prepared = prepare("deep_weight_prior", **settings)
+    prepared = prepare("deep_weight_prior", kl_fraction=1, **settings)
     for name, model in prepared.state["priors"].items():  # type: ignore[index]
         original = model.encode
 
@@ -189,3 +209,25 @@ def test_the_share_of_kernels_that_left_is_a_twentieth_for_draws_of_the_prior_it
 def test_only_a_source_start_needs_the_source_network() -> None:
     assert needs({"dwp": DwpConfig(init="source")}) == ("priors", "source")
     assert needs({"dwp": DwpConfig(init="prior")}) == ("priors",)
+
+
+def test_a_bound_that_is_not_finite_is_told_by_group_step_and_last_value(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    prepared = prepare("deep_weight_prior", kl_fraction=1)
+    layer = next(one for one in kernel_layers(prepared.net) if one.group == 4)
+
+    def batch_loss(indices: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        logits = prepared.net(IMAGES)
+        if step == 3:
+            prepared.net.get_submodule(layer.name).sample.data.fill_(float("inf"))  # type: ignore[union-attr]
+        return prepared.batch_loss(logits, MASKS, step)
+
+    learner = Learner(
+        prepared.state, prepared.param_groups, batch_loss, lambda: {"val_loss": 0.0}, lower_val_loss,
+        prepared.noise,
+    )  # fmt: skip
+    with pytest.raises(
+        DivergedError, match=r"bound_per_kernel_group4 became \w+ in step 3.*last finite value was"
+    ):
+        fit(learner, TrainConfig(steps_per_epoch=2), 2, 0, tmp_path / "checkpoint", lambda *_: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from dwp_sweep.methods.variational import PosteriorConfig, make_posterior, poste
 from dwp_sweep.methods.variational_objective import annealing
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import kernel_layers
+from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from tests.methods.tiny import UNET, Prepare
 
@@ -48,7 +50,11 @@ def test_noise_in_units_of_the_scale_is_the_same_share_of_every_layer() -> None:
 def test_posterior_metrics_are_deviations_and_their_share_of_the_weights() -> None:
     net = network()
     groups = make_posterior(
-        net, PosteriorConfig(init_log_var=-8), measured_scales(net, "layer"), torch.Generator(), CPU
+        net,
+        PosteriorConfig(init_log_var=-8, noise_unit="weight"),
+        measured_scales(net, "layer"),
+        torch.Generator(),
+        CPU,
     )
     metrics = posterior_metrics(groups)
     rms = groups[3].mean().square().mean().sqrt()
@@ -57,7 +63,7 @@ def test_posterior_metrics_are_deviations_and_their_share_of_the_weights() -> No
 
 
 def test_noise_without_a_prior_keeps_its_variance_and_still_learns(prepare: Prepare) -> None:
-    prepared = prepare("noise_only", init_log_var=-6)
+    prepared = prepare("noise_only", init_log_var=-6, noise_unit="weight")
     optimizer = torch.optim.Adam(prepared.param_groups, lr=1e-2)
     means = {name: p.detach().clone() for name, p in prepared.net.named_parameters() if name.endswith("mean")}
     for step in range(3):
@@ -128,13 +134,21 @@ def test_l2_sp_is_fine_tuning_plus_the_squared_distance_from_the_start(prepare: 
 
 
 @pytest.mark.parametrize("name", ["fine_tune", "noise_only", "deep_weight_prior"])
-def test_rates_follow_the_scale_of_shrunken_layers_only(prepare: Prepare, name: str) -> None:
+def test_rates_follow_the_scale_of_shrunken_layers_only(
+    prepare: Prepare, upstream: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shrunken = load_net(upstream / "source")
+    shrunken.get_submodule("down6.conv_2").weight.data *= 0.01
+    share = float(shrunken.get_submodule("down6.conv_2").weight.detach().square().mean().sqrt())
+    share /= (2 / (27 * UNET.channels[3])) ** 0.5
+    monkeypatch.setattr("dwp_sweep.methods.plain_training.load_net", lambda folder: shrunken)
     settings = {} if name == "fine_tune" else {"init": "source"}
     prepared = prepare(name, lr_by_scale=True, **settings)
     assert "lr" not in prepared.param_groups[0]  # the schedule reads the full rate there
-    rates = [group["lr"] for group in prepared.param_groups[1:] if "weight_decay" not in group]
-    assert all(rate < 0.9e-3 for rate in rates)
+    slow = [group for group in prepared.param_groups[1:] if "lr" in group and "weight_decay" not in group]
+    layer = prepared.net.get_submodule("down6.conv_2")
+    small = layer.mean if isinstance(layer, BayesConv3d) else layer.weight
+    assert [id(parameter) for group in slow for parameter in group["params"]] == [id(small)]
+    assert slow[0]["lr"] == pytest.approx(1e-3 * share, rel=1e-4)
     grouped = [id(p) for group in prepared.param_groups for p in group["params"]]
     assert len(grouped) == len(set(grouped))
-    layers = [layer for layer in prepared.net.modules() if isinstance(layer, BayesConv3d)]
-    assert all(id(layer.mean) in grouped for layer in layers)

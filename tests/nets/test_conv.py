@@ -60,3 +60,24 @@ def test_bf16_gradients_are_right_at_every_size(
         assert rough[0].dtype == torch.bfloat16
         for one, other in zip(rough, exact, strict=True):
             assert float((one.double() - other).norm() / other.norm()) < 2**-6
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("edge", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_one_image_on_one_thread_is_predicted_as_it_is_trained(
+    edge: int, stride: int, channels_last: bool, bf16: bool
+) -> None:
+    x, weight = tensors(4, 6, edge, (8, 9, 10))
+    x = x[:1].to(memory_format=torch.channels_last_3d) if channels_last else x[:1]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            alone = conv3d(x, weight, stride, edge // 2)
+    finally:
+        torch.set_num_threads(before)
+    exact = F.conv3d(x.double().contiguous(), weight.double(), None, stride, edge // 2)
+    tolerance = 0.15 if bf16 else 1e-4
+    assert alone.dtype == (torch.bfloat16 if bf16 else torch.float32)
+    torch.testing.assert_close(alone.double(), exact, rtol=tolerance, atol=tolerance)

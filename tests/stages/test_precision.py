@@ -14,7 +14,7 @@ from dwp_sweep.stages import STAGES
 from dwp_sweep.strict import parse
 
 N_SEEDS = 4
-PHANTOM = {"n_subjects": 8, "shape": [24, 24, 24]}
+PHANTOM = {"n_subjects": 9, "shape": [24, 24, 24]}
 SPACE: dict[str, Any] = {
     "name": "precision",
     "data": {
