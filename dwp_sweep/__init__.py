@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dwp_sweep.api import load_prior as load_prior
     from dwp_sweep.api import plan_cost as plan_cost
     from dwp_sweep.api import plan_sweep as plan_sweep
+    from dwp_sweep.api import predict as predict
+    from dwp_sweep.api import predict_folder as predict_folder
     from dwp_sweep.api import results as results
     from dwp_sweep.api import retrain_best as retrain_best
     from dwp_sweep.api import run_sweep as run_sweep
@@ -28,6 +30,8 @@ _PUBLIC = (
     "load_prior",
     "plan_cost",
     "plan_sweep",
+    "predict",
+    "predict_folder",
     "results",
     "retrain_best",
     "run_sweep",

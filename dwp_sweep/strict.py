@@ -81,6 +81,15 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
     return values
 
 
+def added_defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """Fields of a model that came later, with the plain value that stands for how it was before them."""
+    return {
+        name: _plain(field.default)
+        for name, field in model.model_fields.items()
+        if isinstance(extra := field.json_schema_extra, dict) and extra.get("keyed") == "unless default"
+    }
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return keyed_values(value)
@@ -116,6 +125,9 @@ def _problem(
     if item["type"] == "missing":
         return Problem(where, f"missing key {key!r}", "add it")
     message = str(item["msg"]).removeprefix("Value error, ")
+    if not location:
+        # Values that are wrong together: the message names them, and nobody reads the whole file again.
+        return Problem(where, f"{prefix}: {message}" if prefix else message)
     what = f"{key} = {_short(item['input'])}: {message[:1].lower() + message[1:]}"
     return Problem(where, what, _nearest_choice(item))
 

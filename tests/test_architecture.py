@@ -15,7 +15,7 @@ LAYERS = (
     ("cli",),
     ("api",),
     ("bench",),
-    ("report", "harness"),
+    ("report", "prediction", "harness"),
     ("tracking",),
     ("config",),
     ("store",),

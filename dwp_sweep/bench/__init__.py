@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dwp_sweep.bench.bound import bound
+from dwp_sweep.bench.data import data
 from dwp_sweep.bench.fraction import fraction
 from dwp_sweep.bench.frame import Bench
 from dwp_sweep.bench.memory import memory
@@ -12,6 +13,7 @@ from dwp_sweep.bench.step import step
 
 BENCHES: dict[str, Bench] = {
     "bound": bound,
+    "data": data,
     "fraction": fraction,
     "memory": memory,
     "noise": noise,

@@ -53,6 +53,12 @@ def best(
     help="Draw the differences with their intervals into this PNG.",
 )
 @click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=place("--out"),
+    help="Write the whole report into this folder: a page (index.html), figures, tables as CSV and LaTeX.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["text", "markdown", "json"]),
@@ -67,6 +73,7 @@ def report(
     versus: tuple[str, ...],
     metric: str | None,
     figure: Path | None,
+    out: Path | None,
     form: str | None,
     markdown: bool,
     as_json: bool,
@@ -77,7 +84,16 @@ def report(
 
     With --versus the differences to one of them follow, subject by subject on the same test scans, with
     two intervals each: over splits (training again) and over test subjects (these networks).
+
+    With --out a page with everything is written instead: tables, tests, figures, learning curves, cost,
+    settings. It holds all it needs and opens without a network.
     """
+    if out is not None:
+        from dwp_sweep.cli.report_page import write_and_tell
+
+        refused = {"--metric": metric, "--figure": figure, "--format": form, "--markdown": markdown}
+        write_and_tell(sweep, out, versus, {**refused, "--json": as_json}, storage, tracking_uri)
+        return
     form = _form(form, markdown, as_json)
     _need_versus(versus, metric=metric, figure=figure)
     from dwp_sweep.api import results

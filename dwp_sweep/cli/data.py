@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dwp_sweep.data.config import DatasetConfig
 
 _PICTURES = (".png", ".jpg", ".pdf", ".svg")
+_PREPROCESS = ("orientation", "spacing_mm", "shape", "window", "crop_foreground")
+"""Options that stand in the section ``preprocess`` of a data set."""
 
 
 @click.group()
@@ -36,6 +38,24 @@ def _integers(
         raise click.BadParameter(message) from None
 
 
+def _numbers(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Read ``"-200,250"`` as ``(-200.0, 250.0)``."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        message = f"{value!r} is not numbers with commas between, such as {parameter.metavar}"
+        raise click.BadParameter(message) from None
+
+
+def _words(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Read ``"t2,flair"`` as ``("t2", "flair")``."""
+    return None if value is None else tuple(part.strip() for part in value.split(","))
+
+
 def _picture(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Refuse a kind of picture that cannot be drawn before minutes go into reading scans."""
     if value is not None and value.suffix.lower() not in _PICTURES:
@@ -48,18 +68,46 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
 @click.option(
     "--layout",
     required=True,
-    type=click.Choice(["msd", "brats18", "ms", "pairs"]),
-    help="msd: dataset.json; brats18: HGG/LGG folders; ms: a folder a patient; "
+    type=click.Choice(["msd", "brats", "brats18", "ms", "pairs"]),
+    help="msd: dataset.json; brats: any edition (brats18 is the same); ms: a folder a patient; "
     "pairs: a CSV of image, mask, subject.",
 )
 @click.option(
     "--labels", callback=_integers, metavar="1,2", help="Labels that are foreground.  [default: all above 0]"
 )
+@click.option(
+    "--label-set", callback=_integers, metavar="0,1,2", help="Values that a mask may hold, to find others."
+)
 @click.option("--subjects", metavar="0:90", help="A range over the sorted ids, or ids with commas between.")
-@click.option("--image-pattern", metavar="GLOB", help="Layout ms: which file is the image.")
+@click.option(
+    "--image-pattern",
+    callback=_words,
+    metavar="GLOB,...",
+    help="Layout ms: which file is the image; several are input channels.",
+)
 @click.option("--mask-pattern", metavar="GLOB", help="Layout ms: which file is the mask.")
-@click.option("--channel", type=click.IntRange(min=0), help="Which volume of 4D images, from 0.")
-@click.option("--modality", help="Layout brats18: which modality.  [default: t2]")
+@click.option("--channel", callback=_integers, metavar="0,1", help="Which volumes of 4D images, from 0.")
+@click.option(
+    "--modality",
+    callback=_words,
+    metavar="t2,flair",
+    help="Layout brats: which modality; several are input channels.  [default: t2]",
+)
+@click.option(
+    "--orientation", metavar="RAS", help="Where the axes of the network's input point.  [default: RAS]"
+)
+@click.option(
+    "--spacing", "spacing_mm", callback=_numbers, metavar="1,1,1", help="Resample to this voxel size."
+)
+@click.option(
+    "--shape", callback=_integers, metavar="152,184,144", help="Crop or pad to this; tells what is lost."
+)
+@click.option("--window", callback=_numbers, metavar="-200,250", help="CT: clip to these Hounsfield units.")
+@click.option(
+    "--crop-foreground/--no-crop-foreground",
+    default=None,
+    help="Crop to the patient before --shape does.  [default: on]",
+)
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -70,7 +118,10 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
 @options.as_json
 @click.pass_context
 def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool, **settings: Any) -> None:
-    """Read every scan of a folder and list all of its problems at once."""
+    """Read every scan of a folder, show what is in it, and list all of its problems at once.
+
+    Options below --modality are those of the preprocess section of a search space.
+    """
     from dwp_sweep.cli.check_report import check_as_json, draw_overview, progress_bar, show_check
     from dwp_sweep.data.check import check_dataset
 
@@ -82,7 +133,7 @@ def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool
     else:
         show_check(report, path)
     if picture is not None and not report.problems:
-        draw_overview(config, picture)
+        draw_overview(config, report, picture)
         click.echo(f"picture: {picture}", err=True)
     ctx.exit(BAD_INPUT if report.problems else 0)
 
@@ -126,6 +177,7 @@ def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
         fix = "give the CSV, or the folder that holds it as pairs.csv"
         raise InputError(Problem(str(path), "there is no such file", fix))
     values = {**_given(settings), "root": str(path)}
+    values["preprocess"] = {name: values.pop(name) for name in _PREPROCESS if name in values}
     subjects = values.get("subjects")
     if subjects and ":" not in subjects:
         values["subjects"] = [name.strip() for name in subjects.split(",")]

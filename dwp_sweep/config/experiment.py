@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from pydantic import Field, create_model, field_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.patches import too_large
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.unet3d import UNetConfig
@@ -68,9 +69,9 @@ class ExperimentConfig(StrictModel):
 
     @field_validator("unet")
     @classmethod
-    def _one_modality_two_classes(cls, value: UNetConfig) -> UNetConfig:
-        if (value.in_channels, value.n_classes) != (1, 2):
-            raise ValueError("a sweep trains on one modality (in_channels: 1) and two classes (n_classes: 2)")
+    def _two_classes(cls, value: UNetConfig) -> UNetConfig:
+        if value.n_classes != 2:
+            raise ValueError("a sweep trains on two classes (n_classes: 2)")
         return value
 
     @field_validator("compute")
@@ -79,6 +80,34 @@ class ExperimentConfig(StrictModel):
         if value.cache_dir:
             raise ValueError("cache_dir is filled in from the storage; leave it out and set --storage")
         return value
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> ExperimentConfig:
+        wanted = self.unet.in_channels
+        for task, dataset in (("source", self.data.source), ("target", self.data.target)):
+            if dataset is None or dataset.n_channels == wanted:
+                continue
+            names = f" ({', '.join(dataset.channel_names)})" if dataset.channel_names else ""
+            channels = f"{dataset.n_channels} channel{'' if dataset.n_channels == 1 else 's'}{names}"
+            raise ValueError(
+                f"unet.in_channels is {wanted}, but a scan of data.{task} has {channels}; "
+                f"set unet.in_channels: {dataset.n_channels}, or list {wanted} of modality, image_pattern or "
+                f"channel in data.{task}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> ExperimentConfig:
+        tasks = (
+            ("source", self.data.source, self.source.patch),
+            ("target", self.data.target, self.target.patch),
+        )
+        for task, dataset, patch in tasks:
+            shape = dataset.preprocess.shape if dataset is not None else None
+            problems = too_large(patch, [shape], f"{task}.patch") if shape is not None else ()
+            for one in problems:
+                raise ValueError(f"{one.where} = {one.what}; {one.fix} (data.{task}.preprocess.shape)")
+        return self
 
 
 def _method_sections() -> dict[str, Any]:

@@ -7,23 +7,16 @@ but rarely meant (an empty mask, foreground that the crop removes) a warning.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import Listing, Subject, list_subjects, scan_layout
-from dwp_sweep.data.pair import Pair, foreground_of, read_pair
-from dwp_sweep.data.preprocess import Prepared, preprocess
+from dwp_sweep.data.pair import foreground_of, read_pair
+from dwp_sweep.data.preprocess import preprocess
 from dwp_sweep.data.splits import enough_problems
+from dwp_sweep.data.suspicions import Suspicion, empty_mask, lost_foreground, same_scans, uneven_spacing
 from dwp_sweep.errors import InputError, Problem
-
-CROPPED_SHARE_WORTH_A_WARNING = 0.01
-RESAMPLED_SHARE_WORTH_A_WARNING = 0.25
-"""Resampling moves the border of a mask by parts of a voxel either way: small changes mean nothing."""
-
-SPACING_RATIO_WORTH_A_WARNING = 1.25
 
 
 @dataclass(frozen=True)
@@ -36,6 +29,8 @@ class SubjectRow:
         spacing_mm: Voxel size along these axes.
         foreground_share: Foreground voxels of all voxels, 0 to 1.
         labels: Distinct values of the mask, rising.
+        input_shape: Channels and voxels of what the network would get.
+        suspicions: What to look at, a few words each; the report's warnings say them in full.
     """
 
     id: str
@@ -43,6 +38,8 @@ class SubjectRow:
     spacing_mm: tuple[float, float, float]
     foreground_share: float
     labels: tuple[int, ...]
+    input_shape: tuple[int, ...] = ()
+    suspicions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,18 +50,20 @@ class CheckReport:
         subjects: One row for each subject that can be used, sorted by id.
         problems: Anything here means that no run may start.
         warnings: Legal, but worth a look.
+        unusable: Those of the problems that belong to one subject, by its id.
     """
 
     subjects: tuple[SubjectRow, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
+    unusable: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Finding:
     row: SubjectRow
-    warnings: tuple[Problem, ...]
-    voxels_hash: str
+    suspicions: tuple[Suspicion, ...]
+    hashes: tuple[str, ...]
 
 
 def check_dataset(config: DatasetConfig, progress: Callable[[int, int], None] | None = None) -> CheckReport:
@@ -75,17 +74,25 @@ def check_dataset(config: DatasetConfig, progress: Callable[[int, int], None] | 
         progress: Called with (done, total) after each subject.
     """
     found = scan_layout(config)
-    problems, findings = [*found.problems, *_labels_not_in_set(config, found)], list[_Finding]()
+    problems, unusable = [*found.problems, *_labels_not_in_set(config, found)], dict(found.broken)
+    findings = list[_Finding]()
     for done, subject in enumerate(found.subjects, start=1):
         try:
             findings.append(_examine(subject, config, found.label_set))
         except InputError as error:
             problems += error.problems
+            unusable[subject.id] = error.problems
         if progress is not None:
             progress(done, len(found.subjects))
-    warnings = [warning for finding in findings for warning in finding.warnings]
-    warnings += _same_scan_twice(findings) + _uneven_spacing(findings, config)
-    return CheckReport(tuple(finding.row for finding in findings), tuple(problems), tuple(warnings))
+    suspicions = [one for finding in findings for one in finding.suspicions]
+    suspicions += same_scans({finding.row.id: finding.hashes for finding in findings})
+    uneven = uneven_spacing([finding.row.spacing_mm for finding in findings], config)
+    return CheckReport(
+        tuple(_with_suspicions(finding.row, suspicions) for finding in findings),
+        tuple(problems),
+        (*(one.warning for one in suspicions), *uneven),
+        unusable,
+    )
 
 
 def require_enough(
@@ -109,8 +116,8 @@ def require_enough(
 
 def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -> tuple[Problem, ...]:
     """Warn where a scan of the target task also trains the source networks: its test would not be blind."""
-    images = {subject.image.resolve() for subject in source}
-    shared = [subject for subject in target if subject.image.resolve() in images]
+    images = {image.resolve() for subject in source for image in subject.images}
+    shared = [one for one in target if not images.isdisjoint(image.resolve() for image in one.images)]
     if not shared:
         return ()
     what = f"{len(shared)} of {len(target)} target subjects are source subjects too, first {shared[0].id}"
@@ -120,30 +127,21 @@ def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -
 
 def _examine(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None) -> _Finding:
     pair = read_pair(subject, config, label_set)
+    prepared = preprocess(pair, config)
     share = float(foreground_of(pair.labels, config.labels).mean())
-    row = SubjectRow(subject.id, pair.labels.shape, pair.image.spacing_mm, share, pair.label_values)
-    warnings = _mask_warnings(subject, pair, config, share)
-    return _Finding(row, warnings, hashlib.sha256(pair.image.data.tobytes()).hexdigest())
-
-
-def _mask_warnings(subject: Subject, pair: Pair, config: DatasetConfig, share: float) -> tuple[Problem, ...]:
-    where = str(subject.mask)
+    row = SubjectRow(
+        subject.id, pair.labels.shape, pair.image.spacing_mm, share, pair.label_values, prepared.image.shape
+    )
     if share == 0.0:
-        wanted = "above 0" if config.labels is None else "in " + ", ".join(map(str, config.labels))
-        what = f"empty mask: no voxel is {wanted}; the file holds {', '.join(map(str, pair.label_values))}"
-        return (Problem(where, what, "legal, if nothing is there to find"),)
-    return _loss_warnings(where, preprocess(pair, config))
+        suspicions: tuple[Suspicion, ...] = (empty_mask(subject, pair.label_values, config),)
+    else:
+        suspicions = lost_foreground(subject, prepared)
+    hashes = tuple(hashlib.sha256(image.data.tobytes()).hexdigest() for image in pair.images)
+    return _Finding(row, suspicions, hashes)
 
 
-def _loss_warnings(where: str, prepared: Prepared) -> tuple[Problem, ...]:
-    warnings = []
-    if prepared.resampled_away > RESAMPLED_SHARE_WORTH_A_WARNING:
-        what = f"resampling removes {prepared.resampled_away:.0%} of the foreground's volume"
-        warnings.append(Problem(where, what, "choose a finer preprocess.spacing_mm"))
-    if prepared.cropped_away > CROPPED_SHARE_WORTH_A_WARNING:
-        what = f"the crop removes {prepared.cropped_away:.0%} of the foreground"
-        warnings.append(Problem(where, what, "choose a larger preprocess.shape, or crop_foreground: false"))
-    return tuple(warnings)
+def _with_suspicions(row: SubjectRow, suspicions: Sequence[Suspicion]) -> SubjectRow:
+    return replace(row, suspicions=tuple(one.words for one in suspicions if one.subject == row.id))
 
 
 def _labels_not_in_set(config: DatasetConfig, found: Listing) -> list[Problem]:
@@ -154,26 +152,3 @@ def _labels_not_in_set(config: DatasetConfig, found: Listing) -> list[Problem]:
         return []
     what = f"labels: {', '.join(map(str, strange))} is not in the data set's values {sorted(found.label_set)}"
     return [Problem(config.root or config.layout, what, "choose foreground labels among these")]
-
-
-def _same_scan_twice(findings: Sequence[_Finding]) -> list[Problem]:
-    """The same voxels under two ids could stand in the training and the test set."""
-    first, warnings = dict[str, str](), []
-    for finding in findings:
-        name = finding.row.id
-        other = first.setdefault(finding.voxels_hash, name)
-        if other != name:
-            warnings.append(Problem(name, f"has the same voxels as {other}", "keep one of the two"))
-    return warnings
-
-
-def _uneven_spacing(findings: Sequence[_Finding], config: DatasetConfig) -> list[Problem]:
-    if not findings or config.preprocess.spacing_mm is not None:
-        return []
-    sizes = np.array([np.sort(finding.row.spacing_mm) for finding in findings])
-    low, high = sizes.min(axis=0), sizes.max(axis=0)
-    if (high <= SPACING_RATIO_WORTH_A_WARNING * low).all():
-        return []
-    worst = int(np.argmax(high / low))
-    what = f"voxel sizes differ between subjects, from {low[worst]:.3g} to {high[worst]:.3g} mm"
-    return [Problem(config.root or config.layout, what, "consider preprocess.spacing_mm")]

@@ -7,32 +7,60 @@ Knows nothing of networks, methods or sweeps.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.strict import StrictModel, added, unkeyed
 
-Layout = Literal["msd", "brats18", "ms", "pairs", "phantom"]
+Layout = Literal["msd", "brats", "brats18", "ms", "pairs", "phantom"]
+
+BRATS_LAYOUTS = frozenset({"brats", "brats18"})
+"""Two names of one layout; ``brats18`` stays for search spaces that say so."""
 
 _RANGE = re.compile(r"^\s*(-?\d+)?\s*:\s*(-?\d+)?\s*$")
+ValueT = TypeVar("ValueT")
+
+_AXES = ("LR", "PA", "IS")
 
 
 class PreprocessConfig(StrictModel):
-    """How a scan becomes a network's input, in this order; the axes are always turned to RAS first.
+    """How a scan becomes an input: turned, resampled, cropped to the patient, scaled, brought to shape.
 
     Attributes:
+        orientation: Where the three axes point, by their first letters: RAS runs to the patient's right,
+            front (anterior) and top (superior). `spacing_mm` and `shape` follow this order: axial slices of
+            448 x 512 x 22 voxels are [352, 400, 24] in RAS and [24, 352, 400], slices first, in SRA.
         spacing_mm: Voxel size to resample to (image linear, mask nearest); None keeps the scan's own.
         crop_foreground: Crop to the box around everything that differs from the constant background.
-        shape: Crop or zero-pad to this many voxels, centred; None takes volumes as they come.
+        shape: Crop or pad to this many voxels, centred; None takes volumes as they come.
         percentiles: Intensities inside the foreground are clipped to these percentiles before they
             get mean 0 and standard deviation 1; the background becomes 0.
+        window: For CT, in place of percentiles: clip to these two values (Hounsfield units) before anything
+            else, then map them to -1 and 1, the same for every scan; what pads becomes -1.
     """
 
+    orientation: str = added("RAS")
     spacing_mm: tuple[float, float, float] | None = None
     crop_foreground: bool = True
     shape: tuple[int, int, int] | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
+    window: tuple[float, float] | None = added(None)
+
+    @field_validator("orientation")
+    @classmethod
+    def _three_axes(cls, value: str) -> str:
+        found = [sum(letter in axis for letter in value.upper()) for axis in _AXES]
+        if len(value) != 3 or found != [1, 1, 1]:
+            raise ValueError("must be one letter each of L or R, P or A, I or S, such as RAS or SRA")
+        return value.upper()
+
+    @field_validator("window")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("must be two rising numbers, such as [-200, 250]")
+        return value
 
     @field_validator("spacing_mm", "shape")
     @classmethod
@@ -81,11 +109,13 @@ class DatasetConfig(StrictModel):
         root: The folder (for ``pairs`` the CSV file).
         subjects: None for all; a range such as ``"0:90"`` over the sorted ids; or a list of ids.
         labels: Values of the mask that are foreground; None takes everything above 0.
-        label_set: All values that a mask may hold. ``msd`` takes them from ``dataset.json`` unless
-            given; None elsewhere checks nothing.
-        channel: Which volume of a 4D image, from 0.
-        modality: File suffix of the image in ``brats18``.
-        image_pattern: Which file of a patient's folder is the image (``ms``): a word or a glob.
+        label_set: All values that a mask may hold. Unless given, ``msd`` takes them from
+            ``dataset.json`` and ``brats`` allows 0 to 4; elsewhere None checks nothing.
+        channel: Which volume of a 4D image, from 0; several become the network's input channels.
+        modality: Which image of a patient's folder (``brats``): t2, flair, t1, t1ce, or their names
+            since 2023; several become the network's input channels.
+        image_pattern: Which file of a patient's folder is the image (``ms``): a word or a glob; several
+            become the network's input channels.
         mask_pattern: Which file is the mask (``ms``).
         phantom: What to generate for the layout ``phantom``.
         preprocess: How scans become inputs.
@@ -103,9 +133,9 @@ class DatasetConfig(StrictModel):
     subjects: str | tuple[str, ...] | None = None
     labels: tuple[int, ...] | None = None
     label_set: tuple[int, ...] | None = None
-    channel: int | None = Field(None, ge=0)
-    modality: str = Field("t2", min_length=1)
-    image_pattern: str = Field("FLAIR", min_length=1)
+    channel: int | tuple[int, ...] | None = None
+    modality: str | tuple[str, ...] = "t2"
+    image_pattern: str | tuple[str, ...] = "FLAIR"
     mask_pattern: str = Field("mask", min_length=1)
     phantom: PhantomConfig | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
@@ -132,11 +162,70 @@ class DatasetConfig(StrictModel):
             raise ValueError("must name at least one label, and 0 is the background")
         return value
 
+    @field_validator("channel", mode="before")
+    @classmethod
+    def _channels(cls, value: Any) -> Any:
+        if value is None or all(type(one) is int and one >= 0 for one in _listed(value)):
+            return _one_or_several(value)
+        raise ValueError("must be a channel from 0, or a list of different ones")
+
+    @field_validator("modality", "image_pattern", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if all(isinstance(one, str) and one for one in _listed(value)):
+            return _one_or_several(value)
+        raise ValueError("must be a word, or a list of different ones")
+
+    @model_validator(mode="after")
+    def _several_where_they_are_read(self) -> DatasetConfig:
+        of_layout = {"modality": self.layout in BRATS_LAYOUTS, "image_pattern": self.layout == "ms"}
+        for name, is_read in of_layout.items():
+            if not is_read and isinstance(getattr(self, name), tuple):
+                raise ValueError(f"layout {self.layout!r} does not read several values of {name}")
+        if self.image_channels and isinstance(self.channel, tuple):
+            raise ValueError("several files and several channels of each are too many: list one of them")
+        return self
+
+    @property
+    def image_channels(self) -> tuple[str, ...]:
+        """Modalities or patterns of a subject's files where there are several of them; else empty."""
+        value = self.modality if self.layout in BRATS_LAYOUTS else self.image_pattern
+        return value if isinstance(value, tuple) else ()
+
+    @property
+    def n_channels(self) -> int:
+        """Input channels that a scan of this data set has."""
+        return len(self.image_channels) or (len(self.channel) if isinstance(self.channel, tuple) else 1)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What the input channels are, for people."""
+        if self.image_channels:
+            return self.image_channels
+        return tuple(f"channel {one}" for one in self.channel) if isinstance(self.channel, tuple) else ()
+
     @model_validator(mode="after")
     def _phantom_where_it_belongs(self) -> DatasetConfig:
         if (self.layout == "phantom") != (self.phantom is not None):
             raise ValueError("layout 'phantom' and the section 'phantom' go together: give both or neither")
         return self
+
+
+def several(value: ValueT | tuple[ValueT, ...]) -> tuple[ValueT, ...]:
+    """A setting that is one value or a list of them, as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _one_or_several(value: Any) -> Any:
+    """A list of one is that one: the same data set, the same key."""
+    values = _listed(value)
+    if not values or len(set(values)) < len(values):
+        raise ValueError("must be one value, or a list of different ones")
+    return values[0] if len(values) == 1 else values
 
 
 def subject_range(text: str) -> slice:

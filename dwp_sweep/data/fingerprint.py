@@ -34,8 +34,8 @@ def dataset_fingerprint(
     Raises:
         InputError: A file that cannot be read.
     """
-    hashes = file_hashes((path for one in subjects for path in (one.image, one.mask)), memory)
-    rows = sorted((one.id, hashes[one.image], hashes[one.mask]) for one in subjects)
+    hashes = file_hashes((path for one in subjects for path in one.files), memory)
+    rows = sorted((one.id, *(hashes[path] for path in one.files)) for one in subjects)
     split_file = _sha256(Path(config.split_file).expanduser()) if config.split_file else ""
     return hashlib.sha256(json.dumps([rows, split_file]).encode()).hexdigest()
 

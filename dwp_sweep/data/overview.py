@@ -5,7 +5,8 @@ For people who check their data by eye; nothing reads it back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +16,56 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dwp_sweep.data.cache import Case
+from dwp_sweep.data.foreground import background_value
 
 PLANES = ("sagittal", "coronal", "axial")
 
 _TILE_INCHES = 2.2
+_NOTE_INCHES = 1.4
+_NOTE_CHARS = 22
+_PAIRS = ("RL", "AP", "SI")
 
 
-def write_overview(cases: Sequence[Case], path_png: Path, title: str = "") -> None:
+def write_overview(
+    cases: Sequence[Case],
+    path: Path,
+    title: str = "",
+    notes: Mapping[str, str] | None = None,
+    orientation: str = "RAS",
+) -> None:
     """Draw one row a case, one column a plane, each through the slice with most foreground.
 
     Args:
         cases: At least one; about six fit a screen.
-        path_png: File to write.
+        path: File to write.
         title: Above the picture.
+        notes: A few lines for each case by its id, beside the row.
+        orientation: Of the cases' axes; they are shown as if RAS, only their first channel.
 
     Raises:
         ValueError: No cases.
     """
     if not cases:
         raise ValueError("an overview needs at least one case")
+    shown = [_as_ras(case, orientation) for case in cases]
+    widths, heights = _tile_sizes_mm(shown)
+    scale = _TILE_INCHES * len(PLANES) / sum(widths)
     figure = Figure(
-        figsize=(_TILE_INCHES * len(PLANES), _TILE_INCHES * len(cases) + 0.5),
+        figsize=(scale * sum(widths) + _NOTE_INCHES, scale * sum(heights) + 0.7),
         layout="constrained",
         facecolor="black",
     )
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(cases), len(PLANES), squeeze=False)
-    for row, case in zip(grid, cases, strict=True):
+    grid = figure.subplots(len(cases), len(PLANES), squeeze=False, width_ratios=widths, height_ratios=heights)
+    for row, case in zip(grid, shown, strict=True):
         for axis, axes in enumerate(row):
             _draw(axes, case, axis)
-        row[0].set_ylabel(case.id, color="white", fontsize=8)
+        text = "\n".join(filter(None, [_wrapped(case.id), (notes or {}).get(case.id, "")]))
+        row[0].set_ylabel(text, color="white", fontsize=7, rotation=0, ha="right", va="center", labelpad=6)
     for axes, plane in zip(grid[0], PLANES, strict=True):
         axes.set_title(plane, color="white", fontsize=9)
-    figure.suptitle(title, color="white", fontsize=10)
-    figure.savefig(path_png, dpi=110)
+    figure.suptitle(title, color="white", fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 def fullest_slice(mask: NDArray[np.uint8], axis: int) -> int:
@@ -58,12 +75,33 @@ def fullest_slice(mask: NDArray[np.uint8], axis: int) -> int:
     return int(counts.argmax()) if counts.any() else mask.shape[axis] // 2
 
 
+def _as_ras(case: Case, orientation: str) -> Case:
+    """The case with its axes to the right, front and top; views, no copies."""
+    axes = [next(axis for axis, letter in enumerate(orientation) if letter in pair) for pair in _PAIRS]
+    flips = tuple(np.s_[::-1] if orientation[axis] in "LPI" else np.s_[:] for axis in axes)
+    image, mask = case.image[0].transpose(axes)[flips], case.mask.transpose(axes)[flips]
+    spacing_mm = (case.spacing_mm[axes[0]], case.spacing_mm[axes[1]], case.spacing_mm[axes[2]])
+    return Case(case.id, image[None], mask, spacing_mm)
+
+
+def _tile_sizes_mm(cases: Sequence[Case]) -> tuple[list[float], list[float]]:
+    """Width of each column and height of each row, so that what is drawn fills its tile."""
+    sizes = [[n * mm for n, mm in zip(case.mask.shape, case.spacing_mm, strict=True)] for case in cases]
+    widths = [max(size[1] for size in sizes), *[max(size[0] for size in sizes)] * 2]
+    return widths, [max(size[1], size[2]) for size in sizes]
+
+
+def _wrapped(name: str) -> str:
+    return "\n".join(textwrap.wrap(name, _NOTE_CHARS, break_on_hyphens=True))
+
+
 def _draw(axes: Axes, case: Case, axis: int) -> None:
     index = fullest_slice(case.mask, axis)
     image, mask = case.image[0].take(index, axis).T, case.mask.take(index, axis).T
     across, up = (case.spacing_mm[other] for other in range(3) if other != axis)
-    low, high = np.percentile(case.image, (1, 99.8))
-    image = np.where(image == 0.0, low, image)  # the background, which lies at the mean of the foreground
+    low, high = np.percentile(case.image[0], (1, 99.8))
+    if background_value(case.image[0]) == 0.0:
+        image = np.where(image == 0.0, low, image)  # it lies at the mean of the foreground
     axes.imshow(image, cmap="gray", origin="lower", aspect=up / across, vmin=low, vmax=high)
     if mask.any() and not mask.all():
         axes.contour(mask, levels=[0.5], colors="#ff5a36", linewidths=1.0)

@@ -1,4 +1,4 @@
-"""An image and its mask, read together and checked against each other.
+"""A subject's images and mask, read together and checked against each other.
 
 Stands between files and preprocessing; the folder check and the cache both read scans here, so that
 what passes the check also trains.
@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.config import DatasetConfig, several
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.data.volumes import Affine, Header, Volume, read_header, read_volume
 from dwp_sweep.errors import InputError, Problem
@@ -33,18 +33,25 @@ class Pair:
     """A subject's scan and labels in the file's own axes.
 
     Attributes:
-        image: (D, H, W) float32, finite, not constant.
+        image: (D, H, W) float32, finite, not constant; the first channel where there are several.
         labels: (D, H, W) int32, all label values as stored.
         label_values: The distinct values of `labels`, rising.
+        further: The other channels, on the grid of the first.
     """
 
     image: Volume
     labels: NDArray[np.int32]
     label_values: tuple[int, ...]
+    further: tuple[Volume, ...] = ()
+
+    @property
+    def images(self) -> tuple[Volume, ...]:
+        """All channels."""
+        return (self.image, *self.further)
 
 
 def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None = None) -> Pair:
-    """Read image and mask of a subject.
+    """Read images and mask of a subject.
 
     Args:
         subject: Its files.
@@ -52,22 +59,22 @@ def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int]
         label_set: Values that the mask may hold; None allows any whole number.
 
     Raises:
-        InputError: All problems of the two files at once: unreadable, shapes or affines that differ,
+        InputError: All problems of the files at once: unreadable, shapes or affines that differ,
             a constant image, label values that are no whole numbers or not in the set.
     """
     problems: list[Problem] = []
-    image = _attempt(problems, lambda: read_volume(subject.image, config.channel))
+    sources = [(path, channel) for path in subject.images for channel in several(config.channel)]
+    images = [_read_image(problems, path, channel) for path, channel in sources]
     mask = _attempt(problems, lambda: read_volume(subject.mask))
-    problems += _geometry_problems(subject)
-    if image is not None and float(np.ptp(image.data)) == 0.0:
-        what = f"constant image: every voxel is {image.data.flat[0]:g}"
-        problems.append(Problem(str(subject.image), what, "export the scan again or leave the subject out"))
+    for other in (subject.mask, *subject.further):
+        problems += geometry_problems(subject.image, other, "mask" if other == subject.mask else "image")
     if mask is not None:
         problems += _label_problems(subject.mask, mask, label_set)
-    if problems or image is None or mask is None:
-        raise InputError(problems)
+    found = [image for image in images if image is not None]
+    if problems or len(found) < len(images) or mask is None:
+        raise InputError(dict.fromkeys(problems))
     labels = np.rint(mask.data).astype(np.int32)
-    return Pair(image, labels, tuple(int(value) for value in np.unique(labels)))
+    return Pair(found[0], labels, tuple(int(value) for value in np.unique(labels)), tuple(found[1:]))
 
 
 def foreground_of(labels: NDArray[np.int32], wanted: tuple[int, ...] | None) -> NDArray[np.bool_]:
@@ -83,20 +90,38 @@ def _attempt(problems: list[Problem], read: Callable[[], T]) -> T | None:
         return None
 
 
-def _geometry_problems(subject: Subject) -> list[Problem]:
-    """Problems of headers themselves are reported where the voxels are read."""
+def _read_image(problems: list[Problem], path: Path, channel: int | None) -> Volume | None:
+    image = _attempt(problems, lambda: read_volume(path, channel))
+    if image is not None and float(np.ptp(image.data)) == 0.0:
+        of_channel = f" in channel {channel}" if channel is not None else ""
+        what = f"constant image: every voxel is {image.data.flat[0]:g}{of_channel}"
+        problems.append(Problem(str(path), what, "export the scan again or leave the subject out"))
+    return image
+
+
+def geometry_problems(first: Path, other: Path, role: str) -> list[Problem]:
+    """What stands against two files of one scan: other shapes, other places in space.
+
+    Problems of the headers themselves are reported where the voxels are read.
+
+    Args:
+        first: The image that all others must fit.
+        other: Another image, or the mask.
+        role: What the other is: ``image`` or ``mask``.
+    """
     try:
-        image, mask = read_header(subject.image), read_header(subject.mask)
+        image, header = read_header(first), read_header(other)
     except InputError:
         return []
-    if image.shape != mask.shape:
-        what = f"shape {_times(mask.shape)} differs from {_times(image.shape)} of its image {subject.image}"
-        return [Problem(str(subject.mask), what, "resample the mask to the image's grid")]
-    apart_mm = _corner_distance_mm(image, mask.affine)
+    its = "its image" if role == "mask" else "the first modality"
+    if image.shape != header.shape:
+        what = f"shape {_times(header.shape)} differs from {_times(image.shape)} of {its} {first}"
+        return [Problem(str(other), what, f"resample the {role} to the grid of {its}")]
+    apart_mm = _corner_distance_mm(image, header.affine)
     if apart_mm > AFFINE_TOLERANCE * min(image.spacing_mm):
         apart = f"corners lie up to {apart_mm:.3g} mm apart"
-        what = f"affine differs from that of its image {subject.image}: {apart}"
-        return [Problem(str(subject.mask), what, "save the mask with the image's affine, or resample it")]
+        what = f"affine differs from that of {its} {first}: {apart}"
+        return [Problem(str(other), what, f"save the {role} with the affine of {its}, or resample it")]
     return []
 
 

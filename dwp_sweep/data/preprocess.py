@@ -1,4 +1,4 @@
-"""From a scan as stored to a network's input: RAS, spacing, foreground crop, intensity, shape.
+"""From a scan as stored to a network's input: orientation, spacing, foreground crop, intensity, shape.
 
 Runs once a scan, behind the cache. Deterministic; knows no subjects and no files.
 """
@@ -6,16 +6,21 @@ Runs once a scan, behind the cache. Deterministic; knows no subjects and no file
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.cut import centred_start
 from dwp_sweep.data.foreground import bounding_box, foreground_mask
 from dwp_sweep.data.pair import Pair, foreground_of
+from dwp_sweep.data.placement import Placement
+from dwp_sweep.data.volumes import Volume
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
@@ -23,14 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A scan ready for a network; axes run to the patient's right, front and top.
+    """A scan ready for a network; axes as `PreprocessConfig.orientation` says, by default RAS.
 
     Attributes:
-        image: (1, D, H, W) float32; foreground with mean 0 and standard deviation 1, background 0.
+        image: (C, D, H, W) float32; the foreground of each channel with mean 0 and standard deviation 1,
+            background 0; with a window -1 to 1.
         mask: (D, H, W) uint8, 1 is foreground.
         spacing_mm: Voxel size along D, H, W.
         resampled_away: Share of the foreground's volume that resampling the mask removed.
         cropped_away: Share of the resampled foreground that the crops removed.
+        outside: Share of the resampled foreground that lies where no channel shows the patient,
+            hollows inside the patient not counted.
     """
 
     image: NDArray[np.float32]
@@ -38,25 +46,76 @@ class Prepared:
     spacing_mm: tuple[float, float, float]
     resampled_away: float
     cropped_away: float
+    outside: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """The images of a scan ready for a network, whether or not there is a mask.
+
+    Attributes:
+        image: As in `Prepared`.
+        spacing_mm: Voxel size along D, H, W.
+        shown: Where any channel shows the patient, on the whole grid before the crops.
+        placement: Where the image lies in the scan; the way back for predictions.
+    """
+
+    image: NDArray[np.float32]
+    spacing_mm: tuple[float, float, float]
+    shown: NDArray[np.bool_]
+    placement: Placement
+
+    @property
+    def unseen(self) -> float:
+        """Share of what shows the patient that the crops leave out of the image."""
+        inside = self.placement.to_input(self.shown, False)
+        return 1.0 - float(inside.sum()) / float(self.shown.sum())
 
 
 def preprocess(pair: Pair, config: DatasetConfig) -> Prepared:
     """Turn, resample, crop and scale one scan as `config.preprocess` says; `config.labels` is foreground."""
-    settings = config.preprocess
-    image, mask = _on_common_grid(pair, foreground_of(pair.labels, config.labels), settings)
-    values, whole = image[0].numpy(), mask[0].numpy() > 0.5
-    spacing_mm = tuple(float(size) for size in image.pixdim)
-    foreground = foreground_mask(values)
-    box = bounding_box(foreground) if settings.crop_foreground else np.s_[:, :, :]
-    values = _to_shape(scale_intensity(values, foreground, settings.percentiles)[box], settings.shape)
-    labels = _to_shape(whole[box].astype(np.uint8), settings.shape)
+    scan = prepare_scan(pair.images, config.preprocess)
+    wanted = torch.as_tensor(foreground_of(pair.labels, config.labels), dtype=torch.float32)
+    mask = _turned(wanted, torch.as_tensor(pair.image.affine), config.preprocess, "nearest")
+    whole = mask[0].numpy() > 0.5
+    labels = scan.placement.to_input(whole.astype(np.uint8), 0)
     return Prepared(
-        image=np.ascontiguousarray(values[None]),
+        image=scan.image,
         mask=np.ascontiguousarray(labels),
-        spacing_mm=spacing_mm,  # type: ignore[arg-type]
-        resampled_away=_resampled_away(pair, config, float(whole.sum() * np.prod(spacing_mm))),
+        spacing_mm=scan.spacing_mm,
+        resampled_away=_resampled_away(pair, config, float(whole.sum() * np.prod(scan.spacing_mm))),
         cropped_away=1.0 - float(labels.sum()) / float(whole.sum()) if whole.any() else 0.0,
+        outside=_outside(whole, scan.shown),
     )
+
+
+def prepare_scan(images: Sequence[Volume], settings: PreprocessConfig) -> PreparedScan:
+    """The images of one scan, turned, resampled, cropped and scaled: all that a prediction needs.
+
+    Args:
+        images: One a channel, on one grid.
+        settings: Those that the network was trained with.
+    """
+    turned = _on_common_grid(images, settings)
+    channels = [np.asarray(image[0].numpy()) for image in turned]
+    patient = [foreground_mask(channel) for channel in channels]
+    shown = np.logical_or.reduce(patient)
+    placement = _placement(images[0], turned[0], shown, settings)
+    values = [
+        placement.to_input(_scaled(channel, inside, settings), padding_value(settings))
+        for channel, inside in zip(channels, patient, strict=True)
+    ]
+    return PreparedScan(
+        image=np.ascontiguousarray(np.stack(values)),
+        spacing_mm=tuple(float(size) for size in turned[0].pixdim),  # type: ignore[arg-type]
+        shown=shown,
+        placement=placement,
+    )
+
+
+def padding_value(settings: PreprocessConfig) -> float:
+    """What stands in a network's input where there is no scan: the background of its own scale."""
+    return 0.0 if settings.window is None else -1.0
 
 
 def scale_intensity(
@@ -82,36 +141,70 @@ def scale_intensity(
     return scaled
 
 
-def _on_common_grid(
-    pair: Pair, foreground: NDArray[np.bool_], settings: PreprocessConfig
-) -> tuple[MetaTensor, MetaTensor]:
-    """Image and mask as (1, D, H, W) in RAS, on the spacing asked for."""
+def scale_window(image: NDArray[np.float32], window: tuple[float, float]) -> NDArray[np.float32]:
+    """Clip to the window and map its ends to -1 and 1: a Hounsfield unit means the same in every scan.
+
+    Args:
+        image: (D, H, W), in the window's unit.
+        window: Lowest and highest value kept.
+    """
+    low, high = window
+    return np.asarray(2 * (np.clip(image, low, high) - low) / (high - low) - 1, dtype=np.float32)
+
+
+def _scaled(
+    image: NDArray[np.float32], inside: NDArray[np.bool_], settings: PreprocessConfig
+) -> NDArray[np.float32]:
+    if settings.window is not None:
+        return scale_window(image, settings.window)
+    return scale_intensity(image, inside, settings.percentiles)
+
+
+def _on_common_grid(images: Sequence[Volume], settings: PreprocessConfig) -> list[MetaTensor]:
+    """Each image as (1, D, H, W) in the orientation and on the spacing asked for."""
+    affine = torch.as_tensor(images[0].affine)
+    # Air outside the scanner's field may be -1024 or -3024: clipped first, it is one background.
+    voxels = [one.data if settings.window is None else np.clip(one.data, *settings.window) for one in images]
+    return [_turned(torch.as_tensor(one), affine, settings, "bilinear") for one in voxels]
+
+
+def _placement(
+    scan: Volume, turned: MetaTensor, shown: NDArray[np.bool_], settings: PreprocessConfig
+) -> Placement:
+    box = bounding_box(shown if settings.crop_foreground else np.ones_like(shown))
+    box_shape = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
+    shape = settings.shape or box_shape
+    return Placement(
+        scan_shape=scan.data.shape,
+        scan_affine=scan.affine,
+        grid_shape=shown.shape,
+        grid_affine=np.asarray(turned.affine.numpy(), dtype=np.float64),
+        box_start=(box[0].start, box[1].start, box[2].start),
+        box_shape=box_shape,
+        start=centred_start(box_shape, shape),
+        shape=shape,
+    )
+
+
+def _turned(voxels: torch.Tensor, affine: torch.Tensor, settings: PreprocessConfig, mode: str) -> MetaTensor:
     # MONAI takes seconds to import, and a cached data set never needs it.
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms.spatial.array import Orientation, Spacing
 
-    affine = torch.as_tensor(pair.image.affine)
-    image: Any = MetaTensor(torch.as_tensor(pair.image.data)[None], affine=affine)
-    mask: Any = MetaTensor(torch.as_tensor(foreground, dtype=torch.float32)[None], affine=affine)
+    turned: Any = MetaTensor(voxels[None], affine=affine)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="monai")
-        turn = Orientation(axcodes="RAS")
-        image, mask = turn(image), turn(mask)
+        turned = Orientation(axcodes=settings.orientation)(turned)
         if settings.spacing_mm is not None:
-            image = Spacing(settings.spacing_mm, mode="bilinear", padding_mode="border")(image)
-            mask = Spacing(settings.spacing_mm, mode="nearest", padding_mode="border")(mask)
-    return image, mask
+            turned = Spacing(settings.spacing_mm, mode=mode, padding_mode="border")(turned)
+    return turned  # type: ignore[no-any-return]
 
 
-def _to_shape(values: NDArray[Any], shape: tuple[int, int, int] | None) -> NDArray[Any]:
-    if shape is None or values.shape == shape:
-        return values
-    from monai.transforms.croppad.array import ResizeWithPadOrCrop
-
-    resized: Any = ResizeWithPadOrCrop(shape, mode="constant")(
-        torch.as_tensor(np.ascontiguousarray(values))[None]
-    )
-    return np.asarray(resized[0].numpy())
+def _outside(mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> float:
+    if not (mask & ~shown).any():
+        return 0.0
+    # A lung under a soft-tissue window, or fluid at exactly the background's value, is still the patient.
+    return float((mask & ~ndimage.binary_fill_holes(shown)).sum()) / float(mask.sum())
 
 
 def _resampled_away(pair: Pair, config: DatasetConfig, kept_mm3: float) -> float:

@@ -5,7 +5,7 @@ Used where predictions are averaged over the posterior. Knows nothing of what is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -39,3 +39,23 @@ def sampling(net: nn.Module, generator: torch.Generator) -> Iterator[None]:
     finally:
         for layer, (was_sampling, its_generator) in zip(layers, before, strict=True):
             layer.sampling, layer.generator, layer.sample = was_sampling, its_generator, None
+
+
+def redraw(net: object) -> Callable[[], None]:
+    """A function that goes back to the draw that comes next: one network for many inputs.
+
+    Called before every forward pass, it makes all of them use the same weights; afterwards the generator
+    stands where one pass would have left it. Does nothing where no weights are drawn.
+
+    Args:
+        net: In evaluation mode; anything that is no module draws nothing.
+    """
+    layers = variational_layers(net) if isinstance(net, nn.Module) else ()
+    drawing = [layer.generator for layer in layers if layer.sampling and layer.generator is not None]
+    before = [(generator, generator.get_state()) for generator in dict.fromkeys(drawing)]
+
+    def again() -> None:
+        for generator, state in before:
+            generator.set_state(state)
+
+    return again

@@ -35,6 +35,12 @@ def forest_figure(tables: Sequence[PairedTable], path: Path) -> None:
         tables: At least one, all of the same metric.
         path: PNG to write; its folder is made.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    forest(tables).savefig(path, dpi=150, metadata={"Software": None})
+
+
+def forest(tables: Sequence[PairedTable]) -> Figure:
+    """The same as a figure that is not written yet."""
     sizes = sorted({row.train_size for table in tables for row in table.rows})
     n_names = max(len(_names(table)) for table in tables)
     figure = Figure(
@@ -49,8 +55,7 @@ def forest_figure(tables: Sequence[PairedTable], path: Path) -> None:
     for axis in panels[-1]:
         axis.set_xlabel(f"difference in {metric}", fontsize=8, color=_INK)
     _legend(figure, panels[0][0], n_columns=min(3, len(sizes)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    return figure
 
 
 def _panel(axis: Axes, table: PairedTable, size: int) -> None:

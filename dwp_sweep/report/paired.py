@@ -11,7 +11,7 @@ import difflib
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,7 @@ class Difference:
         over_subjects: 95 % bootstrap interval over test subjects, for these networks.
         n_ahead: Splits whose mean difference is on the better side of 0.
         n_subjects: Different test subjects.
+        by_subject: Test subject -> its mean difference over the splits that test it: independent values.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Difference:
     over_subjects: Interval | None
     n_ahead: int
     n_subjects: int
+    by_subject: Mapping[str, float] = field(default_factory=dict)
 
     def texts(self) -> list[str]:
         """A row of the table, under `HEADER`."""
@@ -94,6 +96,7 @@ class PairedTable:
         """Plain values, unrounded, for JSON."""
         rows = [asdict(row) for row in self.rows]
         for plain, row in zip(rows, self.rows, strict=True):
+            del plain["by_subject"]  # a table of its own, not a row's value
             plain["over_splits"], plain["over_subjects"] = _pair(row.over_splits), _pair(row.over_subjects)
         how = {"level": LEVEL, "n_resamples": N_RESAMPLES}
         return {"reference": self.reference, "metric": self.metric, **how, "rows": rows, "notes": self.notes}
@@ -102,7 +105,19 @@ class PairedTable:
         return [list(HEADER), *(row.texts() for row in self.rows)]
 
 
-LOWER_IS_BETTER = frozenset(f"test_{name}" for name in ("brier", "ece", "nll", "dice_prediction_error"))
+LOWER_IS_BETTER = frozenset(
+    f"test_{name}"
+    for name in (
+        "brier",
+        "ece",
+        "nll",
+        "dice_prediction_error",
+        "hd95_mm",
+        "asd_mm",
+        "volume_error_ml",
+        "n_false_lesions",
+    )
+)
 """Scores of which less is better; entropy is neither good nor bad."""
 
 
@@ -122,7 +137,7 @@ def paired_table(
     """
     targets = targets_of(results)
     columns = columns_of(targets)
-    chosen_reference = _known(reference, columns)
+    chosen_reference = known_column(reference, columns)
     metric = metric if metric.startswith("test_") else f"test_{metric}"
     reader = _Reader(read, metric)
     rows: list[Difference] = []
@@ -138,6 +153,27 @@ def paired_table(
         )
     label = columns[chosen_reference]
     return PairedTable(label, metric, tuple(rows), (*_method_notes(rows, label), *reader.notes))
+
+
+def known_column(reference: str, columns: Mapping[str, str]) -> str:
+    """The column that a name, a label or a label's own part means.
+
+    Args:
+        reference: As a user gave it after ``--versus``.
+        columns: Method or variant -> label.
+
+    Raises:
+        InputError: There is none; names those that there are.
+    """
+    if reference in columns:
+        return reference
+    for name, label in columns.items():
+        # A method answers to its name, to its label and to the label's own part: RI for UNet-RI.
+        if reference.casefold() in {one.casefold() for one in (name, label, label.removeprefix("UNet-"))}:
+            return name
+    close = difflib.get_close_matches(reference, [*columns.values(), *columns], n=1)
+    fix = (f"did you mean {close[0]!r}? " if close else "") + "there are " + ", ".join(columns.values())
+    raise InputError(Problem(f"--versus {reference}", "no such method or variant in this sweep", fix))
 
 
 class _Reader:
@@ -191,18 +227,6 @@ def _brief(notes: Sequence[str]) -> str:
     return notes[0] + (f"; and {len(notes) - 1} more of this kind" if len(notes) > 1 else "")
 
 
-def _known(reference: str, columns: Mapping[str, str]) -> str:
-    if reference in columns:
-        return reference
-    for name, label in columns.items():
-        # A method answers to its name, to its label and to the label's own part: RI for UNet-RI.
-        if reference.casefold() in {one.casefold() for one in (name, label, label.removeprefix("UNet-"))}:
-            return name
-    close = difflib.get_close_matches(reference, [*columns.values(), *columns], n=1)
-    fix = (f"did you mean {close[0]!r}? " if close else "") + "there are " + ", ".join(columns.values())
-    raise InputError(Problem(f"--versus {reference}", "no such method or variant in this sweep", fix))
-
-
 def _runs(targets: Sequence[Target], name: str, size: int) -> dict[Repeat, Target]:
     mine = [one for one in targets if one.train_size == size and name in columns_of([one])]
     chosen, _ = chosen_runs(mine)
@@ -221,6 +245,7 @@ def _difference(label: str, size: int, found: Mapping[int, Mapping[str, float]],
         over_subjects=subject_interval(list(found.values())),
         n_ahead=sum(better * value > 0 for value in by_split.values()),
         n_subjects=len({subject for subjects in found.values() for subject in subjects}),
+        by_subject=_mean_by_subject(list(found.values())),
     )
 
 

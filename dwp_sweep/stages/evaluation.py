@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dwp_sweep.data.cache import Case
+from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.metrics.calibration import (
     Reliability,
     brier_score,
@@ -29,9 +30,20 @@ from dwp_sweep.metrics.calibration import (
 )
 from dwp_sweep.metrics.overlap import Overlap, overlap
 from dwp_sweep.nets.monte_carlo import sampling, variational_layers
-from dwp_sweep.stages.network_training import predict_case
+from dwp_sweep.stages.network_training import WHOLE, predict_case
+from dwp_sweep.stages.physical_scores import (
+    PhysicalScores,
+    physical_json,
+    physical_scores,
+    summarise_physical,
+)
+from dwp_sweep.stages.postprocess import PostprocessConfig, clean_mask
+from dwp_sweep.stages.windows import Told, untold
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 from dwp_sweep.training.seeds import named_generator
+
+UNTOUCHED = PostprocessConfig()
+"""Masks as the networks say them."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class SubjectScores:
         expected_dice: The Dice that the probabilities promise for their own mask.
         dice_mc: Dice of the mask of the mean over draws; variational networks only.
         mutual_information: Its mean near the foreground, nats; variational networks only.
+        physical: Distances, lesions and volumes of the same mask as `dice`.
     """
 
     dice: float
@@ -61,15 +74,19 @@ class SubjectScores:
     expected_dice: float
     dice_mc: float | None = None
     mutual_information: float | None = None
+    physical: PhysicalScores | None = None
 
     @property
     def probs_dice(self) -> float:
         """Dice of the mask that the probabilities make, which `expected_dice` promises."""
         return self.dice if self.dice_mc is None else self.dice_mc
 
-    def as_json(self) -> dict[str, float]:
-        """The scores that this network has."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    def as_json(self) -> dict[str, float | None]:
+        """The scores that this network has; None where one is undefined for this image."""
+        own = {
+            name: value for name, value in asdict(self).items() if value is not None and name != "physical"
+        }
+        return own | physical_json(self.physical)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +97,14 @@ class Prediction:
         mask: Its own mask (D, H, W), the posterior mean's where it is variational.
         probs: Background and foreground probability (2, D, H, W), float32.
         mutual_information: Of each voxel's class and the weights (D, H, W), nats; None if deterministic.
+        of_mean: Foreground probability (D, H, W) of the posterior mean, before any clean-up; None if
+            deterministic: then it is that of `probs`.
     """
 
     mask: NDArray[np.bool_]
     probs: NDArray[np.float32]
     mutual_information: NDArray[np.float64] | None = None
+    of_mean: NDArray[np.float32] | None = None
 
     @property
     def probs_mask(self) -> NDArray[np.bool_]:
@@ -116,7 +136,7 @@ def test_scores(
         near_voxels: Distance from truth or prediction up to which voxels count as near the foreground;
             the whole volume counts where both are empty.
     """
-    pairs = {case.id: _scores(predict(case), case.mask, near_voxels) for case in cases}
+    pairs = {case.id: _scores(predict(case), case.mask, near_voxels, case.spacing_mm) for case in cases}
     return Evaluation(
         {name: scores for name, (scores, _) in pairs.items()},
         {name: bins for name, (_, bins) in pairs.items()},
@@ -144,12 +164,20 @@ def summarise(scores: Mapping[str, SubjectScores], prefix: str) -> dict[str, flo
         f"n_{prefix}": float(len(values)),
         f"n_{prefix}_empty": float(sum(one.empty for one in values)),
     }
-    return {f"{prefix}_{name}": value for name, value in metrics.items()} | counts
+    physical = summarise_physical([one.physical for one in values if one.physical is not None], prefix)
+    return {f"{prefix}_{name}": value for name, value in metrics.items()} | counts | physical
 
 
 @torch.no_grad()
 def predict_volume(
-    net: nn.Module, case: Case, compute: ComputeConfig, n_samples: int, seed: int
+    net: nn.Module,
+    case: Case,
+    compute: ComputeConfig,
+    n_samples: int,
+    seed: int,
+    patch: PatchConfig = WHOLE,
+    postprocess: PostprocessConfig = UNTOUCHED,
+    told: Told = untold,
 ) -> Prediction:
     """The network's own mask and its probabilities of one whole volume.
 
@@ -159,34 +187,57 @@ def predict_volume(
         compute: Device and precision.
         n_samples: Weight draws of a variational network; a deterministic one is run once, whatever this is.
         seed: Of the node. Every case sees the same draws, whichever other cases there are.
+        patch: Windows for volumes that are larger; each draw is one network for all of them.
+        postprocess: Clean-up of the mask; probabilities stay what the network says.
+        told: Called after each forward pass.
     """
     net.eval()
-    logits, _ = predict_case(net, case, compute)
-    mask = (logits[0].argmax(0) == 1).cpu().numpy()
+    logits, _ = predict_case(net, case, compute, patch, told)
+    mask = clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
+    own = _probs(logits).cpu().numpy()
     if not variational_layers(net):
-        return Prediction(mask, _probs(logits).cpu().numpy())
-    probs, mean_entropy = _mean_over_draws(net, case, compute, n_samples, seed)
+        return Prediction(mask, own)
+    probs, mean_entropy = _mean_over_draws(net, case, compute, n_samples, seed, patch, told)
     averaged = probs.float().cpu().numpy()
     # Rounding can leave -1e-17 where all draws agree.
-    return Prediction(mask, averaged, np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0))
+    information = np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0)
+    return Prediction(mask, averaged, information, own[1])
 
 
 @torch.no_grad()
-def own_overlap(net: nn.Module, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, Overlap]:
+def own_overlap(
+    net: nn.Module,
+    cases: Sequence[Case],
+    compute: ComputeConfig,
+    patch: PatchConfig = WHOLE,
+    postprocess: PostprocessConfig = UNTOUCHED,
+) -> dict[str, Overlap]:
     """Dice and IoU by subject of a network's own masks, the posterior mean's where it is variational.
 
     Args:
         net: Left in evaluation mode.
         cases: Any number.
         compute: Device and precision.
+        patch: Windows for volumes that are larger.
+        postprocess: Clean-up of the masks.
     """
     net.eval()
-    masks = {case.id: (predict_case(net, case, compute)[0][0].argmax(0) == 1).cpu().numpy() for case in cases}
-    return {case.id: overlap(masks[case.id], np.asarray(case.mask) == 1) for case in cases}
+    found = {}
+    for case in cases:
+        logits, _ = predict_case(net, case, compute, patch)
+        mask = clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
+        found[case.id] = overlap(mask, np.asarray(case.mask) == 1)
+    return found
 
 
 def _mean_over_draws(
-    net: nn.Module, case: Case, compute: ComputeConfig, n_samples: int, seed: int
+    net: nn.Module,
+    case: Case,
+    compute: ComputeConfig,
+    n_samples: int,
+    seed: int,
+    patch: PatchConfig,
+    told: Told,
 ) -> tuple[Tensor, Tensor]:
     """Mean probabilities (2, D, H, W) and mean entropy (D, H, W) over draws, both float64.
 
@@ -197,7 +248,7 @@ def _mean_over_draws(
     entropies = torch.zeros_like(total[0])
     with sampling(net, named_generator(seed, "monte_carlo", device)):
         for _ in range(n_samples):
-            probs = _probs(predict_case(net, case, compute)[0]).double()
+            probs = _probs(predict_case(net, case, compute, patch, told)[0]).double()
             total += probs
             entropies += torch.special.entr(probs).sum(0)
     return total / n_samples, entropies / n_samples
@@ -210,7 +261,10 @@ def _probs(logits: Tensor) -> Tensor:
 
 
 def _scores(
-    prediction: Prediction, mask: NDArray[Any], near_voxels: float
+    prediction: Prediction,
+    mask: NDArray[Any],
+    near_voxels: float,
+    spacing_mm: tuple[float, float, float],
 ) -> tuple[SubjectScores, Reliability]:
     truth = np.asarray(mask) == 1
     own, averaged = overlap(prediction.mask, truth), overlap(prediction.probs_mask, truth)
@@ -226,6 +280,7 @@ def _scores(
         expected_dice=expected_dice(prediction.probs, prediction.probs_mask),
         dice_mc=None if information is None else averaged.dice,
         mutual_information=None if information is None else float(information[near].mean()),
+        physical=physical_scores(prediction.mask, truth, spacing_mm),
     )
     return scores, bins
 

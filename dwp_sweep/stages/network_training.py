@@ -13,19 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dwp_sweep.data.batches import collate
+from dwp_sweep.data.batches import BatchMaker, collate
 from dwp_sweep.data.cache import Case, load_cases
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.fingerprint import dataset_fingerprint
 from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import Prepared
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.stages.windows import Told, logits_of, untold
 from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device, to_device
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher_val_dice
+from dwp_sweep.training.seeds import named_seed
 
 Cases = Mapping[str, Case]
+WHOLE = PatchConfig()
+"""Whole volumes."""
 
 
 def read_cases(dataset: DatasetConfig, compute: ComputeConfig) -> Cases:
@@ -51,8 +56,12 @@ def train_network(
     seed: int,
     checkpoint: Path,
     emit: Callable[[int, Mapping[str, float]], None],
+    patch: PatchConfig = WHOLE,
 ) -> FitResult:
     """Fit a prepared network; afterwards it holds its best validation epoch.
+
+    With a patch shape each training image gives one patch a pass, and validation predicts whole volumes
+    from windows.
 
     Raises:
         DivergedError: A loss was not finite.
@@ -60,20 +69,26 @@ def train_network(
     """
     device = resolve_device(compute)
     arrange(prepared.net, compute)
+    with BatchMaker(train, patch, named_seed(seed, "patches"), pin=device.type == "cuda") as batches:
 
-    def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
-        images, masks = collate([train[index] for index in indices.tolist()])
-        with autocast(compute, device):
-            logits = prepared.net(to_device(images, device))
-        return prepared.batch_loss(logits.float(), to_device(masks, device), step)
+        def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
+            images, masks = batches.batch(indices, step)
+            with autocast(compute, device):
+                logits = prepared.net(to_device(images, device))
+            return prepared.batch_loss(logits.float(), to_device(masks, device).long(), step)
 
-    def validate() -> dict[str, float]:
-        return validation_metrics(prepared, val, compute) | prepared.diagnostics()
+        def validate() -> dict[str, float]:
+            return validation_metrics(prepared, val, compute, patch) | prepared.diagnostics()
 
-    learner = Learner(
-        prepared.state, prepared.param_groups, batch_loss, validate, higher_val_dice, noise=prepared.noise
-    )
-    return fit(learner, config, len(train), seed, checkpoint, emit)
+        learner = Learner(
+            prepared.state,
+            prepared.param_groups,
+            batch_loss,
+            validate,
+            higher_val_dice,
+            noise=prepared.noise,
+        )
+        return fit(learner, config, len(train), seed, checkpoint, emit)
 
 
 def arrange(net: nn.Module, compute: ComputeConfig) -> None:
@@ -82,11 +97,13 @@ def arrange(net: nn.Module, compute: ComputeConfig) -> None:
         net.channels_last, net.checkpointing = compute.channels_last, compute.checkpointing
 
 
-def validation_metrics(prepared: Prepared, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, float]:
+def validation_metrics(
+    prepared: Prepared, cases: Sequence[Case], compute: ComputeConfig, patch: PatchConfig = WHOLE
+) -> dict[str, float]:
     """Mean data loss, Dice and IoU over whole volumes; a Bayesian network predicts with its mean."""
     losses, scores = [], []
     for case in cases:
-        logits, mask = predict_case(prepared.net, case, compute)
+        logits, mask = predict_case(prepared.net, case, compute, patch)
         losses.append(float(prepared.data_loss(logits, mask)))
         scores.append(overlap(logits[0].argmax(0) == 1, mask[0] == 1))
     return {
@@ -97,10 +114,24 @@ def validation_metrics(prepared: Prepared, cases: Sequence[Case], compute: Compu
 
 
 @torch.no_grad()
-def predict_case(net: nn.Module, case: Case, compute: ComputeConfig) -> tuple[Tensor, Tensor]:
-    """Logits (1, n_classes, D, H, W) in float32 and the mask (1, D, H, W) of one whole volume."""
+def predict_case(
+    net: nn.Module,
+    case: Case,
+    compute: ComputeConfig,
+    patch: PatchConfig = WHOLE,
+    told: Told = untold,
+) -> tuple[Tensor, Tensor]:
+    """Logits (1, n_classes, D, H, W) in float32 and the mask (1, D, H, W) of one whole volume.
+
+    Args:
+        net: In evaluation mode.
+        case: The volume.
+        compute: Device and precision.
+        patch: Windows for volumes that are larger; whole volumes by default.
+        told: Called after each forward pass.
+    """
     device = resolve_device(compute)
     images, masks = collate([case])
     with autocast(compute, device):
-        logits = net(to_device(images, device))
-    return logits.float(), to_device(masks, device)
+        logits = logits_of(net, to_device(images, device), patch, case.background, told)
+    return logits, to_device(masks, device)

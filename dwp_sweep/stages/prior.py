@@ -18,6 +18,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.nets.bank_group import BankGroup
 from dwp_sweep.nets.kernel_bank import KernelBank, load_bank
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, save_prior
+from dwp_sweep.nets.tensor_files import write_tensors
 from dwp_sweep.stages.brought import Brought, copy_brought
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.figures import kernel_figure, learning_curve
@@ -31,6 +32,7 @@ from dwp_sweep.training.loop import FitResult
 from dwp_sweep.training.seeds import named_generator
 
 PRIOR_FILES = ("prior.safetensors", "prior.json")
+KERNEL_EXAMPLES = "kernels_and_samples"
 MIN_KERNELS = 20
 
 
@@ -145,6 +147,8 @@ def _draw(
     generator = named_generator(settings.seed, "figure")
     chosen = kernels[torch.randperm(len(kernels), generator=generator)[:24]]
     samples = prior.sample(len(chosen), generator)
+    # What the picture shows as numbers, so that a report can put all groups side by side.
+    write_tensors(out_dir, KERNEL_EXAMPLES, {"kernels": chosen, "samples": samples}, {"group": prior.group})
     figures = out_dir / "figures"
     kernel_figure(chosen, samples, figures / "kernels_and_samples.png", f"Kernel group {prior.group}")
     if settings.kind == "mixture":

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import source_split
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
@@ -20,9 +21,10 @@ from dwp_sweep.nets.net_files import load_net, save_net
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.brought import Brought, copy_brought
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
+from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
-from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.strict import StrictModel, added, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 from dwp_sweep.training.device_memory import memory_advice
 from dwp_sweep.training.loop import FitResult, TrainConfig
@@ -41,12 +43,14 @@ class SourceConfig(TrainConfig):
             3e-3 with patience gives them clear structure at no cost in Dice.
         network: Folder (``net.safetensors`` and ``net.json``) or ``runs:/<run id>`` of a network to use
             instead of training any.
+        patch: Train on patches, where volumes do not fit.
     """
 
     n_seeds: int = unkeyed(10, ge=1)
     n_cycles: int = Field(2, ge=1)
     weight_decay: float = Field(3e-3, ge=0)
     network: str | None = unkeyed(None)
+    patch: PatchConfig = added(PatchConfig())
 
 
 class SourceStageConfig(StrictModel):
@@ -76,10 +80,13 @@ def run(
 def _train(config: SourceStageConfig, work_dir: Path, out_dir: Path, emit: Emit) -> Mapping[str, float]:
     assert config.dataset is not None, "a source stage trains or is brought"
     cases = read_cases(config.dataset, config.compute)
+    require_patch_fits(config.source.patch, list(cases.values()), "source.patch")
     results: list[FitResult] = []
     for cycle in range(config.source.n_cycles):
         results.append(_one_cycle(config, cycle, cases, results, work_dir, out_dir, emit))
     _draw(config, results, out_dir / "figures")
+    val = source_split(sorted(cases), config.dataset).val
+    save_example(scan_example(example_case([cases[name] for name in val])), out_dir)
     return _metrics(results)
 
 
@@ -107,6 +114,7 @@ def _one_cycle(
         named_seed(config.seed, f"cycle{cycle}"),
         work_dir / f"cycle{cycle}.safetensors",
         lambda epoch, metrics: emit("source", n_before + epoch, {**metrics, "cycle": float(cycle)}),
+        config.source.patch,
     )
     save_net(prepared.net, config.unet, out_dir / f"cycle{cycle}", {"seed": config.seed, "cycle": cycle})
     return result

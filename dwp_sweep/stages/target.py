@@ -1,8 +1,9 @@
 """Target stage: train one network by one transfer method on m images and evaluate it (Algorithms 2 and 3).
 
 Writes ``net.safetensors`` and ``net.json`` (the best validation epoch), ``test_scores.json`` (overlap,
-calibration and uncertainty per subject), ``val_scores.json`` (overlap per subject, for searches),
-``split.json`` and figures. Test images take part in nothing but the final scores.
+calibration, uncertainty, distances and lesions per subject), ``val_scores.json`` (overlap per subject, for
+searches), ``split.json``, a slice of one test subject for reports, and figures. Test images take part in
+nothing but the final scores.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import nn
 
 from dwp_sweep.data.cache import Case
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import Split, target_split, with_all_images
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
@@ -35,8 +37,10 @@ from dwp_sweep.stages.evaluation import (
     summarise,
     test_scores,
 )
+from dwp_sweep.stages.examples import example_case, predicted_example, save_example
 from dwp_sweep.stages.figures import learning_curve, slice_figure
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
+from dwp_sweep.stages.postprocess import PostprocessConfig
 from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
 from dwp_sweep.strict import StrictModel, added, parse
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
@@ -55,12 +59,16 @@ class TargetConfig(TrainConfig):
         n_samples: Weight draws of a variational network at test time; a deterministic one is run once.
         near_voxels: Calibration and uncertainty are averaged over test voxels at most this far from the
             truth or the prediction: voxels beyond are easy, and how many there are is a matter of cropping.
+        patch: Train on patches and predict from windows, where volumes do not fit.
+        postprocess: Clean-up of the final masks; nothing by default.
     """
 
     rescale: bool = False
     lr_by_scale: bool = False
     n_samples: int = Field(8, ge=1)
     near_voxels: float = Field(5.0, ge=0)
+    patch: PatchConfig = added(PatchConfig())
+    postprocess: PostprocessConfig = added(PostprocessConfig())
 
 
 class TargetStageConfig(StrictModel):
@@ -98,6 +106,7 @@ def _train_and_score(
     config: TargetStageConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
 ) -> Mapping[str, float]:
     cases = read_cases(config.dataset, config.compute)
+    require_patch_fits(config.target.patch, list(cases.values()), "target.patch")
     split = target_split(sorted(cases), config.dataset, config.train_size, config.split)
     if config.all_images:
         split = with_all_images(split, sorted(cases))
@@ -111,20 +120,30 @@ def _train_and_score(
         named_seed(config.seed, f"split{config.split}"),
         work_dir / "checkpoint.safetensors",
         lambda epoch, metrics: emit("target", epoch, metrics),
+        config.target.patch,
     )
     save_net(prepared.net, config.unet, out_dir, {"method": config.method, "best_epoch": result.best_epoch})
 
     def predict(case: Case) -> Prediction:
-        return predict_volume(prepared.net, case, config.compute, config.target.n_samples, config.seed)
+        return predict_volume(
+            prepared.net,
+            case,
+            config.compute,
+            config.target.n_samples,
+            config.seed,
+            config.target.patch,
+            config.target.postprocess,
+        )
 
     test = [cases[name] for name in split.test]
     evaluation = test_scores(predict, test, config.target.near_voxels)
     _write_scores(out_dir, split, evaluation)
-    _write_validation(out_dir, prepared.net, [cases[name] for name in split.val], config.compute)
+    _write_validation(out_dir, prepared.net, [cases[name] for name in split.val], config)
     figures, which = out_dir / "figures", f"{_setting(config)}, split {config.split}, seed {config.seed}"
     learning_curve(result.history, figures / "learning_curve.png", which, [result.best_epoch])
     _draw_median(evaluation, cases, predict, figures, _setting(config))
     _draw_calibration(evaluation, figures / "calibration.png", which)
+    _save_example(example_case(test), predict, out_dir)
     counts = {"n_train": float(len(split.train)), "n_val": float(len(split.val))}
     return _metrics(result) | summarise(evaluation.scores, "test") | counts
 
@@ -157,8 +176,9 @@ def _write_scores(out_dir: Path, split: Split, evaluation: Evaluation) -> None:
     (out_dir / "test_scores.json").write_text(json.dumps(table, indent=1))
 
 
-def _write_validation(out_dir: Path, net: nn.Module, val: Sequence[Case], compute: ComputeConfig) -> None:
-    table = {name: asdict(found) for name, found in own_overlap(net, val, compute).items()}
+def _write_validation(out_dir: Path, net: nn.Module, val: Sequence[Case], config: TargetStageConfig) -> None:
+    scores = own_overlap(net, val, config.compute, config.target.patch, config.target.postprocess)
+    table = {name: asdict(found) for name, found in scores.items()}
     (out_dir / "val_scores.json").write_text(json.dumps(table, indent=1))
 
 
@@ -173,6 +193,12 @@ def _draw_median(
     slice_figure(case.image[0], case.mask, prediction.mask, figures / "median_prediction.png", title)
     information, path = prediction.mutual_information, figures / "uncertainty.png"
     uncertainty_figure(case.image[0], case.mask, prediction.probs, information, path, title)
+
+
+def _save_example(case: Case, predict: Callable[[Case], Prediction], out_dir: Path) -> None:
+    prediction = predict(case)
+    is_variational = prediction.mutual_information is not None
+    save_example(predicted_example(case, prediction.mask, prediction.probs, is_variational), out_dir)
 
 
 def _draw_calibration(evaluation: Evaluation, path: Path, which: str) -> None:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dwp_sweep.tracking.versions import run_environment
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SWEEP_TAG, PARENT_TAG, KEY_TAG = "dwp.sweep", "dwp.parent", "dwp.key"
 MLFLOW_PARENT = "mlflow.parentRunId"
+SETTINGS_FILE, ENVIRONMENT_FILE = "sweep.json", "environment.json"
+"""Files of the parent run: the resolved search space; versions, commit and command line."""
 
 _QUIET = {
     # A client of a dead server retries for minutes by default: training would wait for it.
@@ -213,5 +217,6 @@ def _parent_run(client: MlflowClient, experiment_id: str, name: str, settings: M
     else:
         tags = {SWEEP_TAG: name, PARENT_TAG: "true", "mlflow.source.name": "dwp_sweep"}
         run_id = str(client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}").info.run_id)
-    client.log_text(run_id, json.dumps(settings, indent=1, default=str), "sweep.json")
+    client.log_text(run_id, json.dumps(settings, indent=1, default=str), SETTINGS_FILE)
+    client.log_text(run_id, json.dumps(run_environment(), indent=1), ENVIRONMENT_FILE)
     return run_id

@@ -10,6 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dwp_sweep.data.config import PreprocessConfig
+from dwp_sweep.strict import added_defaults
+
 MAX_CHARS = 5_900
 """MLflow cuts values at 6,000 characters; two long lists that differ later would look equal."""
 
@@ -31,8 +34,27 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if not public.get("all_images"):
         public.pop("all_images", None)  # runs of before have no such parameter and are alike
     if config.get("dataset"):
-        public["data"] = {stage: config["dataset"]}
+        public["data"] = {stage: _as_before(config["dataset"])}
+    for section in ("source", "target"):
+        if isinstance(values := public.get(section), Mapping):
+            public[section] = _without_idle_parts(values)
     return public | dict(config.get("settings") or {})
+
+
+def _without_idle_parts(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's settings without patches and clean-up where they do nothing: runs of before have neither."""
+    idle = {
+        "patch": not (section.get("patch") or {}).get("shape"),
+        "postprocess": not any((section.get("postprocess") or {}).values()),
+    }
+    return {name: value for name, value in section.items() if not idle.get(name, False)}
+
+
+def _as_before(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """A data set without the settings that came later and are not used: runs of before have none."""
+    preprocess, later = dict(dataset.get("preprocess") or {}), added_defaults(PreprocessConfig)
+    kept = {name: value for name, value in preprocess.items() if name not in later or value != later[name]}
+    return {**dataset, "preprocess": kept} if kept else dict(dataset)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -34,8 +34,9 @@ def memory_advice(batch_field: str, batch_size: int) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise DeviceMemoryError(
-            f"the device ran out of memory: lower {batch_field} (now {batch_size}) or the volumes' "
-            f"preprocess.shape, set compute.precision: bf16, or give the stage a larger share of a GPU"
+            f"the device ran out of memory: lower {batch_field} (now {batch_size}), train on patches "
+            f"({batch_field.partition('.')[0]}.patch.shape) or smaller ones, set compute.precision: bf16, or "
+            "give the stage a larger share of a GPU"
         ) from error
 
 

@@ -9,7 +9,7 @@ import pytest
 from dwp_sweep.bench import BENCHES
 from dwp_sweep.bench.frame import Setting
 
-OURS = ("bound", "fraction", "noise")
+OURS = ("bound", "data", "fraction", "noise")
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -9,10 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
+from tests.data.editions import write_edition
 
 
 def data(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["data", *map(str, arguments)])
+    # Wide enough that no row of a table is folded.
+    return CliRunner().invoke(main, ["data", *map(str, arguments)], env={"COLUMNS": "160"})
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_phantom_is_a_folder_that_the_check_accepts(scans: Path) -> None:
     found = data("check", scans, "--layout", "msd")
     assert found.exit_code == 0, found.output
-    assert found.stdout.count("16x16x16") == 3
+    assert found.stdout.count("16x16x16  12.1x12.1x12.1") == 3
+    assert "voxels     16x16x16 (3)" in found.stdout
     assert "3 subjects, ready to use" in found.stdout
 
 
@@ -94,3 +97,53 @@ def test_all_problems_of_a_folder_come_at_once_and_no_picture(scans: Path, tmp_p
     assert "2 problems" in found.stdout
     assert not (tmp_path / "no.png").exists()
     assert len(json.loads(data("check", broken, "--layout", "msd", "--json").stdout)["problems"]) == 2
+
+
+def brats(folder: Path, n: int) -> list[Path]:
+    return [write_edition(folder, 2021, f"BraTS2021_0000{index}", seed=index) for index in range(n)]
+
+
+def test_the_table_says_what_to_look_at_and_what_the_network_gets(tmp_path: Path) -> None:
+    patients = brats(tmp_path / "set", 4)
+    name = "{0}/{0.name}_{1}.nii.gz".format
+    for modality in ("t2", "flair"):
+        Path(name(patients[2], modality)).write_bytes(Path(name(patients[0], modality)).read_bytes())
+    options = ("--layout", "brats", "--modality", "t2,flair", "--shape", "16,16,4", "--orientation", "SRA")
+
+    found = data("check", tmp_path / "set", *options)
+
+    assert found.exit_code == 0, found.output
+    rows = {line.split()[0]: line for line in found.stdout.splitlines() if line.startswith("BraTS")}
+    assert "same voxels as BraTS2021_00000" in rows["BraTS2021_00002"]
+    assert "same voxels" not in rows["BraTS2021_00000"] + rows["BraTS2021_00001"]
+    assert all("% cropped" in row for row in rows.values())
+    assert "input      2 channels of 16x16x4 (4)" in found.stdout
+    assert "labels     0,2,4 (4)" in found.stdout
+    assert "4 subjects, ready to use, 4 of them worth a look" in found.stdout
+
+
+def test_a_patient_without_a_modality_stands_in_the_table_and_in_the_problems(tmp_path: Path) -> None:
+    patients = brats(tmp_path / "set", 3)
+    (patients[1] / f"{patients[1].name}_flair.nii.gz").unlink()
+
+    found = data("check", tmp_path / "set", "--layout", "brats", "--modality", "t2,flair")
+
+    assert found.exit_code == 2
+    (row,) = [line for line in found.stdout.splitlines() if line.startswith("BraTS2021_00001")]
+    assert row.endswith("1 problem, below")
+    assert "no image of modality 'flair'; the folder holds BraTS2021_00001_seg.nii.gz" in found.stdout
+    assert "not usable as it is: 1 problem, 2 subjects without any" in found.stdout
+
+
+def test_preprocessing_options_are_read_like_a_search_spaces_and_refused_together(tmp_path: Path) -> None:
+    brats(tmp_path / "set", 1)
+    bad = ("--window", "250,-200", "--orientation", "RRS", "--label-set", "0,1,2")
+    found = data("check", tmp_path / "set", "--layout", "brats", *bad)
+    assert found.exit_code == 2
+    assert "preprocess.window" in found.stderr and "preprocess.orientation" in found.stderr
+
+    windowed = data(
+        "check", tmp_path / "set", "--layout", "brats", "--window", "-20,80", "--label-set", "1,2", "--json"
+    )
+    (problem,) = json.loads(windowed.stdout)["problems"]
+    assert "label values 4 are not in the set [0, 1, 2]" in problem["what"]

@@ -14,6 +14,7 @@ from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.results import frame_of_rows
 from dwp_sweep.tracking.rows import NodeRow
+from tests.report.toy_evidence import toy_evidence
 
 DICE = {"RI": 0.5, "DWP he": 0.625, "noise only": 0.5}
 
@@ -85,3 +86,22 @@ def test_the_figure_is_drawn(storage: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_asked_is_answered(storage: Path, options: tuple[str, ...], words: str) -> None:
     done = report(storage, *options)
     assert done.exit_code == 2 and words in done.stderr
+
+
+def test_the_page_is_written_and_its_answer_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = toy_evidence(tmp_path / "nodes", with_files=False)
+    monkeypatch.setattr("dwp_sweep.report.page.write.gather", lambda *_: evidence)
+    done = report(tmp_path / "runs", "--out", str(tmp_path / "out"), "--versus", "UNet-DWP")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("Best on validation scans: UNet-PR") and "to UNet-DWP" in done.stdout
+    assert f"report: {tmp_path / 'out' / 'index.html'}" in done.stdout
+    assert "missing, unfinished or failed: 4, named on the page" in done.stderr
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_the_page_takes_no_options_of_what_is_printed(tmp_path: Path) -> None:
+    done = report(tmp_path, "--out", str(tmp_path / "out"), "--json", "--versus", "RI", "--versus", "PR")
+    assert done.exit_code == 2
+    assert (
+        "--json: is about what is printed" in done.stderr and "a report page has one reference" in done.stderr
+    )

@@ -98,7 +98,7 @@ def test_all_problems_of_a_file_are_reported_at_once_with_the_nearest_name() -> 
         ({"fixed": {"target": {"lr": 1e-6}}}, "end of the schedule already"),
         ({"fixed": {"target": {"lr": float("inf")}}}, "target.lr"),
         ({"fixed": {"unet": {"n_classes": 3}}}, "n_classes: 2"),
-        ({"fixed": {"unet": {"in_channels": 2}}}, "in_channels: 1"),
+        ({"fixed": {"unet": {"in_channels": 2}}}, "set unet.in_channels: 1"),
         ({"fixed": {"compute": {"cache_dir": "/x"}}}, "--storage"),
         ({"grid": {"split": []}}, "grid.split is empty"),
         ({"grid": {"split": 3}}, "grid.split = 3"),
@@ -109,6 +109,20 @@ def test_all_problems_of_a_file_are_reported_at_once_with_the_nearest_name() -> 
 )
 def test_each_bad_value_is_named(values: dict[str, Any], word: str) -> None:
     assert word in problems(a_space(**values))
+
+
+def test_modalities_and_input_channels_must_match_and_the_message_says_how() -> None:
+    target = {"layout": "brats", "root": "/scans", "modality": ["t2", "flair"]}
+    values = a_space(data={"target": target}, fixed={"method": "random_init"}, grid={})
+    found = problems(values)
+    assert "unet.in_channels is 1, but a scan of data.target has 2 channels (t2, flair)" in found
+    assert "set unet.in_channels: 2" in found and len(found.splitlines()) == 1
+    space = load_space(a_space(data={"target": target}, fixed={"unet.in_channels": 2}, grid={}))
+    assert space.conditions[0].data.target.n_channels == space.conditions[0].unet.in_channels == 2
+    source = problems(
+        a_space(data={"source": {"layout": "ms"}, "target": target}, fixed={"unet.in_channels": 2}, grid={})
+    )
+    assert "but a scan of data.source has 1 channel; set unet.in_channels: 1, or list 2 of" in source
 
 
 @pytest.mark.parametrize(

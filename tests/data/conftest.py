@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.data.editions import write_edition
+
 SHAPE = (10, 12, 8)
 
 WriteScan = Callable[..., Path]
@@ -71,6 +73,12 @@ def write_msd(write_scan: WriteScan) -> WriteSet:
         return root
 
     return write
+
+
+@pytest.fixture
+def write_brats() -> WriteSet:
+    """``write_brats(root, edition, folder=None)``: one subject with four modalities."""
+    return write_edition
 
 
 @pytest.fixture(scope="session")

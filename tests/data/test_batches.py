@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
-from dwp_sweep.data.batches import collate
+from dwp_sweep.data import batches
+from dwp_sweep.data.batches import BatchMaker, collate
 from dwp_sweep.data.cache import Case
+from dwp_sweep.data.patches import PatchConfig
 
 
 def case(shape: tuple[int, int, int], fill: float = 1.0) -> Case:
@@ -39,3 +43,60 @@ def test_a_batch_may_be_changed_without_changing_the_case():
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one case"):
         collate([])
+
+
+def test_channels_stay_channels():
+    one = Case("s", np.stack([np.full((2, 3, 4), fill, np.float32) for fill in (1, 2)]), np.ones((2, 3, 4)))
+
+    images, _ = collate([one, one])
+
+    assert images.shape == (2, 2, 2, 3, 4)
+    assert images[1, :, 0, 0, 0].tolist() == [1.0, 2.0]
+
+
+def test_what_pads_is_each_cases_own_background():
+    dark = Case(
+        "s", np.ones((1, 2, 2, 2), dtype=np.float32), np.ones((2, 2, 2), dtype=np.uint8), background=-1
+    )
+
+    images, masks = collate([dark, case((2, 2, 4))])
+
+    assert images[0, 0, :, :, 2:].unique().tolist() == [-1] and not masks[0, :, :, 2:].any()
+
+
+def numbered(n: int) -> list[Case]:
+    return [case((8, 8, 16), float(index)) for index in range(n)]
+
+
+def epoch(n: int, size: int) -> tuple[torch.Tensor, ...]:
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return order.split(size)  # as the training loop does
+
+
+@pytest.mark.parametrize("patch", [PatchConfig(), PatchConfig(shape=(8, 8, 8))])
+@pytest.mark.parametrize("ahead", [True, False])
+def test_batches_made_beforehand_are_those_that_are_asked_for(patch, ahead):
+    with (
+        BatchMaker(numbered(5), patch, 3, ahead=ahead) as maker,
+        BatchMaker(numbered(5), patch, 3, ahead=False) as plain,
+    ):
+        for step, indices in enumerate([*epoch(5, 2), torch.tensor([4, 4]), *epoch(5, 2)]):
+            found, expected = maker.batch(indices, step), plain.batch(indices.clone(), step)
+            assert torch.equal(found.images, expected.images) and torch.equal(found.masks, expected.masks)
+            assert found.images[:, 0, 0, 0, 0].tolist() == indices.tolist()
+
+
+def test_within_an_epoch_of_the_loop_every_batch_but_the_first_was_made_beforehand(monkeypatch):
+    made: list[str] = []
+    stack = batches.stack
+
+    def noted(cases):
+        made.append(threading.current_thread().name)
+        return stack(cases)
+
+    monkeypatch.setattr(batches, "stack", noted)
+    with BatchMaker(numbered(6), PatchConfig(), 0) as maker:
+        for step, indices in enumerate(epoch(6, 2)):
+            maker.batch(indices, step)
+
+    assert [name.startswith("batches") for name in made] == [False, True, True]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dwp_sweep.data import cache
 from dwp_sweep.data.cache import load_cases
@@ -143,3 +145,61 @@ def test_the_spacing_is_told_in_the_axes_of_the_case(tmp_path, write_scan, image
     (case,) = load(config, tmp_path / "cache")
 
     assert case.spacing_mm == pytest.approx((3.0, 2.0, 1.0))
+
+
+def test_every_modality_takes_part_in_the_key_and_comes_back(tmp_path, write_brats):
+    patient = write_brats(tmp_path / "set", 2021)
+    config = DatasetConfig(layout="brats", root=str(tmp_path / "set"), modality=("t2", "flair"))
+    (case,) = load(config, tmp_path / "cache")
+    (alone,) = load(config.model_copy(update={"modality": "t2"}), tmp_path / "cache")
+
+    assert case.image.shape == (2, *case.mask.shape)
+    np.testing.assert_array_equal(case.image[0], alone.image[0])
+    second = patient / f"{patient.name}_flair.nii.gz"
+    second.write_bytes((patient / f"{patient.name}_t1.nii.gz").read_bytes())
+    (changed,) = load(config, tmp_path / "cache")
+    assert len(entries(tmp_path / "cache")) == 3
+    assert (changed.image[1] != case.image[1]).any()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="needs /proc")
+def test_a_case_that_was_read_holds_no_memory_and_no_file_afterwards(config, tmp_path):
+    cases = load(config, tmp_path / "cache")
+    total = sum(float(case.image.sum()) + int(case.mask.sum()) for case in cases)
+    held = cases[0].image
+
+    maps = Path("/proc/self/maps").read_text()
+
+    assert total != 0 and maps.count(str(tmp_path / "cache")) == 1, "the one that is still in use"
+    assert held.shape == cases[0].image.shape
+
+
+def test_a_windowed_scan_is_padded_with_the_lowest_value_and_others_with_zero(config, tmp_path):
+    window = config.model_copy(update={"preprocess": PreprocessConfig(window=(0, 200))})
+
+    assert {case.background for case in load(config, tmp_path / "cache")} == {0.0}
+    assert {case.background for case in load(window, tmp_path / "cache")} == {-1.0}
+    assert {case.background for case in load(window, tmp_path / "cache")} == {-1.0}, "from the cache, too"
+
+
+def test_the_problems_of_all_scans_are_told_at_once(config, tmp_path, write_scan, image):
+    for subject in list_subjects(config)[1:]:
+        write_scan(subject.image, np.zeros_like(image(0)))
+
+    with pytest.raises(InputError) as caught:
+        load(config, tmp_path / "cache")
+
+    assert len(caught.value.problems) == 2
+
+
+def test_scans_are_prepared_side_by_side(config, tmp_path, monkeypatch):
+    together, real = threading.Barrier(3), cache.preprocess
+
+    def waits_for_the_others(*arguments):
+        together.wait(timeout=60)
+        return real(*arguments)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(cache, "preprocess", waits_for_the_others)
+
+    assert [case.id for case in load(config, tmp_path / "cache")] == ["case_00", "case_01", "case_02"]

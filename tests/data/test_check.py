@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -161,3 +162,53 @@ def test_a_dataset_json_without_labels_checks_no_set(root):
     (root / "dataset.json").write_text(json.dumps(described))
 
     assert check_dataset(config(root, labels=(2,))).problems == ()
+
+
+def test_a_mask_beside_the_patient_and_a_scan_there_twice_stand_in_their_subjects_rows(
+    root, write_scan, image, mask
+):
+    write_scan(root / "labelsTr" / "case_04.nii.gz", np.roll(mask(), 3, axis=0))
+    write_scan(root / "imagesTr" / "case_05.nii.gz", image(2))
+    write_scan(root / "labelsTr" / "case_06.nii.gz", np.zeros_like(mask()))
+    (root / "imagesTr" / "case_07.nii.gz").write_text("no image")
+    (root / "labelsTr" / "case_08.nii.gz").unlink()
+
+    report = check_dataset(config(root, preprocess=PreprocessConfig(shape=(7, 4, 6))))
+
+    rows = {row.id: row for row in report.subjects}
+    assert rows["case_04"].suspicions == ("33% cropped", "33% outside the patient")
+    assert rows["case_05"].suspicions == ("same voxels as case_02",)
+    assert rows["case_06"].suspicions == ("empty mask",)
+    assert rows["case_00"].suspicions == () and rows["case_00"].input_shape == (1, 7, 4, 6)
+    assert set(report.unusable) == {"case_07", "case_08"}
+    assert len(report.warnings) == 4
+    assert [problem for found in report.unusable.values() for problem in found] == list(report.problems)
+
+
+def test_a_mask_of_brats_that_holds_a_fifth_label_is_a_problem(tmp_path, write_brats, write_scan):
+    patient = write_brats(tmp_path, 2023)
+    seg = patient / f"{patient.name}-seg.nii.gz"
+    brats = DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "flair"))
+    report = check_dataset(brats)
+    assert (report.problems, report.warnings) == ((), ())
+    assert report.subjects[0].labels == (0, 2, 3) and report.subjects[0].input_shape[0] == 2
+
+    image = nib.load(seg)
+    labels = np.asarray(image.dataobj).copy()
+    labels[8, 8, 7] = 5
+    write_scan(seg, labels, image.affine)
+
+    (problem,) = check_dataset(brats).problems
+    assert "label values 5 are not in the set [0, 1, 2, 3, 4]" in problem.what and problem.where == str(seg)
+
+
+def test_one_image_under_two_names_of_a_subject_is_a_warning(tmp_path, write_brats):
+    patient = write_brats(tmp_path, 2021)
+    copy = (patient / f"{patient.name}_t2.nii.gz").read_bytes()
+    (patient / f"{patient.name}_flair.nii.gz").write_bytes(copy)
+
+    (warning,) = check_dataset(
+        DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "flair"))
+    ).warnings
+
+    assert warning.what == "two of its channels hold the same voxels"

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from dwp_sweep.data.config import DatasetConfig, PhantomConfig, subject_range
+from dwp_sweep.data.config import DatasetConfig, PhantomConfig, PreprocessConfig, subject_range
 from dwp_sweep.errors import InputError
 from dwp_sweep.strict import keyed_values, parse
 
@@ -19,6 +22,14 @@ from dwp_sweep.strict import keyed_values, parse
         ({"layout": "msd", "labels": [0, 1]}, "labels"),
         ({"layout": "msd", "labels": []}, "labels"),
         ({"layout": "msd", "channel": -1}, "channel"),
+        ({"layout": "msd", "channel": [0, 0]}, "channel"),
+        ({"layout": "msd", "channel": []}, "channel"),
+        ({"layout": "brats", "modality": ""}, "modality"),
+        ({"layout": "brats", "modality": ["t2", 1]}, "modality"),
+        ({"layout": "ms", "image_pattern": ["FLAIR", "FLAIR"]}, "image_pattern"),
+        ({"layout": "msd", "preprocess": {"window": [250, -200]}}, "preprocess.window"),
+        ({"layout": "msd", "preprocess": {"orientation": "RAL"}}, "preprocess.orientation"),
+        ({"layout": "msd", "preprocess": {"orientation": "RASS"}}, "preprocess.orientation"),
         ({"layout": "msd", "n_test": -1}, "n_test"),
         ({"layout": "msd", "preprocess": {"shape": [0, 8, 8]}}, "preprocess.shape"),
         ({"layout": "msd", "preprocess": {"spacing_mm": [1, 1, -1]}}, "preprocess.spacing_mm"),
@@ -48,11 +59,59 @@ def test_paths_stay_out_of_the_key_and_the_fingerprint_is_in_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"layout": "msd", "modality": ["t2", "flair"]}, "does not read several values of modality"),
+        ({"layout": "brats", "image_pattern": ["a", "b"]}, "does not read several values of image_pattern"),
+        ({"layout": "brats", "modality": ["t2", "t1"], "channel": [0, 1]}, "are too many"),
+    ],
+)
+def test_several_values_that_nobody_reads_are_refused(values: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError, match=word) as caught:
+        parse(DatasetConfig, values, "space.yaml", "data.target")
+    (only,) = caught.value.problems
+    assert only.what.startswith("data.target: ")
+
+
+@pytest.mark.parametrize(
+    ("values", "n", "names"),
+    [
+        ({"layout": "brats"}, 1, ()),
+        ({"layout": "brats", "modality": ["t2", "flair"]}, 2, ("t2", "flair")),
+        ({"layout": "ms", "image_pattern": ["FLAIR", "T2", "T1"]}, 3, ("FLAIR", "T2", "T1")),
+        ({"layout": "msd", "channel": [0, 3]}, 2, ("channel 0", "channel 3")),
+    ],
+)
+def test_channels_are_counted_and_named(values: dict[str, Any], n: int, names: tuple[str, ...]) -> None:
+    config = parse(DatasetConfig, values, "space.yaml")
+
+    assert (config.n_channels, config.channel_names) == (n, names)
+
+
+def test_settings_that_came_later_change_no_key_while_they_are_not_used() -> None:
+    plain = keyed_values(DatasetConfig(layout="brats18"))
+    one = parse(DatasetConfig, {"layout": "brats18", "modality": ["t2"]}, "space.yaml")
+    used = PreprocessConfig(orientation="sra", window=(-200, 250))
+
+    assert set(plain["preprocess"]) == {"spacing_mm", "crop_foreground", "shape", "percentiles"}
+    assert keyed_values(one) == plain
+    assert keyed_values(used)["orientation"] == "SRA" and keyed_values(used)["window"] == [-200, 250]
+
+
+@pytest.mark.parametrize(
     ("text", "wanted"),
     [("0:2", [0, 1]), (":-3", [0, 1]), ("3:", [3, 4]), ("-1:", [4]), (":", [0, 1, 2, 3, 4])],
 )
 def test_a_range_selects_as_python_does(text: str, wanted: list[int]) -> None:
     assert list(range(5))[subject_range(text)] == wanted
+
+
+def test_the_data_sets_of_the_readme_are_valid() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(BraTS: .*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    for name, values in yaml.safe_load(block).items():
+        config = parse(DatasetConfig, values, name)
+        assert config.n_channels == 1
 
 
 def test_configs_can_be_keys_of_a_mapping() -> None:

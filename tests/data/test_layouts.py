@@ -8,6 +8,7 @@ import pytest
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import LISTERS, list_subjects, scan_layout
 from dwp_sweep.errors import InputError, Problem
+from tests.data.editions import EDITIONS
 
 
 def problems(config: DatasetConfig) -> tuple[Problem, ...]:
@@ -143,9 +144,61 @@ def test_brats18_names_what_is_missing(tmp_path):
 
     assert any("image without mask" in text and "x_seg.nii.gz" in text for text in found)
     assert any("no image of modality 't2'; the folder holds y_t1.nii.gz" in text for text in found)
-    assert "neither a folder HGG" in only_problem(
+    assert "neither folders HGG and LGG" in only_problem(
         config.model_copy(update={"root": str(tmp_path / "HGG" / "x")})
     )
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+@pytest.mark.parametrize("names", [("t2", "flair"), ("t2w", "t2f"), ("T1", "t1ce"), ("t1n", "t1c")])
+def test_every_edition_of_brats_is_found_by_the_names_of_any(tmp_path, write_brats, edition, names):
+    patient = write_brats(tmp_path, edition)
+    order = {"t1": 0, "t1n": 0, "t1ce": 1, "t1c": 1, "t2": 2, "t2w": 2, "flair": 3, "t2f": 3}
+    _, ending, modalities, _ = EDITIONS[edition]
+
+    found = scan_layout(DatasetConfig(layout="brats", root=str(tmp_path), modality=names))
+
+    (subject,) = found.subjects
+    expected = [modalities[order[name.lower()]] for name in names]
+    assert (found.problems, found.label_set, subject.id) == ((), frozenset(range(5)), patient.name)
+    assert [path.name for path in subject.images] == [
+        patient.name + ending.format(modality) for modality in expected
+    ]
+    assert subject.mask.name == patient.name + ending.format("seg")
+
+
+def test_a_modality_that_some_patients_lack_is_listed_by_patient(tmp_path, write_brats):
+    patients = [write_brats(tmp_path, 2021, f"BraTS2021_0000{index}") for index in range(4)]
+    (patients[1] / f"{patients[1].name}_flair.nii.gz").unlink()
+    for name in ("t2", "flair", "seg"):
+        (patients[3] / f"{patients[3].name}_{name}.nii.gz").unlink()
+
+    config = DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "flair"))
+    found = [str(problem) for problem in problems(config)]
+
+    assert len(found) == 3
+    assert f"{patients[1]}: no image of modality 'flair'; the folder holds" in found[0]
+    assert f"{patients[3]}: no image of modality 't2' and 'flair'" in found[1]
+    assert f"{patients[3]}: no mask" in found[2]
+    assert len(scan_layout(config).subjects) == 2
+
+
+def test_a_mask_of_another_name_is_taken_where_it_is_the_only_one(tmp_path, write_brats):
+    patient = write_brats(tmp_path, 2020, "BraTS20_Training_355")
+    (patient / f"{patient.name}_seg.nii").rename(patient / "W39_1998.09.19_Segm.nii")
+    write_brats(tmp_path, 2020, "BraTS20_Training_356")
+
+    found = list_subjects(DatasetConfig(layout="brats", root=str(tmp_path)))
+
+    assert [one.mask.name for one in found] == ["W39_1998.09.19_Segm.nii", "BraTS20_Training_356_seg.nii"]
+
+
+def test_two_names_of_one_file_are_no_two_modalities(tmp_path, write_brats):
+    write_brats(tmp_path, 2021)
+
+    message = only_problem(DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "t2w")))
+
+    assert "_t2.nii.gz: serves as two modalities of subject BraTS2021_00000" in message
 
 
 def test_brats18_takes_subject_folders_directly_under_the_root(tmp_path):
@@ -195,6 +248,22 @@ def test_ms_names_folders_where_nothing_or_too_much_fits(tmp_path):
     assert "2 files fit image_pattern 'FLAIR': a_FLAIR.nii.gz, b_FLAIR.nii.gz" in found[1]
     (tmp_path / "empty").mkdir()
     assert "holds no folders" in only_problem(DatasetConfig(layout="ms", root=str(tmp_path / "empty")))
+
+
+def test_several_image_patterns_are_several_modalities_and_each_is_looked_for(tmp_path):
+    for patient, names in {"p1": ("FLAIR", "T2", "mask"), "p2": ("FLAIR", "mask"), "p3": ("T2",)}.items():
+        touch(*(tmp_path / patient / f"{name}.nii.gz" for name in names))
+    config = DatasetConfig(layout="ms", root=str(tmp_path), image_pattern=("FLAIR", "T2"))
+
+    (found,) = scan_layout(config).subjects
+    texts = [str(problem) for problem in problems(config)]
+
+    assert [path.name for path in found.images] == ["FLAIR.nii.gz", "T2.nii.gz"]
+    assert [text.split(" (")[0] for text in texts] == [
+        f"{tmp_path / 'p2'}: no image: no file fits image_pattern 'T2'",
+        f"{tmp_path / 'p3'}: no image: no file fits image_pattern 'FLAIR'",
+        f"{tmp_path / 'p3'}: image without mask: no file fits mask_pattern 'mask'",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,40 @@ def test_a_channel_is_chosen_of_the_image_and_never_of_the_mask(tmp_path: Path, 
     pair = read_pair(subject, DatasetConfig(layout="msd", channel=1))
 
     np.testing.assert_array_equal(pair.image.data, image(1))
+
+
+def with_second(subject: Subject, path: Path) -> Subject:
+    return Subject(subject.id, subject.image, subject.mask, (path,))
+
+
+def test_several_modalities_come_in_the_order_asked_for(subject, tmp_path, write_scan, image):
+    pair = read_pair(with_second(subject, write_scan(tmp_path / "j.nii.gz", image(1))), CONFIG)
+
+    np.testing.assert_array_equal(pair.images[0].data, image(0))
+    np.testing.assert_array_equal(pair.images[1].data, image(1))
+
+
+def test_channels_of_one_file_come_in_the_order_asked_for(tmp_path, write_scan, image, mask):
+    stacked = write_scan(tmp_path / "i.nii.gz", np.stack([image(0), image(1), image(2)], axis=-1))
+    subject = Subject("s", stacked, write_scan(tmp_path / "m.nii.gz", mask()))
+
+    pair = read_pair(subject, DatasetConfig(layout="msd", channel=(2, 0)))
+
+    assert len(pair.images) == 2
+    np.testing.assert_array_equal(pair.images[0].data, image(2))
+    np.testing.assert_array_equal(pair.images[1].data, image(0))
+
+
+def test_a_modality_on_another_grid_is_named_beside_whatever_else_is_wrong(
+    subject, tmp_path, write_scan, image
+):
+    shifted = np.eye(4)
+    shifted[0, 3] = 2
+    other = write_scan(tmp_path / "j.nii.gz", np.ones_like(image(1)), shifted)
+
+    found = problems(with_second(subject, other), frozenset({0, 1}))
+
+    assert len(found) == 3
+    assert f"{other}: constant image" in found[0]
+    assert f"{other}: affine differs from that of the first modality {subject.image}" in found[1]
+    assert "label values 2 are not in the set [0, 1]" in found[2]

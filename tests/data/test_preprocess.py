@@ -146,3 +146,97 @@ def test_the_share_of_foreground_that_resampling_removes_is_told(image):
     kept_mm3 = done.mask.sum() * 27
     assert done.resampled_away == pytest.approx(max(0, 1 - kept_mm3 / labels.sum()))
     assert done.cropped_away == 0
+
+
+def test_a_window_means_the_same_in_every_scan_and_pads_with_air(mask):
+    def scan(shift: float) -> np.ndarray:
+        image = np.full(mask().shape, -1024, dtype=np.float32)
+        image[2:9, 2:11, 2:7] = np.random.default_rng(0).uniform(-300, 100, size=(7, 9, 5))
+        image[5, 5, 4], image[5, 6, 4], image[6, 6, 4] = 25 + shift, 250, 3000
+        return image
+
+    done = preprocess(pair_of(scan(0), mask()), config(window=(-200, 250), shape=(14, 12, 8)))
+    moved = preprocess(pair_of(scan(45), mask()), config(window=(-200, 250), shape=(14, 12, 8)))
+
+    assert done.image.shape == (1, 14, 12, 8)
+    assert done.image.min() == -1.0 and done.image.max() == 1.0
+    assert (done.image[0, 0] == -1.0).all()
+    changed = done.image != moved.image
+    assert changed.sum() == 1 and (done.image[changed], moved.image[changed]) == (
+        pytest.approx(0.0, abs=1e-6),
+        pytest.approx(0.2),
+    )
+
+
+def test_air_outside_and_inside_the_scanners_field_is_one_background_under_a_window(mask):
+    image = np.full(mask().shape, -3024, dtype=np.float32)
+    image[1:, 1:, 1:] = -1000
+    image[3:8, 4:9, 3:7] = 50
+
+    done = preprocess(pair_of(image, mask()), config(window=(-200, 250)))
+
+    assert done.image.shape == (1, 5, 5, 4)
+
+
+@given(orientation=st.sampled_from(["RAS", "SRA", "SAR", "LPS", "IAR", "PIL"]))
+@settings(deadline=None, max_examples=6)
+def test_the_axes_point_where_they_should(orientation):
+    rng = np.random.default_rng(0)
+    data = rng.uniform(50, 100, size=(6, 7, 8)).astype(np.float32)
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])  # stored as RAS
+    marks = np.zeros(data.shape, dtype=np.uint8)
+    marks[5, 0, 0], marks[0, 6, 0], marks[0, 0, 7] = 1, 1, 1
+
+    done = preprocess(pair_of(data, marks, affine), config(crop_foreground=False, orientation=orientation))
+
+    sizes, spacings = {"R": 6, "A": 7, "S": 8}, {"R": 1.0, "A": 2.0, "S": 3.0}
+    same = {"L": "R", "P": "A", "I": "S"}
+    letters = [same.get(letter, letter) for letter in orientation]
+    assert done.mask.shape == tuple(sizes[letter] for letter in letters)
+    assert done.spacing_mm == pytest.approx([spacings[letter] for letter in letters])
+    for letter in "RAS":
+        ends = [(sizes[one] - 1 if one == letter else 0) for one in letters]
+        turned = [
+            size - 1 - end if way in "LPI" else end
+            for way, end, size in zip(orientation, ends, done.mask.shape, strict=True)
+        ]
+        assert done.mask[tuple(turned)] == 1
+
+
+def test_slices_come_first_where_the_orientation_says_so():
+    data = np.random.default_rng(0).uniform(50, 100, size=(44, 51, 5)).astype(np.float32)
+    labels = np.zeros(data.shape, dtype=np.uint8)
+    labels[20, 25, 2] = 1
+    affine = np.diag([-0.5, -0.5, 6.5, 1.0])  # axial slices, stored as LPS
+
+    done = preprocess(pair_of(data, labels, affine), config(orientation="SRA", shape=(8, 32, 40)))
+
+    assert done.image.shape == (1, 8, 32, 40)
+    assert done.spacing_mm == pytest.approx((6.5, 0.5, 0.5))
+    assert (int(done.mask.sum()), done.cropped_away) == (1, 0.0)
+    assert done.mask[3].any()  # the middle slice of five, one empty slice before them
+
+
+def test_each_channel_is_scaled_by_itself_and_all_are_cropped_to_the_same_box(image, mask):
+    first, second = image(0), np.zeros_like(image(0))
+    second[1:4, 1:5, 1:6] = 1000 * np.random.default_rng(1).uniform(1, 2, size=(3, 4, 5))
+    one = pair_of(first, mask())
+    both = Pair(one.image, one.labels, one.label_values, (pair_of(second, mask()).image,))
+
+    done = preprocess(both, config())
+    alone = preprocess(one, config(crop_foreground=False))
+
+    assert done.image.shape == (2, 8, 10, 6)  # the second channel reaches one voxel further
+    np.testing.assert_allclose(done.image[0], alone.image[0, 1:9, 1:11, 1:7], atol=1e-6)
+    shown = done.image[1][second[1:9, 1:11, 1:7] > 0]
+    assert shown.mean() == pytest.approx(0, abs=1e-5) and shown.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_foreground_beside_the_patient_is_told_but_not_that_in_a_hollow(image, mask):
+    hollow = image(0)
+    hollow[5, 5, 4] = 0
+    assert preprocess(pair_of(hollow, mask()), config()).outside == 0.0
+
+    beside = np.zeros_like(mask())
+    beside[4, 4, 4], beside[0, 0, 0:3] = 1, 1
+    assert preprocess(pair_of(hollow, beside), config()).outside == pytest.approx(3 / 4)

@@ -56,7 +56,8 @@ def test_a_mixture_is_fitted_at_once_and_published_in_the_same_files(tmp_path: P
     assert told == [("prior", 1)]
     assert scores["held_out_elbo_nats"] == scores["held_out_log_lik_nats"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "prior.safetensors", "prior.json", "figures"
+        "prior.safetensors", "prior.json", "kernels_and_samples.safetensors", "kernels_and_samples.json",
+        "figures",
     }  # fmt: skip
     assert (tmp_path / "out" / "figures" / "kernels_and_samples.png").stat().st_size > 1000
 

@@ -9,7 +9,7 @@ import difflib
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
-from dwp_sweep.data.layouts.brats18 import list_brats18
+from dwp_sweep.data.layouts.brats import list_brats
 from dwp_sweep.data.layouts.listing import Lister, Listing, Subject
 from dwp_sweep.data.layouts.ms import list_ms
 from dwp_sweep.data.layouts.msd import list_msd
@@ -20,7 +20,8 @@ __all__ = ["LISTERS", "Listing", "Subject", "list_subjects", "scan_layout"]
 
 LISTERS: dict[str, Lister] = {
     "msd": list_msd,
-    "brats18": list_brats18,
+    "brats": list_brats,
+    "brats18": list_brats,
     "ms": list_ms,
     "pairs": list_pairs,
     "phantom": list_msd,

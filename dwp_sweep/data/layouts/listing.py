@@ -21,13 +21,25 @@ class Subject:
 
     Attributes:
         id: Unique within the data set.
-        image: File of the image.
+        image: File of the image; of the first modality where there are several.
         mask: File of the mask.
+        further: Files of the other modalities, in the order that the user gave.
     """
 
     id: str
     image: Path
     mask: Path
+    further: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The files of all modalities."""
+        return (self.image, *self.further)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the subject, the mask second."""
+        return (self.image, self.mask, *self.further)
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ def make_listing(
     """Keep the subjects whose files exist and whose id is unique; sort the others to the broken ones."""
     kept, bad = dict[str, Subject](), dict(broken or {})
     for subject in sorted(subjects, key=lambda item: item.id):
-        found = _twice(subject, kept) + _missing_files(subject)
+        found = _twice(subject, kept) + _one_file_twice(subject) + _missing_files(subject)
         if found:
             bad[subject.id] = (*bad.get(subject.id, ()), *found)
         else:
@@ -98,12 +110,20 @@ def _twice(subject: Subject, kept: Mapping[str, Subject]) -> tuple[Problem, ...]
     return (Problem(str(subject.image), what, "give every subject its own id"),)
 
 
+def _one_file_twice(subject: Subject) -> tuple[Problem, ...]:
+    return tuple(
+        Problem(str(image), f"serves as two modalities of subject {subject.id}", "name different ones")
+        for image in dict.fromkeys(subject.images)
+        if subject.images.count(image) > 1
+    )
+
+
 def _missing_files(subject: Subject) -> tuple[Problem, ...]:
-    problems = []
-    if not subject.image.is_file():
-        problems.append(
-            Problem(str(subject.image), f"image of subject {subject.id} is missing", "add the file")
-        )
+    problems = [
+        Problem(str(image), f"image of subject {subject.id} is missing", "add the file")
+        for image in subject.images
+        if not image.is_file()
+    ]
     if not subject.mask.is_file():
         fix = f"add the mask, or leave {subject.id} out by a list of subjects"
         problems.append(Problem(str(subject.image), f"image without mask: there is no {subject.mask}", fix))

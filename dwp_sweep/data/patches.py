@@ -1,0 +1,144 @@
+"""Patches: boxes of one shape out of volumes that are too large to train on whole.
+
+A patch is a pure function of the seed, the step and its place in the batch, so a resumed training sees the
+same ones. Stands between the cache and the batches; knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cut import centred_start, cut
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.strict import StrictModel
+
+MULTIPLE = 8
+"""Patches are a multiple of this on every axis: three halvings of the network leave nothing over."""
+
+Shape = tuple[int, int, int]
+
+
+class PatchConfig(StrictModel):
+    """Training on patches, and predictions from overlapping windows of the same shape.
+
+    Attributes:
+        shape: Voxels of a patch, each a multiple of 8; None trains and predicts on whole volumes. A volume
+            that is smaller on an axis is padded there with background.
+        foreground_share: Probability that a patch is drawn around a foreground voxel; others lie
+            anywhere.
+        overlap: Share of a window that its neighbour covers too, on each axis, at prediction.
+    """
+
+    shape: Shape | None = None
+    foreground_share: float = Field(0.5, ge=0, le=1)
+    overlap: float = Field(0.5, ge=0, lt=1)
+
+    @field_validator("shape")
+    @classmethod
+    def _divisible(cls, value: Shape | None) -> Shape | None:
+        if value is not None and any(n < MULTIPLE or n % MULTIPLE for n in value):
+            raise ValueError(f"all three numbers must be multiples of {MULTIPLE}, at least {MULTIPLE}")
+        return value
+
+
+def padded_shape(shape: Sequence[int]) -> Shape:
+    """A volume's shape rounded up to multiples of 8: the largest patch that still makes sense of it."""
+    first, second, third = (-(-n // MULTIPLE) * MULTIPLE for n in shape)
+    return first, second, third
+
+
+def too_large(patch: PatchConfig, volumes: Sequence[Sequence[int]], key: str) -> tuple[Problem, ...]:
+    """The problem with a patch that is larger than every padded volume on some axis: it would be padding.
+
+    Args:
+        patch: To check.
+        volumes: Shapes of the volumes, at least one.
+        key: Dotted key of the section, such as ``target.patch``.
+    """
+    largest = padded_shape([max(shape[axis] for shape in volumes) for axis in range(3)])
+    if patch.shape is None or all(n <= most for n, most in zip(patch.shape, largest, strict=True)):
+        return ()
+    what = f"{list(patch.shape)} is larger than the volumes, which are at most {list(largest)} when padded"
+    return (
+        Problem(f"{key}.shape", what, f"take at most {list(largest)}, or leave it out for whole volumes"),
+    )
+
+
+def require_patch_fits(patch: PatchConfig, cases: Sequence[Case], key: str) -> None:
+    """Refuse a patch that is larger than every padded volume.
+
+    Raises:
+        InputError: Names the key.
+    """
+    if cases and (problems := too_large(patch, [case.mask.shape for case in cases], key)):
+        raise InputError(problems)
+
+
+class PatchSampler:
+    """Draws patches.
+
+    Args:
+        patch: With a shape.
+        seed: Of the training.
+    """
+
+    def __init__(self, patch: PatchConfig, seed: int) -> None:
+        assert patch.shape is not None, "whole volumes need no sampler"
+        self._shape, self._share, self._seed = patch.shape, patch.foreground_share, seed
+        self._counts: dict[str, NDArray[np.int64]] = {}
+
+    def draw(self, case: Case, step: int, row: int) -> Case:
+        """The patch of a case at one place of one step's batch.
+
+        Args:
+            case: Whole volume.
+            step: Of the training, from 0.
+            row: Place in the batch, from 0.
+        """
+        rng = np.random.default_rng((self._seed, step, row))
+        wants_foreground = rng.random() < self._share
+        inside = self._foreground_voxel(case, rng) if wants_foreground else None
+        start = _start(case.mask.shape, self._shape, inside, rng)
+        return take(case, start, self._shape)
+
+    def _foreground_voxel(self, case: Case, rng: np.random.Generator) -> tuple[int, ...] | None:
+        """One of the foreground voxels, all with the same probability; None where there are none."""
+        mask = case.mask
+        if case.id not in self._counts:
+            # By slice: a list of all foreground voxels of all cases would fill the memory.
+            self._counts[case.id] = np.array([np.count_nonzero(part) for part in mask], dtype=np.int64)
+        ends = np.cumsum(self._counts[case.id])
+        if not ends.size or ends[-1] == 0:
+            return None
+        chosen = int(rng.integers(ends[-1]))
+        index = int(np.searchsorted(ends, chosen, side="right"))
+        voxel = np.flatnonzero(mask[index])[chosen - int(ends[index]) + int(self._counts[case.id][index])]
+        return index, *(int(n) for n in np.unravel_index(voxel, mask.shape[1:]))
+
+
+def take(case: Case, start: Sequence[int], shape: Shape) -> Case:
+    """A box of a case as a case; background where it reaches beyond the volume."""
+    # Copied: a patch of a memory map would keep the whole file in the process's memory.
+    image = np.array(cut(case.image, start, shape, case.background))
+    mask = np.array(cut(case.mask, start, shape, 0))
+    return Case(case.id, image, mask, case.spacing_mm, case.background)
+
+
+def _start(
+    size: Sequence[int], shape: Shape, inside: tuple[int, ...] | None, rng: np.random.Generator
+) -> list[int]:
+    """Where a patch begins: anywhere in the volume, or anywhere that keeps a voxel inside the patch."""
+    starts = list(centred_start(size, shape))
+    for axis, (n, p) in enumerate(zip(size, shape, strict=True)):
+        if p >= n:
+            continue  # padded on both sides, as at prediction
+        low, high = 0, n - p
+        if inside is not None:
+            low, high = max(low, inside[axis] - p + 1), min(high, inside[axis])
+        starts[axis] = int(rng.integers(low, high + 1))
+    return starts

@@ -1,0 +1,98 @@
+"""Where a network's input lies in the scan that it was made of, and the way back.
+
+Made by `dwp_sweep.data.preprocess` beside the input; predictions go back through it onto the scan's own grid.
+Exact where nothing was resampled: then the way is a turn and a crop. Knows no files and no networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dwp_sweep.data.cut import cut
+from dwp_sweep.data.volumes import Affine
+
+_SAME_VOXEL = 1e-2
+"""Of a voxel: headers round, and a turn of whole volumes must still be seen as one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """From voxels of the scan to voxels of the input: a turn (with resampling), the patient's box, a shape.
+
+    Attributes:
+        scan_shape: Voxels of the scan as stored.
+        scan_affine: (4, 4), voxel index of the scan to mm.
+        grid_shape: Voxels after turning and resampling, before any crop.
+        grid_affine: (4, 4), voxel index of that grid to mm.
+        box_start: Where the box around the patient begins on the grid.
+        box_shape: Its voxels; all of the grid where nothing was cropped to the patient.
+        start: Where the input begins in the box; negative where it was padded.
+        shape: Voxels of the input.
+    """
+
+    scan_shape: tuple[int, int, int]
+    scan_affine: Affine
+    grid_shape: tuple[int, int, int]
+    grid_affine: Affine
+    box_start: tuple[int, int, int]
+    box_shape: tuple[int, int, int]
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+
+    def to_input(self, values: NDArray[Any], fill: float) -> NDArray[Any]:
+        """Crop and pad something that lies on the grid: what preparing a scan does after turning."""
+        return cut(cut(values, self.box_start, self.box_shape, fill), self.start, self.shape, fill)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing was resampled: every voxel of the grid is one of the scan."""
+        return self._turn() is not None
+
+    def to_scan(self, values: NDArray[np.floating[Any]], fill: float) -> NDArray[np.float32]:
+        """Something that lies on the input brought back onto the scan.
+
+        Args:
+            values: (D, H, W) on the input, such as a probability.
+            fill: Value where the scan was cropped away.
+
+        Returns:
+            (scan_shape), float32: the same numbers where nothing was resampled, else linear interpolation.
+        """
+        box = cut(values, [-first for first in self.start], self.box_shape, fill)
+        whole = cut(box, [-first for first in self.box_start], self.grid_shape, fill)
+        grid = whole.astype(np.float32)
+        turn = self._turn()
+        if turn is not None:
+            axes, flipped = turn
+            return np.ascontiguousarray(np.flip(grid.transpose(axes), flipped))
+        matrix = self._scan_to_grid()
+        found = ndimage.affine_transform(
+            grid, matrix[:3, :3], matrix[:3, 3], output_shape=self.scan_shape, order=1, mode="nearest"
+        )
+        return np.asarray(found, dtype=np.float32)
+
+    def _scan_to_grid(self) -> Affine:
+        return np.asarray(np.linalg.solve(self.grid_affine, self.scan_affine), dtype=np.float64)
+
+    def _turn(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """For each axis of the scan the grid's axis, and which axes of the scan run backwards."""
+        matrix = self._scan_to_grid()
+        signs = np.rint(matrix[:3, :3])
+        if (np.abs(signs).sum(axis=0) != 1).any() or (np.abs(signs).sum(axis=1) != 1).any():
+            return None
+        axes = tuple(int(np.flatnonzero(signs[:, axis])[0]) for axis in range(3))
+        flipped = tuple(axis for axis in range(3) if signs[axes[axis], axis] < 0)
+        exact = np.eye(4)
+        exact[:3, :3] = signs
+        exact[[axes[axis] for axis in flipped], 3] = [self.scan_shape[axis] - 1 for axis in flipped]
+        if tuple(self.grid_shape[axis] for axis in axes) != self.scan_shape:
+            return None
+        farthest = np.array([*self.scan_shape, 1])
+        if (np.abs(matrix - exact) @ farthest > _SAME_VOXEL)[:3].any():
+            return None
+        return axes, flipped

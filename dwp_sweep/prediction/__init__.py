@@ -1,0 +1,1 @@
+"""Trained networks at work on scans of any orientation and spacing: masks on the scans' own grids."""

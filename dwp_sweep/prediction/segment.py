@@ -1,0 +1,111 @@
+"""One scan segmented: prepared as in training, predicted, brought back onto its own grid.
+
+The step between files and files: knows neither. Where training resampled, so does the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dwp_sweep.data.cache import Case
+from dwp_sweep.data.placement import Placement
+from dwp_sweep.data.preprocess import padding_value, prepare_scan
+from dwp_sweep.data.volumes import Affine, Volume
+from dwp_sweep.metrics.calibration import entropy
+from dwp_sweep.nets.monte_carlo import variational_layers
+from dwp_sweep.prediction.trained import Trained
+from dwp_sweep.stages.evaluation import Prediction, predict_volume
+from dwp_sweep.stages.windows import n_windows
+
+Told = Callable[[int, int], None]
+"""Receives (forward passes done, in all)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What a network says about a scan, on the scan's own voxels (I, J, K).
+
+    Attributes:
+        mask: uint8, 1 is foreground.
+        probability: Of the foreground, float32; the mean over weight draws of a variational network.
+        uncertainty: Predictive entropy of that probability, nats, float32: log 2 at 1/2.
+        affine: (4, 4), the scan's.
+        unseen: Share of the patient that the training's crop leaves out, background in the mask.
+        case: The scan as the network saw it; its mask is the predicted one.
+        entropy: On the voxels of `case`.
+    """
+
+    mask: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    affine: Affine
+    unseen: float
+    case: Case
+    entropy: NDArray[np.float32]
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the mask in millilitres."""
+        return float(self.mask.sum()) * abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+
+def segment(channels: Sequence[Volume], trained: Trained, told: Told | None = None) -> Segmentation:
+    """Segment one scan.
+
+    Args:
+        channels: Its volumes on one grid, in the order of the training's channels.
+        trained: The network.
+        told: Called once before the first and after every forward pass.
+    """
+    settings = trained.dataset.preprocess
+    scan = prepare_scan(channels, settings)
+    nothing = np.zeros(scan.placement.shape, dtype=np.uint8)
+    case = Case("scan", scan.image, nothing, scan.spacing_mm, padding_value(settings))
+    found = predict_volume(
+        trained.net,
+        case,
+        trained.compute,
+        trained.n_samples,
+        trained.seed,
+        trained.patch,
+        trained.postprocess,
+        _passes(trained, case, told),
+    )
+    unsure = entropy(found.probs).astype(np.float32)
+    return Segmentation(
+        mask=mask_on_scan(found, scan.placement),
+        probability=scan.placement.to_scan(found.probs[1], 0.0),
+        uncertainty=scan.placement.to_scan(unsure, 0.0),
+        affine=channels[0].affine,
+        unseen=scan.unseen,
+        case=Case(case.id, case.image, found.mask.astype(np.uint8), case.spacing_mm, case.background),
+        entropy=unsure,
+    )
+
+
+def mask_on_scan(found: Prediction, placement: Placement) -> NDArray[np.uint8]:
+    """The network's mask on the scan: its very voxels, or where its resampled probability passes 1/2."""
+    if placement.is_exact:
+        return (placement.to_scan(found.mask.astype(np.float32), 0.0) > 0.5).astype(np.uint8)
+    own = found.probs[1] if found.of_mean is None else found.of_mean
+    # What a clean-up removed must not come back from its probability.
+    kept = np.where((own > 0.5) & ~found.mask, np.float32(0), own)
+    return (placement.to_scan(kept, 0.0) > 0.5).astype(np.uint8)
+
+
+def _passes(trained: Trained, case: Case, told: Told | None) -> Callable[[], None]:
+    draws = trained.n_samples if variational_layers(trained.net) else 0
+    total, done = n_windows(case.mask.shape, trained.patch) * (1 + draws), -1
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        if told is not None:
+            told(done, total)
+
+    one_more()
+    return one_more

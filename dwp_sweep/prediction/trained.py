@@ -1,0 +1,161 @@
+"""A finished run with all that its network needs to predict: how scans are prepared, windows, weight draws.
+
+Found by the start of a node's key on the storage, by MLflow run id, or as the best of a sweep. Files come
+from the storage where it has them, else from MLflow. Knows nothing of the scans to predict.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.patches import PatchConfig
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.nets.net_files import load_net
+from dwp_sweep.stages.evaluation import UNTOUCHED
+from dwp_sweep.stages.network_training import WHOLE, arrange
+from dwp_sweep.stages.postprocess import PostprocessConfig
+from dwp_sweep.stages.source import SourceStageConfig
+from dwp_sweep.stages.target import TargetStageConfig
+from dwp_sweep.store.record import Record, read_record
+from dwp_sweep.store.store import RECORD, Store
+from dwp_sweep.strict import parse
+from dwp_sweep.tracking.answers import best_config
+from dwp_sweep.tracking.best_run import best_run
+from dwp_sweep.tracking.client import mlflow_client, resolve_uri, sqlite_path
+from dwp_sweep.tracking.load import download_outputs
+from dwp_sweep.tracking.rows import NodeRow, row_of_run
+from dwp_sweep.training.compute import ComputeConfig, resolve_device
+
+BEST = "best:"
+_STAGES = ("target", "source")
+_SHORTEST_PREFIX = 4
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network and how it was trained to see scans.
+
+    Attributes:
+        title: For people: what was trained.
+        net: On its device, in evaluation mode.
+        dataset: Of its training: preparation and channels are read.
+        compute: Device and precision.
+        patch: Windows for volumes that are larger.
+        postprocess: Clean-up of masks.
+        n_samples: Weight draws of a variational network.
+        seed: Of these draws.
+    """
+
+    title: str
+    net: nn.Module
+    dataset: DatasetConfig
+    compute: ComputeConfig
+    patch: PatchConfig = WHOLE
+    postprocess: PostprocessConfig = UNTOUCHED
+    n_samples: int = 1
+    seed: int = 0
+
+
+def find_trained(
+    run: str,
+    storage: Path,
+    tracking_uri: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    device: Device = "auto",
+) -> Trained:
+    """The network of a run.
+
+    Args:
+        run: MLflow run id; the key of a target (or source) node on the storage, or its first characters;
+            or ``best:SWEEP``.
+        storage: Where nodes are looked for first.
+        tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``storage``.
+        where: Settings that must hold, for ``best:SWEEP``, as for `best_config`.
+        device: Where to compute.
+
+    Raises:
+        InputError: Nothing or several things answer to this name, or it holds no trained network.
+    """
+    store, uri = Store(storage), resolve_uri(tracking_uri, storage)
+    if run.startswith(BEST):
+        row = best_run(best_config(run.removeprefix(BEST), where=where, tracking_uri=uri), uri)
+        return _of_row(row, store, uri, device)
+    if where:
+        settings = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise InputError(Problem(f"--where {settings}", f"chooses within {BEST}SWEEP, and {run} is one run"))
+    folder = _by_key(run, store)
+    if folder is not None:
+        return _of_folder(folder, f"{folder.parent.name} {folder.name}", device)
+    return _of_row(_row(run, store, uri), store, uri, device)
+
+
+def _by_key(prefix: str, store: Store) -> Path | None:
+    if len(prefix) < _SHORTEST_PREFIX or not prefix.isalnum():
+        return None
+    folders = [folder for stage in _STAGES for folder in sorted((store.root / stage).glob(f"{prefix}*"))]
+    folders = [folder for folder in folders if store.is_published(folder.parent.name, folder.name)]
+    if len(folders) > 1:
+        known = ", ".join(f"{folder.parent.name} {folder.name}" for folder in folders[:5])
+        raise InputError(Problem(prefix, f"begins {len(folders)} keys: {known}", "give more of the key"))
+    return folders[0] if folders else None
+
+
+def _row(run_id: str, store: Store, uri: str) -> NodeRow:
+    path = sqlite_path(uri)
+    try:
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(path)  # MLflow would make an empty database here
+        return row_of_run(mlflow_client(uri).get_run(run_id))
+    except Exception as error:  # MLflow's own kinds, a server that does not answer among them
+        what = f"begins no key of a trained node on {store.root}, and MLflow has no run of this id"
+        fix = "see the run ids of `dwp-sweep best`, the keys of `dwp-sweep plan --nodes`, or say best:SWEEP"
+        raise InputError(Problem(run_id, what, fix)) from error
+
+
+def _of_row(row: NodeRow, store: Store, uri: str, device: Device) -> Trained:
+    name = f"run {row.run_id}"
+    if row.key and row.stage in _STAGES and store.is_published(row.stage, row.key):
+        return _of_folder(store.node_dir(row.stage, row.key), name, device)
+    with tempfile.TemporaryDirectory() as folder:
+        return _of_folder(download_outputs(row.run_id, Path(folder), uri), name, device)
+
+
+def _of_folder(folder: Path, name: str, device: Device) -> Trained:
+    try:
+        return _of_record(read_record(folder / RECORD), folder, device)
+    except (FileNotFoundError, ValueError) as error:
+        problem = Problem(name, f"holds no trained network: {error}", "name the run of a target network")
+        raise InputError(problem) from error
+
+
+def _of_record(record: Record, folder: Path, device: Device) -> Trained:
+    where = f"{record.stage} {record.key}"
+    if record.stage == "target":
+        config = parse(TargetStageConfig, record.config, where)
+        compute = config.compute.model_copy(update={"device": device})
+        net, target = _ready(folder, compute), config.target
+        title = f"{config.method}, m = {config.train_size}, split {config.split}, seed {config.seed}"
+        settings = (target.patch, target.postprocess, target.n_samples, config.seed)
+        return Trained(title, net, config.dataset, compute, *settings)
+    if record.stage != "source":
+        raise ValueError(f"a {record.stage} node makes none")
+    source = parse(SourceStageConfig, record.config, where)
+    if source.dataset is None:
+        raise ValueError("the source network was brought, and how its scans were prepared is not known")
+    compute = source.compute.model_copy(update={"device": device})
+    net = _ready(folder / "cycle0", compute)
+    return Trained(f"source, seed {source.seed}", net, source.dataset, compute, source.source.patch)
+
+
+def _ready(folder: Path, compute: ComputeConfig) -> nn.Module:
+    net = load_net(folder).to(resolve_device(compute))
+    arrange(net, compute)
+    return net

@@ -1,0 +1,113 @@
+"""Figures of a report as files (SVG and PNG) and as pictures inside the page, for light and dark screens.
+
+Drawn with matplotlib's object interface. The files have a white ground, for papers and slides; the page's
+own copies have none, and take the ink of the reader's theme.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID, FAINT, PAPER = "#22252b", "#6b7280", "#e5e7eb", "#c9cdd4", "#ffffff"
+_DARK = {INK: "#e8eaed", MUTED: "#9aa3b2", GRID: "#2f353e", FAINT: "#4a515c", PAPER: "#14171c"}
+_RC: Any = {
+    "svg.hashsalt": "dwp_sweep",  # equal figures give equal files
+    "svg.fonttype": "path",  # the same letters on every machine
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.titlecolor": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.labelcolor": INK,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "axes.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of a report.
+
+    Attributes:
+        name: Stem of its files.
+        figure: What to draw.
+        alt: What a reader who cannot see it should know.
+        caption: Below it, plain text.
+    """
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str = ""
+
+    @property
+    def width_px(self) -> int:
+        """On the page, at most: letters then have the same size in all pictures."""
+        return round(100 * self.figure.get_figwidth())
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The look that all figures of a report share; they are made inside."""
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in inches, arranged by constrained layout."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+
+
+def write_picture(picture: Picture, folder: Path) -> str:
+    """Write ``<name>.svg`` and ``<name>.png``; the page's copy as a data URI."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.StringIO()
+    with drawing():
+        metadata = {"Date": None, "Creator": None}
+        picture.figure.savefig(buffer, format="svg", metadata=metadata, facecolor="none")
+        picture.figure.savefig(
+            folder / f"{picture.name}.png", dpi=150, facecolor="white", metadata={"Software": None}
+        )
+    svg = buffer.getvalue()
+    (folder / f"{picture.name}.svg").write_text(_on_white(svg))
+    return data_uri(themed(svg).encode(), "image/svg+xml")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Content as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def themed(svg: str) -> str:
+    """The SVG with the greys of text and grid as variables that follow the reader's theme."""
+    names = {colour: f"var(--c{place})" for place, colour in enumerate(_DARK)}
+
+    def follow(found: re.Match[str]) -> str:
+        return re.sub("|".join(names), lambda colour: names[colour[0]], found[0])
+
+    light = "".join(f"--c{place}:{colour};" for place, colour in enumerate(_DARK))
+    dark = "".join(f"--c{place}:{colour};" for place, colour in enumerate(_DARK.values()))
+    rules = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    svg = re.sub(r'style="[^"]*"', follow, svg)
+    return re.sub(r"(<svg\b[^>]*>)", rf"\1{rules}", svg, count=1)
+
+
+def _on_white(svg: str) -> str:
+    return re.sub(r"(<svg\b[^>]*>)", r'\1<rect width="100%" height="100%" fill="#ffffff"/>', svg, count=1)

@@ -1,0 +1,182 @@
+"""Line charts of a report: a score over the training size (Figure 4), and learning curves.
+
+One line a method in its own colour. More than six methods get a panel each, with the others in grey behind,
+since twelve lines in one panel can be told apart by nobody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dwp_sweep.report.page.canvas import FAINT, GRID, INK, MUTED, PAPER, Picture, drawing, new_figure
+from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.report.page.score_tables import ScoreTable
+from dwp_sweep.report.page.styles import Style
+from dwp_sweep.tracking.histories import Curve
+
+_MAX_LINES = 6
+_PER_ROW = 4
+
+
+def size_chart(table: ScoreTable, looks: Mapping[str, Style], name: str) -> Picture:
+    """A score over the training size: mean as a line, every run as a dot.
+
+    Args:
+        table: Of the score.
+        looks: Of each method or variant.
+        name: Stem of the files.
+    """
+    with drawing():
+        is_single = len(table.columns) <= _MAX_LINES
+        if is_single:
+            figure = new_figure(7.2, 4.0)
+            axis = figure.subplots()
+            for place, method in enumerate(table.columns):
+                offset = _dodge(place, len(table.columns))
+                _score_line(axis, table, method, looks[method], offset, table.columns[method])
+            _style(axis, table)
+            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9, handlelength=2.4)
+        else:
+            figure = _small_multiples(table, looks)
+    return Picture(
+        name,
+        figure,
+        f"{table.score.title} over the number of training scans, a line per method, as in the table.",
+        f"{table.score.title} over the number of training scans m. Line: mean; dots: the "
+        f"{table.n_repeats} runs (splits × seeds). After Figure 4 of the paper."
+        + ("" if is_single else " One panel per method, the others in grey behind it."),
+    )
+
+
+def curve_chart(evidence: Evidence, looks: Mapping[str, Style]) -> Picture | None:
+    """Validation Dice and training loss by epoch, a column a training size; None where no run has any.
+
+    Lines are means over the runs that reached an epoch.
+    """
+    names = {
+        "Validation Dice": ("val_dice",),
+        "Training loss (data term)": ("train_data_loss", "train_loss"),
+    }
+    curves = {
+        (title, size, method): _mean_curve(evidence, method, size, metrics)
+        for title, metrics in names.items()
+        for size in evidence.sizes
+        for method in evidence.columns
+    }
+    if not any(curves.values()):
+        return None
+    with drawing():
+        n = len(evidence.sizes)
+        figure = new_figure(1.2 + 3.0 * n, 5.6 + 0.22 * math.ceil(len(looks) / 4))
+        grid = figure.subplots(2, n, squeeze=False, sharex="col", sharey="row")
+        for row, title in zip(grid, names, strict=True):
+            for axis, size in zip(row, evidence.sizes, strict=True):
+                for method in evidence.columns:
+                    _curve(axis, curves[title, size, method], looks[method], evidence.columns[method])
+                _plain(axis)
+                axis.set_title(f"{title}, m = {size}", fontsize=9)
+            row[0].set_ylabel(title, fontsize=9)
+        for axis in grid[1]:
+            axis.set_xlabel("Epoch", fontsize=9)
+        _legend(figure, list(looks), grid[0][0], min(4, len(looks)))
+    return Picture(
+        "learning_curves",
+        figure,
+        "Validation Dice and training loss by epoch, one line per method and a column per training size.",
+        "Means over the runs that reached an epoch. Loss: the data term on training scans, without a bound.",
+    )
+
+
+def _score_line(
+    axis: Axes, table: ScoreTable, method: str, look: Style, offset: float, label: str | None
+) -> None:
+    sizes = [size for size in table.sizes if table.cells[size][method].cell.summary is not None]
+    cells = [table.cells[size][method] for size in sizes]
+    places = [table.sizes.index(size) + offset for size in sizes]
+    means = [cell.cell.summary.mean for cell in cells if cell.cell.summary]
+    for place, cell in zip(places, cells, strict=True):
+        values = list(cell.values.values())
+        axis.plot(
+            [place] * len(values), values, ls="", marker=look.marker, ms=3.2, color=look.colour, alpha=0.55
+        )
+        axis.plot([place, place], [min(values), max(values)], color=look.colour, lw=0.8, alpha=0.5)
+    axis.plot(
+        places, means, color=look.colour, ls=look.dash, lw=1.8, marker=look.marker, ms=6, mec=PAPER, mew=0.8,
+        label=label, zorder=3,
+    )  # fmt: skip
+
+
+def _small_multiples(table: ScoreTable, looks: Mapping[str, Style]) -> Figure:
+    n_rows = math.ceil(len(table.columns) / _PER_ROW)
+    figure = new_figure(10.0, 0.4 + 2.0 * n_rows)
+    grid = figure.subplots(n_rows, _PER_ROW, squeeze=False, sharex=True, sharey=True)
+    panels = [axis for row in grid for axis in row]
+    for axis, method in zip(panels, table.columns, strict=False):
+        for other in table.columns:
+            if other != method:
+                sizes = [size for size in table.sizes if table.cells[size][other].cell.summary]
+                means = [summary.mean for size in sizes if (summary := table.cells[size][other].cell.summary)]
+                axis.plot([table.sizes.index(size) for size in sizes], means, color=FAINT, lw=0.8, zorder=1)
+        _score_line(axis, table, method, looks[method], 0.0, None)
+        _style(axis, table)
+        axis.set_title(table.columns[method], fontsize=9, color=INK)
+        axis.set_ylabel("")
+    for axis in panels[len(table.columns) :]:
+        axis.set_axis_off()
+    for row in grid:
+        row[0].set_ylabel(table.score.title, fontsize=9)
+    for axis in panels[: len(table.columns) - _PER_ROW]:
+        axis.set_xlabel("")
+    return figure
+
+
+def _style(axis: Axes, table: ScoreTable) -> None:
+    _plain(axis)
+    axis.set_xticks(range(len(table.sizes)), [str(size) for size in table.sizes])
+    axis.set_xlim(-0.35, len(table.sizes) - 0.65)
+    axis.set_xlabel("Training scans m", fontsize=9)
+    axis.set_ylabel(table.score.title, fontsize=9)
+
+
+def _plain(axis: Axes) -> None:
+    axis.grid(color=GRID, lw=0.8, axis="y")
+    axis.set_axisbelow(True)
+    axis.tick_params(length=0, labelsize=8)
+    axis.spines["left"].set_visible(False)
+    axis.spines["bottom"].set_color(MUTED)
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def _dodge(place: int, n: int) -> float:
+    return 0.0 if n < 2 else 0.22 * (place / (n - 1) - 0.5)
+
+
+def _curve(axis: Axes, curve: Curve, look: Style, label: str) -> None:
+    epochs, values = [epoch for epoch, _ in curve], [value for _, value in curve]
+    axis.plot(epochs, values, color=look.colour, ls=look.dash, lw=1.3, label=label)
+
+
+def _legend(figure: Figure, names: Sequence[str], axis: Axes, n_columns: int) -> None:
+    lines, labels = axis.get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=n_columns, fontsize=8.5, handlelength=2.4)
+
+
+def _mean_curve(evidence: Evidence, method: str, size: int, metrics: Sequence[str]) -> Curve:
+    runs = evidence.chosen(method, size).values()
+    return tuple(_means([evidence.curves.curve(run.run_id, metrics) for run in runs if run.state == "done"]))
+
+
+def _means(curves: Sequence[Curve]) -> Iterator[tuple[int, float]]:
+    by_epoch: dict[int, list[float]] = {}
+    for curve in curves:
+        for epoch, value in curve:
+            by_epoch.setdefault(epoch, []).append(value)
+    # Where runs have ended, a mean over the rest would jump: the line ends with most of them.
+    longest = max((len(values) for values in by_epoch.values()), default=0)
+    yield from ((e, float(np.mean(v))) for e, v in sorted(by_epoch.items()) if 2 * len(v) > longest)

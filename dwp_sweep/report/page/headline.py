@@ -1,0 +1,173 @@
+"""The answer of a report: which method is best by validation at each size, its test score, how sure that is.
+
+Chosen by validation alone; test scores only say what the choice is worth. Sentences for people, made of the
+comparisons; adds no number of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dwp_sweep.report.page.comparisons import Comparison, Comparisons
+from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.report.page.score_tables import ScoreTable
+from dwp_sweep.tracking.statistic import Stat
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best method by validation at one training size.
+
+    Attributes:
+        size: Target training images, m.
+        name: Method or variant.
+        label: Its label.
+        validation: What decided.
+        test: Test Dice; None where no run has it.
+        against: Its difference to the reference; None where it is the reference itself, or has no pair.
+        runner_up: Label of the second best by validation; empty where there is none.
+        n_short: Methods left out of the choice because runs of theirs are missing.
+    """
+
+    size: int
+    name: str
+    label: str
+    validation: Stat
+    test: Stat | None
+    against: Comparison | None
+    runner_up: str
+    n_short: int
+
+    @property
+    def verdict(self) -> str:
+        """How sure the difference to the reference is."""
+        if self.against is None:
+            return "nothing to compare it with"
+        found, row = self.against, self.against.difference
+        if row.over_splits is None:
+            return "one split: nothing is known of training again"
+        if found.is_shown_over_splits and found.is_shown_over_subjects:
+            return f"shown: both over splits and over subjects ({_direction(row.mean)})"
+        if found.is_shown_over_splits:
+            return f"over splits yes ({_direction(row.mean)}), over subjects not after correction"
+        if found.is_shown_over_subjects:
+            return f"{_direction(row.mean)} for these networks; too few splits to say so of training again"
+        return "no difference shown"
+
+
+def winners(
+    evidence: Evidence,
+    validation: ScoreTable | None,
+    test: ScoreTable | None,
+    found: Comparisons,
+    reference: str | None,
+) -> list[Winner]:
+    """The best method by mean validation score at each size, among those with most finished runs."""
+    if validation is None:
+        return []
+    chosen = []
+    for size in evidence.sizes:
+        known = {name: c.cell.summary for name, c in validation.cells[size].items() if c.cell.summary}
+        if not known:
+            continue
+        most = max(summary.n for summary in known.values())
+        full = sorted(
+            (name for name, summary in known.items() if summary.n == most), key=lambda name: -known[name].mean
+        )
+        name, label = full[0], evidence.columns[full[0]]
+        base = evidence.columns.get(reference or "", "")
+        chosen.append(
+            Winner(
+                size,
+                name,
+                label,
+                known[name],
+                test.cells[size][name].cell.summary if test else None,
+                found.find(label, base, size),
+                evidence.columns[full[1]] if len(full) > 1 else "",
+                len(evidence.columns) - len(full),
+            )
+        )
+    return chosen
+
+
+def sentences(found: Sequence[Winner], reference: str) -> list[str]:
+    """One or two sentences: who wins where, and how sure the difference to the reference is.
+
+    Args:
+        found: From `winners`.
+        reference: Label of what was compared with; empty where there is none.
+    """
+    if not found:
+        return ["No finished network has a validation score yet, so nothing can be named best."]
+    return [_who(found), *([_how_sure(found, reference)] if reference else [])]
+
+
+def _who(found: Sequence[Winner]) -> str:
+    groups: dict[str, list[Winner]] = {}
+    for one in found:
+        groups.setdefault(one.label, []).append(one)
+    parts = [
+        f"{_quoted(label)} {_listed([_score(one, len(found) > 1) for one in group])}"
+        for label, group in groups.items()
+    ]
+    return f"Best on validation scans: {_listed(parts)}."
+
+
+def _score(one: Winner, is_one_of_several: bool) -> str:
+    std = f", std {one.test.std:.3f}" if one.test is not None and one.test.std is not None else ""
+    test = f" (test Dice {one.test.mean:.3f}{std})" if one.test is not None else ""
+    return f"at m = {one.size}{test}" if is_one_of_several else f"with {one.size} training scans{test}"
+
+
+def _quoted(label: str) -> str:
+    """Names of variants are the user's words, and may hold commas."""
+    return f"“{label}”" if " " in label else label
+
+
+def _how_sure(found: Sequence[Winner], reference: str) -> str:
+    others = [one for one in found if one.against is not None]
+    if not others:
+        return f"There is no pair with {reference} to say how sure that is."
+    shown = [
+        o for o in others if o.against and o.against.is_shown_over_splits and o.against.is_shown_over_subjects
+    ]
+    texts = [f"{_difference(one)} (m = {one.size})" for one in others]
+    start = f"Difference to {_quoted(reference)} on the same test scans: {_listed(texts)}"
+    if len(shown) == len(others):
+        return f"{start}; over splits and over subjects alike, that is more than chance."
+    n_splits = max(len(o.against.difference.by_split) for o in others if o.against)
+    splits = f"{n_splits} split" + ("" if n_splits == 1 else "s")
+    if shown:
+        sizes = _listed([str(one.size) for one in shown])
+        return f"{start}; shown both over splits and over subjects at m = {sizes} only."
+    if any(one.against and one.against.is_shown_over_subjects for one in others):
+        return (
+            f"{start}; real for these networks at some sizes, but {splits} cannot say that training again "
+            "would repeat it."
+        )
+    return f"{start}; with {splits}, none of it can be told from chance."
+
+
+def _difference(one: Winner) -> str:
+    assert one.against is not None, "only winners with a pair are told"
+    row = one.against.difference
+    interval = row.over_splits or row.over_subjects
+    bounds = f" [{signed(interval.low)}, {signed(interval.high)}]" if interval else ""
+    return f"{signed(row.mean)}{bounds}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """``+0.012`` or ``−0.012``, with a true minus sign."""
+    return f"{value + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def _direction(mean: float) -> str:
+    return "better" if mean > 0 else "worse" if mean < 0 else "equal"
+
+
+def _listed(texts: Sequence[str], comma: str = ", ") -> str:
+    if len(texts) < 2:
+        return "".join(texts)
+    return f"{comma.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,142 @@
+"""Tables of one score by method (or variant) and training size: the paper's Tables 3 to 6, and their like.
+
+Which configuration stands for a cell is decided by validation (`report.cell`). A cell without a number says
+why. Forms the numbers; how they look is `html`'s and `table_files`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dwp_sweep.report.cell import Cell, Repeat, cell_of
+from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.report.scores_catalogue import Score
+
+_MAX_COLUMNS = 5
+"""More methods than these stand in the rows: a page of 1,000 pixels holds no more columns of cells."""
+
+
+@dataclass(frozen=True)
+class ScoreCell:
+    """One method at one size.
+
+    Attributes:
+        cell: Mean and spread, or what is wrong.
+        values: By (split, seed).
+        is_best: The best mean of its training size, where several have one.
+    """
+
+    cell: Cell
+    values: Mapping[Repeat, float]
+    is_best: bool = False
+
+    def text(self, digits: int) -> str:
+        """``0.712 (0.021)``; ``2/3`` behind it where runs are missing; else the state in words."""
+        found = self.cell.summary
+        if found is None:
+            return self.cell.state
+        short = f" {found.n}/{self.cell.n_expected}" if found.n < self.cell.n_expected else ""
+        spread = f" ({found.std:.{digits}f})" if found.std is not None else ""
+        return f"{found.mean:.{digits}f}{spread}{short}"
+
+    def about(self, digits: int) -> str:
+        """How many runs are behind it and what each of them has, in words."""
+        n = self.cell.summary.n if self.cell.summary else 0
+        runs = "; ".join(f"{place(repeat)}: {value:.{digits}f}" for repeat, value in self.values.items())
+        return f"n = {n} of {self.cell.n_expected} runs" + (f" ({runs})" if runs else "")
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """One score.
+
+    Attributes:
+        score: What it is.
+        columns: Method or variant -> label.
+        sizes: Training sizes, rising.
+        n_repeats: Splits x seeds of a full cell.
+        cells: Size -> method or variant -> cell.
+    """
+
+    score: Score
+    columns: Mapping[str, str]
+    sizes: tuple[int, ...]
+    n_repeats: int
+    cells: Mapping[int, Mapping[str, ScoreCell]]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether methods stand in the rows; the paper has them in the columns."""
+        return len(self.columns) > _MAX_COLUMNS
+
+    @property
+    def header(self) -> list[str]:
+        """Texts above the columns; the first one stands above the names of the rows."""
+        if self.is_wide:
+            return ["", *(f"m = {size}" for size in self.sizes)]
+        return ["Train size m", *self.columns.values()]
+
+    def lines(self) -> list[tuple[str, list[ScoreCell]]]:
+        """Rows: name and cells."""
+        if self.is_wide:
+            return [
+                (label, [self.cells[size][name] for size in self.sizes])
+                for name, label in self.columns.items()
+            ]
+        return [(str(size), [self.cells[size][name] for name in self.columns]) for size in self.sizes]
+
+    @property
+    def caption(self) -> str:
+        """What the numbers are."""
+        runs = "run" if self.n_repeats == 1 else "runs"
+        return (
+            f"{self.score.title}, mean (std) over {self.n_repeats} {runs} (splits × seeds); {self.score.way}"
+        )
+
+
+def score_table(evidence: Evidence, score: Score) -> ScoreTable | None:
+    """The table of one score; None where no run has it."""
+    cells = {
+        size: _with_best({name: _cell(evidence, name, size, score) for name in evidence.columns}, score)
+        for size in evidence.sizes
+    }
+    if not any(cell.cell.summary for row in cells.values() for cell in row.values()):
+        return None
+    return ScoreTable(score, evidence.columns, evidence.sizes, len(evidence.repeats), cells)
+
+
+def notes_on_cells(evidence: Evidence) -> list[str]:
+    """What is missing, failed or chosen, cell by cell, in words."""
+    return [
+        f"{label}, m = {size}: {word}"
+        for size in evidence.sizes
+        for name, label in evidence.columns.items()
+        for word in cell_of(evidence.of(name, size), "test_dice", evidence.repeats)[1]
+    ]
+
+
+def place(repeat: Repeat) -> str:
+    """``split 1``, with the seed where it is not the usual one."""
+    return f"split {repeat[0]}" + (f", seed {repeat[1]}" if repeat[1] else "")
+
+
+def _cell(evidence: Evidence, name: str, size: int, score: Score) -> ScoreCell:
+    cell, _ = cell_of(evidence.of(name, size), score.name, evidence.repeats)
+    runs = evidence.chosen(name, size)
+    values = {
+        repeat: run.metrics[score.name]
+        for repeat, run in sorted(runs.items())
+        if run.state == "done" and score.name in run.metrics
+    }
+    return ScoreCell(cell, values)
+
+
+def _with_best(cells: dict[str, ScoreCell], score: Score) -> dict[str, ScoreCell]:
+    means = {name: one.cell.summary.mean for name, one in cells.items() if one.cell.summary}
+    if len(means) < 2 or score.lower_is_better is None:
+        return cells
+    best = (min if score.lower_is_better else max)(means.values())
+    return {
+        name: ScoreCell(one.cell, one.values, is_best=means.get(name) == best) for name, one in cells.items()
+    }

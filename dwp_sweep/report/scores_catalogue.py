@@ -1,0 +1,78 @@
+"""Which scores a report shows: their names for people, which way is better, and how many digits they have.
+
+Used by tables and figures. A score that no run has is left out by whoever shows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Score:
+    """One summary metric of a target node.
+
+    Attributes:
+        name: In MLflow.
+        title: For people, with its unit.
+        lower_is_better: True, False, or None where neither is better.
+        digits: After the point.
+        about: What it is, in one sentence.
+    """
+
+    name: str
+    title: str
+    lower_is_better: bool | None = False
+    digits: int = 3
+    about: str = ""
+
+    @property
+    def way(self) -> str:
+        """Which way is better, in words."""
+        if self.lower_is_better is None:
+            return "neither way is better"
+        return "lower is better" if self.lower_is_better else "higher is better"
+
+
+OVERLAP = (
+    Score("test_dice", "Test Dice", about="The form of the paper's Tables 3, 5 and 6."),
+    Score("test_iou", "Test IoU", about="The form of the paper's Table 4."),
+)
+DECIDES = Score(
+    "best_val_dice",
+    "Validation Dice",
+    about="What decides: of each network's epoch, of settings, and of the method named above.",
+)
+BOUNDARY = (
+    Score(
+        "test_hd95_mm",
+        "95 % Hausdorff distance, mm",
+        True,
+        2,
+        "Between the surfaces of prediction and truth.",
+    ),
+    Score(
+        "test_asd_mm",
+        "Average surface distance, mm",
+        True,
+        2,
+        "Between the surfaces of prediction and truth.",
+    ),
+    Score(
+        "test_lesion_sensitivity",
+        "Lesion-wise sensitivity",
+        False,
+        3,
+        "Share of true lesions that are found.",
+    ),
+    Score("test_false_lesions", "False lesions a scan", True, 2, "Predicted lesions that touch no true one."),
+    Score("test_volume_error_ml", "Volume error, ml", True, 2, "Predicted volume against the true one."),
+)
+CALIBRATION = (
+    Score(
+        "test_nll", "NLL, nats", True, about="Mean negative log-likelihood of a voxel near the foreground."
+    ),
+    Score("test_ece", "ECE", True, about="Expected calibration error of the foreground probability near it."),
+    Score("test_brier", "Brier score", True, about="Squared error of the foreground probability near it."),
+)
+ALL = (*OVERLAP, DECIDES, *BOUNDARY, *CALIBRATION)

@@ -1,0 +1,53 @@
+"""``dwp-sweep predict``: what it prints and refuses. What it computes is tested in tests/prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dwp_sweep.cli import main
+from tests.prediction.conftest import KEY, add_target, save_scan, scan, storage  # noqa: F401
+
+
+def predict(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["predict", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.fixture
+def image(tmp_path: Path, scan) -> Path:  # noqa: F811
+    return save_scan(tmp_path / "t2.nii.gz", scan)
+
+
+def test_the_mask_and_its_volume_are_told(add_target, storage, image, tmp_path):  # noqa: F811
+    done = predict(add_target(), image, "-o", tmp_path / "m.nii.gz", "--storage", storage, "--device", "cpu")
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"{tmp_path}/m.nii.gz: ") and " ml, " in done.stdout
+    assert "network: random_init, m = 5, split 0, seed 3" in done.stderr
+    assert "note" not in done.stderr
+
+
+def test_a_crop_that_loses_much_is_noted(add_target, storage, image, tmp_path):  # noqa: F811
+    add_target(preprocess={"shape": [8, 8, 8]})
+    done = predict(KEY, image, "-o", tmp_path / "m.nii.gz", "--storage", storage)
+
+    assert "note: t2.nii.gz: the run's preprocess.shape crops 62% of what shows the patient" in done.stderr
+
+
+def test_bad_input_ends_with_2_and_writes_nothing(add_target, storage, image, tmp_path):  # noqa: F811
+    add_target()
+    mask = tmp_path / "m.nii.gz"
+    mask.write_bytes(b"mine")
+
+    done = predict(KEY, image, "-o", mask, "--storage", storage)
+    assert done.exit_code == 2 and "exists already" in done.stderr and "--force" in done.stderr
+    assert mask.read_bytes() == b"mine"
+    assert predict(KEY, image, "-o", mask, "--force", "--storage", storage).exit_code == 0
+    assert mask.read_bytes() != b"mine"
+
+    done = predict(KEY, image, "-o", tmp_path / "no" / "m.nii.gz", "--storage", storage)
+    assert done.exit_code == 2 and "there is no folder" in done.stderr
+    done = predict(KEY, image, "-o", tmp_path / "n.nii.gz", "--where", "train_size=5", "--storage", storage)
+    assert done.exit_code == 2 and "--where train_size=5" in done.stderr

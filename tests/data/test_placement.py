@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dwp_sweep.data.config import PreprocessConfig
+from dwp_sweep.data.preprocess import prepare_scan
+from dwp_sweep.data.volumes import Volume
+
+SPACING = (1.0, 2.0, 1.5)
+
+
+def scan_of(data: np.ndarray, affine: np.ndarray) -> Volume:
+    spacing = tuple(float(size) for size in nib.affines.voxel_sizes(affine))
+    return Volume(np.ascontiguousarray(data, dtype=np.float32), affine, spacing)  # type: ignore[arg-type]
+
+
+def head(shape: tuple[int, int, int] = (12, 10, 8), seed: int = 0) -> np.ndarray:
+    data = np.zeros(shape, dtype=np.float32)
+    data[2:-1, 1:-2, 1:-1] = np.random.default_rng(seed).uniform(
+        5, 9, [n - 3 for n in shape[:2]] + [shape[2] - 2]
+    )
+    return data
+
+
+def turned(data: np.ndarray, affine: np.ndarray, axes, flips) -> tuple[np.ndarray, np.ndarray]:
+    """The same scan stored in other axes: other order of voxels, the same places in space."""
+    turn = nib.orientations.ornt_transform(
+        np.stack([np.arange(3), np.ones(3)], axis=1), np.stack([axes, flips], axis=1)
+    )
+    stored = nib.orientations.apply_orientation(data, turn)
+    return stored, affine @ nib.orientations.inv_ornt_aff(turn, data.shape)
+
+
+@settings(max_examples=16, deadline=None)
+@given(
+    axes=st.permutations([0, 1, 2]),
+    flips=st.tuples(*[st.sampled_from([1, -1])] * 3),
+    shape=st.none() | st.tuples(*[st.integers(3, 20)] * 3),
+    crop=st.booleans(),
+    orientation=st.sampled_from(["RAS", "LPS", "SRA", "PIR"]),
+)
+def test_what_a_voxel_gets_is_what_the_input_says_of_it_however_the_scan_is_stored(
+    axes, flips, shape, crop, orientation
+):
+    oblique = nib.affines.from_matvec(
+        nib.eulerangles.euler2mat(0.1, 0.05, -0.08) @ np.diag(SPACING), (-20.0, 7.0, 3.0)
+    )
+    data, affine = turned(head(), oblique, axes, flips)
+    config = PreprocessConfig(shape=shape, crop_foreground=crop, orientation=orientation, window=(0.0, 10.0))
+    scan = prepare_scan([scan_of(data, affine)], config)
+
+    back = scan.placement.to_scan(scan.image[0], -7.0)
+
+    assert scan.placement.is_exact and back.shape == data.shape
+    kept = back != -7.0
+    assert kept.any()
+    np.testing.assert_allclose(back[kept], (data / 5 - 1)[kept], atol=1e-6)
+    if shape is None:
+        assert kept[data > 0].all() and scan.unseen == 0
+    if shape is None and not crop:
+        assert kept.all()
+
+
+def test_a_crop_tells_how_much_of_the_patient_it_leaves_out():
+    config = PreprocessConfig(shape=(9, 7, 3))  # of the patient's 9 x 7 x 6
+    scan = prepare_scan([scan_of(head(), np.eye(4))], config)
+
+    assert scan.unseen == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (0.7, 1.1, 0.9)])
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
+def test_resampled_voxels_come_back_to_their_place_in_space(spacing_mm, flips):
+    shape = (24, 20, 16)
+    affine = nib.affines.from_matvec(np.diag(SPACING), (-10.0, 5.0, 2.0))
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    places_mm = nib.affines.apply_affine(affine, index)
+    ramp = (places_mm @ [1.0, 0.5, -0.8]).astype(np.float32)
+    data, stored_affine = turned(ramp, affine, (1, 2, 0), flips)
+    config = PreprocessConfig(spacing_mm=spacing_mm, crop_foreground=False, window=(-100.0, 100.0))
+    scan = prepare_scan([scan_of(data, stored_affine)], config)
+
+    back = scan.placement.to_scan(scan.image[0], 0.0)
+
+    assert not scan.placement.is_exact and back.shape == data.shape
+    inner = (slice(3, -3),) * 3
+    # Interpolating a ramp twice gives the ramp: any shift of the grid would show.
+    np.testing.assert_allclose(back[inner] * 100, data[inner], atol=0.02)
+
+
+def test_a_spacing_that_the_scan_has_already_is_no_resampling():
+    affine = np.diag([*SPACING, 1.0])
+    scan = prepare_scan([scan_of(head(), affine)], PreprocessConfig(spacing_mm=SPACING))
+
+    assert scan.placement.is_exact

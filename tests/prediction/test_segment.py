@@ -1,0 +1,162 @@
+"""The same scan stored in another way gives the same segmentation in the same places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from dwp_sweep.data.volumes import Volume
+from dwp_sweep.metrics.calibration import entropy
+from dwp_sweep.prediction.segment import Segmentation, mask_on_scan, segment
+from dwp_sweep.prediction.trained import Trained, find_trained
+from dwp_sweep.stages.evaluation import Prediction
+from tests.prediction.conftest import AFFINE, KEY
+
+TURNS = [
+    ((0, 1, 2), (1, 1, 1)),
+    ((0, 1, 2), (-1, 1, -1)),
+    ((1, 0, 2), (1, -1, 1)),  # a quarter turn
+    ((2, 0, 1), (1, 1, 1)),
+    ((2, 1, 0), (-1, -1, -1)),
+]
+
+
+def stored(data: np.ndarray, affine: np.ndarray) -> list[Volume]:
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    spacing = tuple(float(n) for n in nib.affines.voxel_sizes(affine))
+    return [Volume(data, affine, spacing)]  # type: ignore[arg-type]
+
+
+def turn_of(axes, flips) -> np.ndarray:
+    return nib.orientations.ornt_transform(
+        np.stack([np.arange(3), np.ones(3)], axis=1), np.stack([axes, flips], axis=1)
+    )
+
+
+def network(storage: Path, add_target, **settings) -> Trained:
+    return find_trained(add_target(**settings), storage, device="cpu")
+
+
+@pytest.mark.parametrize(("axes", "flips"), TURNS)
+@pytest.mark.parametrize(
+    ("preprocess", "target", "log_var"),
+    [
+        ({"shape": [16, 16, 8]}, {}, None),
+        ({"shape": [20, 10, 12], "orientation": "SRA", "crop_foreground": False}, {}, -3.0),
+        ({}, {"patch": {"shape": [8, 8, 8]}}, -3.0),
+    ],
+)
+def test_turned_and_flipped_copies_get_the_same_segmentation_exactly(
+    storage, add_target, scan, axes, flips, preprocess, target, log_var
+):
+    trained = network(storage, add_target, preprocess=preprocess, target=target, log_var=log_var)
+    turn = turn_of(axes, flips)
+    turned = nib.orientations.apply_orientation(scan, turn)
+    affine = AFFINE @ nib.orientations.inv_ornt_aff(turn, scan.shape)
+
+    straight = segment(stored(scan, AFFINE), trained)
+    other = segment(stored(turned, affine), trained)
+
+    assert 0 < straight.mask.sum() < straight.mask.size and straight.mask.shape == scan.shape
+    for name in ("mask", "probability", "uncertainty"):
+        expected = nib.orientations.apply_orientation(getattr(straight, name), turn)
+        np.testing.assert_array_equal(getattr(other, name), expected)
+    assert other.volume_ml == pytest.approx(straight.volume_ml)
+    assert straight.volume_ml == pytest.approx(straight.mask.sum() * 3 / 1000)
+
+
+def test_an_anisotropic_copy_gets_nearly_the_same_segmentation(storage, add_target):
+    """Where training resamples, so does the way back: the same places, up to what interpolation loses."""
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(32, 32, 32)), 3).astype(np.float32)
+    smooth += np.float32(5 - smooth.min())
+    trained = network(storage, add_target, preprocess={"spacing_mm": [1, 1, 1], "crop_foreground": False})
+    fine = np.diag([1.0, 1.0, 1.0, 1.0])
+    coarse = np.diag([1.0, 1.0, 2.0, 1.0])
+    coarse[2, 3] = 0.5  # a thick slice lies between the two that it is the mean of
+
+    straight = segment(stored(smooth, fine), trained)
+    thick = segment(stored((smooth[..., ::2] + smooth[..., 1::2]) / 2, coarse), trained)
+
+    assert thick.mask.shape == (32, 32, 16)
+    expected = (straight.probability[..., ::2] + straight.probability[..., 1::2]) / 2
+    inner = (slice(4, -4), slice(4, -4), slice(2, -2))
+    close = np.abs(thick.probability - expected)[inner]
+    spread = np.abs(expected - expected[inner].mean())[inner]
+    shifted = np.abs(thick.probability - np.roll(expected, 2, axis=2))[inner]
+    assert close.mean() < 0.35 * spread.mean() and close.mean() < 0.5 * shifted.mean()
+
+
+@pytest.mark.parametrize("log_var", [None, -3.0])
+def test_the_uncertainty_is_the_entropy_of_the_probability(storage, add_target, scan, log_var):
+    found = segment(stored(scan, AFFINE), network(storage, add_target, log_var=log_var))
+
+    probs = np.stack([1 - found.probability, found.probability])
+    outside = found.probability == 0
+    np.testing.assert_allclose(found.uncertainty[~outside], entropy(probs)[~outside], atol=1e-5)
+    assert not found.uncertainty[outside].any() and outside.any()
+    assert found.uncertainty.max() <= np.log(2) + 1e-6
+    if log_var is None:
+        np.testing.assert_array_equal(found.mask, found.probability > 0.5)
+
+
+def test_what_a_crop_leaves_out_is_background_and_told(storage, add_target, scan):
+    found = segment(stored(scan, AFFINE), network(storage, add_target, preprocess={"shape": [8, 8, 8]}))
+
+    assert found.unseen == pytest.approx(1 - 8 * 8 * 8 / (14 * 12 * 8))
+    assert (found.probability > 0).sum() <= 8**3 and found.case.image.shape == (1, 8, 8, 8)
+
+
+def test_what_a_clean_up_dropped_does_not_come_back_by_resampling(storage, add_target, scan):
+    spacing = {"spacing_mm": [1.5, 1.5, 1.5]}
+    raw = network(storage, add_target, preprocess=spacing)
+    clean = network(
+        storage,
+        add_target,
+        key="ff" * 10,
+        preprocess=spacing,
+        target={"postprocess": {"largest_component": True}},
+    )
+
+    one, other = (segment(stored(scan, AFFINE), trained) for trained in (raw, clean))
+
+    n_pieces = [ndimage.label(found.case.mask, np.ones((3, 3, 3)))[1] for found in (one, other)]
+    assert n_pieces[0] > 1 == n_pieces[1]
+    assert 0 < other.mask.sum() < one.mask.sum()
+    np.testing.assert_array_equal(one.probability, other.probability)
+
+
+def test_the_mask_is_that_of_the_posterior_mean_also_after_resampling(storage, add_target, scan):
+    found: Segmentation = segment(
+        stored(scan, AFFINE), network(storage, add_target, preprocess={"spacing_mm": [1.5, 1.5, 1.5]})
+    )
+    assert found.mask.any()
+
+    class Doubling:
+        is_exact = False
+
+        def to_scan(self, values, fill):
+            return np.repeat(values, 2, axis=0)
+
+    mean, draws = np.array([[[0.7, 0.2]]], np.float32), np.array([[[0.1, 0.1]]], np.float32)
+    prediction = Prediction(mean > 0.5, np.stack([1 - draws, draws]), draws.astype(float), mean)
+    assert mask_on_scan(prediction, Doubling()).tolist() == [[[1, 0]], [[1, 0]]]  # type: ignore[arg-type]
+
+
+def test_progress_counts_every_forward_pass(storage, add_target, scan):
+    trained = network(storage, add_target, log_var=-3.0, target={"patch": {"shape": [8, 8, 8]}})
+    seen: list[tuple[int, int]] = []
+
+    segment(stored(scan, AFFINE), trained, lambda done, total: seen.append((done, total)))
+
+    # 14 x 12 x 8 voxels in windows of 8, half of them shared; the mean network, then three draws.
+    assert seen == [(done, 3 * 2 * 1 * 4) for done in range(25)]
+
+
+def test_a_key_may_be_given_by_its_beginning(storage, add_target):
+    add_target()
+    assert find_trained(KEY[:6], storage, device="cpu").title == "random_init, m = 5, split 0, seed 3"

@@ -1,0 +1,97 @@
+"""Training on patches: the one loop, resumable, with batches made beforehand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dwp_sweep.data import batches
+from dwp_sweep.data.cache import Case
+from dwp_sweep.data.patches import PatchConfig
+from dwp_sweep.errors import StopTrial
+from dwp_sweep.losses.segmentation import LossConfig
+from dwp_sweep.methods import METHODS
+from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.nets.unet3d import UNetConfig
+from dwp_sweep.stages.network_training import train_network
+from dwp_sweep.training.compute import ComputeConfig
+from dwp_sweep.training.loop import FitResult, TrainConfig
+
+PATCH = PatchConfig(shape=(16, 16, 8))
+CONFIG = TrainConfig(batch_size=2, max_epochs=3, steps_per_epoch=2)
+
+
+def case(seed: int, shape: tuple[int, int, int] = (20, 18, 10)) -> Case:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(shape, dtype=np.uint8)
+    mask[4:9, 5:10, 3:8] = 1
+    return Case(f"s{seed}", rng.normal(size=(1, *shape)).astype(np.float32) + mask, mask)
+
+
+def prepared() -> Prepared:
+    inputs = MethodInputs(UNetConfig(channels=(2, 2, 2, 2)), LossConfig(), {}, 3, 0, torch.device("cpu"))
+    return METHODS["random_init"].prepare(inputs)
+
+
+def train(
+    checkpoint: Path,
+    stop_after: int | None = None,
+    patch: PatchConfig = PATCH,
+    config: TrainConfig = CONFIG,
+) -> tuple[FitResult, Prepared]:
+    def emit(epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch == stop_after:
+            raise StopTrial("enough")
+
+    method, cases = prepared(), [case(seed) for seed in range(3)]
+    compute = ComputeConfig(device="cpu")
+    return train_network(method, cases, [case(9)], config, compute, 5, checkpoint, emit, patch), method
+
+
+def test_a_resumed_training_sees_the_same_patches(tmp_path: Path) -> None:
+    straight, net = train(tmp_path / "straight.safetensors")
+    with pytest.raises(StopTrial):
+        train(tmp_path / "stopped.safetensors", stop_after=1)
+    resumed, other = train(tmp_path / "stopped.safetensors")
+
+    assert [dict(one) for one in resumed.history] == [dict(one) for one in straight.history]
+    for name, value in net.net.state_dict().items():
+        assert torch.equal(value, other.net.state_dict()[name]), name
+
+
+def test_the_network_trains_on_patches_and_validates_on_whole_volumes(tmp_path, monkeypatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    stack = batches.stack
+
+    def noted(cases):
+        seen.append(tuple(cases[0].mask.shape))
+        return stack(cases)
+
+    monkeypatch.setattr(batches, "stack", noted)
+    result, _ = train(tmp_path / "c.safetensors")
+
+    assert set(seen) == {(16, 16, 8), (20, 18, 10)}
+    assert seen.count((20, 18, 10)) == 3, "one validation case, three epochs"
+    assert all(np.isfinite(list(one.values())).all() for one in result.history)
+
+
+def test_the_loops_order_lets_every_batch_but_an_epochs_first_be_made_beforehand(
+    tmp_path, monkeypatch
+) -> None:
+    makers: list[bool] = []
+    real = batches.BatchMaker._make
+
+    def noted(self, step, indices):
+        makers.append(threading.current_thread() is threading.main_thread())
+        return real(self, step, indices)
+
+    monkeypatch.setattr(batches.BatchMaker, "_make", noted)
+    one_pass = CONFIG.model_copy(update={"steps_per_epoch": None})
+    train(tmp_path / "c.safetensors", patch=PatchConfig(), config=one_pass)
+
+    assert makers == [True, False] * 3, "each epoch's order is drawn when it begins"
