@@ -81,6 +81,20 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
     return values
 
 
+def plain_values(model: BaseModel) -> dict[str, Any]:
+    """All values of a model as plain JSON values, fields that came later only where they were changed.
+
+    For what stands in a key as a mapping: there nobody knows any more which of the fields came later.
+    """
+    values = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        extra = field.json_schema_extra
+        is_late = isinstance(extra, dict) and extra.get("keyed") == "unless default"
+        if is_late and getattr(model, name) == field.default:
+            del values[name]
+    return values
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return keyed_values(value)
