@@ -228,15 +228,21 @@ def search_figures(
     return search_report(sweep, storage, tracking_uri).figures()
 
 
-def plan_cost(plan: Plan, storage: str | Path = DEFAULT_STORAGE, n_slots: int | None = None) -> PlanCost:
+def plan_cost(
+    plan: Plan,
+    storage: str | Path = DEFAULT_STORAGE,
+    n_slots: int | None = None,
+    tracking_uri: str | None = None,
+) -> PlanCost:
     """What a plan costs by stage and resource, how long it takes, and what its budget would cut.
 
     Args:
         plan: From `plan_sweep`.
         storage: Holds the past runs that the estimate comes from.
         n_slots: Nodes at once; None: as the resources of this machine allow.
+        tracking_uri: MLflow that knows durations which the storage lacks; None: as in `run_sweep`.
     """
-    return cost_of_plan(plan, Store(Path(storage)), n_slots)
+    return cost_of_plan(plan, Store(Path(storage)), n_slots, tracking_uri)
 
 
 def _run(

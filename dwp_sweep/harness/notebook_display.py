@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Mapping
+from typing import Any
 
-from IPython.display import HTML, DisplayHandle, display
 from rich.console import Console, Group
 from rich.text import Text
 
@@ -30,14 +30,15 @@ class NotebookDisplay:
     def __init__(self) -> None:
         self._view = LiveDisplay(Console(file=io.StringIO()), stop_by="Interrupt")
         self._kept: list[str] = []
-        self._handle: DisplayHandle | None = None
+        self._handle: Any = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
         """Start to draw."""
         self._view.follow(title, board, where)
-        self._handle = display(HTML(self._html()), display_id=True)
+        display, html = _ipython()
+        self._handle = display(html(self._html()), display_id=True)
         self._thread = threading.Thread(target=self._redraw, name="dwp-sweep notebook display", daemon=True)
         self._thread.start()
 
@@ -64,7 +65,8 @@ class NotebookDisplay:
 
     def _update(self) -> None:
         if self._handle is not None:
-            self._handle.update(HTML(self._html()))
+            _, html = _ipython()
+            self._handle.update(html(self._html()))
 
     def _html(self) -> str:
         console = Console(
@@ -80,3 +82,10 @@ class NotebookDisplay:
         lines += self._kept[-_N_KEPT:]
         console.print(Group(*(Text(line) for line in lines), self._view.render()))
         return console.export_html(inline_styles=True, code_format=_FORMAT)
+
+
+def _ipython() -> tuple[Any, Any]:
+    """``display`` and ``HTML``: there in every kernel, and nowhere else needed."""
+    from IPython import display
+
+    return display.display, display.HTML

@@ -75,7 +75,7 @@ def tune_board(
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
 
 
-class _Silent(tune.ProgressReporter):  # type: ignore[misc]
+class _Silent(tune.ProgressReporter):
     """Tune's own reporter would wipe a notebook's output, our display with it."""
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:
