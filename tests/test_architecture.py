@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dwp_sweep"
 LAYERS = (
     ("cli",),
     ("api",),
-    ("report", "harness", "bench"),
+    ("bench",),
+    ("report", "harness"),
     ("tracking",),
     ("config",),
     ("store",),

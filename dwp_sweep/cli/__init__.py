@@ -13,6 +13,8 @@ from dwp_sweep.cli.answers import best, report
 from dwp_sweep.cli.bench import bench
 from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
+from dwp_sweep.cli.keeping import explain, gc
+from dwp_sweep.cli.running import cancel, retrain, status
 from dwp_sweep.cli.sweeps import demo, plan, run
 
 
@@ -26,9 +28,9 @@ def main() -> None:
     again goes on where it stopped.
 
     Exit codes: 0 all done; 1 some node failed or was blocked; 2 bad input, nothing started;
-    130 interrupted.
+    3 stopped by the budget; 130 interrupted.
     """
 
 
-for command in (demo, run, plan, best, report, data, bench):
+for command in (demo, run, plan, status, cancel, best, report, retrain, explain, gc, data, bench):
     main.add_command(command)

@@ -39,11 +39,21 @@ def demo(ctx: click.Context, /, **options: Any) -> None:
 @click.command(short_help="Show what a run would build; starts nothing.")
 @space_argument
 @click.option("--nodes", is_flag=True, help="List every node: start of its key, state, title.")
+@click.option(
+    "--slots",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Estimate the time for N nodes at once.  [default: as this machine allows]",
+)
 @as_json
 @sweep_options
-def plan(space: Path, nodes: bool, as_json: bool, **options: Any) -> None:
-    """Show which nodes a run would build, find done, or leave, by stage. Starts nothing."""
-    from dwp_sweep.api import plan_sweep
+def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **options: Any) -> None:
+    """Show which nodes a run would build, find done, or leave, by stage, and what that costs. Starts nothing.
+
+    Hours come from past nodes of the same stage and size on the storage, with the sums of the shortest and
+    longest of them as their range.
+    """
+    from dwp_sweep.api import plan_cost, plan_sweep
     from dwp_sweep.cli.scan_bar import scan_bar
     from dwp_sweep.cli.summary import plan_as_json, show_plan
 
@@ -58,10 +68,11 @@ def plan(space: Path, nodes: bool, as_json: bool, **options: Any) -> None:
             say=_remark,
             checking=checking,
         )
+    cost = plan_cost(found, options["storage"], slots, options["tracking_uri"])
     if as_json:
-        click.echo(plan_as_json(found))
+        click.echo(plan_as_json(found, cost))
     else:
-        show_plan(found, _run_command(space, options), nodes)
+        show_plan(found, _run_command(space, options), nodes, cost)
 
 
 def demo_space() -> Path:

@@ -35,7 +35,9 @@ class Overrides:
         result = dict(values)
         for key, value in self.own.items():
             section, _, axis = key.partition(".")
-            if section != "grid" or not axis:
+            if section == "search" and axis and isinstance(result.get("search") or {}, Mapping):
+                result["search"] = {**(result.get("search") or {}), axis: value}
+            elif section != "grid" or not axis:
                 result = with_value(result, key, value)
             elif isinstance(grid := result.get("grid") or {}, Mapping):
                 # An axis keeps its dotted name. A grid that is no mapping is the file's own problem.

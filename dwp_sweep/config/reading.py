@@ -7,13 +7,15 @@ is left out and the rest is still checked, so that nobody meets the problems one
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.nested import merged, nested, with_value
 from dwp_sweep.config.overrides import Overrides
+from dwp_sweep.config.search import Distribution, SearchSpace
+from dwp_sweep.config.search_checks import left_to_search, make_search, search_problems
 from dwp_sweep.config.space_file import SpaceFile, sound_part
 from dwp_sweep.config.variants import VARIANT, chosen_variants, conflicts, flat_variants, same_settings
 from dwp_sweep.errors import InputError, Problem
@@ -32,6 +34,7 @@ class Reading:
         conditions: Those that are valid.
         variants: The variant of each condition; None where the grid has none.
         problems: All, in the order of the file's sections.
+        search: What is searched for in every condition; None where nothing is, or something is wrong with it.
     """
 
     file: SpaceFile
@@ -41,6 +44,7 @@ class Reading:
     conditions: tuple[ExperimentConfig, ...]
     variants: tuple[str | None, ...]
     problems: tuple[Problem, ...]
+    search: SearchSpace | None = None
 
     def is_sound(self, key: str) -> bool:
         """Whether nothing of a top-level key was left out."""
@@ -64,13 +68,17 @@ def read_values(values: Mapping[str, Any], overrides: Overrides, where: str) -> 
     problems += unknown
     wrong = [one for one in _problems(base, where) if "data" not in bad or not _tells_of_missing_data(one)]
     wrong += [problem for key, axis in grid.items() for problem in _axis_problems(base, key, axis, where)]
+    search = left_to_search(file, overrides.experiment)
+    wrong += [one for key, found in search.items() for one in _searched_problems(base, key, found, where)]
+    wrong += search_problems(file, search, grid, base, where)
     wrong += conflicts(grid.get(VARIANT, {}), [key for key in grid if key != VARIANT], where)
     found, unfit = _conditions(base, grid, where)
     # A condition that cannot be read has no news where its base or one of its values is bad already.
     problems += wrong or ([] if "data" in bad else unfit)
     problems += [] if wrong else same_settings(found, where)
     variants, conditions = tuple(name for name, _ in found), tuple(condition for _, condition in found)
-    return Reading(file, bad, base, grid, conditions, variants, tuple(dict.fromkeys(problems)))
+    space = None if problems else make_search(file, search, grid, conditions, variants)
+    return Reading(file, bad, base, grid, conditions, variants, tuple(dict.fromkeys(problems)), space)
 
 
 def _grid(file: SpaceFile, overrides: Overrides) -> tuple[dict[str, Any], list[Problem]]:
@@ -111,6 +119,23 @@ def _axis_problems(base: Mapping[str, Any], key: str, axis: Any, where: str) -> 
     of_base = {prefix: _problems(base, where, prefix) for prefix, _ in tried}
     found = [(prefix, one) for prefix, values in tried for one in _problems(values, where, prefix)]
     return [problem for prefix, problem in found if problem not in of_base[prefix]]
+
+
+def _searched_problems(base: Mapping[str, Any], key: str, found: Distribution, where: str) -> list[Problem]:
+    """Both ends of a range or all choices, each tried where the field applies; and when that is."""
+    problems = []
+    for name, allowed in found.when.items():
+        problems += _new_problems(base, name, allowed, where, f"search.{key}.when")
+        base = with_value(base, name, allowed[0]) if allowed else base
+    return problems + _new_problems(base, key, found.probes, where, "search")
+
+
+def _new_problems(
+    base: Mapping[str, Any], key: str, values: Iterable[Any], where: str, prefix: str
+) -> list[Problem]:
+    of_base = _problems(base, where, prefix)
+    tried = [_problems(with_value(base, key, value), where, prefix) for value in values]
+    return [problem for problems in tried for problem in problems if problem not in of_base]
 
 
 def _conditions(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dwp_sweep.config.nested import clashes, merged, nested
 from dwp_sweep.config.overrides import Overrides, read_overrides
 from dwp_sweep.config.reading import Reading, read_values
 from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.search import BudgetConfig, SearchSpace
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.yaml_text import YamlText, read_yaml
 from dwp_sweep.errors import InputError, Problem
@@ -41,6 +42,8 @@ class Space:
         max_failures: How often a node whose worker was lost is tried again.
         file: Named in messages.
         settings: Base and grid as plain values, overrides and smoke scale applied.
+        search: What is searched for in every condition; None: the conditions are all there is.
+        budget: When nothing new is started any more.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Space:
     max_failures: int
     file: str
     settings: Mapping[str, Any]
+    search: SearchSpace | None = None
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
 def load_space(
@@ -96,7 +101,33 @@ def _space(reading: Reading, name: str, where: str) -> Space:
     file, conditions = reading.file, reading.conditions
     resources = {stage: file.resources.get(stage, Resources()) for stage in STAGES}
     settings = {"file": where, "fixed": reading.base, "grid": reading.grid, "n_conditions": len(conditions)}
-    return Space(name, conditions, reading.variants, resources, file.max_failures, where, settings)
+    if reading.search is not None:
+        settings |= _search_settings(reading.search)
+    if file.budget.is_limited:
+        settings |= {"budget": file.budget.model_dump(mode="json", exclude_none=True)}
+    return Space(
+        name,
+        conditions,
+        reading.variants,
+        resources,
+        file.max_failures,
+        where,
+        settings,
+        reading.search,
+        file.budget,
+    )
+
+
+def _search_settings(search: SearchSpace) -> dict[str, Any]:
+    return {
+        "search": {
+            key: one.model_dump(mode="json", exclude_defaults=True)
+            for key, one in search.distributions.items()
+        },
+        "searcher": search.searcher.model_dump(mode="json", exclude={"storage"}),
+        "objective": [one.model_dump(mode="json") for one in search.objectives],
+        "scheduler": search.scheduler.model_dump(mode="json"),
+    }
 
 
 def _sweep_name(reading: Reading, source: str | Path | Mapping[str, Any]) -> str:
@@ -165,9 +196,23 @@ def _smaller(values: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(old, Mapping) or not isinstance(change, Mapping):
             result[section] = change
         else:
-            # An axis of the grid keeps its dotted name and is replaced whole.
-            result[section] = {**old, **change} if section == "grid" else merged(nested(old), nested(change))
+            # An axis of the grid and a searched field keep their dotted names and are replaced whole.
+            is_flat = section in ("grid", "search")
+            result[section] = {**old, **change} if is_flat else merged(nested(old), nested(change))
+    if isinstance(values.get("data"), Mapping) and isinstance(change := values["smoke"].get("data"), Mapping):
+        result["data"] |= _other_data(nested(values["data"]), nested(change))
     return result
+
+
+def _other_data(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Tasks for which a small scale names another layout: nothing said of the old scans holds for them."""
+    return {
+        task: new
+        for task, new in change.items()
+        if isinstance(new, Mapping)
+        and isinstance(full := old.get(task), Mapping)
+        and new.get("layout", full.get("layout")) != full.get("layout")
+    }
 
 
 def _smoke_problems(values: Mapping[str, Any], where: str) -> list[Problem]:

@@ -6,11 +6,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.config.nested import merged
 from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.search import (
+    BudgetConfig,
+    Distribution,
+    ObjectiveConfig,
+    SchedulerConfig,
+    SearcherConfig,
+)
 from dwp_sweep.config.variants import VARIANT, variant_problems
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages import STAGES
@@ -25,6 +32,11 @@ class SpaceFile(StrictModel):
         data: ``source`` and ``target``.
         fixed: Values that all conditions share.
         grid: Dotted key -> list of values; ``variant`` -> named bundles of settings.
+        search: Dotted key -> distribution; one study for each condition of the grid.
+        searcher: How values are suggested, and how many configurations.
+        objective: What the search makes better: one mapping, or a list of them.
+        scheduler: When a target network is given up early.
+        budget: When nothing new is started any more.
         resources: Stage -> what one of its trials asks for.
         max_failures: How often a node whose worker was lost is tried again.
         smoke: Changes to all of the above for a quick look.
@@ -34,9 +46,20 @@ class SpaceFile(StrictModel):
     data: dict[str, Any] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Distribution] = Field(default_factory=dict)
+    searcher: SearcherConfig = SearcherConfig()
+    objective: tuple[ObjectiveConfig, ...] = ()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    budget: BudgetConfig = BudgetConfig()
     resources: dict[str, Resources] = Field(default_factory=dict)
     max_failures: int = Field(2, ge=0)
     smoke: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        values = [value] if isinstance(value, Mapping) else value
+        return tuple(values) if isinstance(values, list) else values
 
 
 def sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozenset[str], list[Problem]]:
@@ -67,7 +90,7 @@ def _pieces(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, value in values.items():
         if value is None and key in SpaceFile.model_fields:
             continue
-        if key in ("grid", "resources") and isinstance(value, Mapping):
+        if key in ("grid", "resources", "search") and isinstance(value, Mapping):
             yield from ((key, {key: part}) for name, item in value.items() for part in _parts(name, item))
         else:
             yield str(key), {str(key): value}
@@ -90,6 +113,8 @@ def _problems(key: str, piece: dict[str, Any], where: str) -> list[Problem]:
                 Problem(where, f"unknown key 'resources.{unknown[0]}'", "stages are " + ", ".join(STAGES))
             ]
     try:
+        if key == "objective" and isinstance(piece[key], Mapping):
+            parse(ObjectiveConfig, piece[key], where, key)
         parse(SpaceFile, piece, where)
     except InputError as error:
         return list(error.problems)

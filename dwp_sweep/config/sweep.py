@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.datasets import prepare_datasets
+from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.search import BudgetConfig, SearchSpace
+from dwp_sweep.config.search_graph import Resolve, asked_conditions, resolver
 from dwp_sweep.config.space import Space
 from dwp_sweep.errors import InputError, Problem
 
@@ -25,20 +28,29 @@ class Sweep:
     Attributes:
         name: Identity of the sweep.
         nodes: By key, parents before children.
-        targets: Keys of the target nodes, in the order of the grid.
+        targets: Keys of the target nodes, in the order of the grid; of a search those that were asked for.
         resources: What a trial of each stage asks for.
         settings: The search space as plain values, for people and records.
         max_failures: How often a node whose worker was lost is tried again.
         warnings: What is legal about the data, but worth a look.
+        search: What is searched for; nodes and targets then grow with every configuration.
+        budget: When nothing new is started any more.
+        resolve: Of a search: values by dotted key and the place of a condition in the grid -> the target
+            node, which joins ``nodes`` with all that it needs.
+        fresh: Of a search: makes the same sweep without nodes, to try values on without asking for them.
     """
 
     name: str
     nodes: Mapping[str, Node]
-    targets: tuple[str, ...]
+    targets: Sequence[str]
     resources: Mapping[str, Resources]
     settings: Mapping[str, Any] = field(default_factory=dict)
     max_failures: int = 2
     warnings: tuple[str, ...] = ()
+    search: SearchSpace | None = None
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    resolve: Resolve | None = None
+    fresh: Callable[[], Sweep] | None = None
 
 
 def build_sweep(
@@ -59,24 +71,41 @@ def build_sweep(
         InputError: With all problems of the data and of what is brought.
     """
     cache = storage / "cache"
-    upstream = upstream_problems(space.conditions, cache, fetch)
-    data = prepare_datasets(space.conditions, storage, progress, upstream)
-    builder = GraphBuilder(data.datasets, cache, fetch)
+    conditions = asked_conditions(space.conditions, space.search)
+    upstream = upstream_problems(conditions, cache, fetch)
+    data = prepare_datasets(conditions, storage, progress, upstream)
     named = list(zip(space.conditions, space.variants, strict=True))
-    keys = [builder.target(condition, variant).key for condition, variant in named]
-    targets = dict.fromkeys(keys)
-    if not targets:
+    if not named:
         raise InputError(
             Problem(space.file, "the grid holds no condition", "give every axis at least one value")
         )
+
+    def resolved() -> Sweep:
+        return _resolved(space, GraphBuilder(data.datasets, cache, fetch), named, data.warnings)
+
+    return replace(resolved(), fresh=resolved) if space.search else resolved()
+
+
+def _resolved(
+    space: Space,
+    builder: GraphBuilder,
+    named: Sequence[tuple[ExperimentConfig, str | None]],
+    warnings: tuple[str, ...],
+) -> Sweep:
+    asked: list[str] = []
+    resolve = resolver(builder, named, asked, space.file) if space.search else None
+    keys = [] if space.search else [builder.target(condition, variant).key for condition, variant in named]
     return Sweep(
         name=space.name,
         nodes=builder.nodes,
-        targets=tuple(targets),
+        targets=asked if space.search else tuple(dict.fromkeys(keys)),
         resources=space.resources,
         settings=space.settings,
         max_failures=space.max_failures,
-        warnings=(*data.warnings, *_twins(keys, space.variants)),
+        warnings=(*warnings, *(_twins(keys, space.variants) if keys else ())),
+        search=space.search,
+        budget=space.budget,
+        resolve=resolve,
     )
 
 

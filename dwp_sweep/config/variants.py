@@ -48,7 +48,7 @@ def flat_variants(axis: Mapping[str, Mapping[str, Any]], taken: Iterable[str]) -
     """
     taken = tuple(taken)
     return {
-        name: {key: value for key, value in flat(settings).items() if not any(_meet(key, o) for o in taken)}
+        name: {key: value for key, value in flat(settings).items() if not any(meet(key, o) for o in taken)}
         for name, settings in axis.items()
     }
 
@@ -63,7 +63,7 @@ def conflicts(axis: Mapping[str, Mapping[str, Any]], others: Iterable[str], wher
         for name, settings in axis.items()
         for key in settings
         for other in others
-        if _meet(key, other)
+        if meet(key, other)
     ]
 
 
@@ -98,7 +98,7 @@ def with_variant_value(axis: Mapping[str, Any], place: str, value: Any) -> dict[
     if not key:
         return result | {name: value}
     old = result.get(name)
-    kept = {k: v for k, v in flat(old).items() if not _meet(k, key)} if isinstance(old, Mapping) else {}
+    kept = {k: v for k, v in flat(old).items() if not meet(k, key)} if isinstance(old, Mapping) else {}
     return result | {name: {**kept, key: value}}
 
 
@@ -121,6 +121,11 @@ def same_settings(found: Sequence[tuple[str | None, Any]], where: str) -> list[P
     ]
 
 
+def meet(key: str, other: str) -> bool:
+    """Whether two dotted keys are the same place, or one lies within the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
 def _one(name: str, settings: Any, where: str) -> list[Problem]:
     place = f"grid.{VARIANT}.{name}"
     found = []
@@ -140,11 +145,6 @@ def _one(name: str, settings: Any, where: str) -> list[Problem]:
         found += [Problem(where, f"{place}: {key!r} is set twice, nested and dotted", "keep one of the two")
                   for key in twice]  # fmt: skip
     return found
-
-
-def _meet(key: str, other: str) -> bool:
-    """Whether two dotted keys are the same place, or one lies within the other."""
-    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

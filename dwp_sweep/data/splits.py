@@ -15,7 +15,7 @@ from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.split_file import Split, read_split_file
 from dwp_sweep.errors import InputError, Problem
 
-__all__ = ["Split", "enough_problems", "read_split_file", "source_split", "target_split"]
+__all__ = ["Split", "enough_problems", "read_split_file", "source_split", "target_split", "with_all_images"]
 
 
 def target_split(ids: Sequence[str], config: DatasetConfig, train_size: int, split: int) -> Split:
@@ -42,6 +42,21 @@ def target_split(ids: Sequence[str], config: DatasetConfig, train_size: int, spl
         return Split(pool, whole.val, whole.test)
     val = _validation_part(pool, config.validation_share)
     return Split(tuple(one for one in pool if one not in val), val, whole.test)
+
+
+def with_all_images(split: Split, ids: Sequence[str]) -> Split:
+    """The split with every image that does not test in training, in place of its ``train_size`` subjects.
+
+    Validation subjects train as well and go on choosing the epoch: a network for use, whose validation
+    scores say nothing about other scans any more. Its test scores do.
+
+    Args:
+        split: From `target_split`.
+        ids: All subjects of the data set.
+    """
+    first = dict.fromkeys((*split.train, *split.val))
+    rest = [one for one in sorted(ids) if one not in first and one not in split.test]
+    return Split((*first, *rest), split.val, split.test)
 
 
 def source_split(ids: Sequence[str], config: DatasetConfig) -> Split:

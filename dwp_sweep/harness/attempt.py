@@ -7,6 +7,7 @@ of Ray (`trainable` brings it here) and of MLflow only the methods of an `Observ
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import itertools
 import platform
@@ -22,7 +23,7 @@ from typing import Literal, Protocol
 from dwp_sweep.config.node import Node
 from dwp_sweep.errors import DeviceMemoryError, DwpSweepError, StopTrial
 from dwp_sweep.stages.contract import Stage
-from dwp_sweep.store.record import Point, Record, append_point, read_history
+from dwp_sweep.store.record import Point, Record, Status, append_point, read_history
 from dwp_sweep.store.store import Store
 from dwp_sweep.strict import StrictModel, parse
 
@@ -48,6 +49,9 @@ class Observer(Protocol):
     def stop(self) -> None:
         """The node leaves at its checkpoint, to be continued by a later run."""
 
+    def prune(self, record: Record) -> None:
+        """The node was given up by a search."""
+
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 """``(epoch, n_epochs, metrics)``: tells the run how far the node is."""
@@ -58,12 +62,12 @@ class Ending:
     """How an attempt ended.
 
     Attributes:
-        status: ``published``, ``failed`` (recorded) or ``stopped`` (at its checkpoint).
-        message: One line for ``failed``.
+        status: ``published``, ``failed`` and ``pruned`` (both recorded), or ``stopped`` (at its checkpoint).
+        message: One line for ``failed`` and ``pruned``.
         needs_new_process: The process should not be used again (its device ran out of memory or failed).
     """
 
-    status: Literal["published", "failed", "stopped"]
+    status: Literal["published", "failed", "pruned", "stopped"]
     message: str = ""
     needs_new_process: bool = False
 
@@ -94,7 +98,8 @@ def run_node(
     try:
         return attempt.run(out_dir)
     except StopTrial:
-        return attempt.stop()
+        reason = store.prune_reason(node.stage, node.key)
+        return attempt.stop() if reason is None else attempt.prune(reason)
     except Exception as error:
         if store.is_published(node.stage, node.key):
             return Ending("published")  # by another run, which has tidied this one's working folder away
@@ -128,6 +133,7 @@ class _Attempt:
         self.has_begun = True
         if self.observer:
             self.observer.start()
+        self._leave_if_pruned()
         self.config = parse(self.stage.config, self.node.config, self.node.title)
         metrics = self.stage.run(self.config, self._inputs(), self.work_dir, out_dir, self._emit)
         record = self._record("done", dict(metrics))
@@ -141,6 +147,15 @@ class _Attempt:
         if self.observer and self.has_begun:
             self.observer.stop()
         return Ending("stopped")
+
+    def prune(self, reason: str) -> Ending:
+        self.known = self.known or {p.step: p for p in read_history(self.work_dir / HISTORY)}
+        last = self.known[max(self.known)].metrics if self.known else {}
+        record = self._record("pruned", dict(last), reason)
+        self.store.write_failure(record)
+        if self.observer and self.has_begun:
+            self.observer.prune(record)
+        return Ending("pruned", reason)
 
     def fail(self, error: Exception) -> Ending:
         message = describe(error)
@@ -170,12 +185,15 @@ class _Attempt:
         if self.observer:
             self.observer.epoch(point)
         self.report(step, self.stage.n_steps(self.config), values)
+        self._leave_if_pruned()
         if self.must_stop():
             raise StopTrial("the run is stopping")
 
-    def _record(
-        self, status: Literal["done", "failed"], metrics: dict[str, float], error: str | None = None
-    ) -> Record:
+    def _leave_if_pruned(self) -> None:
+        if self.store.prune_reason(self.node.stage, self.node.key) is not None:
+            raise StopTrial("the search gave it up")
+
+    def _record(self, status: Status, metrics: dict[str, float], error: str | None = None) -> Record:
         history = tuple(
             self.known[step] for step in sorted(self.known) if step <= self.last_step or not self.last_step
         )
@@ -192,7 +210,7 @@ class _Attempt:
             history=history,
             started_ms=starts[0] if starts else _now_ms(),
             wall_s=wall_s,
-            versions=_versions(),
+            versions=dict(_versions()),
             host=socket.gethostname(),
             error=error,
         )
@@ -233,7 +251,8 @@ def _wall_s(starts: list[int], history: tuple[Point, ...]) -> float:
     return total_ms / 1000
 
 
-def _versions() -> dict[str, str]:
+@functools.cache
+def _versions() -> Mapping[str, str]:
     versions = {"python": platform.python_version()}
     for package in ("dwp_sweep", "torch", "monai", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -8,43 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from dwp_sweep.config.node import Node, pipeline_order
-from dwp_sweep.harness.estimate import Estimate, critical_path
+from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Event, Listener
 from dwp_sweep.harness.plan import Plan
+from dwp_sweep.harness.ready_queue import ReadyQueue
+from dwp_sweep.harness.work import Work
+
+__all__ = ["Board", "NodeState", "Work"]
 
 NodeState = Literal[
-    "cached", "unneeded", "waiting", "ready", "queued", "running", "done", "failed", "blocked"
+    "cached", "unneeded", "waiting", "ready", "queued", "running", "done", "pruned", "failed", "blocked"
 ]
-"""``queued``: handed to Tune, not started yet."""
-
-
-@dataclass
-class Work:
-    """A node in the hands of a trial.
-
-    Attributes:
-        node: The node.
-        trial_id: The trial.
-        started_s: Monotonic time of its start; None while queued.
-        epoch: Epochs done, earlier attempts included.
-        n_epochs: Largest number of epochs; 0 while unknown.
-        metrics: Last metrics.
-        first_epoch: Epochs done at the first report of this attempt.
-    """
-
-    node: Node
-    trial_id: str
-    started_s: float | None = None
-    epoch: int = 0
-    n_epochs: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    first_epoch: int | None = None
-    first_epoch_s: float = 0.0
+"""``queued``: handed to Tune, not started yet; ``pruned``: given up by a search."""
 
 
 class Board:
@@ -54,10 +33,21 @@ class Board:
         plan: What is to be built.
         estimate: Expected durations; learns from every node that ends.
         listener: Told everything that happens.
+        held: Keys of nodes that are never handed out in this run.
+
+    Attributes:
+        watch: Called whenever work is handed out or a step of the run ends; may stop the run.
+        used_s: Stage -> seconds of trials that have ended in this run, failed and lost ones too.
+        spent: Why nothing more starts although running nodes go on to their end; empty: it does.
+        n_to_ask: Configurations that a search has not asked for yet: of their nodes nothing is known.
+        n_studies: Studies of the search; 0 where nothing is searched for.
+        n_repeats: Target nodes of one configuration.
     """
 
-    def __init__(self, plan: Plan, estimate: Estimate, listener: Listener) -> None:
-        self.nodes = plan.sweep.nodes
+    def __init__(
+        self, plan: Plan, estimate: Estimate, listener: Listener, held: Collection[str] = ()
+    ) -> None:
+        self.nodes = dict(plan.sweep.nodes)
         self.stages = pipeline_order(self.nodes.values())
         self.states: dict[str, NodeState] = dict(plan.states)
         self.estimate = estimate
@@ -65,28 +55,66 @@ class Board:
         self.n_lost: Counter[str] = Counter()
         self.work: dict[str, Work] = {}
         self.is_draining = False
+        self.spent = ""
+        self.n_to_ask = self.n_studies = 0
+        self.n_repeats = 1
+        self.used_s: defaultdict[str, float] = defaultdict(float)
+        self.held = frozenset(held)
+        self.watch: Callable[[], None] = lambda: None
         self.started_s = time.monotonic()
         self._tell = listener
         self._children = _children(self.nodes)
-        self._order = {key: index for index, key in enumerate(self.nodes)}
-        self._lengths = critical_path(self.nodes.values(), estimate)
+        self._linked = set(self.nodes)
+        self._queue = ReadyQueue(self.nodes.values(), estimate, lambda key: self.states[key] == "ready")
         for node in self.nodes.values():
+            if self.states[node.key] == "ready":
+                self._enqueue(node)
             if self.states[node.key] == "failed":
                 self.messages[node.key] = "failed in an earlier run and is not tried again"
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing is in hand and nothing will be handed out any more."""
-        return not self.work and (self.is_draining or "ready" not in self.states.values())
+        return not self.work and not self.heads()
 
     def ready(self) -> list[Node]:
-        """Nodes that may start, the one with the longest way to go first; none while draining."""
-        if self.is_draining:
+        """All nodes that may start, the one with the longest way to go first; none while stopping."""
+        if self.is_draining or self.spent:
             return []
-        keys = [key for key, state in self.states.items() if state == "ready"]
-        return [
-            self.nodes[key] for key in sorted(keys, key=lambda key: (-self._lengths[key], self._order[key]))
-        ]
+        return [self.nodes[key] for key in self._queue.all()]
+
+    def heads(self) -> list[Node]:
+        """The most urgent node of each stage that may start, the most urgent of them first.
+
+        The cost does not grow with the number of nodes that wait, as that of `ready` does.
+        """
+        if self.is_draining or self.spent:
+            return []
+        return [self.nodes[key] for key in self._queue.heads()]
+
+    def add(self, nodes: Mapping[str, NodeState], known: Mapping[str, Node]) -> None:
+        """Take in nodes that a search has asked for; those that are there already keep their state.
+
+        Args:
+            nodes: Key -> ``cached``, ``ready``, ``waiting``, ``pruned``, ``failed`` or ``blocked``, parents
+                before children.
+            known: The nodes by key.
+        """
+        new = [known[key] for key in nodes if self.states.get(key, "unneeded") == "unneeded"]
+        self._queue.add(new)
+        for node in new:
+            self.nodes[node.key] = node
+            self._link(node)
+            self.states[node.key] = nodes[node.key]
+            if nodes[node.key] == "ready":
+                self._enqueue(node)
+        if any(node.stage not in self.stages for node in new):
+            self.stages = pipeline_order(self.nodes.values())
+
+    def drop(self, node: Node) -> None:
+        """Take back a node that nobody works on: a search has given its configuration up."""
+        if self.states[node.key] in ("ready", "waiting"):
+            self.states[node.key] = "unneeded"
 
     def hand_out(self, node: Node, trial_id: str) -> None:
         """A trial takes a ready node."""
@@ -100,6 +128,7 @@ class Board:
         work = self.work.get(trial_id)
         if work is None:
             return
+        self._count_time(work)
         self.states[work.node.key] = "running"
         self.work[trial_id] = Work(work.node, trial_id, started_s=time.monotonic())
         self._tell(Event("started", work.node))
@@ -109,19 +138,24 @@ class Board:
         work = self.work.get(trial_id)
         if work is None:
             return
-        if work.first_epoch is None:
-            work.first_epoch, work.first_epoch_s = epoch, time.monotonic()
-        work.epoch, work.n_epochs, work.metrics = epoch, n_epochs, metrics
+        work.progressed(epoch, n_epochs, metrics)
         self._tell(Event("epoch", work.node, metrics=metrics, epoch=epoch, n_epochs=n_epochs))
 
     def done(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
         """A node is published: its children may become ready."""
         self._settle(node, "done")
         self.estimate.observe(node, wall_s)
+        self._queue.learned()
         for child in self._children[node.key]:
             if self.states[child.key] == "waiting" and self._has_all_inputs(child):
                 self.states[child.key] = "ready"
+                self._enqueue(child)
         self._tell(Event("done", node, wall_s=wall_s, metrics=metrics))
+
+    def pruned(self, node: Node, reason: str) -> None:
+        """A node was given up by a search."""
+        self._settle(node, "pruned")
+        self._tell(Event("pruned", node, text=reason))
 
     def failed(self, node: Node, message: str) -> None:
         """A node failed for good: its descendants, and only they, are blocked."""
@@ -135,26 +169,46 @@ class Board:
     def again(self, node: Node, reason: str) -> None:
         """A node goes back to those that may start."""
         self._settle(node, "ready")
+        self._enqueue(node)
         self._tell(Event("again", node, text=reason))
 
     def stopped(self, node: Node) -> None:
         """A node left at its checkpoint because the run is draining."""
         has_begun = any(work.epoch for work in self.work.values() if work.node.key == node.key)
         self._settle(node, "ready")
+        self._enqueue(node)
         if has_begun:  # a queued node had nothing to leave
             self._tell(Event("stopped", node))
 
     def drain(self) -> None:
-        """Hand out nothing more."""
+        """Hand out nothing more; running nodes leave at their checkpoints."""
         self.is_draining = True
+
+    def start_no_more(self, reason: str) -> None:
+        """Hand out nothing more; running nodes go on to their end.
+
+        Args:
+            reason: What is spent, in words; the first one stands.
+        """
+        if not self.spent:
+            self.spent = reason
+            self.note(f"{reason}: nothing more starts, running nodes go on to their end")
 
     def note(self, text: str) -> None:
         """Tell something that concerns no node."""
         self._tell(Event("note", text=text))
 
+    def seconds_used(self) -> dict[str, float]:
+        """Stage -> seconds of trials in this run, up to now for those that are running."""
+        used, now = dict(self.used_s), time.monotonic()
+        for work in list(self.work.values()):
+            if work.started_s is not None:
+                used[work.node.stage] = used.get(work.node.stage, 0.0) + now - work.started_s
+        return used
+
     def in_state(self, state: NodeState) -> list[Node]:
         """Nodes in a state, in the sweep's order."""
-        return [self.nodes[key] for key, present in self.states.items() if present == state]
+        return [self.nodes[key] for key, present in list(self.states.items()) if present == state]
 
     def counts(self) -> dict[str, int]:
         """Number of nodes by state."""
@@ -169,28 +223,38 @@ class Board:
         open_keys = [
             key for key, state in list(self.states.items()) if state in ("ready", "waiting", "queued")
         ]
-        to_come = sum(self.estimate.seconds(self.nodes[key]) for key in open_keys)
+        to_come = sum(self.estimate.seconds(self.nodes[key]) for key in open_keys) + self._unasked_s()
         return max([(to_come + sum(known)) / max(n_slots, 1), *known])
 
+    def _unasked_s(self) -> float:
+        """Expected seconds of what a search has yet to ask for, as if nothing of it were given up."""
+        n_nodes = self.n_to_ask * self.n_repeats
+        target = next((node for node in list(self.nodes.values()) if node.stage == "target"), None)
+        return n_nodes * self.estimate.seconds(target) if n_nodes and target is not None else 0.0
+
     def work_left_s(self, work: Work) -> float | None:
-        """Expected seconds to the end of a node in hand: by its own epochs, else by others of its kind."""
-        now = time.monotonic()
-        started_s = work.started_s or now
-        if work.first_epoch is not None and work.epoch > work.first_epoch and work.n_epochs:
-            pace = (now - work.first_epoch_s) / (work.epoch - work.first_epoch)
-            by_epochs = pace * max(work.n_epochs - work.epoch, 0)
-        else:
-            by_epochs = None
-        if not self.estimate.is_measured:
-            return by_epochs
-        by_kind = max(self.estimate.seconds(work.node) - (now - started_s), 0.0)
-        # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
-        return by_kind if by_epochs is None else min(by_epochs, max(by_kind, 1.0))
+        """Expected seconds to the end of a node in hand; None before anything is measured."""
+        return work.left_s(self.estimate)
+
+    def _link(self, node: Node) -> None:
+        if node.key not in self._linked:
+            self._linked.add(node.key)
+            for key in dict.fromkeys(key for _, key in node.parents):
+                self._children[key].append(node)
+
+    def _enqueue(self, node: Node) -> None:
+        """Put a node among those that may start; doubles do no harm, since its state decides."""
+        if node.key not in self.held:
+            self._queue.push(node)
 
     def _settle(self, node: Node, state: NodeState) -> None:
         self.states[node.key] = state
         for trial_id in [trial_id for trial_id, work in self.work.items() if work.node.key == node.key]:
-            del self.work[trial_id]
+            self._count_time(self.work.pop(trial_id))
+
+    def _count_time(self, work: Work) -> None:
+        if work.started_s is not None:
+            self.used_s[work.node.stage] += time.monotonic() - work.started_s
 
     def _has_all_inputs(self, node: Node) -> bool:
         return all(self.states[key] in ("done", "cached") for _, key in node.parents)
@@ -207,7 +271,7 @@ class Board:
         return blocked
 
 
-def _children(nodes: Mapping[str, Node]) -> Mapping[str, list[Node]]:
+def _children(nodes: Mapping[str, Node]) -> defaultdict[str, list[Node]]:
     children: defaultdict[str, list[Node]] = defaultdict(list)
     for node in nodes.values():
         for key in dict.fromkeys(key for _, key in node.parents):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
@@ -18,6 +18,9 @@ from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
+
+if TYPE_CHECKING:
+    from dwp_sweep.harness.search_plan import SearchPlan
 
 NODE_FILE = "node.json"
 
@@ -31,10 +34,17 @@ class DagSearcher(Searcher):
         admission: How many trials Tune may have.
         shapes: Stage -> resources of its trials.
         max_lost: How often a node whose worker was lost is tried again.
+        search: Brings further nodes when there is room; None: the board's nodes are all there are.
     """
 
     def __init__(
-        self, board: Board, store: Store, admission: Admission, shapes: Mapping[str, Shape], max_lost: int = 2
+        self,
+        board: Board,
+        store: Store,
+        admission: Admission,
+        shapes: Mapping[str, Shape],
+        max_lost: int = 2,
+        search: SearchPlan | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self.board = board
@@ -42,14 +52,16 @@ class DagSearcher(Searcher):
         self._admission = admission
         self._shapes = shapes
         self._max_lost = max_lost
+        self._search = search
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A node for a trial, None while there is none, FINISHED at the end."""
-        node = self._next()
+        self.board.watch()
+        node = self._next_or_new()
         while node is not None and self._was_built_elsewhere(node):
-            node = self._next()
+            node = self._next_or_new()
         if node is None:
-            return str(Searcher.FINISHED) if self.board.is_finished else None
+            return str(Searcher.FINISHED) if self._is_finished() else None
         self._hand_out(node, trial_id)
         return {"node": node.key, "stage": node.stage}
 
@@ -88,10 +100,14 @@ class DagSearcher(Searcher):
             self._done(node)
         elif record is not None and record.status == "failed":
             self.board.failed(node, first_line(record.error))
+        elif record is not None and record.status == "pruned":
+            self.board.pruned(node, first_line(record.error))
         elif is_stopped or self.board.is_draining:
             self.board.stopped(node)
         else:
             self._lost(node, lost or "its trial ended without a result", give_up)
+        if self._search is not None:
+            self._search.update()
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Tune's limiter steps aside: admission is by resource shape, here."""
@@ -107,16 +123,31 @@ class DagSearcher(Searcher):
         """Nothing to restore from: Tune pickles its searcher for `Tuner.restore`, which is never used."""
         return {}
 
+    def _is_finished(self) -> bool:
+        if not self.board.is_finished:
+            return False
+        is_stopping = self.board.is_draining or bool(self.board.spent)
+        return self._search is None or is_stopping or self._search.is_finished
+
+    def _next_or_new(self) -> Node | None:
+        """A ready node; where none is and there is room, one that the search brings."""
+        node = self._next()
+        while node is None and self._search is not None and self._has_room() and self._search.start_next():
+            node = self._next()
+        return node
+
+    def _has_room(self) -> bool:
+        shape = self._shapes["target"]
+        if self._search is not None:
+            self._search.n_slots = self._admission.n_slots(shape)  # clusters grow and shrink
+        # A cluster that has to grow first has no room, and grows only for what is asked for.
+        return not self.board.work or self._admission.has_room(shape)
+
     def _next(self) -> Node | None:
-        """The most urgent ready node whose resources are free; a refused shape is not asked again."""
-        refused = set()
-        for node in self.board.ready():
-            shape = self._shapes[node.stage]
-            if shape in refused:
-                continue
-            if self._admission.admits(shape):
+        """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
+        for node in self.board.heads():
+            if self._admission.admits(self._shapes[node.stage]):
                 return node
-            refused.add(shape)
         return None
 
     def _hand_out(self, node: Node, trial_id: str) -> None:

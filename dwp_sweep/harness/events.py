@@ -11,7 +11,7 @@ from typing import Literal
 
 from dwp_sweep.config.node import Node
 
-EventKind = Literal["started", "epoch", "done", "failed", "blocked", "again", "stopped", "note"]
+EventKind = Literal["started", "epoch", "done", "failed", "blocked", "again", "stopped", "pruned", "note"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: What happened; ``again``: the node is tried once more, ``stopped``: it left at its checkpoint.
+        kind: What happened; ``again``: the node is tried once more, ``stopped``: it left at its checkpoint,
+            ``pruned``: a search gave it up.
         node: To which node; None for a ``note``.
         text: Message of a failure, reason, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.
@@ -45,12 +46,14 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        exit_code: 0 all done, 1 some node failed or was blocked, 130 interrupted.
+        exit_code: 0 all done, 1 some node failed or was blocked, 3 stopped by the budget, 130 interrupted.
         counts: State -> number of nodes: ``done`` (built now), ``cached``, ``failed``, ``blocked``,
-            ``waiting`` (left over by an interruption).
+            ``waiting`` (left over by an interruption or the budget; configurations not asked for
+            count as one each), ``pruned`` (given up by a search).
         failed: Failed nodes with their one-line messages.
         blocked: Nodes that descend from a failed one.
         wall_s: Seconds of the run.
+        spent: Which budget ended it, in words; empty: none.
     """
 
     exit_code: int
@@ -58,3 +61,4 @@ class Outcome:
     failed: tuple[tuple[Node, str], ...] = ()
     blocked: tuple[Node, ...] = ()
     wall_s: float = 0.0
+    spent: str = ""

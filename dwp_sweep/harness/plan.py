@@ -13,10 +13,11 @@ from typing import Literal
 from dwp_sweep.config.node import Node, pipeline_order
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError
+from dwp_sweep.harness.pruning import was_pruned
 from dwp_sweep.store.store import Store
 
-PlanState = Literal["cached", "ready", "waiting", "failed", "blocked", "unneeded"]
-"""``unneeded``: neither published nor read by anything that has to be built."""
+PlanState = Literal["cached", "ready", "waiting", "failed", "blocked", "pruned", "unneeded"]
+"""``unneeded``: neither published nor read by what has to be built; ``pruned``: given up by a search."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class StageRow:
     n_cached: int
     n_failed: int
     n_blocked: int
+    n_pruned: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Plan:
             n_cached=states.count("cached"),
             n_failed=states.count("failed"),
             n_blocked=states.count("blocked"),
+            n_pruned=states.count("pruned"),
         )
 
 
@@ -74,21 +77,40 @@ def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
     Only targets that are missing, and those of their ancestors that are missing, are built: what a
     published node was made from need not exist any more. A needed node whose files differ from its
     manifest is built again. Reads the store only: `run_sweep` sets damaged folders aside.
+    Of a search only what earlier runs asked for is known; what it will ask for is not in the plan.
 
     Args:
         sweep: The sweep.
         store: Its storage.
         retry_failed: Whether nodes that failed in an earlier run are tried again.
     """
+    if sweep.search is not None:
+        _recall(sweep, store)
     damaged: dict[str, str] = {}
     cached, needed = _cached_and_needed(sweep, store, damaged)
     states: dict[str, PlanState] = {}
     for key, node in sweep.nodes.items():
         states[key] = _state(node, cached, needed, states, not retry_failed and _has_failed(node, store))
+    if sweep.search is not None:
+        states = {key: _of_search(sweep, key, state, store) for key, state in states.items()}
     notes = [
         f"{sweep.nodes[key].title} is damaged and will be built again: {why}" for key, why in damaged.items()
     ]
     return Plan(sweep, states, tuple(notes), tuple(sweep.nodes[key] for key in damaged))
+
+
+def _recall(sweep: Sweep, store: Store) -> None:
+    from dwp_sweep.harness.recall import recall  # imports optuna: for searches only
+
+    recall(sweep, store)
+
+
+def _of_search(sweep: Sweep, key: str, state: PlanState, store: Store) -> PlanState:
+    """What a search asked for before is history; what it goes on with, it decides itself when it runs."""
+    node = sweep.nodes[key]
+    if state != "cached" and was_pruned(store.record(node.stage, key), f"{sweep.name}/"):
+        return "pruned"
+    return "unneeded" if state in ("ready", "waiting", "blocked") else state
 
 
 def _cached_and_needed(sweep: Sweep, store: Store, damaged: dict[str, str]) -> tuple[set[str], set[str]]:

@@ -36,8 +36,12 @@ class Progress(Protocol):
 
 
 def default_progress(console: Console | None = None) -> Progress:
-    """The live display on a terminal, lines elsewhere."""
+    """The live display on a terminal and in a notebook, lines elsewhere."""
     console = console or Console(highlight=False)
+    if console.is_jupyter:
+        from dwp_sweep.harness.notebook_display import NotebookDisplay
+
+        return NotebookDisplay()
     if console.is_terminal:
         from dwp_sweep.harness.live_display import LiveDisplay
 
@@ -120,6 +124,8 @@ def event_text(event: Event) -> str:
             return f"blocked  {title}: {event.text}"
         case "again":
             return f"again    {title}: {event.text.splitlines()[0]}"
+        case "pruned":
+            return f"given up {title}: {event.text}"
         case "stopped":
             return f"stopped  {title} at its checkpoint"
 
@@ -134,11 +140,17 @@ def metric_text(metrics: Mapping[str, float], before: str = "") -> str:
 
 def outcome_text(outcome: Outcome) -> str:
     """How the run ended, in one line."""
-    words = {"done": "built", "cached": "cached", "failed": "failed", "blocked": "blocked", "waiting": "left"}
+    words = {"done": "built", "cached": "cached", "failed": "failed", "blocked": "blocked",
+             "pruned": "given up", "waiting": "left"}  # fmt: skip
     counts = ", ".join(
         f"{outcome.counts[name]} {word}" for name, word in words.items() if outcome.counts.get(name)
     )
-    start = {0: "all done", 1: "ended with failures", 130: "stopped; the same command goes on from here"}
+    start = {
+        0: "all done",
+        1: "ended with failures",
+        3: f"stopped by the budget ({outcome.spent}); the same command goes on with a fresh one",
+        130: "stopped; the same command goes on from here",
+    }
     return (
         f"{start.get(outcome.exit_code, 'ended')} in {duration(outcome.wall_s)}: {counts or 'nothing to do'}"
     )
@@ -149,14 +161,21 @@ def summary(board: Board) -> str:
     counts = board.counts()
     to_build = sum(counts.get(state, 0) for state in ("ready", "waiting", "queued", "running"))
     rest = [f"{counts[state]} {state}" for state in ("cached", "failed", "blocked") if counts.get(state)]
+    if board.n_studies:
+        return ", ".join([_search_words(board), *([f"{to_build} nodes to build"] if to_build else []), *rest])
     return ", ".join([f"{to_build} nodes to build", *rest])
 
 
+def _search_words(board: Board) -> str:
+    n, studies = board.n_to_ask, f"{board.n_studies} stud{'y' if board.n_studies == 1 else 'ies'}"
+    return f"search: {n} configuration{'' if n == 1 else 's'} to try in {studies}"
+
+
 def progress_counts(board: Board) -> tuple[int, int]:
-    """Nodes that have ended, cached ones included, and all nodes."""
+    """Nodes that have ended, cached ones included, and all nodes, targets of a search to come included."""
     counts = board.counts()
-    n_all = sum(counts.values()) - counts.get("unneeded", 0)
-    return sum(counts.get(state, 0) for state in ("done", "cached", "failed", "blocked")), n_all
+    n_all = sum(counts.values()) - counts.get("unneeded", 0) + board.n_to_ask * board.n_repeats
+    return sum(counts.get(state, 0) for state in ("done", "cached", "pruned", "failed", "blocked")), n_all
 
 
 def duration(seconds: float) -> str:
@@ -174,8 +193,9 @@ def duration(seconds: float) -> str:
 def stage_rows(board: Board) -> list[tuple[str, dict[str, int]]]:
     """Stage -> number of nodes done (cached ones included), running, waiting, failed, blocked."""
     column = {
-        "cached": "done", "done": "done", "running": "running", "queued": "waiting", "ready": "waiting",
-        "waiting": "waiting", "failed": "failed", "blocked": "blocked",
+        "cached": "done", "done": "done", "pruned": "done", "running": "running",
+        "queued": "waiting", "ready": "waiting", "waiting": "waiting",
+        "failed": "failed", "blocked": "blocked",
     }  # fmt: skip
     rows = {stage: dict.fromkeys(column.values(), 0) for stage in board.stages}
     for key, state in list(board.states.items()):

@@ -44,6 +44,7 @@ class Reconcile(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Settle nodes of trials that ended without the searcher's knowledge."""
+        self._searcher.board.watch()
         in_hand = self._searcher.board.work
         if self._searcher.board.is_draining and not self._has_told:
             self._has_told = True  # not from the signal's handler: printing there may meet a print half done

@@ -12,26 +12,35 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dwp_sweep.config.node import pipeline_order
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.board import Board
+from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Outcome
 from dwp_sweep.harness.interrupt import Interrupt
+from dwp_sweep.harness.past_runs import PastRuns
 from dwp_sweep.harness.plan import Plan, make_plan
 from dwp_sweep.harness.progress import Progress, default_progress
 from dwp_sweep.harness.ray_session import RememberedMachines, machines, ray_session
 from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slots
+from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.live_run import Presence, hold_file, stop_file
 from dwp_sweep.store.store import Store
+from dwp_sweep.store.sweep_record import record_nodes, record_resources
+from dwp_sweep.store.tidying import wait_for_tidying
 from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
+    from dwp_sweep.harness.search_plan import SearchPlan
     from dwp_sweep.tracking.client import Tracking
 
 _OPEN = ("ready", "waiting", "queued", "running")
+_WATCH_EVERY_S = 0.5
 
 
 def run_sweep(
@@ -63,25 +72,63 @@ def run_sweep(
         How it ended, with the exit code of the command.
 
     Raises:
-        InputError: A stage asks for resources that no machine of the local Ray has.
+        InputError: A stage asks for resources that no machine of the local Ray has; somebody goes on
+            removing things from the storage.
     """
-    plan = plan or make_plan(sweep, store, retry_failed)
     progress = progress or default_progress()
-    board = Board(plan, Estimate.from_store(sweep.nodes.values(), store), progress.event)
-    run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages)
-    progress.open(sweep.name, board, run.where())
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    facts = _Facts()
+    # First say what is needed and that somebody is here: only then is what the plan finds there to stay.
+    record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
+    with Presence(store, sweep.name, name, facts):
+        wait_for_tidying(store)
+        if plan is None or not _holds(plan, store):
+            plan = make_plan(sweep, store, retry_failed)
+        board = _board(sweep, store, plan, progress)
+        search = _open_search(sweep, store, board, retry_failed)
+        run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name)
+        facts.run = run
+        return _run_to_its_end(run, plan)
+
+
+def _holds(plan: Plan, store: Store) -> bool:
+    """Whether what a plan found on the storage is there yet."""
+    cached = (plan.sweep.nodes[key] for key, state in plan.states.items() if state == "cached")
+    return all(store.is_published(node.stage, node.key) for node in cached)
+
+
+def _board(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Board:
+    # A search counts its configurations itself: which of them come is not known before it asks.
+    held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
+    past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
+    return Board(plan, Estimate(past.seconds), progress.event, held)
+
+
+def _run_to_its_end(run: _Run, plan: Plan) -> Outcome:
+    board, search = run.board, run.search
+    if search is not None:  # with what earlier runs have asked for
+        record_nodes(run.store, run.sweep.name, entries_of(run.sweep.nodes.values(), run.sweep.targets))
+    run.progress.open(run.sweep.name, board, run.where())
     outcome: Outcome | None = None
     try:
         for note in plan.notes:
             board.note(note)
         with Interrupt(run.stop_file, board.drain) as interrupt:
-            if plan.to_build:
-                _set_aside(plan, store)
-                run.build(interrupt)
-            outcome = _outcome(board, interrupt.is_requested)
+            if board.heads() or (search is not None and search.has_more):
+                run.start(plan, interrupt)
+            outcome = _outcome(board, interrupt.is_requested, search.spent if search is not None else "")
     finally:
-        progress.close(outcome)
+        run.hold_file.unlink(missing_ok=True)
+        run.progress.close(outcome)
     return outcome
+
+
+def _open_search(sweep: Sweep, store: Store, board: Board, retry_failed: bool) -> SearchPlan | None:
+    if sweep.search is None:
+        return None
+    from dwp_sweep.harness.search_plan import SearchPlan  # imports optuna: for searches only
+
+    return SearchPlan(sweep, store, board, retry_failed)
 
 
 def _set_aside(plan: Plan, store: Store) -> None:
@@ -100,11 +147,24 @@ class _Run:
     address: str | None
     max_concurrent: int | None
     stages: Mapping[str, Stage] | None
-    name: str = field(default_factory=lambda: f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
+    search: SearchPlan | None
+    name: str
+    n_slots: list[int] = field(default_factory=list)
 
     @property
     def stop_file(self) -> Path:
-        return self.store.sweep_dir(self.sweep.name) / f"stop-{self.name}"
+        return stop_file(self.store, self.sweep.name, self.name)
+
+    @property
+    def hold_file(self) -> Path:
+        return hold_file(self.store, self.sweep.name, self.name)
+
+    def start(self, plan: Plan, interrupt: Interrupt) -> None:
+        if reason := forbids_start(self.sweep.budget):
+            self.board.start_no_more(reason)
+            return
+        _set_aside(plan, self.store)
+        self.build(interrupt)
 
     def where(self) -> dict[str, str]:
         where = {"MLflow": shown_uri(self.tracking.uri)} if self.tracking is not None else {}
@@ -114,6 +174,7 @@ class _Run:
         try:
             with ray_session(self.address) as is_local:
                 shapes = self._shapes(is_local)
+                self.board.watch = _Watch(self, interrupt, shapes)
                 if not interrupt.is_requested:
                     self._tune(shapes)
         except KeyboardInterrupt:
@@ -123,6 +184,8 @@ class _Run:
         present = machines()
         has_gpu = any(machine.gpu for machine in present)
         to_build = {self.board.nodes[key].stage for key, state in self.board.states.items() if state in _OPEN}
+        # Which stages a search needs is not known before it asks.
+        to_build |= set(self.sweep.resources) if self.search is not None else set()
         shapes = {stage: shape_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
         problems = impossible(shapes, present)
         if problems and is_local:
@@ -130,7 +193,11 @@ class _Run:
         for problem in problems:
             self.board.note(f"waits until the cluster grows: {problem}")
         n_slots = max((slots(shape, present) for shape in shapes.values()), default=1)
-        self.progress.slots(max(1, min(n_slots, self.max_concurrent or n_slots)))
+        self.n_slots[:] = [max(1, min(n_slots, self.max_concurrent or n_slots))]
+        self.progress.slots(self.n_slots[0])
+        record_resources(
+            self.store, self.sweep.name, {stage: (shape.cpu, shape.gpu) for stage, shape in shapes.items()}
+        )
         return shapes
 
     def _tune(self, shapes: Mapping[str, Shape]) -> None:
@@ -140,25 +207,71 @@ class _Run:
         context = TrialContext(
             root=str(self.store.root),
             stop_file=str(self.stop_file),
+            hold_file=str(self.hold_file),
             folder=str(Path.cwd()),
             shapes=shapes,
             tracking=self.tracking,
             stages=self.stages,
+            every_epoch=self.search is not None and self.search.search.scheduler.kind != "none",
         )
         admission = Admission(RememberedMachines(), self.max_concurrent)
         experiment = f"{self.sweep.name}-{self.name}"
-        tune_board(self.board, self.store, context, admission, experiment, self.sweep.max_failures)
+        failures = self.sweep.max_failures
+        tune_board(self.board, self.store, context, admission, experiment, failures, self.search)
 
 
-def _outcome(board: Board, is_interrupted: bool) -> Outcome:
+@dataclass
+class _Facts:
+    """What other terminals read of a run; nothing before it has a board."""
+
+    run: _Run | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        if self.run is None:
+            return {}
+        return {"n_slots": sum(self.run.n_slots), "in_hand": in_hand(self.run.board)}
+
+
+@dataclass
+class _Watch:
+    """Looks at every step whether somebody else asked the run to stop, and whether the money is spent."""
+
+    run: _Run
+    interrupt: Interrupt
+    shapes: Mapping[str, Shape]
+    looked_s: float = float("-inf")
+
+    def __call__(self) -> None:
+        if time.monotonic() - self.looked_s < _WATCH_EVERY_S:
+            return
+        self.looked_s = time.monotonic()
+        if not self.interrupt.is_requested and self.run.stop_file.exists():
+            self.interrupt.request()
+        if not self.run.board.spent:
+            reason = exhausted(self.run.sweep.budget, spent_by(self.run.board, self.shapes))
+            if reason:
+                self.run.hold_file.touch()  # what Tune has in hand but has not begun does not begin
+                self.run.board.start_no_more(reason)
+
+
+def _outcome(board: Board, is_interrupted: bool, spent_by_search: str = "") -> Outcome:
     states = board.counts()
-    counts = {name: states.get(name, 0) for name in ("done", "cached", "failed", "blocked")}
-    counts["waiting"] = sum(states.get(name, 0) for name in _OPEN)
-    is_incomplete = bool(counts["failed"] or counts["blocked"] or counts["waiting"])
+    counts = {name: states.get(name, 0) for name in ("done", "cached", "pruned", "failed", "blocked")}
+    counts["waiting"] = sum(states.get(name, 0) for name in _OPEN) + board.n_to_ask
+    spent = board.spent or spent_by_search or ("budget.trials" if board.held else "")
     return Outcome(
-        exit_code=130 if is_interrupted and counts["waiting"] else int(is_incomplete),
+        exit_code=_exit_code(counts, is_interrupted, bool(spent)),
         counts=counts,
         failed=tuple((node, board.messages[node.key]) for node in board.in_state("failed")),
         blocked=tuple(board.in_state("blocked")),
         wall_s=time.monotonic() - board.started_s,
+        spent=spent,
     )
+
+
+def _exit_code(counts: Mapping[str, int], is_interrupted: bool, is_spent: bool) -> int:
+    if counts["waiting"] and is_interrupted:
+        return 130
+    if counts["waiting"] and is_spent:
+        return 3
+    return int(bool(counts["failed"] or counts["blocked"] or counts["waiting"]))

@@ -76,6 +76,16 @@ class Admission:
             return False
         return self._fits(shape) or shape not in self._spare.values()
 
+    def has_room(self, shape: Shape) -> bool:
+        """Whether a further trial of this shape would start at once."""
+        n_taken = len(self._fitting) + len(self._spare)
+        return (self._max is None or n_taken < self._max) and self._fits(shape)
+
+    def n_slots(self, shape: Shape) -> int:
+        """How many trials of this shape can run at once, whatever runs now; at least 1."""
+        found = slots(shape, self._machines())
+        return max(1, found if self._max is None else min(found, self._max))
+
     def take(self, trial_id: str, shape: Shape) -> None:
         """A trial was handed to Tune."""
         (self._fitting if self._fits(shape) else self._spare)[trial_id] = shape

@@ -33,10 +33,12 @@ class TrialContext:
     Attributes:
         root: The storage folder.
         stop_file: Exists when nodes shall leave at their checkpoints.
+        hold_file: Exists when nodes that have not started shall not do so any more.
         folder: Working folder of the driver, for relative paths.
         shapes: Stage -> resources of its trials.
         tracking: What `NodeRun` needs; None: no MLflow.
         stages: Stages by name; None: those of the package.
+        every_epoch: Report each epoch of a target network, because a scheduler decides on it.
     """
 
     root: str
@@ -45,6 +47,8 @@ class TrialContext:
     shapes: Mapping[str, Shape]
     tracking: Any = None
     stages: Mapping[str, Stage] | None = None
+    hold_file: str = ""
+    every_epoch: bool = False
 
 
 def make_trainable(context: TrialContext) -> Callable[[dict[str, Any]], None]:
@@ -74,17 +78,19 @@ def _settled(store: Store, stage_name: str, key: str) -> Ending | None:
     if store.is_published(stage_name, key):
         return Ending("published")
     record = store.record(stage_name, key)
-    return Ending("failed", first_line(record.error)) if record and record.status == "failed" else None
+    if record is None or record.status == "done":
+        return None
+    return Ending(record.status, first_line(record.error))
 
 
 def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> Ending:
     stop_file = Path(context.stop_file)
-    if stop_file.exists():
+    if stop_file.exists() or (context.hold_file and Path(context.hold_file).exists()):
         return Ending("stopped")
     stage = _stages(context)[stage_name]
     prepare_process(context.shapes[stage_name], context.folder)
     node = read_node(store.work_dir(stage_name, key) / NODE_FILE)
-    return run_node(node, stage, store, _observer(node, context), _Reporter(key), stop_file.exists)
+    return run_node(node, stage, store, _observer(node, context), _reporter(node, context), stop_file.exists)
 
 
 def _stages(context: TrialContext) -> Mapping[str, Stage]:
@@ -103,15 +109,20 @@ def _observer(node: Node, context: TrialContext) -> Observer | None:
     return NodeRun(context.tracking, node)
 
 
+def _reporter(node: Node, context: TrialContext) -> _Reporter:
+    is_judged = context.every_epoch and node.stage == "target"
+    return _Reporter(node.key, 0.0 if is_judged else REPORT_EVERY_S)
+
+
 class _Reporter:
     """Reports epochs to Tune, not more often than a display can use: each report waits for the driver."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, key: str, every_s: float = REPORT_EVERY_S) -> None:
+        self._key, self._every_s = key, every_s
         self._last_s = float("-inf")
 
     def __call__(self, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
-        if time.monotonic() - self._last_s < REPORT_EVERY_S:
+        if time.monotonic() - self._last_s < self._every_s:
             return
         self._last_s = time.monotonic()
         tune.report({"node": self._key, "epoch": epoch, "n_epochs": n_epochs, "metrics": dict(metrics)})

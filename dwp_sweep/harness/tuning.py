@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.dag_searcher import DagSearcher
@@ -18,11 +20,20 @@ from dwp_sweep.harness.slots import Admission, Shape
 from dwp_sweep.harness.trainable import TrialContext, make_trainable
 from dwp_sweep.store.store import Store
 
+if TYPE_CHECKING:
+    from dwp_sweep.harness.search_plan import SearchPlan
+
 _MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
 
 
 def tune_board(
-    board: Board, store: Store, context: TrialContext, admission: Admission, experiment: str, max_lost: int
+    board: Board,
+    store: Store,
+    context: TrialContext,
+    admission: Admission,
+    experiment: str,
+    max_lost: int,
+    search: SearchPlan | None = None,
 ) -> None:
     """Hand out a board's nodes through Tune until none is left.
 
@@ -33,15 +44,17 @@ def tune_board(
         admission: How many trials Tune may have at once.
         experiment: Unique name: Tune's state of another run must not be taken up.
         max_lost: How often a node whose worker was lost is tried again.
+        search: Brings further nodes to the board.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the board tells what Tune would, in our words
-    searcher = DagSearcher(board, store, admission, context.shapes, max_lost)
+    searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search)
     trainable = tune.with_resources(
         make_trainable(context),
         lambda config: tune.PlacementGroupFactory([_bundle(context.shapes[config["stage"]])]),
     )
     tune_config = tune.TuneConfig(
         search_alg=searcher,
+        scheduler=_scheduler(search, store, context),
         num_samples=-1,
         max_concurrent_trials=_MAX_PENDING,
         reuse_actors=True,
@@ -53,12 +66,37 @@ def tune_board(
         storage_path=str(store.root / "ray"),
         failure_config=tune.FailureConfig(max_failures=max_lost),
         callbacks=[Reconcile(searcher)],
+        progress_reporter=_Silent(),
         verbose=0,
     )
     tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+class _Silent(tune.ProgressReporter):
+    """Tune's own reporter would wipe a notebook's output, our display with it."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        return None
+
+
+def _scheduler(search: SearchPlan | None, store: Store, context: TrialContext) -> FIFOScheduler | None:
+    if search is None:
+        return None
+    search.shape = context.shapes["target"]
+    if not context.every_epoch:
+        return None
+    from dwp_sweep.harness.schedulers import SearchScheduler  # imports optuna: for searches only
+
+    scheduler = SearchScheduler(search, store)
+    search.watch_record = scheduler.learn
+    search.replay()
+    return scheduler
 
 
 def _bundle(shape: Shape) -> dict[str, float]:

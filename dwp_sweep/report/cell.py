@@ -117,7 +117,7 @@ def _validation(target: Target) -> float | None:
 
 def _state(group: Mapping[Repeat, Target]) -> str:
     states = {target.state for target in group.values()}
-    order = ("failed", "blocked", "running", "stopped", "missing", "done")
+    order = ("failed", "blocked", "running", "stopped", "pruned", "missing", "done")
     return next((state for state in order if state in states), "missing").replace("done", "no value")
 
 

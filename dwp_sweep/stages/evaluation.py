@@ -27,7 +27,7 @@ from dwp_sweep.metrics.calibration import (
     negative_log_lik,
     reliability,
 )
-from dwp_sweep.metrics.overlap import overlap
+from dwp_sweep.metrics.overlap import Overlap, overlap
 from dwp_sweep.nets.monte_carlo import sampling, variational_layers
 from dwp_sweep.stages.network_training import predict_case
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
@@ -45,6 +45,7 @@ class SubjectScores:
         brier: Brier score near the foreground.
         ece: Expected calibration error of the foreground probability near the foreground.
         nll: Mean negative log-likelihood near the foreground, nats.
+        nll_volume: The same over the whole volume, where confident false positives anywhere are seen.
         entropy: Mean predictive entropy near the foreground, nats.
         expected_dice: The Dice that the probabilities promise for their own mask.
         dice_mc: Dice of the mask of the mean over draws; variational networks only.
@@ -57,6 +58,7 @@ class SubjectScores:
     brier: float
     ece: float
     nll: float
+    nll_volume: float
     entropy: float
     expected_dice: float
     dice_mc: float | None = None
@@ -113,8 +115,8 @@ def test_scores(
     Args:
         predict: Gives the network's `Prediction` of a case.
         cases: Any number; no case's scores depend on the others.
-        near_voxels: Distance from truth or prediction up to which voxels count as near the foreground;
-            the whole volume counts where both are empty.
+        near_voxels: Distance from the true foreground up to which voxels count as near it; the whole
+            volume counts where there is none.
     """
     pairs = {case.id: _scores(predict(case), case.mask, near_voxels) for case in cases}
     return Evaluation(
@@ -131,7 +133,7 @@ def summarise(scores: Mapping[str, SubjectScores], prefix: str) -> dict[str, flo
     """
     values = list(scores.values())
     promised, actual = [one.expected_dice for one in values], [one.probs_dice for one in values]
-    metrics = {name: _mean(values, name) for name in ("dice", "iou", "brier", "ece", "nll", "entropy")}
+    metrics = {name: _mean(values, name) for name in _ALWAYS}
     metrics |= {
         name: _mean(values, name)
         for name in ("dice_mc", "mutual_information")
@@ -171,6 +173,20 @@ def predict_volume(
     return Prediction(mask, averaged, np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0))
 
 
+@torch.no_grad()
+def own_overlap(net: nn.Module, cases: Sequence[Case], compute: ComputeConfig) -> dict[str, Overlap]:
+    """Dice and IoU by subject of a network's own masks, the posterior mean's where it is variational.
+
+    Args:
+        net: Left in evaluation mode.
+        cases: Any number.
+        compute: Device and precision.
+    """
+    net.eval()
+    masks = {case.id: (predict_case(net, case, compute)[0][0].argmax(0) == 1).cpu().numpy() for case in cases}
+    return {case.id: overlap(masks[case.id], np.asarray(case.mask) == 1) for case in cases}
+
+
 def _mean_over_draws(
     net: nn.Module, case: Case, compute: ComputeConfig, n_samples: int, seed: int
 ) -> tuple[Tensor, Tensor]:
@@ -200,7 +216,7 @@ def _scores(
 ) -> tuple[SubjectScores, Reliability]:
     truth = np.asarray(mask) == 1
     own, averaged = overlap(prediction.mask, truth), overlap(prediction.probs_mask, truth)
-    near = near_foreground(truth, prediction.probs_mask, near_voxels)
+    near = near_foreground(truth, near_voxels)
     probs, bins = prediction.probs[:, near], reliability(prediction.probs[:, near], truth[near])
     information = prediction.mutual_information
     scores = SubjectScores(
@@ -208,12 +224,16 @@ def _scores(
         brier=brier_score(probs, truth[near]),
         ece=bins.ece,
         nll=negative_log_lik(probs, truth[near]),
+        nll_volume=negative_log_lik(prediction.probs, truth),
         entropy=float(entropy(probs).mean()),
         expected_dice=expected_dice(prediction.probs, prediction.probs_mask),
         dice_mc=None if information is None else averaged.dice,
         mutual_information=None if information is None else float(information[near].mean()),
     )
     return scores, bins
+
+
+_ALWAYS = ("dice", "iou", "brier", "ece", "nll", "nll_volume", "entropy")
 
 
 def _mean(values: Sequence[SubjectScores], name: str) -> float:

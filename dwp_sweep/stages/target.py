@@ -1,36 +1,44 @@
 """Target stage: train one network by one transfer method on m images and evaluate it (Algorithms 2 and 3).
 
 Writes ``net.safetensors`` and ``net.json`` (the best validation epoch), ``test_scores.json`` (overlap,
-calibration and uncertainty per subject), ``split.json`` and figures. Test images take part in nothing but
-the final scores.
+calibration and uncertainty per subject), ``val_scores.json`` (overlap per subject, for searches),
+``split.json`` and figures. Test images take part in nothing but the final scores.
 """
 
 from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from torch import nn
 
 from dwp_sweep.data.cache import Case
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.splits import Split, target_split
+from dwp_sweep.data.splits import Split, target_split, with_all_images
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
-from dwp_sweep.stages.evaluation import Evaluation, Prediction, predict_volume, summarise, test_scores
+from dwp_sweep.stages.evaluation import (
+    Evaluation,
+    Prediction,
+    own_overlap,
+    predict_volume,
+    summarise,
+    test_scores,
+)
 from dwp_sweep.stages.figures import learning_curve, slice_figure
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
 from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
-from dwp_sweep.strict import StrictModel, parse
+from dwp_sweep.strict import StrictModel, added, parse
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 from dwp_sweep.training.device_memory import memory_advice
 from dwp_sweep.training.loop import FitResult, TrainConfig
@@ -46,7 +54,7 @@ class TargetConfig(TrainConfig):
         lr_by_scale: Lower the rate of each layer that starts smaller than a He start by its share of it.
         n_samples: Weight draws of a variational network at test time; a deterministic one is run once.
         near_voxels: Calibration and uncertainty are averaged over test voxels at most this far from the
-            truth or the prediction: voxels beyond are easy, and how many there are is a matter of cropping.
+            true foreground: voxels beyond are easy, and how many there are is a matter of cropping.
     """
 
     rescale: bool = False
@@ -60,6 +68,8 @@ class TargetStageConfig(StrictModel):
 
     Attributes:
         settings: The method's own sections, e.g. ``{"dwp": {...}}``.
+        repeat: Number of a repetition with everything equal, seed included: changes the key, never a result.
+        all_images: Train on all images that do not test, those of validation included.
     """
 
     method: str
@@ -72,6 +82,8 @@ class TargetStageConfig(StrictModel):
     loss: LossConfig = LossConfig()
     settings: dict[str, Any] = Field(default_factory=dict)
     compute: ComputeConfig = ComputeConfig()
+    repeat: int = added(0, ge=0)
+    all_images: bool = added(False)
 
 
 def run(
@@ -87,6 +99,8 @@ def _train_and_score(
 ) -> Mapping[str, float]:
     cases = read_cases(config.dataset, config.compute)
     split = target_split(sorted(cases), config.dataset, config.train_size, config.split)
+    if config.all_images:
+        split = with_all_images(split, sorted(cases))
     prepared = METHODS[config.method].prepare(_method_inputs(config, inputs, len(split.train)))
     result = train_network(
         prepared,
@@ -106,6 +120,7 @@ def _train_and_score(
     test = [cases[name] for name in split.test]
     evaluation = test_scores(predict, test, config.target.near_voxels)
     _write_scores(out_dir, split, evaluation)
+    _write_validation(out_dir, prepared.net, [cases[name] for name in split.val], config.compute)
     figures, which = out_dir / "figures", f"{_setting(config)}, split {config.split}, seed {config.seed}"
     learning_curve(result.history, figures / "learning_curve.png", which, [result.best_epoch])
     _draw_median(evaluation, cases, predict, figures, _setting(config))
@@ -142,6 +157,11 @@ def _write_scores(out_dir: Path, split: Split, evaluation: Evaluation) -> None:
     (out_dir / "test_scores.json").write_text(json.dumps(table, indent=1))
 
 
+def _write_validation(out_dir: Path, net: nn.Module, val: Sequence[Case], compute: ComputeConfig) -> None:
+    table = {name: asdict(found) for name, found in own_overlap(net, val, compute).items()}
+    (out_dir / "val_scores.json").write_text(json.dumps(table, indent=1))
+
+
 def _draw_median(
     evaluation: Evaluation, cases: Cases, predict: Callable[[Case], Prediction], figures: Path, setting: str
 ) -> None:
@@ -172,7 +192,7 @@ def _metrics(result: FitResult) -> dict[str, float]:
 
 stage = Stage(
     name="target",
-    version=2,
+    version=3,
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,

@@ -20,6 +20,7 @@ from dwp_sweep.store.record import Record, read_record, write_json, write_record
 
 MANIFEST = "manifest.json"
 RECORD = "record.json"
+_PRUNE = "prune"
 
 
 class Store:
@@ -71,7 +72,7 @@ class Store:
         Returns:
             The published folder.
         """
-        write_record(record, out_dir / RECORD)
+        write_record(record, out_dir / RECORD, durable=False)  # `_entries` syncs all files
         write_json(out_dir / MANIFEST, {"key": record.key, "stage": record.stage, "files": _entries(out_dir)})
         _sync_folder(out_dir)
         final = self.node_dir(record.stage, record.key)
@@ -118,7 +119,7 @@ class Store:
         return aside
 
     def record(self, stage: str, key: str) -> Record | None:
-        """The record of a published node, else of its last failure, else None."""
+        """The record of a published node, else of one that failed or was pruned, else None."""
         for path in (self.node_dir(stage, key) / RECORD, self.root / "work" / stage / key / RECORD):
             try:
                 return read_record(path)
@@ -127,12 +128,24 @@ class Store:
         return None
 
     def write_failure(self, record: Record) -> None:
-        """Keep the record of a failed attempt in the node's working folder."""
+        """Keep the record of a failed or pruned attempt in the node's working folder."""
         write_record(record, self.work_dir(record.stage, record.key) / RECORD)
 
     def clear_failure(self, stage: str, key: str) -> None:
-        """Forget an earlier failure: the node is tried again."""
-        (self.root / "work" / stage / key / RECORD).unlink(missing_ok=True)
+        """Forget an earlier failure or pruning: the node is tried again."""
+        for name in (RECORD, _PRUNE):
+            (self.root / "work" / stage / key / name).unlink(missing_ok=True)
+
+    def ask_to_prune(self, stage: str, key: str, reason: str) -> None:
+        """Ask the worker of a node to give it up after its present epoch."""
+        (self.work_dir(stage, key) / _PRUNE).write_text(reason)
+
+    def prune_reason(self, stage: str, key: str) -> str | None:
+        """Why a node shall be given up; None: it shall not."""
+        try:
+            return (self.root / "work" / stage / key / _PRUNE).read_text() or "given up"
+        except FileNotFoundError:
+            return None
 
 
 def file_sha256(path: Path) -> str:

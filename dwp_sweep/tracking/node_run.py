@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STAGE_TAG, INPUTS_TAG, RECORD_TAG, ERROR_TAG = "dwp.stage", "dwp.inputs", "dwp.record", "dwp.error"
+PRUNED_TAG = "dwp.pruned"
+CONFIGURATION_TAG = "dwp.configuration"
+"""Equal for runs that differ in split and seed alone: a database groups them without their parameters."""
 _NOTE_TAG = "mlflow.note.content"
 _METRICS_PER_BATCH = 900
 _PARAMS_PER_BATCH = 90
@@ -86,12 +89,18 @@ class NodeRun:
         """End the run as ``KILLED``: the node was asked to leave and will be continued."""
         self._attempt(self._stop)
 
+    def prune(self, record: Record) -> None:
+        """Log the end of a node that a search gave up: its run is ``KILLED`` and tagged."""
+        self._attempt(lambda: self._prune(record))
+
     def resend(self, record: Record, folder: Path | None) -> bool:
         """Send a whole record again; what MLflow has already is not doubled. True if all arrived."""
         self.online = self.tracking.online
         self.start(record.started_ms or None)
         self._saw_all = False
-        if folder is None:
+        if record.status == "pruned":
+            self.prune(record)
+        elif folder is None:
             self.fail(record)
         else:
             self.finish(record, folder)
@@ -180,6 +189,11 @@ class NodeRun:
         first_line = error.strip().splitlines()[0][:1_000]
         self._end(record, "FAILED", {ERROR_TAG: first_line, _NOTE_TAG: f"```\n{error[-6_000:]}\n```"})
 
+    def _prune(self, record: Record) -> None:
+        self._start(record.started_ms or None)
+        self._log_metrics(self._missing_points(record))
+        self._end(record, "KILLED", {PRUNED_TAG: "true", _NOTE_TAG: record.error or ""})
+
     def _stop(self) -> None:
         self._flush()
         self._client().set_terminated(self.run_id, "KILLED")
@@ -203,7 +217,7 @@ class NodeRun:
     def _end(self, record: Record, status: str, tags: dict[str, str]) -> None:
         client = self._client()
         old = client.get_run(self.run_id).data.tags
-        for name in (ERROR_TAG, _NOTE_TAG):
+        for name in (ERROR_TAG, _NOTE_TAG, PRUNED_TAG):
             if name in old and name not in tags:
                 client.delete_tag(self.run_id, name)
         # The digest says that all of the record arrived; it comes after everything else.
@@ -231,9 +245,21 @@ def node_tags(tracking: Tracking, node: Node) -> dict[str, str]:
         SWEEP_TAG: tracking.sweep_name,
         KEY_TAG: node.key,
         STAGE_TAG: node.stage,
+        CONFIGURATION_TAG: _configuration(node),
         INPUTS_TAG: json.dumps({role: [list(pair) for pair in pairs] for role, pairs in node.inputs.items()}),
     }
     return tags | {f"dwp.{name}": str(value) for name, value in node.labels.items() if value is not None}
+
+
+def _configuration(node: Node) -> str:
+    """Hash of what decides the result, split and seed aside; input keys stand for all that is upstream."""
+    from dwp_sweep.tracking.configuration import REPEATS, changes_results  # reads rows, which read this file
+
+    own = flatten(public_config(node.stage, node.config))
+    values = {name: own[name] for name in own if name not in REPEATS and changes_results(name)}
+    inputs = {role: [key for _, key in pairs] for role, pairs in node.inputs.items()}
+    text = json.dumps([node.stage, values, inputs], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def record_digest(record: Record) -> str:

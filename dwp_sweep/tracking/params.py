@@ -26,7 +26,10 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("brought"):
         brought = config["brought"]
         return {stage: {"brought": {f"group{config['group']}": brought} if "group" in config else brought}}
-    public = {name: value for name, value in config.items() if name not in ("dataset", "settings", "brought")}
+    hidden = {"dataset", "settings", "brought", "repeat"}  # a repetition is the same configuration
+    public = {name: value for name, value in config.items() if name not in hidden}
+    if not public.get("all_images"):
+        public.pop("all_images", None)  # runs of before have no such parameter and are alike
     if config.get("dataset"):
         public["data"] = {stage: config["dataset"]}
     return public | dict(config.get("settings") or {})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.tracking.client import KEY_TAG
-from dwp_sweep.tracking.node_run import ERROR_TAG, INPUTS_TAG, STAGE_TAG
+from dwp_sweep.tracking.node_run import ERROR_TAG, INPUTS_TAG, PRUNED_TAG, STAGE_TAG
 from dwp_sweep.tracking.params import decode, flatten, public_config
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dwp_sweep.store.store import Store
 
 LABELS = ("method", "variant", "train_size", "split", "seed", "group")
-State = Literal["done", "failed", "running", "stopped", "blocked", "missing"]
+State = Literal["done", "failed", "running", "stopped", "pruned", "blocked", "missing"]
 
 _STATES: dict[str, State] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
 
@@ -35,7 +35,8 @@ class NodeRow:
     Attributes:
         key: The node's key; empty for runs made by hand.
         stage: Its stage.
-        state: ``blocked``: a node that it needs has failed; ``missing``: it has no record yet.
+        state: ``blocked``: a node that it needs has failed; ``missing``: it has no record yet;
+            ``pruned``: a search gave it up.
         labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group`` where they apply;
             a variant is a name in a search space, or several, joined by " | ".
         params: Resolved config by dotted name, under the keys of a search space.
@@ -75,7 +76,7 @@ def row_of_run(run: Run) -> NodeRow:
     return NodeRow(
         key=tags.get(KEY_TAG, ""),
         stage=tags.get(STAGE_TAG, "target"),
-        state=_STATES.get(run.info.status, "running"),
+        state="pruned" if _was_pruned(run) else _STATES.get(run.info.status, "running"),
         labels=labels,
         params=params,
         metrics=dict(run.data.metrics),
@@ -85,6 +86,10 @@ def row_of_run(run: Run) -> NodeRow:
         started_ms=int(run.info.start_time or 0),
         error=tags.get(ERROR_TAG, ""),
     )
+
+
+def _was_pruned(run: Run) -> bool:
+    return run.info.status == "KILLED" and run.data.tags.get(PRUNED_TAG) == "true"
 
 
 def rows_of_store(nodes: Iterable[Node], store: Store) -> list[NodeRow]:

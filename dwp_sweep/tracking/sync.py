@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dwp_sweep.store.store import Store
 
 VARIANT_TAG = f"dwp.{VARIANT}"
-_ENDED = {"done": "FINISHED", "failed": "FAILED"}
+_ENDED = {"done": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ def python(code: str, *arguments: str) -> str:
         ["plan", "-h"],
         ["best", "-h"],
         ["bench", "-h"],
+        ["status", "-h"],
+        ["cancel", "-h"],
+        ["retrain", "-h"],
+        ["explain", "-h"],
+        ["gc", "-h"],
         ["data", "check", "-h"],
     ],
     ids=" ".join,
@@ -76,7 +81,8 @@ def test_help_names_all_exit_codes() -> None:
 def test_help_lists_the_commands_in_the_order_of_use() -> None:
     lines = python(PROBE, "--help").splitlines()
     names = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.startswith("  ")]
-    assert names == ["demo", "run", "plan", "best", "report", "data", "bench"]
+    wanted = "demo run plan status cancel best report retrain explain gc data bench"
+    assert names == wanted.split()
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

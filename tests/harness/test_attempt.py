@@ -42,6 +42,9 @@ class Mirror:
     def stop(self) -> None:
         self.seen.append("stopped")
 
+    def prune(self, record: Record) -> None:
+        self.seen.append(record.status)
+
 
 class StopAfter:
     """Says stop once a number of epochs have been reported."""
@@ -124,6 +127,37 @@ def test_the_mirror_is_told_that_a_node_leaves_but_nothing_of_one_that_never_beg
     ]
     run(store, node, observer=never_began, must_stop=lambda: True)
     assert never_began.seen == []
+
+
+def test_a_node_that_is_given_up_leaves_after_its_epoch_with_a_record_and_can_be_asked_for_again(
+    store: Store,
+) -> None:
+    node = toy_node("target", "target", n_epochs=5)
+    mirror = Mirror()
+
+    def give_up(epoch: int, n_epochs: int, metrics: object) -> None:
+        if epoch == 2:
+            store.ask_to_prune("target", node.key, "s/all: asha after epoch 2")
+
+    assert run(store, node, observer=mirror, report=give_up) == Ending("pruned", "s/all: asha after epoch 2")
+    assert (mirror.seen[0], mirror.seen[-1]) == ("start", "pruned")
+    record = store.record("target", node.key)
+    assert record is not None and (record.status, record.error) == ("pruned", "s/all: asha after epoch 2")
+    assert [point.step for point in record.history] == [1, 2] and record.metrics["val_loss"] == 0.5
+    assert not store.is_published("target", node.key)
+
+    store.clear_failure("target", node.key)
+    assert run(store, node).status == "published"
+
+
+def test_a_node_whose_worker_was_lost_after_it_was_given_up_does_not_go_on(store: Store) -> None:
+    node = toy_node("target", "target", n_epochs=5)
+    stop = StopAfter(2)
+    run(store, node, report=stop.report, must_stop=stop.must_stop)
+    store.ask_to_prune("target", node.key, "s/all: median after epoch 2")
+    assert run(store, node).status == "pruned"
+    record = store.record("target", node.key)
+    assert record is not None and [point.step for point in record.history] == [1, 2]
 
 
 def test_an_epoch_that_is_told_again_keeps_its_time_so_that_replay_adds_nothing(store: Store) -> None:

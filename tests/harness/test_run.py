@@ -124,7 +124,7 @@ def test_failed_nodes_block_only_their_descendants_and_are_tried_again_next_time
     sweep = toy_sweep(source, bad, diverged, child, bad_child)
     outcome = run(sweep, tmp_path / "storage")
     assert outcome.exit_code == 1
-    assert outcome.counts == {"done": 2, "cached": 0, "failed": 2, "blocked": 1, "waiting": 0}
+    assert outcome.counts == {"done": 2, "cached": 0, "pruned": 0, "failed": 2, "blocked": 1, "waiting": 0}
     messages = {node.key: message for node, message in outcome.failed}
     assert messages[bad.key] == "RuntimeError: not permitted"
     assert "last finite step" in messages[diverged.key]

@@ -117,6 +117,10 @@ def test_test_subjects_are_scored_one_by_one_and_took_no_other_part(built: tuple
         assert record is not None
         mean = sum(score["dice"] for score in scores.values()) / len(scores)
         assert record.metrics["test_dice"] == pytest.approx(mean)
+        validation = json.loads((folder / "val_scores.json").read_text())
+        assert set(validation) == set(split["val"])
+        mean = sum(score["dice"] for score in validation.values()) / len(validation)
+        assert record.metrics["best_val_dice"] == pytest.approx(mean)
 
 
 @pytest.mark.slow

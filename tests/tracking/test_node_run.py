@@ -29,7 +29,7 @@ def test_a_node_is_one_nested_run_with_tags_params_metrics_and_files(
     tags = {
         name: value
         for name, value in found.data.tags.items()
-        if name.startswith("dwp.") and name != "dwp.record"
+        if name.startswith("dwp.") and name not in ("dwp.record", "dwp.configuration")
     }
     assert tags == {
         "dwp.sweep": tracking.sweep_name,
@@ -96,6 +96,25 @@ def test_a_failed_node_shows_its_error_until_it_succeeds(
     again.finish(record, publish(store, node, record))
     done = client.get_run(run.run_id)
     assert done.info.status == "FINISHED" and "dwp.error" not in done.data.tags
+
+
+def test_a_node_that_a_search_gave_up_ends_as_killed_and_says_so_until_it_is_built(
+    tracking: Tracking, store: Store, client: Any
+) -> None:
+    node = make_node("k1")
+    run = NodeRun(tracking, node)
+    run.start()
+    given_up = make_record(node, "pruned", n_epochs=2, error="s/all: asha after epoch 2")
+    for point in given_up.history:
+        run.epoch(point)
+    run.prune(given_up)
+    pruned = client.get_run(run.run_id)
+    assert (pruned.info.status, pruned.data.tags["dwp.pruned"]) == ("KILLED", "true")
+    assert [metric.step for metric in client.get_metric_history(run.run_id, "val_dice")] == [1, 2]
+    record = make_record(node)
+    NodeRun(tracking, node).resend(record, publish(store, node, record))
+    done = client.get_run(run.run_id)
+    assert done.info.status == "FINISHED" and "dwp.pruned" not in done.data.tags
 
 
 def test_params_that_moved_do_not_stop_a_continued_run(tracking: Tracking) -> None:

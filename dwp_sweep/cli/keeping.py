@@ -1,0 +1,64 @@
+"""``dwp-sweep explain | gc``: why a node is or is not on the storage, and what there may go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dwp_sweep.cli import options
+
+
+@click.command(short_help="Say why two nodes differ, or why one is not cached.")
+@click.argument("first", metavar="NODE")
+@click.argument("second", metavar="[NODE]", required=False)
+@options.as_json
+@options.storage
+def explain(first: str, second: str | None, as_json: bool, storage: Path) -> None:
+    """With two nodes: the fields in which they differ, down their inputs. With one: why it is not cached.
+
+    A node is named by the beginning of its key, as `plan --nodes` and `status` show it.
+    """
+    from dwp_sweep.cli.explain_report import show_differences, show_explanation
+    from dwp_sweep.harness.explain import KnownNodes, differences, explain_node
+    from dwp_sweep.store.store import Store
+
+    known = KnownNodes(Store(storage))
+    node = known.find(first)
+    if second is None:
+        show_explanation(explain_node(node, known), as_json)
+    else:
+        other = known.find(second)
+        show_differences(node, other, differences(node, other, known), as_json)
+
+
+@click.command(short_help="Show disk use by stage; remove what no sweep needs, after asking.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
+@click.option("--dry-run", is_flag=True, help="Show only; remove nothing.")
+@click.option(
+    "--forget",
+    metavar="SWEEP",
+    multiple=True,
+    help="Count this sweep as gone: what it alone needs may go; may be repeated.",
+)
+@options.storage
+def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path) -> None:
+    """Show disk use by stage, and remove what no recorded sweep refers to, after asking.
+
+    That is: nodes of forgotten sweeps, damaged folders that were set aside, what dead workers left half
+    written, working folders of published nodes, and Ray's folders of ended runs. Nothing is removed while
+    a run works on the storage. MLflow keeps its runs.
+    """
+    from dwp_sweep.cli.gc_report import megabytes, show_survey
+    from dwp_sweep.store.gc import collect, forbid_while_live, survey
+    from dwp_sweep.store.store import Store
+
+    store = Store(storage)
+    found = survey(store, forget)
+    show_survey(found)
+    if dry_run or not found.garbage:
+        return
+    forbid_while_live(store)
+    if not yes:
+        click.confirm(f"remove these {len(found.garbage)}, {megabytes(found.n_bytes_garbage)}?", abort=True)
+    click.echo(f"freed {megabytes(collect(store, found))}")

@@ -1,0 +1,152 @@
+"""Which runs are working on a storage now: a small file each, kept fresh while the run lives.
+
+``sweeps/<name>/run-<id>.json`` says who runs and what is in hand. Another terminal reads it to show, to
+stop or to leave the storage alone. A run that was killed leaves its file; it is then recognised by its
+process, or from another machine by its age.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dwp_sweep.store.record import write_json
+from dwp_sweep.store.store import Store
+
+FRESH_EVERY_S = 2.0
+STALE_S = 120.0
+"""A run on another machine whose file is older has ended; clocks of two machines may differ by some."""
+_CLOCK_S = 5.0
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A run, as its file tells.
+
+    Attributes:
+        sweep: Name of the sweep.
+        run: Name of the run; part of its stop file and of its folder among Ray's.
+        host: Machine of its driver.
+        pid: Process of its driver.
+        started_ms: Unix time.
+        n_slots: Nodes at once; 0 before the cluster is known.
+        in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``started_ms``.
+    """
+
+    sweep: str
+    run: str
+    host: str
+    pid: int
+    started_ms: int
+    n_slots: int = 0
+    in_hand: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass
+class Presence:
+    """Context in which a run's file exists and is kept fresh by a thread.
+
+    Args:
+        store: The storage.
+        sweep: Name of the sweep.
+        run: Unique name of the run.
+        facts: ``n_slots`` and ``in_hand`` as they are now; must not raise and may be called by a thread.
+    """
+
+    store: Store
+    sweep: str
+    run: str
+    facts: Callable[[], Mapping[str, Any]] = dict
+    _end: threading.Event = field(default_factory=threading.Event)
+    _started_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    _thread: threading.Thread | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run's file."""
+        return self.store.sweep_dir(self.sweep) / f"run-{self.run}.json"
+
+    def __enter__(self) -> Presence:
+        self._write()
+        self._thread = threading.Thread(target=self._keep, name="presence", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.path.unlink(missing_ok=True)
+
+    def _keep(self) -> None:
+        while not self._end.wait(FRESH_EVERY_S):
+            with contextlib.suppress(OSError):  # a full or slow disk must not end the run
+                self._write()
+
+    def _write(self) -> None:
+        values = {
+            "sweep": self.sweep,
+            "run": self.run,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started_ms": self._started_ms,
+        }
+        write_json(self.path, {**values, **self.facts()})
+
+
+def live_runs(store: Store, sweep: str | None = None) -> list[LiveRun]:
+    """Runs that are working now, of one sweep or of all."""
+    names = [sweep] if sweep is not None else store.sweeps()
+    folders = [store.root / "sweeps" / name for name in names]
+    paths = sorted(path for folder in folders for path in folder.glob("run-*.json"))
+    return [run for run in map(read_alive, paths) if run is not None]
+
+
+def read_alive(path: Path) -> LiveRun | None:
+    """Who wrote a file of presence; None where there is none or its process has ended."""
+    run = _read(path)
+    return run if run is not None and _is_alive(run, path) else None
+
+
+def stop_file(store: Store, sweep: str, run: str) -> Path:
+    """The file whose existence asks a run to leave at its nodes' checkpoints."""
+    return store.sweep_dir(sweep) / f"stop-{run}"
+
+
+def hold_file(store: Store, sweep: str, run: str) -> Path:
+    """The file whose existence tells a run's workers to begin nothing more."""
+    return store.sweep_dir(sweep) / f"hold-{run}"
+
+
+def _read(path: Path) -> LiveRun | None:
+    try:
+        values = json.loads(path.read_text())
+        return LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _is_alive(run: LiveRun, path: Path) -> bool:
+    if run.host != socket.gethostname():
+        with contextlib.suppress(OSError):
+            return time.time() - path.stat().st_mtime < STALE_S
+        return False
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        born_s = float(psutil.Process(run.pid).create_time())
+    except psutil.Error:
+        return False
+    # Of a number that another process has by now, that one is younger than the run.
+    return born_s <= run.started_ms / 1000 + _CLOCK_S

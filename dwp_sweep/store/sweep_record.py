@@ -1,0 +1,122 @@
+"""What a sweep consists of, kept on the storage: its nodes, so that it can be watched, explained and tidied.
+
+``sweeps/<name>/nodes.jsonl`` holds one node a line. A run writes it before anything starts; a larger
+sweep under the same name extends it and a search appends what it suggests, so that it names all that
+the sweep has ever needed. Knows nothing of how nodes come about.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.store.record import write_json
+from dwp_sweep.store.store import Store
+
+NODES = "nodes.jsonl"
+RESOURCES = "resources.json"
+
+
+@dataclass(frozen=True)
+class NodeEntry:
+    """One node of a recorded sweep.
+
+    Attributes:
+        key: Its key.
+        stage: Its stage.
+        title: Its readable name.
+        config: Plain values of the stage's config.
+        inputs: Role -> ((stage, key), ...).
+        labels: ``method``, ``train_size``, ``split``, ... where they apply.
+        is_target: Whether the sweep asks for it, rather than another node of it.
+    """
+
+    key: str
+    stage: str
+    title: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    is_target: bool = False
+
+    @property
+    def parents(self) -> tuple[tuple[str, str], ...]:
+        """(stage, key) of every input, in order of role."""
+        return tuple(pair for role in sorted(self.inputs) for pair in self.inputs[role])
+
+
+def record_nodes(store: Store, sweep: str, entries: Iterable[NodeEntry]) -> None:
+    """Write the nodes of a sweep, atomically; those recorded earlier stay, at the start."""
+    merged = {entry.key: entry for entry in recorded_nodes(store, sweep)}
+    merged |= {entry.key: entry for entry in entries}
+    path = store.sweep_dir(sweep) / NODES
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with beside.open("w") as file:
+        file.writelines(_line(entry) for entry in merged.values())
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def append_nodes(store: Store, sweep: str, entries: Iterable[NodeEntry]) -> None:
+    """Add nodes that a search has just asked for; cheap however many there are already."""
+    with (store.sweep_dir(sweep) / NODES).open("a") as file:
+        file.writelines(_line(entry) for entry in entries)
+
+
+def recorded_nodes(store: Store, sweep: str) -> list[NodeEntry]:
+    """The nodes of a sweep, parents before children; empty where it was never recorded.
+
+    Half a last line is dropped, as a driver that was killed may leave it; a later line wins.
+    """
+    try:
+        lines = (store.root / "sweeps" / sweep / NODES).read_text().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    entries: dict[str, NodeEntry] = {}
+    for line in lines:
+        try:
+            entry = _entry(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            continue
+        entries[entry.key] = entry
+    return list(entries.values())
+
+
+def is_recorded(store: Store, sweep: str) -> bool:
+    """Whether the nodes of a sweep are known."""
+    return (store.root / "sweeps" / sweep / NODES).is_file()
+
+
+def record_resources(store: Store, sweep: str, resources: Mapping[str, tuple[float, float]]) -> None:
+    """Keep what a trial of each stage was given, as (CPUs, GPUs): hours are counted with it."""
+    known = recorded_resources(store, sweep)
+    write_json(store.sweep_dir(sweep) / RESOURCES, known | dict(resources))
+
+
+def recorded_resources(store: Store, sweep: str) -> dict[str, tuple[float, float]]:
+    """Stage -> (CPUs, GPUs) of its trials in the last run; empty before the first."""
+    try:
+        values = json.loads((store.root / "sweeps" / sweep / RESOURCES).read_text())
+        return {str(stage): (float(cpu), float(gpu)) for stage, (cpu, gpu) in values.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _line(entry: NodeEntry) -> str:
+    return json.dumps(asdict(entry), separators=(",", ":")) + "\n"
+
+
+def _entry(values: Mapping[str, Any]) -> NodeEntry:
+    inputs = {role: tuple((str(s), str(k)) for s, k in pairs) for role, pairs in values["inputs"].items()}
+    return NodeEntry(**{**values, "inputs": inputs})
+
+
+def sweep_path(store: Store, sweep: str) -> Path:
+    """The folder of a sweep, not made."""
+    return store.root / "sweeps" / sweep

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from dwp_sweep.bench.scale import time_of_suggestions
+from dwp_sweep.bench.scale_child import space_of
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.space import load_space
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.harness.board import Board
+from dwp_sweep.harness.estimate import Estimate
+from dwp_sweep.harness.plan import Plan
+from dwp_sweep.store.store import Store
+
+
+def test_the_space_of_the_bench_has_as_many_targets_as_it_says() -> None:
+    assert len(load_space(space_of(20)).conditions) == 20
+
+
+def test_suggestions_are_timed(tmp_path: Path) -> None:
+    wall, cpu = time_of_suggestions(5, Store(tmp_path), 5)
+    assert wall > 0 and cpu >= 0
+
+
+class _CountingStates(dict[str, object]):
+    """Counts how often the state of a node is looked at."""
+
+    n_looks = 0
+
+    def __getitem__(self, key: str) -> object:
+        self.n_looks += 1
+        return super().__getitem__(key)
+
+
+def test_choosing_a_node_looks_at_as_many_nodes_however_many_wait() -> None:
+    looks = []
+    for size in (10, 1_000):
+        nodes = {f"{place:020x}": Node(f"{place:020x}", "target", {}) for place in range(size)}
+        sweep = Sweep("scale", nodes, tuple(nodes), {"target": Resources()})
+        board = Board(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
+        board.states = counted = _CountingStates(board.states)  # type: ignore[assignment]
+        for place in range(5):
+            (node,) = board.heads()
+            board.hand_out(node, str(place))
+            board.done(node, 1.0, {})
+        looks.append(counted.n_looks)
+    assert looks[0] == looks[1]

@@ -1,0 +1,196 @@
+"""Budgets, schedules and estimates over toy nodes: pure bookkeeping, nothing runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.search import BudgetConfig
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.harness.attempt import run_node
+from dwp_sweep.harness.board import Board
+from dwp_sweep.harness.budget import Spent, beyond_trials, exhausted, forbids_start, spent_by
+from dwp_sweep.harness.costs import PastRuns, plan_cost
+from dwp_sweep.harness.estimate import Estimate
+from dwp_sweep.harness.events import Event
+from dwp_sweep.harness.plan import make_plan
+from dwp_sweep.harness.run import run_sweep
+from dwp_sweep.harness.schedule import Pool, list_schedule
+from dwp_sweep.harness.slots import Shape
+from dwp_sweep.store.store import Store
+from dwp_sweep.strict import parse
+from tests.harness.toy_stages import STAGES, demo_sweep, toy_node, toy_sweep
+
+ONE = {stage: Shape(1.0, 0.0) for stage in STAGES}
+SOURCE = toy_node("source", "source")
+OTHER = toy_node("source", "other")
+TUNED = toy_node("target", "tuned", [SOURCE])
+FREE = toy_node("target", "free")
+FAR = toy_node("target", "far", [OTHER])
+SWEEP = toy_sweep(SOURCE, OTHER, TUNED, FREE, FAR)
+
+
+def schedule(nodes: list[Node], seconds: float, n_slots: int, pool: Pool | None = None) -> tuple[float, int]:
+    found = list_schedule(nodes, {n.key: seconds for n in nodes}, ONE, Shape(float(n_slots), 0.0), pool)
+    return found.end_s, len(found.starts)
+
+
+def test_one_slot_takes_the_sum_and_many_take_the_critical_path() -> None:
+    nodes = list(SWEEP.nodes.values())
+    assert schedule(nodes, 2.0, 1) == (10.0, 5)
+    assert schedule(nodes, 2.0, 9) == (4.0, 5)
+
+
+def test_a_schedule_is_never_below_either_bound_nor_above_twice_their_larger() -> None:
+    nodes = list(demo_sweep().nodes.values())
+    seconds = {node.key: 1.0 + place % 3 for place, node in enumerate(nodes)}
+    for n_slots in (1, 2, 3, 8):
+        found = list_schedule(nodes, seconds, ONE, Shape(float(n_slots), 0.0))
+        bound = max(found.critical_path_s, sum(seconds.values()) / n_slots)
+        assert bound <= found.end_s <= 2 * bound  # Graham's bound for list scheduling
+        for node in nodes:
+            starts = found.starts[node.key]
+            assert all(starts >= found.starts[key] + seconds[key] for _, key in node.parents)
+
+
+def test_a_pool_of_hours_lets_nodes_start_until_it_is_spent() -> None:
+    nodes = [toy_node("target", f"t{i}") for i in range(10)]
+    pool = Pool(ONE, cpu_hours=4.0)
+    assert schedule(nodes, 3600.0, 2, pool) == (7200.0, 4)
+    assert schedule(nodes, 3600.0, 2, Pool(ONE, wall_s=3600.0)) == (3600.0, 2)
+    assert schedule(nodes, 3600.0, 2, Pool(ONE, wall_s=3601.0)) == (7200.0, 4)
+    assert schedule(nodes, 3600.0, 2, Pool({"target": Shape(1.0, 0.5)}, gpu_hours=1.0)) == (3600.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent", "key"),
+    [
+        ({"gpu_hours": 1.0}, Spent(9.0, 1.0, 9e9), "budget.gpu_hours"),
+        ({"cpu_hours": 1.0}, Spent(1.0, 0.0, 0.0), "budget.cpu_hours"),
+        ({"wall": "20m"}, Spent(0.0, 0.0, 1200.0), "budget.wall"),
+        ({"gpu_hours": 1.0, "cpu_hours": 2.0, "wall": "2h", "trials": 1}, Spent(1.9, 0.9, 7199.0), ""),
+        ({}, Spent(1e9, 1e9, 1e9), ""),
+    ],
+)
+def test_a_limit_is_reached_when_as_much_is_spent(limits: dict[str, object], spent: Spent, key: str) -> None:
+    assert exhausted(BudgetConfig(**limits), spent).partition(" ")[0] == key  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limits", [{"gpu_hours": 0.0}, {"cpu_hours": 0.0}, {"wall": "0s"}, {"trials": 0}])
+def test_a_budget_of_zero_starts_nothing_and_ends_with_3(
+    limits: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: pytest.fail("Ray was asked for"))
+    budget = BudgetConfig(**limits)  # type: ignore[arg-type]
+    assert forbids_start(budget)
+    outcome = run_sweep(replace(SWEEP, budget=budget), Store(tmp_path), stages=STAGES)
+    assert (outcome.exit_code, outcome.counts["done"], outcome.counts["waiting"]) == (3, 0, 5)
+    assert outcome.spent.startswith("budget.")
+
+
+def test_a_budget_of_zero_is_no_obstacle_where_all_is_cached(tmp_path: Path) -> None:
+    run_node(FREE, STAGES["target"], Store(tmp_path))
+    sweep = replace(toy_sweep(FREE), budget=BudgetConfig(trials=0))
+    assert run_sweep(sweep, Store(tmp_path), stages=STAGES).exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["gpu_hours: -1", "cpu_hours: -0.5", "trials: -3"])
+def test_a_negative_budget_is_bad_input_that_names_its_key(text: str) -> None:
+    name, value = text.split(": ")
+    with pytest.raises(Exception, match=rf"budget\.{name}"):
+        parse(BudgetConfig, {name: float(value) if "." in value else int(value)}, "file", "budget")
+
+
+def test_trials_are_the_first_missing_targets_with_what_they_need(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = make_plan(SWEEP, store)
+    assert beyond_trials(plan, 1) == {OTHER.key, FREE.key, FAR.key}
+    assert beyond_trials(plan, 3) == beyond_trials(plan, None) == frozenset()
+    run_node(SOURCE, STAGES["source"], store)
+    run_node(TUNED, STAGES["target"], store)
+    assert beyond_trials(make_plan(SWEEP, store), 1) == {OTHER.key, FAR.key}
+
+
+def board_of(sweep: Sweep, tmp_path: Path, events: list[Event], held: frozenset[str] = frozenset()) -> Board:
+    return Board(make_plan(sweep, Store(tmp_path)), Estimate(), events.append, held)
+
+
+def test_held_nodes_are_not_handed_out_and_do_not_keep_the_run_open(tmp_path: Path) -> None:
+    board = board_of(SWEEP, tmp_path, [], frozenset({OTHER.key, FREE.key, FAR.key}))
+    assert board.ready() == [SOURCE]
+    board.done(SOURCE, 1.0, {})
+    assert board.ready() == [TUNED]
+    board.done(TUNED, 1.0, {})
+    assert board.is_finished
+
+
+def test_a_spent_budget_hands_out_nothing_more_and_waits_for_what_runs(tmp_path: Path) -> None:
+    events: list[Event] = []
+    board = board_of(SWEEP, tmp_path, events)
+    board.hand_out(SOURCE, "a")
+    board.started("a")
+    board.start_no_more("budget.wall = 1s is spent")
+    board.start_no_more("a second reason")
+    assert board.ready() == board.heads() == [] and not board.is_finished and not board.is_draining
+    board.done(SOURCE, 1.0, {})
+    assert board.is_finished and board.spent == "budget.wall = 1s is spent"
+    assert [event.text for event in events if event.kind == "note"] == [
+        "budget.wall = 1s is spent: nothing more starts, running nodes go on to their end"
+    ]
+
+
+def test_the_heads_are_the_most_urgent_of_each_stage(tmp_path: Path) -> None:
+    board = board_of(SWEEP, tmp_path, [])
+    assert board.heads() == [SOURCE, FREE]
+    board.hand_out(SOURCE, "a")
+    assert board.heads() == [OTHER, FREE]
+    board.again(SOURCE, "its worker was lost")
+    assert board.heads() == [SOURCE, FREE] and board.ready() == [SOURCE, OTHER, FREE]
+
+
+def test_hours_count_running_trials_and_failed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    board = board_of(SWEEP, tmp_path, [])
+    for place, node in enumerate((SOURCE, OTHER)):
+        board.hand_out(node, str(place))
+        board.started(str(place))
+    now[0] = 3600.0
+    board.failed(SOURCE, "diverged")
+    now[0] = 7200.0
+    assert spent_by(board, {"source": Shape(2.0, 0.5)}) == Spent(cpu_hours=6.0, gpu_hours=1.5, wall_s=7200.0)
+
+
+def test_durations_come_from_nodes_of_the_same_stage_and_size_and_else_are_unknown() -> None:
+    past = PastRuns()
+    past.add("target", {"method": "dwp", "train_size": 5, "split": 0, "target": {"lr": 1e-3}}, 10.0)
+    past.add("target", {"method": "dwp", "train_size": 5, "split": 1, "target": {"lr": 1e-4}}, 20.0)
+    known = past.duration("target", {"method": "dwp", "train_size": 5, "split": 7, "target": {"lr": 1.0}})
+    assert known is not None and (known.mean_s, known.low_s, known.high_s, known.n) == (15.0, 10.0, 20.0, 2)
+    assert past.duration("target", {"method": "dwp", "train_size": 10}) is None
+    assert past.duration("source", {"method": "dwp", "train_size": 5}) is None
+
+
+def test_a_plan_says_hours_makespan_and_what_a_budget_would_cut(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = toy_node("target", "first")
+    run_node(first, STAGES["target"], store)
+    past = store.record("target", first.key)
+    assert past is not None
+    targets = [toy_node("target", f"t{i}") for i in range(6)]
+    sweep = toy_sweep(SOURCE, *targets, toy_node("target", "deep", [SOURCE]))
+    cost = plan_cost(make_plan(replace(sweep, budget=BudgetConfig(trials=2)), store), store, 2)
+    rows = {row.stage: row for row in cost.stages}
+    assert (rows["source"].n_unknown, rows["source"].cpu_hours) == (1, None)
+    hours = rows["target"].cpu_hours
+    assert rows["target"].n_unknown == 0 and hours is not None
+    assert hours.mean == pytest.approx(7 * past.wall_s / 3600)
+    assert cost.n_unknown == 1 and cost.slots == "2 slots"
+    assert cost.makespan_s == pytest.approx(
+        4 * past.wall_s
+    )  # seven targets, two at once, the source for nothing
+    assert (cost.cut, cost.cut_by) == ({"source": 1, "target": 5}, "budget.trials")
+    assert plan_cost(make_plan(sweep, store), store, 2).cut == {}

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from dwp_sweep.harness.pruning import is_worse, was_pruned
+from dwp_sweep.store.record import Record
+
+BEST = {(0, f"s{i}"): 0.8 + 0.001 * i for i in range(10)}
+
+
+def shifted(by: float, n: int = 10) -> dict[tuple[int, str], float]:
+    return {(0, f"s{i}"): 0.8 + 0.001 * i + by * (1 + 0.1 * i) for i in range(n)}
+
+
+def test_scores_that_are_lower_for_everybody_are_worse() -> None:
+    assert is_worse(shifted(-0.02), BEST)
+
+
+def test_higher_and_equal_scores_are_not() -> None:
+    assert not is_worse(shifted(0.02), BEST) and not is_worse(BEST, BEST)
+
+
+def test_four_subjects_can_never_tell_and_five_can() -> None:
+    # The smallest one-sided p of n differences is 2 ** -n.
+    assert not is_worse(shifted(-0.5, n=4), BEST)
+    assert is_worse(shifted(-0.5, n=5), BEST)
+
+
+def test_only_subjects_of_repeats_that_both_have_are_compared() -> None:
+    assert not is_worse({(1, subject): value - 0.5 for (_, subject), value in BEST.items()}, BEST)
+
+
+def test_a_record_says_in_which_study_its_node_was_given_up() -> None:
+    record = Record(key="k", stage="target", status="pruned", config={}, error="s/all: asha after epoch 3")
+    assert was_pruned(record, "s/") and not was_pruned(record, "t/") and not was_pruned(None, "s/")

@@ -1,0 +1,281 @@
+"""A search driven without Ray: what is asked, built, told, taken up again."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from dwp_sweep.config.search import BudgetConfig
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.harness.board import Board
+from dwp_sweep.harness.configuration import learning_points
+from dwp_sweep.harness.estimate import Estimate
+from dwp_sweep.harness.plan import make_plan
+from dwp_sweep.harness.search_plan import SearchPlan
+from dwp_sweep.harness.study import SAME_AS, VALUES, open_storage
+from dwp_sweep.store.store import Store
+from tests.harness.toy_search import build, search_space, search_sweep
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making the tables takes longer than a toy search."""
+    path = tmp_path_factory.mktemp("optuna") / "optuna.db"
+    open_storage(f"sqlite:///{path}")
+    return path
+
+
+def store_at(root: Path, empty_database: Path) -> Store:
+    store = Store(root)
+    shutil.copy(empty_database, store.sweep_dir("toy") / "optuna.db")
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty_database: Path) -> Store:
+    return store_at(tmp_path / "storage", empty_database)
+
+
+class Killed(Exception):
+    """The driver dies here."""
+
+
+def open_plan(sweep: Sweep, store: Store, **options: Any) -> tuple[Board, SearchPlan]:
+    board = Board(make_plan(sweep, store), Estimate(), lambda event: None)
+    return board, SearchPlan(sweep, store, board, **options)
+
+
+def drive(
+    sweep: Sweep,
+    store: Store,
+    n_slots: int = 1,
+    built: Callable[[int], None] = lambda n: None,
+    **options: Any,
+) -> tuple[Board, SearchPlan]:
+    """Build everything, up to ``n_slots`` open configurations, one node after the other."""
+    board, search = open_plan(sweep, store, **options)
+    search.n_slots = n_slots
+    n_built = 0
+    while True:
+        while len(board.heads()) < n_slots and search.start_next():
+            pass
+        if not board.heads():
+            return board, search
+        node = board.heads()[0]
+        board.hand_out(node, node.key)
+        status = build(store, node)
+        n_built += 1
+        built(n_built)
+        record = store.record(node.stage, node.key)
+        assert record is not None
+        if status == "published":
+            board.done(node, record.wall_s, record.metrics)
+        elif status == "pruned":
+            board.pruned(node, record.error or "")
+        else:
+            board.failed(node, record.error or "")
+        search.update()
+
+
+def trials(store: Store, name: str = "toy/all") -> list[optuna.trial.FrozenTrial]:
+    url = f"sqlite:///{store.root}/sweeps/toy/optuna.db"
+    found = optuna.load_study(study_name=name, storage=url).get_trials()
+    return [trial for trial in found if SAME_AS not in trial.user_attrs]
+
+
+def points(store: Store, name: str = "toy/all") -> list[dict[str, Any]]:
+    return [trial.user_attrs[VALUES] for trial in trials(store, name)]
+
+
+def test_configurations_that_share_upstream_stages_build_each_of_them_once(
+    store: Store, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    board, search = drive(search_sweep(search_space(n_trials=8), log), store)
+    counts = Counter(log.read_text().splitlines())
+    assert {line for line in counts if line.startswith("source")} == {"source 0", "source 1"}
+    assert set(counts.values()) == {1}
+    assert {trial.state for trial in trials(store)} == {TrialState.COMPLETE}
+    assert len(trials(store)) == 8 and search.is_finished
+    assert all(
+        trial.value == pytest.approx(0.9 - 0.01 * abs(trial.params["x"] - 3)) for trial in trials(store)
+    )
+    assert board.counts() == {"done": 10}
+
+
+def test_the_same_seed_gives_the_same_suggestions_and_another_one_others(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    found = []
+    for number, seed in enumerate((0, 0, 1)):
+        store = store_at(tmp_path / str(number), empty_database)
+        drive(search_sweep(search_space(n_trials=6, seed=seed)), store)
+        found.append(points(store))
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("dies_after", [3, 4])
+def test_a_search_whose_driver_is_killed_goes_on_without_repeating_a_point(
+    store: Store, tmp_path: Path, dies_after: int
+) -> None:
+    log = tmp_path / "log.txt"
+
+    def die(n_built: int) -> None:
+        if n_built == dies_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        drive(search_sweep(search_space(n_trials=7), log), store, built=die)
+    before = points(store)
+    assert any(trial.state == TrialState.RUNNING for trial in trials(store))
+    drive(search_sweep(search_space(n_trials=7), log), store)
+    after = points(store)
+    assert after[: len(before)] == before
+    assert len(after) == len({str(point) for point in after}) == 7
+    assert {trial.state for trial in trials(store)} == {TrialState.COMPLETE}
+    assert set(Counter(log.read_text().splitlines()).values()) == {1}
+
+
+def test_a_trial_that_was_asked_and_not_kept_is_told_as_failed_and_replaced(store: Store) -> None:
+    open_plan(search_sweep(search_space(n_trials=3)), store)
+    study = optuna.load_study(study_name="toy/all", storage=f"sqlite:///{store.root}/sweeps/toy/optuna.db")
+    lost = study.ask()  # the driver is killed before it keeps the values
+    drive(search_sweep(search_space(n_trials=3)), store)
+    states = {trial.number: trial.state for trial in trials(store)}
+    assert states.pop(lost.number) == TrialState.FAIL
+    assert list(states.values()) == [TrialState.COMPLETE] * 3
+
+
+def test_a_finished_search_has_nothing_more_and_a_larger_one_goes_on(store: Store) -> None:
+    drive(search_sweep(search_space(n_trials=3)), store)
+    _, again = open_plan(search_sweep(search_space(n_trials=3)), store)
+    assert not again.has_more
+    drive(search_sweep(search_space(n_trials=5)), store)
+    assert len(points(store)) == 5
+
+
+def test_a_small_space_is_tried_once_and_ends(store: Store) -> None:
+    space = search_space({"x": {"int": [1, 3]}}, n_trials=20)
+    _, search = drive(search_sweep(space), store)
+    assert sorted(point["x"] for point in points(store)) == [1, 2, 3]
+    assert search.is_finished and search.n_to_ask == 0
+
+
+def test_each_condition_has_its_own_study_and_shares_what_lies_upstream(store: Store, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    drive(search_sweep(search_space(n_trials=4, n_conditions=2), log), store)
+    assert len(points(store, "toy/condition=0")) == len(points(store, "toy/condition=1")) == 4
+    lines = log.read_text().splitlines()
+    assert lines.count("source 0") <= 1 and lines.count("source 1") <= 1
+
+
+def test_a_field_that_does_not_apply_is_never_suggested(store: Store) -> None:
+    distributions = {
+        "method": {"choice": ["a", "b"]},
+        "x": {"float": [0, 10], "when": {"method": "a"}},
+        "source": {"int": [0, 1], "when": {"method": "b", "given": 7}},
+    }
+    drive(search_sweep(search_space(distributions, n_trials=12, values={"given": 7})), store)
+    found = points(store)
+    assert {frozenset(point) for point in found} == {
+        frozenset({"method", "x"}),
+        frozenset({"method", "source"}),
+    }
+    assert all(("x" in point) == (point["method"] == "a") for point in found)
+
+
+def test_the_objective_is_the_mean_over_the_repeats(store: Store) -> None:
+    drive(search_sweep(search_space(n_trials=2, n_repeats=3)), store)
+    for trial in trials(store):
+        assert trial.value == pytest.approx(0.9 - 0.01 * abs(trial.params["x"] - 3) - 0.05)
+        assert len(trial.user_attrs["nodes"]) == 3
+
+
+def test_a_configuration_that_is_beaten_subject_by_subject_starts_no_further_repeat(
+    store: Store, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    space = search_space(
+        {"x": {"int": [3, 9]}}, n_trials=7, n_repeats=3, scheduler={"kind": "median", "min_configurations": 1}
+    )
+    drive(search_sweep(space, log), store)
+    best_yet: list[int] = []
+    for trial in trials(store):
+        x = trial.params["x"]
+        is_best = not best_yet or x < min(best_yet)
+        assert trial.state == (TrialState.COMPLETE if is_best else TrialState.PRUNED)
+        starts = [line for line in log.read_text().splitlines() if f"x={x} " in line]
+        assert len(starts) == (3 if is_best else 1)
+        best_yet += [x] if is_best else []
+    pruned = next(trial for trial in trials(store) if trial.state == TrialState.PRUNED)
+    assert pruned.last_step == 9 and "worse than the best" in pruned.user_attrs["reason"]
+
+
+def test_several_objectives_are_told_together(store: Store) -> None:
+    space = search_space(n_trials=3, objectives=("val_dice", "hours"), kind="nsga2")
+    drive(search_sweep(space), store)
+    assert all(len(trial.values) == 2 and trial.values[1] >= 0 for trial in trials(store))
+
+
+def test_a_failed_configuration_is_told_and_asked_for_again_by_the_next_run(store: Store) -> None:
+    board, _ = drive(search_sweep(search_space(n_trials=2), fails=True), store)
+    assert {trial.state for trial in trials(store)} == {TrialState.FAIL}
+    assert len(board.in_state("failed")) == 2
+    _, left = open_plan(search_sweep(search_space(n_trials=2), fails=True), store, retry_failed=False)
+    assert not left.has_more
+    before = points(store)
+    drive(search_sweep(search_space(n_trials=2)), store)
+    assert [trial.state for trial in trials(store)] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
+    assert points(store)[2:] == before
+
+
+def test_a_budget_of_trials_asks_for_no_more_and_says_so(store: Store) -> None:
+    sweep = search_sweep(search_space(n_trials=5), budget=BudgetConfig(trials=2))
+    board, search = drive(sweep, store)
+    assert len(points(store)) == 2 and search.is_finished and search.has_more
+    assert search.spent == "budget.trials = 2 is spent" and board.n_to_ask == 3
+    drive(search_sweep(search_space(n_trials=5), budget=BudgetConfig(trials=2)), store)
+    assert len(points(store)) == 4
+
+
+def test_nothing_is_asked_while_as_many_configurations_are_open_as_there_are_slots(store: Store) -> None:
+    _, search = open_plan(search_sweep(search_space(n_trials=9)), store)
+    search.n_slots = 2
+    while search.start_next():
+        pass
+    assert len(search.open_configurations) == 2
+
+
+def test_a_network_that_was_given_up_ends_its_configuration_and_is_not_built_again(store: Store) -> None:
+    sweep = search_sweep(search_space(n_trials=1, scheduler={"kind": "asha"}))
+    board, search = open_plan(sweep, store)
+    while search.start_next():
+        pass
+    build(store, next(node for node in sweep.nodes.values() if node.stage == "source"))
+    target = sweep.nodes[sweep.targets[0]]
+    store.ask_to_prune("target", target.key, "toy/all: asha after epoch 3")
+    assert build(store, target) == "pruned"
+    board, search = open_plan(search_sweep(search_space(n_trials=1, scheduler={"kind": "asha"})), store)
+    while search.start_next():
+        pass
+    assert board.states[target.key] == "pruned" and not board.heads() and not search.has_more
+    assert [trial.state for trial in trials(store)] == [TrialState.PRUNED]
+    assert make_plan(search_sweep(search_space(n_trials=1)), store).by_stage()[1].n_pruned == 1
+
+
+def test_learning_points_go_on_over_the_repeats(store: Store) -> None:
+    sweep = search_sweep(search_space(n_trials=1, n_repeats=2), n_epochs=3)
+    drive(sweep, store)
+    records = [store.record("target", key) for key in sweep.targets]
+    found = learning_points(sweep.search.objectives[0], [one for one in records if one])  # type: ignore[union-attr]
+    best = [one.metrics["best_val_dice"] for one in records if one]
+    assert list(found) == [1, 2, 3, 4, 5, 6]
+    assert found[3] == pytest.approx(best[0])
+    assert found[6] == pytest.approx(sum(best) / 2)
