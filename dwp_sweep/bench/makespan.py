@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dwp_sweep.bench.empty_trials import first_starts, gaps, plain_trials
 from dwp_sweep.bench.frame import Row, Setting
-from dwp_sweep.bench.sleeping import STAGES, Span, flat, paper_grid, phases, seconds_of
+from dwp_sweep.bench.idle_time import first_starts, gaps
+from dwp_sweep.bench.sleeping import STAGES, flat, paper_grid, phases, seconds_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.events import Event, Outcome
+from dwp_sweep.harness.plain_trials import Span, plain_trials
 from dwp_sweep.harness.schedule import lower_bound
 from dwp_sweep.store.store import Store
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dwp_sweep.config.node import Node, make_node
@@ -39,19 +39,10 @@ class SleepConfig(StrictModel):
     sleep_s: float
 
 
-@dataclass(frozen=True)
-class Span:
-    """When a trial's own work began and ended, and in which process. Unix time in seconds."""
-
-    began_s: float
-    ended_s: float
-    pid: int
-
-
 def run(
     config: SleepConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
 ) -> Mapping[str, float]:
-    """Sleep once, as if it were one epoch; the metrics are a `Span`."""
+    """Sleep once, as if it were one epoch; the metrics are a `dwp_sweep.harness.plain_trials.Span`."""
     began_s = time.time()
     time.sleep(config.sleep_s)
     return {"began_s": began_s, "ended_s": time.time(), "pid": float(os.getpid())}

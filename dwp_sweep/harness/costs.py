@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import BudgetConfig
 from dwp_sweep.harness.budget import beyond_trials, forbids_start
-from dwp_sweep.harness.mlflow_durations import add_from_mlflow, has_mlflow
 from dwp_sweep.harness.past_runs import Duration, PastRuns
 from dwp_sweep.harness.plan import Plan
 from dwp_sweep.harness.schedule import Pool, Schedule, list_schedule
 from dwp_sweep.harness.slots import Shape, shape_of
 from dwp_sweep.store.store import Store
+from dwp_sweep.tracking.durations import has_mlflow, logged_durations
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.search_guess import SearchGuess
@@ -175,7 +175,8 @@ def _durations(
     known = {node.key: past.duration(node.stage, node.config) for node in nodes}
     lacking = [node for node in nodes if known[node.key] is None]
     if lacking and has_mlflow(tracking_uri, store.root):
-        add_from_mlflow(past, sorted({node.stage for node in lacking}), tracking_uri, store.root)
+        for one in logged_durations(sorted({node.stage for node in lacking}), tracking_uri, store.root):
+            past.add_logged(*one)
     return known | {node.key: past.duration(node.stage, node.config, apart_from) for node in lacking}
 
 

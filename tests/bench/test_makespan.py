@@ -5,12 +5,13 @@ import math
 
 import pytest
 
-from dwp_sweep.bench.empty_trials import first_starts, gaps
 from dwp_sweep.bench.frame import Setting
+from dwp_sweep.bench.idle_time import first_starts, gaps
 from dwp_sweep.bench.makespan import makespan
-from dwp_sweep.bench.sleeping import Span, paper_grid, phases, seconds_of
+from dwp_sweep.bench.sleeping import paper_grid, phases, seconds_of
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.estimate import Estimate
+from dwp_sweep.harness.plain_trials import Span
 from dwp_sweep.harness.plan import Plan
 from dwp_sweep.harness.schedule import list_schedule, lower_bound
 from dwp_sweep.harness.slots import Shape

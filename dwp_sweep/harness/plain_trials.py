@@ -6,15 +6,20 @@ between two trials differs. Knows nothing of nodes.
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.bench.sleeping import Span
+
+@dataclass(frozen=True)
+class Span:
+    """When a trial's own work began and ended, and in which process. Unix time in seconds."""
+
+    began_s: float
+    ended_s: float
+    pid: int
 
 
 def plain_trials(n_trials: int, sleep_s: float, folder: Path) -> list[Span]:
@@ -44,23 +49,3 @@ def _trial(config: dict[str, Any]) -> None:
     began_s = time.time()
     time.sleep(config["sleep_s"])
     tune.report({"began_s": began_s, "ended_s": time.time(), "pid": os.getpid()})
-
-
-def gaps(spans: Sequence[Span]) -> list[float]:
-    """Seconds between a trial and the next one in the same process, of all processes."""
-    own: defaultdict[int, list[Span]] = defaultdict(list)
-    for span in sorted(spans, key=lambda one: one.began_s):
-        own[span.pid].append(span)
-    return [
-        later.began_s - earlier.ended_s
-        for found in own.values()
-        for earlier, later in itertools.pairwise(found)
-    ]
-
-
-def first_starts(spans: Sequence[Span], since_s: float) -> list[float]:
-    """Seconds from a moment to the first trial of each process, the earliest first."""
-    firsts: dict[int, float] = {}
-    for span in spans:
-        firsts[span.pid] = min(firsts.get(span.pid, span.began_s), span.began_s)
-    return sorted(began_s - since_s for began_s in firsts.values())
