@@ -111,6 +111,7 @@ LOWER_IS_BETTER = frozenset(
         "brier",
         "ece",
         "nll",
+        "nll_volume",
         "dice_prediction_error",
         "hd95_mm",
         "asd_mm",

@@ -87,6 +87,7 @@ def train_network(
             validate,
             higher_val_dice,
             noise=prepared.noise,
+            begin_epoch=prepared.begin_epoch,
         )
         return fit(learner, config, len(train), seed, checkpoint, emit)
 

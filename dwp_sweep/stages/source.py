@@ -44,6 +44,8 @@ class SourceConfig(TrainConfig):
         network: Folder (``net.safetensors`` and ``net.json``) or ``runs:/<run id>`` of a network to use
             instead of training any.
         patch: Train on patches, where volumes do not fit.
+        loss: Of the source networks; None: the sweep's. Give it where the loss of the targets is searched
+            for: every other loss of the sweep would ask for source networks and priors of its own.
     """
 
     n_seeds: int = unkeyed(10, ge=1)
@@ -51,6 +53,7 @@ class SourceConfig(TrainConfig):
     weight_decay: float = Field(3e-3, ge=0)
     network: str | None = unkeyed(None)
     patch: PatchConfig = added(PatchConfig())
+    loss: LossConfig | None = added(None)
 
 
 class SourceStageConfig(StrictModel):

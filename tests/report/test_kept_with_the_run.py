@@ -30,7 +30,7 @@ def test_the_report_is_logged(monkeypatch: pytest.MonkeyPatch, said: list[str], 
         logged.append((folder / "index.html").read_text())
         return ""
 
-    monkeypatch.setattr("dwp_sweep.tracking.parent.log_report", log)
+    monkeypatch.setattr("dwp_sweep.tracking.parent_report.log_report", log)
     api._log_report(ONLINE, Store(tmp_path), said.append)
     assert logged == ["mine from sqlite:////nowhere.db"] and said == ["writing the report ..."]
 

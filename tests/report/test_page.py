@@ -21,7 +21,7 @@ from dwp_sweep.report.page.styles import styles
 from dwp_sweep.report.page.table_files import latex
 from dwp_sweep.report.page.write import Written, write_page
 from dwp_sweep.report.scores_catalogue import BOUNDARY, CALIBRATION, DECIDES, OVERLAP
-from dwp_sweep.tracking.parent import Parent
+from dwp_sweep.tracking.parent_report import Parent
 from dwp_sweep.tracking.rows import NodeRow
 from tests.report.toy_evidence import SETTINGS, toy_evidence
 

@@ -15,7 +15,7 @@ from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.files import NodeFiles
 from dwp_sweep.tracking.histories import HistoryReader
 from dwp_sweep.tracking.node_run import NodeRun
-from dwp_sweep.tracking.parent import log_report, read_parent
+from dwp_sweep.tracking.parent_report import log_report, read_parent
 from dwp_sweep.tracking.rows import row_of_run
 from dwp_sweep.tracking.runs import sweep_runs
 from tests.tracking.conftest import make_node, make_record, publish
@@ -75,7 +75,8 @@ def test_a_report_is_added_to_the_parent_run(tracking: Tracking, client: Any, tm
 
 
 def test_a_report_that_mlflow_does_not_take_raises_nothing(tmp_path: Path) -> None:
-    gone = Tracking("sqlite:////nowhere/at/all.db", "1", "x", True, None, "s")
+    (tmp_path / "file").write_text("no folder")
+    gone = Tracking(f"sqlite:///{tmp_path}/file/mlflow.db", "1", "x", True, None, "s")
     assert log_report(gone, tmp_path) != ""
     assert log_report(Tracking("x", "", "", False, "away"), tmp_path) == "MLflow is not there"
 

@@ -19,7 +19,7 @@ from dwp_sweep.report.paired import ReadScores
 from dwp_sweep.report.table import columns_of, targets_of
 from dwp_sweep.tracking.files import NodeFiles
 from dwp_sweep.tracking.histories import Curve, HistoryReader
-from dwp_sweep.tracking.parent import Parent, read_parent
+from dwp_sweep.tracking.parent_report import Parent, read_parent
 from dwp_sweep.tracking.results import frame_of_rows
 from dwp_sweep.tracking.rows import NodeRow, row_of_run
 from dwp_sweep.tracking.runs import open_reader, sweep_runs
