@@ -45,9 +45,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(folder, plan, run)
 
 
+def counts_by_stage(plan: str) -> dict[str, list[str]]:
+    """The first table of a printed plan; the second one, of costs, has the same stages."""
+    rows: dict[str, list[str]] = {}
+    for line in plan.splitlines():
+        if line.split():
+            rows.setdefault(line.split()[0], line.split()[1:])
+    return rows
+
+
 def test_plan_counts_what_the_run_then_builds(finished: Finished) -> None:
     assert finished.plan.returncode == 0
-    rows = {line.split()[0]: line.split()[1:] for line in finished.plan.stdout.splitlines() if line.split()}
+    rows = counts_by_stage(finished.plan.stdout)
     assert rows["source"] == ["2", "0", "0", "0"]
     assert rows["harvest"] == ["1", "0", "0", "0"]
     assert rows["prior"] == ["7", "0", "0", "0"]
@@ -127,7 +136,7 @@ def test_networks_and_priors_of_a_run_can_be_brought_by_their_run_id(finished: F
     # The data of the source task are gone: what was trained on them is enough.
     plan = finished.ask("plan", str(DEMO), "--smoke", *bring, "--set", "data.source=null")
     assert plan.exit_code == 0, plan.output
-    rows = {line.split()[0]: line.split()[1:] for line in plan.stdout.splitlines() if line.split()}
+    rows = counts_by_stage(plan.stdout)
     assert rows["source"] == ["1", "0", "0", "0"]
     assert rows["harvest"] == ["1", "0", "0", "0"]
     unknown = finished.ask("plan", str(DEMO), "--smoke", "--set", "source.network=runs:/0123abc")
