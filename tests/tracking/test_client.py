@@ -31,7 +31,10 @@ def test_a_sweep_gets_one_experiment_and_one_parent_run_however_often_it_starts(
 
 
 def test_the_parent_run_keeps_the_search_space_and_is_continued(tracking: Tracking, client: Any) -> None:
-    assert [item.path for item in client.list_artifacts(tracking.parent_run_id)] == ["environment.json", "sweep.json"]
+    assert [item.path for item in client.list_artifacts(tracking.parent_run_id)] == [
+        "environment.json",
+        "sweep.json",
+    ]
     close_tracking(tracking, "FINISHED")
     assert client.get_run(tracking.parent_run_id).info.status == "FINISHED"
     open_tracking(tracking.uri, Path(tracking.storage), tracking.sweep_name, {})
