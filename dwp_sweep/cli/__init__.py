@@ -15,6 +15,7 @@ from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
 from dwp_sweep.cli.keeping import explain, gc
 from dwp_sweep.cli.running import cancel, retrain, status
+from dwp_sweep.cli.submit import submit
 from dwp_sweep.cli.sweeps import demo, plan, run
 
 
@@ -32,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (demo, run, plan, status, cancel, best, report, retrain, explain, gc, data, bench):
+for command in (demo, run, submit, plan, status, cancel, best, report, retrain, explain, gc, data, bench):
     main.add_command(command)
