@@ -11,26 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dwp_sweep.api import best_config as best_config
+    from dwp_sweep.api import best_configs as best_configs
     from dwp_sweep.api import load_model as load_model
     from dwp_sweep.api import load_prior as load_prior
+    from dwp_sweep.api import pareto_front as pareto_front
     from dwp_sweep.api import plan_cost as plan_cost
     from dwp_sweep.api import plan_sweep as plan_sweep
     from dwp_sweep.api import results as results
     from dwp_sweep.api import retrain_best as retrain_best
     from dwp_sweep.api import run_sweep as run_sweep
+    from dwp_sweep.api import search_figures as search_figures
+    from dwp_sweep.api import search_report as search_report
     from dwp_sweep.api import status as status
 
 __version__ = "0.1.0"
 
 _PUBLIC = (
     "best_config",
+    "best_configs",
     "load_model",
     "load_prior",
+    "pareto_front",
     "plan_cost",
     "plan_sweep",
     "results",
     "retrain_best",
     "run_sweep",
+    "search_figures",
+    "search_report",
     "status",
 )
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604

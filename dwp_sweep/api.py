@@ -19,9 +19,12 @@ from dwp_sweep.harness.costs import plan_cost as cost_of_plan
 from dwp_sweep.harness.plan import Plan, make_plan
 from dwp_sweep.harness.status import SweepStatus, sweep_status
 from dwp_sweep.store.store import Store
+from dwp_sweep.store.sweep_record import recorded_resources, sweep_path
 from dwp_sweep.tracking.answers import Best, best_config
 from dwp_sweep.tracking.client import resolve_uri
+from dwp_sweep.tracking.conditions import best_configs
 from dwp_sweep.tracking.load import download_outputs, load_model, load_prior
+from dwp_sweep.tracking.pareto import Front, pareto_front
 from dwp_sweep.tracking.results import results, results_of_store
 
 if TYPE_CHECKING:
@@ -29,18 +32,24 @@ if TYPE_CHECKING:
 
     from dwp_sweep.harness.events import Outcome
     from dwp_sweep.harness.progress import Progress
+    from dwp_sweep.report.search_figures import SearchFigures
+    from dwp_sweep.report.search_report import SearchReport
     from dwp_sweep.tracking.client import Tracking
 
 __all__ = [
     "SweepRun",
     "best_config",
+    "best_configs",
     "load_model",
     "load_prior",
+    "pareto_front",
     "plan_cost",
     "plan_sweep",
     "results",
     "retrain_best",
     "run_sweep",
+    "search_figures",
+    "search_report",
     "status",
 ]
 
@@ -62,6 +71,9 @@ class SweepRun:
         tracking: Where MLflow holds the sweep; ``online`` tells whether it could be reached.
         results: One row a node that has a record, from the store (complete when MLflow is down, too).
         best: The best configuration by the validation metric; None when MLflow cannot tell.
+        search: What a search has tried and how much each parameter mattered; None where nothing was
+            searched for. Its figures lie in ``<storage>/sweeps/<name>/figures``.
+        front: The Pareto front of a search with several objectives; None when MLflow cannot tell.
     """
 
     sweep: Sweep
@@ -69,11 +81,23 @@ class SweepRun:
     tracking: Tracking
     results: pd.DataFrame
     best: Best | None
+    search: SearchReport | None = None
+    front: Front | None = None
 
     @property
     def exit_code(self) -> int:
         """0 all done; 1 some node failed or was blocked; 3 stopped by the budget; 130 interrupted."""
         return self.outcome.exit_code
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how it ended and the answer."""
+        from html import escape
+
+        from dwp_sweep.harness.progress import outcome_text
+
+        answers = (self.front or self.best, self.search)
+        end = f"{self.sweep.name}: {outcome_text(self.outcome)}"
+        return f"<div>{escape(end)}</div>" + "".join(one._repr_html_() for one in answers if one is not None)
 
 
 def run_sweep(
@@ -169,15 +193,56 @@ def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:
     return sweep_status(sweep, Store(Path(storage)))
 
 
-def plan_cost(plan: Plan, storage: str | Path = DEFAULT_STORAGE, n_slots: int | None = None) -> PlanCost:
+def search_report(
+    sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None
+) -> SearchReport:
+    """What a search has tried so far and how much each parameter mattered.
+
+    Where the storage holds the search's own database the answer is of this moment, also while it runs;
+    else it is what its last run left in the sweep's folder or with its parent run in MLflow.
+
+    Args:
+        sweep: Name of the sweep.
+        storage: Folder of the sweep; need not be there.
+        tracking_uri: As for `run_sweep`.
+
+    Raises:
+        InputError: No search of this name was found.
+    """
+    from dwp_sweep.report.search_report import kept_report
+
+    store = Store(Path(storage))
+    folder = sweep_path(store, sweep)
+    # Optuna takes a second to import: not for what lies there finished.
+    found = _studied(sweep, store, None) if (folder / "optuna.db").is_file() else None
+    return found or kept_report(sweep, folder, resolve_uri(tracking_uri, Path(storage)))
+
+
+def search_figures(
+    sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None
+) -> SearchFigures:
+    """The figures of a search by name, matplotlib figures that a notebook shows: see `search_report`.
+
+    ``slice``, ``parallel``, ``learning_curves``, ``importance`` and ``pareto``, those that can be drawn.
+    """
+    return search_report(sweep, storage, tracking_uri).figures()
+
+
+def plan_cost(
+    plan: Plan,
+    storage: str | Path = DEFAULT_STORAGE,
+    n_slots: int | None = None,
+    tracking_uri: str | None = None,
+) -> PlanCost:
     """What a plan costs by stage and resource, how long it takes, and what its budget would cut.
 
     Args:
         plan: From `plan_sweep`.
         storage: Holds the past runs that the estimate comes from.
         n_slots: Nodes at once; None: as the resources of this machine allow.
+        tracking_uri: MLflow that knows durations which the storage lacks; None: as in `run_sweep`.
     """
-    return cost_of_plan(plan, Store(Path(storage)), n_slots)
+    return cost_of_plan(plan, Store(Path(storage)), n_slots, tracking_uri)
 
 
 def _run(
@@ -199,6 +264,7 @@ def _run(
     if not tracking.online:
         say(str(tracking.problem))
     _send_missing(tracking, sweep, store, say)
+    _tell_facts(tracking, sweep, store)
     try:
         outcome = run_nodes(
             sweep,
@@ -215,9 +281,43 @@ def _run(
         raise
     tracking = reopen(tracking)
     _send_missing(tracking, sweep, store, say)
+    _tell_facts(tracking, sweep, store)
+    search = _keep_search(tracking, sweep, store, say)
     close_tracking(tracking, PARENT_STATUS.get(outcome.exit_code, "FAILED"))
     table = results_of_store(sweep.nodes.values(), store)
-    return SweepRun(sweep, outcome, tracking, table, _best(tracking, sweep))
+    return SweepRun(sweep, outcome, tracking, table, _best(tracking, sweep), search, _front(tracking, sweep))
+
+
+def _tell_facts(tracking: Tracking, sweep: Sweep, store: Store) -> None:
+    """What answers from elsewhere need to know: the objectives, and the machine's share of a target."""
+    from dwp_sweep.tracking.parent import log_facts
+
+    if sweep.search is not None:
+        names = [one.metric for one in sweep.search.objectives]
+        log_facts(tracking, names, recorded_resources(store, sweep.name))
+
+
+def _keep_search(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> SearchReport | None:
+    """Write a search's figures: they must never fail a sweep at its last line."""
+    if sweep.search is None:
+        return None
+    try:
+        found = _studied(sweep.name, store, sweep.search.searcher.storage)
+        if found is not None:
+            found.keep(store.sweep_dir(sweep.name), tracking)
+        return found
+    except Exception as error:  # whatever drawing raises: what was built is safe
+        say(f"the figures of the search could not be drawn: {error}")
+        return None
+
+
+def _studied(sweep: str, store: Store, url: str | None) -> SearchReport | None:
+    from dwp_sweep.harness.importance import importances  # imports optuna: for searches only
+    from dwp_sweep.harness.search_trials import read_trials
+    from dwp_sweep.report.search_report import SearchReport
+
+    found = read_trials(sweep, store, url)
+    return SearchReport(found, importances(sweep, store, url)) if found is not None else None
 
 
 def _send_missing(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> None:
@@ -303,6 +403,16 @@ def _best(tracking: Tracking, sweep: Sweep) -> Best | None:
         return None
     try:
         return best_config(sweep.name, tracking_uri=tracking.uri)
+    except DwpSweepError:
+        return None
+
+
+def _front(tracking: Tracking, sweep: Sweep) -> Front | None:
+    if not tracking.online or sweep.search is None or len(sweep.search.objectives) < 2:
+        return None
+    try:
+        names = [one.metric for one in sweep.search.objectives]
+        return pareto_front(sweep.name, names, tracking_uri=tracking.uri)
     except DwpSweepError:
         return None
 

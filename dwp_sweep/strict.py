@@ -23,6 +23,10 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def unread(self) -> frozenset[str]:
+        """Fields that nothing reads given the values of the others: they stay out of a node's key."""
+        return frozenset()
+
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -70,7 +74,10 @@ def problems_of(
 def keyed_values(model: BaseModel) -> dict[str, Any]:
     """The values of a model that take part in a node's key, as plain JSON values."""
     values = {}
+    unread = model.unread() if isinstance(model, StrictModel) else frozenset()
     for name, field in type(model).model_fields.items():
+        if name in unread:
+            continue
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("keyed") is False:
             continue
@@ -78,6 +85,20 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
         if isinstance(extra, dict) and extra.get("keyed") == "unless default" and value == field.default:
             continue
         values[name] = keyed_values(value) if isinstance(value, BaseModel) else _plain(value)
+    return values
+
+
+def plain_values(model: BaseModel) -> dict[str, Any]:
+    """All values of a model as plain JSON values, fields that came later only where they were changed.
+
+    For what stands in a key as a mapping: there nobody knows any more which of the fields came later.
+    """
+    values = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        extra = field.json_schema_extra
+        is_late = isinstance(extra, dict) and extra.get("keyed") == "unless default"
+        if is_late and getattr(model, name) == field.default:
+            del values[name]
     return values
 
 

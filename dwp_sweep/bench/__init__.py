@@ -5,6 +5,7 @@ from __future__ import annotations
 from dwp_sweep.bench.bound import bound
 from dwp_sweep.bench.fraction import fraction
 from dwp_sweep.bench.frame import Bench
+from dwp_sweep.bench.makespan import makespan
 from dwp_sweep.bench.memory import memory
 from dwp_sweep.bench.noise import noise
 from dwp_sweep.bench.scale import scale
@@ -13,6 +14,7 @@ from dwp_sweep.bench.step import step
 BENCHES: dict[str, Bench] = {
     "bound": bound,
     "fraction": fraction,
+    "makespan": makespan,
     "memory": memory,
     "noise": noise,
     "scale": scale,

@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -32,14 +31,12 @@ class Setting:
         quick: A tiny scale that only shows that the bench works; its numbers mean nothing.
         device: Where to compute.
         seed: Of everything random.
-        storage: Results of sweeps, for benches that can use trained priors; None: they do without.
         tell: Takes a line about what is being done.
     """
 
     quick: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
-    storage: Path | None = None
     tell: Tell = _silent
 
     def repeats(self, n: int) -> int:

@@ -14,27 +14,53 @@ from dwp_sweep.errors import InputError, Problem
 @click.command()
 @click.argument("sweep", metavar="SWEEP")
 @click.option("--where", "where", metavar="KEY=VALUE", multiple=True, help="Only runs with this value.")
-@click.option("--metric", default="val_dice", show_default=True, help="Validation metric to select by.")
+@click.option("--metric", help="Validation metric to select by.  [default: val_dice]")
+@click.option(
+    "--by",
+    metavar="KEY",
+    multiple=True,
+    help="One answer for each value of this setting, e.g. train_size; several: repeated or with commas.",
+)
+@click.option(
+    "--pareto",
+    metavar="METRIC,METRIC",
+    help="The Pareto front of these: validation metrics, gpu_hours, cpu_hours, hours, wall_s, n_steps.  "
+    "[default: the objectives of a search for several]",
+)
 @options.as_json
 @options.storage
 @options.tracking_uri
 def best(
-    sweep: str, where: tuple[str, ...], metric: str, as_json: bool, storage: Path, tracking_uri: str | None
+    sweep: str,
+    where: tuple[str, ...],
+    metric: str | None,
+    by: tuple[str, ...],
+    pareto: str | None,
+    as_json: bool,
+    storage: Path,
+    tracking_uri: str | None,
 ) -> None:
-    """Print a sweep's best configuration.
+    """Print a sweep's best configuration, or the best ones of a sweep that was searched for several things.
 
     Selected by the mean of a validation metric over splits and seeds; test metrics stand beside it and
     never select.
     """
-    from dwp_sweep.api import best_config
-    from dwp_sweep.cli.summary import show_best
+    _one_question(metric=metric, by=by, pareto=pareto)
+    from dwp_sweep.api import best_config, best_configs, pareto_front
+    from dwp_sweep.cli.summary import show_best, show_conditions, show_front
     from dwp_sweep.tracking.client import resolve_uri
 
-    found = best_config(sweep, metric, conditions(where), resolve_uri(tracking_uri, storage))
-    if as_json:
-        click.echo(found.to_json())
+    uri, only = resolve_uri(tracking_uri, storage), conditions(where)
+    objectives = _names((pareto,)) if pareto else _searched(sweep, uri) if not (metric or by) else ()
+    if len(objectives) > 1 or pareto:
+        front = pareto_front(sweep, objectives, only, uri)
+        click.echo(front.to_json()) if as_json else show_front(front)
+    elif by:
+        parts = best_configs(sweep, _names(by), metric or "val_dice", only, uri)
+        click.echo(parts.to_json()) if as_json else show_conditions(parts)
     else:
-        show_best(found)
+        found = best_config(sweep, metric or "val_dice", only, uri)
+        click.echo(found.to_json()) if as_json else show_best(found)
 
 
 @click.command(short_help="Print a sweep's table, and differences to one of its methods.")
@@ -59,6 +85,13 @@ def best(
     help="How to print.  [default: text]",
 )
 @click.option("--markdown", "markdown", is_flag=True, help="The same as --format markdown.")
+@click.option(
+    "--search",
+    "search",
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=place("--search"),
+    help="Of a search: write its figures, importances and trials into this folder, and print a summary.",
+)
 @options.as_json
 @options.storage
 @options.tracking_uri
@@ -69,6 +102,7 @@ def report(
     figure: Path | None,
     form: str | None,
     markdown: bool,
+    search: Path | None,
     as_json: bool,
     storage: Path,
     tracking_uri: str | None,
@@ -97,6 +131,41 @@ def report(
 
         forest_figure(pairs, figure)
         click.echo(f"figure: {figure}", err=True)
+    if search is not None:
+        _write_search(sweep, storage, uri, search, form)
+
+
+def _write_search(sweep: str, storage: Path, uri: str, folder: Path, form: str) -> None:
+    from dwp_sweep.api import search_report
+    from dwp_sweep.cli.summary import show_search
+
+    found = search_report(sweep, storage, uri)
+    files = found.write(folder)
+    if form == "text":
+        click.echo()
+        show_search(found)
+    for path in files.values():
+        click.echo(f"written: {path}", err=True)
+
+
+def _one_question(metric: str | None, by: tuple[str, ...], pareto: str | None) -> None:
+    if pareto and (by or metric):
+        other = "--by" if by else "--metric"
+        fix = "look at one condition with --where" if by else "leave one of them out"
+        raise InputError(Problem(f"--pareto and {other}", "are different questions", fix))
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def _searched(sweep: str, uri: str) -> tuple[str, ...]:
+    """The objectives that a sweep searched for, as its parent run names them."""
+    from dwp_sweep.tracking.parent import parent_facts
+    from dwp_sweep.tracking.runs import open_reader
+
+    client, _ = open_reader(uri)
+    return parent_facts(client, sweep).objectives
 
 
 def _form(form: str | None, markdown: bool, as_json: bool) -> str:

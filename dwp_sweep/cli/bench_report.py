@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -38,7 +37,6 @@ def run_and_show(
     device: str,
     quick: bool,
     as_json: bool,
-    storage: Path | None = None,
 ) -> None:
     """Run benches one after the other and print each as soon as it is done.
 
@@ -48,7 +46,6 @@ def run_and_show(
         device: ``auto``, ``cpu`` or ``cuda``.
         quick: At the tiny scale.
         as_json: Print one JSON object at the end instead of tables.
-        storage: Results of sweeps, for benches that can use trained priors.
 
     Raises:
         InputError: Naming all unknown benches, or a device that is not there.
@@ -57,7 +54,7 @@ def run_and_show(
     place = _device(device)
     console, answers = standard_output(), {}
     with _threads(threads), _told() as tell:
-        setting = Setting(quick=quick, device=place, storage=storage, tell=tell)
+        setting = Setting(quick=quick, device=place, tell=tell)
         facts = machine(setting)
         for name in chosen:
             rows = BENCHES[name](setting)

@@ -17,6 +17,8 @@ def show_cost(cost: PlanCost, console: Console) -> None:
     rows = [row for row in cost.stages if row.n_to_build]
     if not rows:
         return
+    if cost.n_configurations:
+        console.print(_search(cost), soft_wrap=True, highlight=False)
     table = Table(box=None)
     table.add_column("estimated")
     for name in ("nodes", "CPU-hours (range)", "GPU-hours (range)", "never measured"):
@@ -44,6 +46,14 @@ def _hours(found: Range | None) -> str:
     if found.high == 0:
         return "0"
     return f"{found.mean:.3g} ({found.low:.3g} to {found.high:.3g})"
+
+
+def _search(cost: PlanCost) -> str:
+    s = "" if cost.n_configurations == 1 else "s"
+    return (
+        f"{cost.n_configurations} configuration{s} to come, estimated from {cost.n_drawn} drawn at random; "
+        "what early stopping saves is not foreseen"
+    )
 
 
 def _time(cost: PlanCost) -> str:

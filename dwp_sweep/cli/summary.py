@@ -16,16 +16,22 @@ from rich.table import Table
 from dwp_sweep.cli.plan_cost import cost_as_dict, show_cost
 from dwp_sweep.harness.progress import node_lines
 from dwp_sweep.report.best import render_best
+from dwp_sweep.report.front import render_conditions, render_front
 from dwp_sweep.report.paired import PairedTable
+from dwp_sweep.report.search_summary import render_search
 from dwp_sweep.report.table import PaperTable, paper_table, render_table
 from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
     from dwp_sweep.api import SweepRun
     from dwp_sweep.config.node import Node
+    from dwp_sweep.config.search import SearchSpace
     from dwp_sweep.harness.costs import PlanCost
     from dwp_sweep.harness.plan import Plan
+    from dwp_sweep.report.search_report import SearchReport
     from dwp_sweep.tracking.answers import Best
+    from dwp_sweep.tracking.conditions import BestByCondition
+    from dwp_sweep.tracking.pareto import Front
 
 # Lines of a log are not cut at the 80 columns that rich takes for granted.
 _LOG_WIDTH = 200
@@ -56,7 +62,8 @@ def show_plan(plan: Plan, command: str, nodes: bool = False, cost: PlanCost | No
         table.add_column(name, justify="right")
     for stage, *counts in [*rows, ("all", *totals)]:
         table.add_row(str(stage), *map(str, counts))
-    console.print(f"sweep {escape(plan.sweep.name)}: {len(plan.sweep.nodes)} nodes", style="bold")
+    known = "" if plan.sweep.search is None else " known so far"
+    console.print(f"sweep {escape(plan.sweep.name)}: {len(plan.sweep.nodes)} nodes{known}", style="bold")
     console.print(table)
     if cost is not None:
         show_cost(cost, console)
@@ -64,8 +71,21 @@ def show_plan(plan: Plan, command: str, nodes: bool = False, cost: PlanCost | No
         _show_nodes(plan, console)
     for note in plan.notes:
         console.print(f"[yellow]note[/] {escape(note)}")
+    if plan.sweep.search is not None:
+        console.print(_search_words(plan.sweep.search))
+    is_open = plan.to_build or plan.sweep.search is not None
     console.print(
-        f"run it: {escape(command)}" if plan.to_build else "nothing to build", soft_wrap=True, highlight=False
+        f"run it: {escape(command)}" if is_open else "nothing to build", soft_wrap=True, highlight=False
+    )
+
+
+def _search_words(search: SearchSpace) -> str:
+    n_trials, n_studies = search.searcher.n_trials, len(search.conditions)
+    n_repeats = max(len(one.members) for one in search.conditions)
+    each = f" of {n_repeats} networks each" if n_repeats > 1 else ""
+    studies = f"{n_studies} stud{'y' if n_studies == 1 else 'ies'}"
+    return (
+        f"search: {n_trials} configurations{each} in {studies}; which ones is known when they are asked for"
     )
 
 
@@ -90,9 +110,15 @@ def show_run(run: SweepRun, storage: Path) -> None:
     if (run.results["state"] == "done").any():
         console.print()
         show_table(paper_table(run.results), console)
-    if run.best is not None:
+    if run.front is not None:
+        console.print()
+        render_front(run.front, console)
+    elif run.best is not None:
         console.print()
         render_best(run.best, console)
+    if run.search is not None:
+        console.print()
+        render_search(run.search.trials, run.search.importances, console)
     _show_failures(run, console)
     console.print()
     _show_ways_on(run, storage, console)
@@ -101,6 +127,21 @@ def show_run(run: SweepRun, storage: Path) -> None:
 def show_best(best: Best) -> None:
     """Print the best configuration, what stood against it, and where its networks lie."""
     render_best(best, standard_output())
+
+
+def show_front(front: Front) -> None:
+    """Print a Pareto front."""
+    render_front(front, standard_output())
+
+
+def show_conditions(found: BestByCondition) -> None:
+    """Print the best configuration of each condition."""
+    render_conditions(found, standard_output())
+
+
+def show_search(found: SearchReport) -> None:
+    """Print what a search has tried, what won and what mattered."""
+    render_search(found.trials, found.importances, standard_output())
 
 
 def show_table(table: PaperTable, console: Console | None = None) -> None:
@@ -167,15 +208,19 @@ def _ways_on(run: SweepRun, storage: Path) -> list[tuple[str, str]]:
     sweep = [run.sweep.name, *([] if str(storage) == "dwp_runs" else ["--storage", str(storage)])]
     sweep += [] if uri == own_uri(storage) else ["--tracking-uri", uri]
     best = shlex.join(["dwp-sweep", "best", *sweep])
-    labels = run.sweep.nodes[run.sweep.targets[0]].labels
+    # A search that may not ask for anything has no target.
+    labels = run.sweep.nodes[run.sweep.targets[0]].labels if run.sweep.targets else {}
     where = " ".join(f"--where {name}={labels[name]}" for name in ("method", "train_size") if name in labels)
     server = uri if "http" in uri else shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
     ways = [
         ("curves, figures, files", server),
         ("this table", shlex.join(["dwp-sweep", "report", *sweep])),
         ("the best", best),
-        ("of one method and size", f"{best} {where}"),
     ]
+    if where:
+        ways.append(("of one method and size", f"{best} {where}"))
+    if run.search is not None:
+        ways.append(("figures of the search", str(storage / "sweeps" / run.sweep.name / "figures")))
     if run.best is not None:
         code = f"import dwp_sweep; net = dwp_sweep.load_model({run.best.run_ids[0]!r}, {uri!r})"
         ways.append(("the trained network", f'python -c "{code}"'))

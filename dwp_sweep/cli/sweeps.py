@@ -68,7 +68,7 @@ def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **options: 
             say=_remark,
             checking=checking,
         )
-    cost = plan_cost(found, options["storage"], slots)
+    cost = plan_cost(found, options["storage"], slots, options["tracking_uri"])
     if as_json:
         click.echo(plan_as_json(found, cost))
     else:

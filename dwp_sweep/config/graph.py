@@ -17,6 +17,7 @@ from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.config.node import Node, make_node, with_variant
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_bank import kernel_channels, read_layers
 from dwp_sweep.nets.kernel_groups import GROUPS
@@ -27,9 +28,9 @@ from dwp_sweep.stages import STAGES
 from dwp_sweep.stages.brought import Brought, describe_brought
 from dwp_sweep.stages.harvest import BANK_FILES, HarvestStageConfig
 from dwp_sweep.stages.prior import PRIOR_FILES, PriorStageConfig
-from dwp_sweep.stages.source import NET_FILES, SourceStageConfig
+from dwp_sweep.stages.source import NET_FILES, SourceConfig, SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig
-from dwp_sweep.strict import StrictModel
+from dwp_sweep.strict import StrictModel, plain_values
 from dwp_sweep.training.compute import ComputeConfig
 
 FactsT = TypeVar("FactsT")
@@ -76,7 +77,7 @@ class GraphBuilder:
             unet=condition.unet,
             target=condition.target,
             loss=condition.loss,
-            settings={name: section.model_dump(mode="json") for name, section in sections.items()},
+            settings={name: plain_values(section) for name, section in sections.items()},
             compute=self._compute(condition),
         )
         labels = {name: getattr(condition, name) for name in ("method", "train_size", "split", "seed")}
@@ -104,15 +105,8 @@ class GraphBuilder:
         return [partial(self._source, condition, 0)]
 
     def _source(self, condition: ExperimentConfig, seed: int) -> Node:
-        memo = (
-            "source",
-            seed,
-            condition.data.source,
-            condition.unet,
-            condition.source,
-            condition.loss,
-            condition.compute,
-        )
+        settings, loss = _of_sources(condition)
+        memo = ("source", seed, condition.data.source, condition.unet, settings, loss, condition.compute)
         if memo in self._memo:
             return self._memo[memo]
         if condition.source.network is not None:
@@ -123,8 +117,8 @@ class GraphBuilder:
             config = SourceStageConfig(
                 dataset=self._source_data(condition),
                 unet=condition.unet,
-                source=condition.source,
-                loss=condition.loss,
+                source=settings,
+                loss=loss,
                 seed=seed,
                 compute=self._compute(condition),
             )
@@ -141,13 +135,7 @@ class GraphBuilder:
         return self._add("harvest", HarvestStageConfig(harvest=condition.harvest), {"sources": sources}, {})
 
     def _prior(self, condition: ExperimentConfig, group: int) -> Node:
-        upstream = (
-            condition.data.source,
-            condition.unet,
-            condition.source,
-            condition.loss,
-            condition.harvest,
-        )
+        upstream = (condition.data.source, condition.unet, *_of_sources(condition), condition.harvest)
         memo = ("prior", group, condition.prior, condition.compute, *upstream)
         if memo in self._memo:
             return self._memo[memo]
@@ -216,6 +204,15 @@ class GraphBuilder:
         if self._fetch is None:
             raise InputError(Problem(key, f"{text} names an MLflow run, but no tracking store is at hand"))
         return self._fetch(text, key)
+
+
+def _of_sources(condition: ExperimentConfig) -> tuple[SourceConfig, LossConfig]:
+    """How the source networks are trained; a loss of their own takes the place of the sweep's."""
+    own = condition.source.loss
+    if own is None:
+        return condition.source, condition.loss
+    # The same networks, whoever says what their loss is: one key.
+    return condition.source.model_copy(update={"loss": None}), own
 
 
 def _require_unet(brought: Brought, unet: UNetConfig) -> None:

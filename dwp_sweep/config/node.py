@@ -99,8 +99,8 @@ def pipeline_order(nodes: Iterable[Node]) -> tuple[str, ...]:
 
 
 def write_node(node: Node, path: Path) -> None:
-    """Write a node as JSON, atomically."""
-    write_json(path, asdict(node))
+    """Write a node as JSON, atomically; a run that is repeated after a crash writes it again."""
+    write_json(path, asdict(node), durable=False)
 
 
 def read_node(path: Path) -> Node:

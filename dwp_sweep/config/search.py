@@ -62,7 +62,8 @@ class Distribution(StrictModel):
             raise ValueError(f"should be {_SHAPES}")
         named = [kind for kind in _KINDS if kind in values]
         if not named and values.get("kind") in _KINDS:
-            return values
+            when = _when(values) if values.get("when") else {}
+            return {**values, "choices": tuple(values.get("choices", ()))} | when
         if len(named) != 1:
             raise ValueError(f"should be {_SHAPES}; keys are dotted, e.g. prior.latent_dim")
         kind = named[0]
@@ -258,9 +259,16 @@ class SearchSpace:
         return over_axes(self.objectives)
 
     def applies(self, key: str, values: Mapping[str, Any]) -> bool:
-        """Whether a field is searched, given the values of the condition and of fields before it."""
-        when = self.distributions[key].when
-        return all(name in values and _among(values[name], allowed) for name, allowed in when.items())
+        """Whether a field is searched, given the values of the condition and of fields before it.
+
+        A field that itself does not apply fulfils no ``when``, whatever value it has in the condition.
+        """
+        return all(
+            name in values
+            and _among(values[name], allowed)
+            and (name not in self.distributions or self.applies(name, values))
+            for name, allowed in self.distributions[key].when.items()
+        )
 
 
 def over_axes(objectives: Sequence[ObjectiveConfig]) -> tuple[str, ...]:

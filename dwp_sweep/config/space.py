@@ -199,7 +199,20 @@ def _smaller(values: Mapping[str, Any]) -> dict[str, Any]:
             # An axis of the grid and a searched field keep their dotted names and are replaced whole.
             is_flat = section in ("grid", "search")
             result[section] = {**old, **change} if is_flat else merged(nested(old), nested(change))
+    if isinstance(values.get("data"), Mapping) and isinstance(change := values["smoke"].get("data"), Mapping):
+        result["data"] |= _other_data(nested(values["data"]), nested(change))
     return result
+
+
+def _other_data(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Tasks for which a small scale names another layout: nothing said of the old scans holds for them."""
+    return {
+        task: new
+        for task, new in change.items()
+        if isinstance(new, Mapping)
+        and isinstance(full := old.get(task), Mapping)
+        and new.get("layout", full.get("layout")) != full.get("layout")
+    }
 
 
 def _smoke_problems(values: Mapping[str, Any], where: str) -> list[Problem]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.datasets import prepare_datasets
+from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import Resources
@@ -36,6 +37,7 @@ class Sweep:
         budget: When nothing new is started any more.
         resolve: Of a search: values by dotted key and the place of a condition in the grid -> the target
             node, which joins ``nodes`` with all that it needs.
+        fresh: Of a search: makes the same sweep without nodes, to try values on without asking for them.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Sweep:
     search: SearchSpace | None = None
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     resolve: Resolve | None = None
+    fresh: Callable[[], Sweep] | None = None
 
 
 def build_sweep(
@@ -71,12 +74,24 @@ def build_sweep(
     conditions = asked_conditions(space.conditions, space.search)
     upstream = upstream_problems(conditions, cache, fetch)
     data = prepare_datasets(conditions, storage, progress, upstream)
-    builder = GraphBuilder(data.datasets, cache, fetch)
     named = list(zip(space.conditions, space.variants, strict=True))
     if not named:
         raise InputError(
             Problem(space.file, "the grid holds no condition", "give every axis at least one value")
         )
+
+    def resolved() -> Sweep:
+        return _resolved(space, GraphBuilder(data.datasets, cache, fetch), named, data.warnings)
+
+    return replace(resolved(), fresh=resolved) if space.search else resolved()
+
+
+def _resolved(
+    space: Space,
+    builder: GraphBuilder,
+    named: Sequence[tuple[ExperimentConfig, str | None]],
+    warnings: tuple[str, ...],
+) -> Sweep:
     asked: list[str] = []
     resolve = resolver(builder, named, asked, space.file) if space.search else None
     keys = [] if space.search else [builder.target(condition, variant).key for condition, variant in named]
@@ -87,7 +102,7 @@ def build_sweep(
         resources=space.resources,
         settings=space.settings,
         max_failures=space.max_failures,
-        warnings=(*data.warnings, *(_twins(keys, space.variants) if keys else ())),
+        warnings=(*warnings, *(_twins(keys, space.variants) if keys else ())),
         search=space.search,
         budget=space.budget,
         resolve=resolve,

@@ -7,6 +7,7 @@ of Ray (`trainable` brings it here) and of MLflow only the methods of an `Observ
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import itertools
 import platform
@@ -209,7 +210,7 @@ class _Attempt:
             history=history,
             started_ms=starts[0] if starts else _now_ms(),
             wall_s=wall_s,
-            versions=_versions(),
+            versions=dict(_versions()),
             host=socket.gethostname(),
             error=error,
         )
@@ -250,7 +251,8 @@ def _wall_s(starts: list[int], history: tuple[Point, ...]) -> float:
     return total_ms / 1000
 
 
-def _versions() -> dict[str, str]:
+@functools.cache
+def _versions() -> Mapping[str, str]:
     versions = {"python": platform.python_version()}
     for package in ("dwp_sweep", "torch", "monai", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

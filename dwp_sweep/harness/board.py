@@ -6,46 +6,24 @@ nothing of Ray and touches no file.
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from dwp_sweep.config.node import Node, pipeline_order
-from dwp_sweep.harness.estimate import Estimate, critical_path
+from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Event, Listener
 from dwp_sweep.harness.plan import Plan
+from dwp_sweep.harness.ready_queue import ReadyQueue
+from dwp_sweep.harness.work import Work
+
+__all__ = ["Board", "NodeState", "Work"]
 
 NodeState = Literal[
     "cached", "unneeded", "waiting", "ready", "queued", "running", "done", "pruned", "failed", "blocked"
 ]
 """``queued``: handed to Tune, not started yet; ``pruned``: given up by a search."""
-
-
-@dataclass
-class Work:
-    """A node in the hands of a trial.
-
-    Attributes:
-        node: The node.
-        trial_id: The trial.
-        started_s: Monotonic time of its start; None while queued.
-        epoch: Epochs done, earlier attempts included.
-        n_epochs: Largest number of epochs; 0 while unknown.
-        metrics: Last metrics.
-        first_epoch: Epochs done at the first report of this attempt.
-    """
-
-    node: Node
-    trial_id: str
-    started_s: float | None = None
-    epoch: int = 0
-    n_epochs: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    first_epoch: int | None = None
-    first_epoch_s: float = 0.0
 
 
 class Board:
@@ -62,6 +40,8 @@ class Board:
         used_s: Stage -> seconds of trials that have ended in this run, failed and lost ones too.
         spent: Why nothing more starts although running nodes go on to their end; empty: it does.
         n_to_ask: Configurations that a search has not asked for yet: of their nodes nothing is known.
+        n_studies: Studies of the search; 0 where nothing is searched for.
+        n_repeats: Target nodes of one configuration.
     """
 
     def __init__(
@@ -76,7 +56,8 @@ class Board:
         self.work: dict[str, Work] = {}
         self.is_draining = False
         self.spent = ""
-        self.n_to_ask = 0
+        self.n_to_ask = self.n_studies = 0
+        self.n_repeats = 1
         self.used_s: defaultdict[str, float] = defaultdict(float)
         self.held = frozenset(held)
         self.watch: Callable[[], None] = lambda: None
@@ -84,9 +65,7 @@ class Board:
         self._tell = listener
         self._children = _children(self.nodes)
         self._linked = set(self.nodes)
-        self._order = {key: index for index, key in enumerate(self.nodes)}
-        self._lengths = critical_path(self.nodes.values(), estimate)
-        self._queues: dict[str, list[tuple[float, int, str]]] = {}
+        self._queue = ReadyQueue(self.nodes.values(), estimate, lambda key: self.states[key] == "ready")
         for node in self.nodes.values():
             if self.states[node.key] == "ready":
                 self._enqueue(node)
@@ -102,8 +81,7 @@ class Board:
         """All nodes that may start, the one with the longest way to go first; none while stopping."""
         if self.is_draining or self.spent:
             return []
-        entries = {entry for queue in self._queues.values() for entry in queue}
-        return [self.nodes[key] for *_, key in sorted(entries) if self.states[key] == "ready"]
+        return [self.nodes[key] for key in self._queue.all()]
 
     def heads(self) -> list[Node]:
         """The most urgent node of each stage that may start, the most urgent of them first.
@@ -112,12 +90,7 @@ class Board:
         """
         if self.is_draining or self.spent:
             return []
-        entries = []
-        for queue in self._queues.values():
-            while queue and self.states[queue[0][-1]] != "ready":
-                heapq.heappop(queue)  # handed out or built elsewhere since it was put in
-            entries += queue[:1]
-        return [self.nodes[key] for *_, key in sorted(entries)]
+        return [self.nodes[key] for key in self._queue.heads()]
 
     def add(self, nodes: Mapping[str, NodeState], known: Mapping[str, Node]) -> None:
         """Take in nodes that a search has asked for; those that are there already keep their state.
@@ -128,10 +101,9 @@ class Board:
             known: The nodes by key.
         """
         new = [known[key] for key in nodes if self.states.get(key, "unneeded") == "unneeded"]
-        self._lengths |= critical_path(new, self.estimate)
+        self._queue.add(new)
         for node in new:
             self.nodes[node.key] = node
-            self._order.setdefault(node.key, len(self._order))
             self._link(node)
             self.states[node.key] = nodes[node.key]
             if nodes[node.key] == "ready":
@@ -166,15 +138,14 @@ class Board:
         work = self.work.get(trial_id)
         if work is None:
             return
-        if work.first_epoch is None:
-            work.first_epoch, work.first_epoch_s = epoch, time.monotonic()
-        work.epoch, work.n_epochs, work.metrics = epoch, n_epochs, metrics
+        work.progressed(epoch, n_epochs, metrics)
         self._tell(Event("epoch", work.node, metrics=metrics, epoch=epoch, n_epochs=n_epochs))
 
     def done(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
         """A node is published: its children may become ready."""
         self._settle(node, "done")
         self.estimate.observe(node, wall_s)
+        self._queue.learned()
         for child in self._children[node.key]:
             if self.states[child.key] == "waiting" and self._has_all_inputs(child):
                 self.states[child.key] = "ready"
@@ -252,23 +223,18 @@ class Board:
         open_keys = [
             key for key, state in list(self.states.items()) if state in ("ready", "waiting", "queued")
         ]
-        to_come = sum(self.estimate.seconds(self.nodes[key]) for key in open_keys)
+        to_come = sum(self.estimate.seconds(self.nodes[key]) for key in open_keys) + self._unasked_s()
         return max([(to_come + sum(known)) / max(n_slots, 1), *known])
 
+    def _unasked_s(self) -> float:
+        """Expected seconds of what a search has yet to ask for, as if nothing of it were given up."""
+        n_nodes = self.n_to_ask * self.n_repeats
+        target = next((node for node in list(self.nodes.values()) if node.stage == "target"), None)
+        return n_nodes * self.estimate.seconds(target) if n_nodes and target is not None else 0.0
+
     def work_left_s(self, work: Work) -> float | None:
-        """Expected seconds to the end of a node in hand: by its own epochs, else by others of its kind."""
-        now = time.monotonic()
-        started_s = work.started_s or now
-        if work.first_epoch is not None and work.epoch > work.first_epoch and work.n_epochs:
-            pace = (now - work.first_epoch_s) / (work.epoch - work.first_epoch)
-            by_epochs = pace * max(work.n_epochs - work.epoch, 0)
-        else:
-            by_epochs = None
-        if not self.estimate.is_measured:
-            return by_epochs
-        by_kind = max(self.estimate.seconds(work.node) - (now - started_s), 0.0)
-        # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
-        return by_kind if by_epochs is None else min(by_epochs, max(by_kind, 1.0))
+        """Expected seconds to the end of a node in hand; None before anything is measured."""
+        return work.left_s(self.estimate)
 
     def _link(self, node: Node) -> None:
         if node.key not in self._linked:
@@ -279,8 +245,7 @@ class Board:
     def _enqueue(self, node: Node) -> None:
         """Put a node among those that may start; doubles do no harm, since its state decides."""
         if node.key not in self.held:
-            entry = (-self._lengths[node.key], self._order[node.key], node.key)
-            heapq.heappush(self._queues.setdefault(node.stage, []), entry)
+            self._queue.push(node)
 
     def _settle(self, node: Node, state: NodeState) -> None:
         self.states[node.key] = state

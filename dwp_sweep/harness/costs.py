@@ -1,72 +1,34 @@
 """What a plan costs: hours of CPUs and GPUs with their spread, and how long it takes on so many slots.
 
-Durations come from the records of past runs of the same stage and size, of whatever sweep; where there
-are none the answer is that it is unknown. Reads the store only; knows nothing of Ray.
+Durations are those of `past_runs`; where there are none the answer is that it is unknown. What a search has
+yet to ask for is drawn at random (`search_guess`). Knows nothing of Ray.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node
+from dwp_sweep.config.search import BudgetConfig
 from dwp_sweep.harness.budget import beyond_trials, forbids_start
+from dwp_sweep.harness.past_runs import Duration, PastRuns
 from dwp_sweep.harness.plan import Plan
 from dwp_sweep.harness.schedule import Pool, Schedule, list_schedule
 from dwp_sweep.harness.slots import Shape, shape_of
-from dwp_sweep.store.record import read_record
-from dwp_sweep.store.store import RECORD, Store
+from dwp_sweep.store.store import Store
+from dwp_sweep.tracking.durations import has_mlflow, logged_durations
+
+if TYPE_CHECKING:
+    from dwp_sweep.harness.search_guess import SearchGuess
+
+__all__ = ["Duration", "PastRuns", "PlanCost", "Range", "StageCost", "plan_cost", "this_machine"]
 
 _HOUR_S = 3600.0
-_N_READ = 400
-"""Newest records that are read of each stage: enough for a mean, and quick."""
-_SIZES = frozenset(
-    {
-        "method",
-        "train_size",
-        "group",
-        "channels",
-        "shape",
-        "subjects",
-        "max_epochs",
-        "steps_per_epoch",
-        "n_epochs",
-        "epoch_s",
-        "batch_size",
-        "n_cycles",
-        "n_seeds",
-        "n_subjects",
-        "latent_dim",
-        "n_components",
-        "n_samples",
-        "patience",
-        "precision",
-    }
-)
-"""Last parts of the settings that decide how much work a node is."""
-
-
-@dataclass(frozen=True)
-class Duration:
-    """Seconds of past nodes of one kind.
-
-    Attributes:
-        mean_s: Arithmetic mean.
-        low_s: Shortest.
-        high_s: Longest.
-        n: How many there were.
-    """
-
-    mean_s: float
-    low_s: float
-    high_s: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -109,6 +71,9 @@ class PlanCost:
         n_unknown: Nodes whose duration is unknown.
         cut: Stage -> nodes that the budget would keep from starting; empty: none.
         cut_by: The limit that cuts, as a key of the search space; empty: none.
+        n_configurations: Of a search: configurations that are still to come, as if none were given up early;
+            everything is then an estimate.
+        n_drawn: Configurations drawn at random in their place.
     """
 
     stages: tuple[StageCost, ...]
@@ -118,66 +83,80 @@ class PlanCost:
     n_unknown: int
     cut: Mapping[str, int]
     cut_by: str
+    n_configurations: int = 0
+    n_drawn: int = 0
 
 
-class PastRuns:
-    """Durations of published nodes by stage and size."""
-
-    def __init__(self) -> None:
-        self._known: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
-
-    @classmethod
-    def from_store(cls, store: Store, stages: Iterable[str]) -> PastRuns:
-        """What a storage knows of some stages: the newest nodes of whatever sweep."""
-        past = cls()
-        for stage in stages:
-            for folder in _newest(store.root / stage):
-                try:
-                    record = read_record(folder / RECORD)
-                except (OSError, ValueError):
-                    continue
-                past.add(stage, record.config, record.wall_s)
-        return past
-
-    def add(self, stage: str, config: Mapping[str, Any], wall_s: float) -> None:
-        """Take in a node that took ``wall_s`` seconds."""
-        self._known[size_of(stage, config)].append(wall_s)
-
-    def seconds(self, node: Node) -> float | None:
-        """Mean seconds of nodes like this one; None where none was measured."""
-        found = self.duration(node.stage, node.config)
-        return found.mean_s if found else None
-
-    def duration(self, stage: str, config: Mapping[str, Any]) -> Duration | None:
-        """Of nodes of the same stage and size; None where none was measured."""
-        found = self._known.get(size_of(stage, config))
-        if not found:
-            return None
-        return Duration(statistics.fmean(found), min(found), max(found), len(found))
-
-
-def size_of(stage: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells how much work a node is: equal for nodes that should take equally long."""
-    return (stage, *_sizes(config, ""))
-
-
-def plan_cost(plan: Plan, store: Store, n_slots: int | None = None) -> PlanCost:
+def plan_cost(
+    plan: Plan, store: Store, n_slots: int | None = None, tracking_uri: str | None = None
+) -> PlanCost:
     """What the nodes that a plan would build cost.
 
     Args:
         plan: From `make_plan`.
         store: Holds the past runs.
         n_slots: Nodes at once, whatever they ask for; None: as the resources of this machine allow.
+        tracking_uri: MLflow's, asked where the store lacks durations; None: ``MLFLOW_TRACKING_URI``, else the
+            database under the store, if any.
     """
+    if plan.sweep.search is None:
+        return _cost(plan, store, n_slots, tracking_uri)
+    from dwp_sweep.harness.search_guess import guess_search  # imports optuna: for searches only
+
+    guess = guess_search(plan.sweep, store)
+    if guess is None:
+        return _cost(plan, store, n_slots, tracking_uri)
+    return _of_search(guess, plan.sweep.search.distributions, store, n_slots, tracking_uri)
+
+
+def _of_search(
+    guess: SearchGuess,
+    searched: Iterable[str],
+    store: Store,
+    n_slots: int | None,
+    tracking_uri: str | None,
+) -> PlanCost:
+    """The cost of a sample times what it stands for; the budget is shared out alike."""
+    factor = guess.factor
+    names = frozenset(key.rpartition(".")[-1] for key in searched)
+    cost = _cost(guess.plan, store, n_slots, tracking_uri, names, 1.0 / factor if factor else 1.0)
+    stages = tuple(
+        replace(
+            row,
+            n_to_build=round(row.n_to_build * factor),
+            n_unknown=round(row.n_unknown * factor),
+            cpu_hours=_times(row.cpu_hours, factor),
+            gpu_hours=_times(row.gpu_hours, factor),
+        )
+        for row in cost.stages
+    )
+    return replace(
+        cost,
+        stages=stages,
+        makespan_s=cost.makespan_s * max(factor, 1.0),
+        n_unknown=round(cost.n_unknown * factor),
+        cut={stage: round(n * factor) for stage, n in cost.cut.items()},
+        n_configurations=guess.n_to_come,
+        n_drawn=guess.n_drawn,
+    )
+
+
+def _cost(
+    plan: Plan,
+    store: Store,
+    n_slots: int | None,
+    tracking_uri: str | None,
+    apart_from: frozenset[str] = frozenset(),
+    share: float = 1.0,
+) -> PlanCost:
     nodes = plan.to_build
     stages = [row.stage for row in plan.by_stage()]
-    past = PastRuns.from_store(store, stages)
-    known = {node.key: past.duration(node.stage, node.config) for node in nodes}
+    known = _durations(nodes, store, tracking_uri, apart_from)
     machine = this_machine()
     shapes = {stage: shape_of(stage, plan.sweep.resources, machine.gpu > 0) for stage in stages}
     seconds = {key: found.mean_s if found else 0.0 for key, found in known.items()}
     whole = _scheduled(nodes, seconds, shapes, machine, n_slots)
-    cut, cut_by = _cut(plan, seconds, shapes, machine, n_slots)
+    cut, cut_by = _cut(plan, seconds, shapes, machine, n_slots, share)
     return PlanCost(
         stages=tuple(_stage_cost(stage, nodes, known, shapes[stage]) for stage in stages),
         slots=_words(machine, n_slots),
@@ -189,6 +168,18 @@ def plan_cost(plan: Plan, store: Store, n_slots: int | None = None) -> PlanCost:
     )
 
 
+def _durations(
+    nodes: Sequence[Node], store: Store, tracking_uri: str | None, apart_from: frozenset[str]
+) -> dict[str, Duration | None]:
+    past = PastRuns.from_store(store, sorted({node.stage for node in nodes}))
+    known = {node.key: past.duration(node.stage, node.config) for node in nodes}
+    lacking = [node for node in nodes if known[node.key] is None]
+    if lacking and has_mlflow(tracking_uri, store.root):
+        for one in logged_durations(sorted({node.stage for node in lacking}), tracking_uri, store.root):
+            past.add_logged(*one)
+    return known | {node.key: past.duration(node.stage, node.config, apart_from) for node in lacking}
+
+
 def this_machine() -> Shape:
     """What Ray would find here: cores, and NVIDIA devices that are not hidden."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -197,25 +188,6 @@ def this_machine() -> Shape:
     else:
         n_gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
     return Shape(float(os.cpu_count() or 1), float(n_gpus))
-
-
-def _newest(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        found = [(entry.stat().st_mtime, entry.path) for entry in entries if not entry.name.startswith(".")]
-    return [Path(path) for _, path in sorted(found, reverse=True)[:_N_READ]]
-
-
-def _sizes(config: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name in sorted(config):
-        value = config[name]
-        if isinstance(value, Mapping):
-            found += _sizes(value, f"{prefix}{name}.")
-        elif name in _SIZES:
-            found.append((f"{prefix}{name}", str(value)))
-    return found
 
 
 def _stage_cost(
@@ -261,14 +233,15 @@ def _cut(
     shapes: Mapping[str, Shape],
     machine: Shape,
     n_slots: int | None,
+    share: float,
 ) -> tuple[dict[str, int], str]:
     budget = plan.sweep.budget
     if not budget.is_limited:
         return {}, ""
     held = plan.to_build if forbids_start(budget) else ()
-    beyond = beyond_trials(plan, budget.trials)
+    beyond = beyond_trials(plan, None if budget.trials is None else round(budget.trials * share))
     held = held or tuple(node for node in plan.to_build if node.key in beyond)
-    pool = Pool(shapes, budget.cpu_hours, budget.gpu_hours, budget.wall_s)
+    pool = _pool(budget, shapes, share)
     left_out = {node.key for node in held}
     started = [node for node in plan.to_build if node.key not in left_out]
     limited = _scheduled(started, seconds, shapes, machine, n_slots, pool)
@@ -278,6 +251,15 @@ def _cut(
         counts[node.stage] = counts.get(node.stage, 0) + 1
     reason = forbids_start(budget).partition(" ")[0] or limited.stopped_by
     return counts, (reason or "budget.trials") if cut else ""
+
+
+def _pool(budget: BudgetConfig, shapes: Mapping[str, Shape], share: float) -> Pool:
+    limits = (budget.cpu_hours, budget.gpu_hours, budget.wall_s)
+    return Pool(shapes, *(None if limit is None else limit * share for limit in limits))
+
+
+def _times(found: Range | None, factor: float) -> Range | None:
+    return found and Range(found.mean * factor, found.low * factor, found.high * factor)
 
 
 def _words(machine: Shape, n_slots: int | None) -> str:

@@ -5,6 +5,7 @@ Feeds the priority of the critical path and the time left. Knows nothing of what
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -18,8 +19,25 @@ PastSeconds = Callable[[Node], float | None]
 """Seconds that nodes of the same stage and size took in the past; None where none did."""
 
 
+class _Mean:
+    """A running mean: asked for every node whenever nodes are ranked again."""
+
+    def __init__(self) -> None:
+        self._total, self._n = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self._total, self._n = self._total + value, self._n + 1
+
+    @property
+    def value(self) -> float:
+        return self._total / self._n
+
+
 class Estimate:
     """Mean duration by kind (stage, method, training size); else of the past; else by stage; else guesses.
+
+    Of a kind that was not measured yet, the mean of its stage counts times what its method and its size are
+    to that mean as far as they were: a method's small networks foretell its large ones.
 
     Args:
         past: Seconds of nodes of the same size in whatever sweep.
@@ -28,8 +46,9 @@ class Estimate:
     def __init__(self, past: PastSeconds | None = None) -> None:
         self._past = past
         self._from_past: dict[str, float | None] = {}
-        self._kinds: defaultdict[tuple[object, ...], list[float]] = defaultdict(list)
-        self._stages: defaultdict[str, list[float]] = defaultdict(list)
+        self._kinds: defaultdict[tuple[object, ...], _Mean] = defaultdict(_Mean)
+        self._traits: defaultdict[tuple[object, ...], _Mean] = defaultdict(_Mean)
+        self._stages: defaultdict[str, _Mean] = defaultdict(_Mean)
 
     @classmethod
     def from_store(cls, nodes: Iterable[Node], store: Store) -> Estimate:
@@ -48,18 +67,26 @@ class Estimate:
 
     def observe(self, node: Node, wall_s: float) -> None:
         """Take in how long a node took, in seconds."""
-        self._kinds[_kind(node)].append(wall_s)
-        self._stages[node.stage].append(wall_s)
+        self._kinds[_kind(node)].add(wall_s)
+        self._stages[node.stage].add(wall_s)
+        for trait in _traits(node):
+            self._traits[trait].add(wall_s)
 
     def seconds(self, node: Node) -> float:
         """Expected seconds of work of a node; positive."""
         known = self._kinds.get(_kind(node))
-        if not known and (past := self._past_seconds(node)) is not None:
-            return max(past, 0.01)
-        known = known or self._stages.get(node.stage)
         if known:
-            return max(_mean(known), 0.01)
-        return GUESSED_S.get(node.stage, 10.0) * self._scale()
+            return max(known.value, 0.01)
+        if (past := self._past_seconds(node)) is not None:
+            return max(past, 0.01)
+        stage = self._stages.get(node.stage)
+        if stage is None:
+            return GUESSED_S.get(node.stage, 10.0) * self._scale()
+        return max(self._by_traits(node, stage.value), 0.01)
+
+    def _by_traits(self, node: Node, mean_s: float) -> float:
+        found = [self._traits[trait].value for trait in _traits(node) if trait in self._traits]
+        return mean_s * math.prod(value / mean_s for value in found) if mean_s > 0 else 0.0
 
     def _past_seconds(self, node: Node) -> float | None:
         if self._past is None:
@@ -69,8 +96,8 @@ class Estimate:
         return self._from_past[node.key]
 
     def _scale(self) -> float:
-        ratios = [_mean(values) / GUESSED_S.get(stage, 10.0) for stage, values in list(self._stages.items())]
-        return max(_mean(ratios), 1e-3) if ratios else 1.0
+        ratios = [one.value / GUESSED_S.get(stage, 10.0) for stage, one in list(self._stages.items())]
+        return max(sum(ratios) / len(ratios), 1e-3) if ratios else 1.0
 
 
 def critical_path(nodes: Iterable[Node], estimate: Estimate) -> dict[str, float]:
@@ -94,5 +121,7 @@ def _kind(node: Node) -> tuple[object, ...]:
     return node.stage, node.labels.get("method"), node.labels.get("train_size")
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _traits(node: Node) -> list[tuple[object, ...]]:
+    """Its method and its training size, each alone."""
+    names = ("method", "train_size")
+    return [(node.stage, name, node.labels[name]) for name in names if node.labels.get(name) is not None]

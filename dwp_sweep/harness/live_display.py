@@ -27,7 +27,8 @@ from dwp_sweep.harness.progress import (
     stage_rows,
 )
 
-_KEPT = ("failed", "again", "note", "stopped")
+KEPT = ("failed", "again", "note", "stopped")
+"""What must not be missed."""
 _STYLES = {"failed": "bold red", "again": "yellow", "note": "dim", "stopped": "yellow"}
 _N_RUNNING_SHOWN = 12
 
@@ -37,10 +38,11 @@ class LiveDisplay:
 
     Args:
         console: The terminal.
+        stop_by: What a person does to stop the run.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, stop_by: str = "Ctrl-C") -> None:
+        self._console, self._stop_by = console, stop_by
         self._live: Live | None = None
         self._board: Board | None = None
         self._title = ""
@@ -50,13 +52,17 @@ class LiveDisplay:
 
     def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
         """Start to draw."""
-        self._title, self._board, self._where = title, board, where
+        self.follow(title, board, where)
         self._live = Live(get_renderable=self.render, console=self._console, refresh_per_second=4)
         self._live.start()
 
+    def follow(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+        """Look at a run without drawing: for whoever shows `render` by other means."""
+        self._title, self._board, self._where = title, board, where
+
     def event(self, event: Event) -> None:
         """Print above the display what must stay."""
-        if event.kind in _KEPT:
+        if event.kind in KEPT:
             self._console.print(Text(event_text(event), style=_STYLES[event.kind]), soft_wrap=True)
 
     def slots(self, n_slots: int) -> None:
@@ -141,11 +147,11 @@ class LiveDisplay:
             style = "bold green" if self._outcome.exit_code == 0 else "bold red"
             return Group(table, Text(""), Text(outcome_text(self._outcome), style=style))
         hint = (
-            "Ctrl-C once more ends at once"
+            f"{self._stop_by} once more ends at once"
             if board.is_draining
             else "stops after the epoch; the same command goes on"
         )
-        table.add_row(Text("Ctrl-C", style="dim"), Text(hint, style="dim"))
+        table.add_row(Text(self._stop_by, style="dim"), Text(hint, style="dim"))
         return table
 
 

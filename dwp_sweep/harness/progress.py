@@ -36,8 +36,12 @@ class Progress(Protocol):
 
 
 def default_progress(console: Console | None = None) -> Progress:
-    """The live display on a terminal, lines elsewhere."""
+    """The live display on a terminal and in a notebook, lines elsewhere."""
     console = console or Console(highlight=False)
+    if console.is_jupyter:
+        from dwp_sweep.harness.notebook_display import NotebookDisplay
+
+        return NotebookDisplay()
     if console.is_terminal:
         from dwp_sweep.harness.live_display import LiveDisplay
 
@@ -157,13 +161,20 @@ def summary(board: Board) -> str:
     counts = board.counts()
     to_build = sum(counts.get(state, 0) for state in ("ready", "waiting", "queued", "running"))
     rest = [f"{counts[state]} {state}" for state in ("cached", "failed", "blocked") if counts.get(state)]
+    if board.n_studies:
+        return ", ".join([_search_words(board), *([f"{to_build} nodes to build"] if to_build else []), *rest])
     return ", ".join([f"{to_build} nodes to build", *rest])
 
 
+def _search_words(board: Board) -> str:
+    n, studies = board.n_to_ask, f"{board.n_studies} stud{'y' if board.n_studies == 1 else 'ies'}"
+    return f"search: {n} configuration{'' if n == 1 else 's'} to try in {studies}"
+
+
 def progress_counts(board: Board) -> tuple[int, int]:
-    """Nodes that have ended, cached ones included, and all nodes."""
+    """Nodes that have ended, cached ones included, and all nodes, targets of a search to come included."""
     counts = board.counts()
-    n_all = sum(counts.values()) - counts.get("unneeded", 0)
+    n_all = sum(counts.values()) - counts.get("unneeded", 0) + board.n_to_ask * board.n_repeats
     return sum(counts.get(state, 0) for state in ("done", "cached", "pruned", "failed", "blocked")), n_all
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from scipy.stats import wilcoxon
-
 from dwp_sweep.config.node import Node
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
@@ -37,6 +35,8 @@ def is_worse(scores: Scores, best: Scores, significance: float = SIGNIFICANCE) -
     differences = [value - other for value, other in pairs if value != other]
     if not differences:
         return False
+    from scipy.stats import wilcoxon  # half a second that no worker and no plan needs
+
     return bool(wilcoxon(differences, alternative="less").pvalue < significance)
 
 

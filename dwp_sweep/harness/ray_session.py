@@ -18,25 +18,27 @@ from dwp_sweep.harness.worker_process import MALLOC_ENVIRONMENT
 DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Quiet, no handler of Tune's own, no snapshots of Tune's state: the store is the truth."""
+"""Quiet, no handler of Tune's own, no log files and snapshots of Tune's state: the store is the truth."""
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # volumes come from a memory-mapped cache, not through Ray
 _MACHINES_EVERY_S = 2.0
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None = None) -> Iterator[bool]:
+def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterator[bool]:
     """Connect to Ray, or start a local one that ends with the context.
 
     Args:
         address: Of an existing cluster; None: the one in ``RAY_ADDRESS`` (set inside a Ray job), a Ray that
             this process has already initialised, else a new local one.
+        n_cpus: Logical CPUs of a new local one; None: as many as there are.
 
     Yields:
         Whether the Ray is our own local one.
@@ -52,7 +54,7 @@ def ray_session(address: str | None = None) -> Iterator[bool]:
     if address:
         _connect(address)
     else:
-        _start_local()
+        _start_local(n_cpus)
     try:
         yield not address
     finally:
@@ -96,7 +98,7 @@ class RememberedMachines:
         return self._known
 
 
-def _start_local() -> None:
+def _start_local(n_cpus: int | None) -> None:
     import ray
 
     added = {name: value for name, value in MALLOC_ENVIRONMENT.items() if name not in os.environ}
@@ -104,6 +106,7 @@ def _start_local() -> None:
     try:
         ray.init(
             address="local",
+            num_cpus=n_cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

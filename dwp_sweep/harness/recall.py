@@ -6,7 +6,10 @@ Changes nothing in the studies, so that a plan can be made beside a run. Knows n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from optuna.trial import TrialState
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import SearchCondition
@@ -18,9 +21,9 @@ from dwp_sweep.store.store import Store
 
 def recall(sweep: Sweep, store: Store) -> None:
     """Resolve the nodes of all configurations that the sweep's studies hold."""
-    for condition, values in _asked(sweep, store):
+    for one in asked(sweep, store):
         try:
-            target_nodes(sweep, condition, values)
+            target_nodes(sweep, one.condition, one.values)
         except InputError:
             continue  # asked for under an older version of the space
 
@@ -36,7 +39,25 @@ def target_nodes(sweep: Sweep, condition: SearchCondition, values: Mapping[str, 
     return tuple(sweep.resolve(values, place) for place in condition.members)
 
 
-def _asked(sweep: Sweep, store: Store) -> Iterator[tuple[SearchCondition, Mapping[str, Any]]]:
+@dataclass(frozen=True)
+class AskedBefore:
+    """A configuration that a study holds.
+
+    Attributes:
+        condition: Of its study.
+        values: By dotted key.
+        is_open: It was asked for and has not ended.
+        has_failed: It came to nothing; a run asks for it again.
+    """
+
+    condition: SearchCondition
+    values: Mapping[str, Any]
+    is_open: bool
+    has_failed: bool
+
+
+def asked(sweep: Sweep, store: Store) -> Iterator[AskedBefore]:
+    """All configurations that the sweep's studies hold; makes no database where there is none."""
     if sweep.search is None:
         return
     url = storage_url(store, sweep.name, sweep.search.searcher.storage)
@@ -51,4 +72,7 @@ def _asked(sweep: Sweep, store: Store) -> Iterator[tuple[SearchCondition, Mappin
         number = studies.get(study_name(sweep.name, condition.name))
         for trial in storage.get_all_trials(number, deepcopy=False) if number is not None else ():
             if VALUES in trial.user_attrs and SAME_AS not in trial.user_attrs:
-                yield condition, trial.user_attrs[VALUES]
+                state = trial.state
+                yield AskedBefore(
+                    condition, trial.user_attrs[VALUES], not state.is_finished(), state == TrialState.FAIL
+                )

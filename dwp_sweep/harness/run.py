@@ -19,10 +19,10 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by
-from dwp_sweep.harness.costs import PastRuns
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Outcome
 from dwp_sweep.harness.interrupt import Interrupt
+from dwp_sweep.harness.past_runs import PastRuns
 from dwp_sweep.harness.plan import Plan, make_plan
 from dwp_sweep.harness.progress import Progress, default_progress
 from dwp_sweep.harness.ray_session import RememberedMachines, machines, ray_session
@@ -32,6 +32,7 @@ from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.live_run import Presence, hold_file, stop_file
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
+from dwp_sweep.store.tidying import wait_for_tidying
 from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
@@ -71,29 +72,54 @@ def run_sweep(
         How it ended, with the exit code of the command.
 
     Raises:
-        InputError: A stage asks for resources that no machine of the local Ray has.
+        InputError: A stage asks for resources that no machine of the local Ray has; somebody goes on
+            removing things from the storage.
     """
-    plan = plan or make_plan(sweep, store, retry_failed)
     progress = progress or default_progress()
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    facts = _Facts()
+    # First say what is needed and that somebody is here: only then is what the plan finds there to stay.
+    record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
+    with Presence(store, sweep.name, name, facts):
+        wait_for_tidying(store)
+        if plan is None or not _holds(plan, store):
+            plan = make_plan(sweep, store, retry_failed)
+        board = _board(sweep, store, plan, progress)
+        search = _open_search(sweep, store, board, retry_failed)
+        run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name)
+        facts.run = run
+        return _run_to_its_end(run, plan)
+
+
+def _holds(plan: Plan, store: Store) -> bool:
+    """Whether what a plan found on the storage is there yet."""
+    cached = (plan.sweep.nodes[key] for key, state in plan.states.items() if state == "cached")
+    return all(store.is_published(node.stage, node.key) for node in cached)
+
+
+def _board(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Board:
     # A search counts its configurations itself: which of them come is not known before it asks.
     held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
     past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
-    board = Board(plan, Estimate(past.seconds), progress.event, held)
-    search = _open_search(sweep, store, board, retry_failed)
-    run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search)
-    record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
-    progress.open(sweep.name, board, run.where())
+    return Board(plan, Estimate(past.seconds), progress.event, held)
+
+
+def _run_to_its_end(run: _Run, plan: Plan) -> Outcome:
+    board, search = run.board, run.search
+    if search is not None:  # with what earlier runs have asked for
+        record_nodes(run.store, run.sweep.name, entries_of(run.sweep.nodes.values(), run.sweep.targets))
+    run.progress.open(run.sweep.name, board, run.where())
     outcome: Outcome | None = None
     try:
         for note in plan.notes:
             board.note(note)
-        with Interrupt(run.stop_file, board.drain) as interrupt, run.presence():
+        with Interrupt(run.stop_file, board.drain) as interrupt:
             if board.heads() or (search is not None and search.has_more):
                 run.start(plan, interrupt)
             outcome = _outcome(board, interrupt.is_requested, search.spent if search is not None else "")
     finally:
         run.hold_file.unlink(missing_ok=True)
-        progress.close(outcome)
+        run.progress.close(outcome)
     return outcome
 
 
@@ -121,8 +147,8 @@ class _Run:
     address: str | None
     max_concurrent: int | None
     stages: Mapping[str, Stage] | None
-    search: SearchPlan | None = None
-    name: str = field(default_factory=lambda: f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
+    search: SearchPlan | None
+    name: str
     n_slots: list[int] = field(default_factory=list)
 
     @property
@@ -132,12 +158,6 @@ class _Run:
     @property
     def hold_file(self) -> Path:
         return hold_file(self.store, self.sweep.name, self.name)
-
-    def presence(self) -> Presence:
-        return Presence(self.store, self.sweep.name, self.name, self._facts)
-
-    def _facts(self) -> dict[str, Any]:
-        return {"n_slots": sum(self.n_slots), "in_hand": in_hand(self.board)}
 
     def start(self, plan: Plan, interrupt: Interrupt) -> None:
         if reason := forbids_start(self.sweep.budget):
@@ -198,6 +218,18 @@ class _Run:
         experiment = f"{self.sweep.name}-{self.name}"
         failures = self.sweep.max_failures
         tune_board(self.board, self.store, context, admission, experiment, failures, self.search)
+
+
+@dataclass
+class _Facts:
+    """What other terminals read of a run; nothing before it has a board."""
+
+    run: _Run | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        if self.run is None:
+            return {}
+        return {"n_slots": sum(self.run.n_slots), "in_hand": in_hand(self.run.board)}
 
 
 @dataclass

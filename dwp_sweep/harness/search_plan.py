@@ -15,8 +15,8 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.configuration import Configuration, Member, learning_points, results
+from dwp_sweep.harness.incumbents import Incumbents
 from dwp_sweep.harness.missing import Missing
-from dwp_sweep.harness.pruning import is_worse, validation_scores
 from dwp_sweep.harness.recall import target_nodes
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.study import Asked, Study, open_storage, storage_url, study_name
@@ -72,8 +72,7 @@ class SearchPlan:
         self._members: dict[str, Member] = {}
         self._missing = Missing(sweep, store, board, self._members, retry_failed)
         self._open: list[Configuration] = []
-        self._best: dict[str, tuple[float, Configuration]] = {}
-        self._n_complete = dict.fromkeys(self._studies, 0)
+        self._incumbents = Incumbents(sweep.search, store)
         self._n_begun = 0
         self._n_recorded = len(sweep.nodes)
         self._take_up()
@@ -155,6 +154,8 @@ class SearchPlan:
                 elif asked.state != "failed":
                     self._remember(name, asked)
         self._board.n_to_ask = self.n_to_ask
+        self._board.n_studies = len(self._studies)
+        self._board.n_repeats = max((len(one.members) for one in self.search.conditions), default=1)
 
     def _remember(self, name: str, asked: Asked) -> None:
         try:
@@ -164,7 +165,7 @@ class SearchPlan:
         configuration = Configuration(name, asked.number, asked.values, nodes, len(nodes))
         self._register(configuration)
         if asked.state == "complete":
-            self._count_complete(configuration, asked.results)
+            self._incumbents.completed(configuration, asked.results)
 
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials
@@ -237,7 +238,8 @@ class SearchPlan:
             return self._complete(configuration)
         if n_ended > configuration.n_tested:
             configuration.n_tested = n_ended
-            if self._is_beaten(configuration):
+            ended = [node for node in configuration.started if self._board.states[node.key] in _ENDED]
+            if self._incumbents.beat(configuration, ended):
                 return self._prune(
                     configuration, f"{configuration.study}: worse than the best one, subject by subject"
                 )
@@ -252,7 +254,7 @@ class SearchPlan:
             self._board.note(f"{configuration.title}: its networks do not report all of {names}")
             return True
         study.complete(configuration.number, found)
-        self._count_complete(configuration, found)
+        self._incumbents.completed(configuration, found)
         return True
 
     def _fail(self, configuration: Configuration) -> bool:
@@ -282,25 +284,6 @@ class SearchPlan:
     def _let_go(self, node: Node) -> None:
         if node.key in self._board.states and not any(node.key in other.keys for other in self._open):
             self._board.drop(node)
-
-    def _count_complete(self, configuration: Configuration, found: Sequence[float]) -> None:
-        self._n_complete[configuration.study] += 1
-        if len(self.search.objectives) > 1:
-            return
-        sign = 1.0 if self.search.objectives[0].mode == "max" else -1.0
-        best = self._best.get(configuration.study)
-        if best is None or sign * found[0] > best[0]:
-            self._best[configuration.study] = (sign * found[0], configuration)
-
-    def _is_beaten(self, configuration: Configuration) -> bool:
-        best = self._best.get(configuration.study)
-        few = self._n_complete[configuration.study] < self.search.scheduler.min_configurations
-        if best is None or few or self.search.scheduler.kind == "none":
-            return False
-        metric = self.search.objectives[0].metric
-        ended = [node for node in configuration.started if self._board.states[node.key] in _ENDED]
-        own = validation_scores(self._store, ended, metric)
-        return is_worse(own, validation_scores(self._store, best[1].nodes, metric))
 
     def _records(self, nodes: Sequence[Node]) -> list[Record]:
         found = [self._store.record(node.stage, node.key) for node in nodes]

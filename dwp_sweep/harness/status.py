@@ -16,7 +16,7 @@ from typing import Any, Literal
 from dwp_sweep.config.node import Node, pipeline_order
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.attempt import HISTORY
-from dwp_sweep.harness.costs import PastRuns
+from dwp_sweep.harness.past_runs import PastRuns
 from dwp_sweep.harness.schedule import list_schedule
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.store.live_run import LiveRun, live_runs

@@ -50,13 +50,14 @@ class Asked:
     results: tuple[float, ...] = ()
 
 
-_STATES = {
+STATES = {
     TrialState.RUNNING: "open",
     TrialState.WAITING: "open",
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+"""Optuna's words in ours."""
 
 
 def storage_url(store: Store, sweep: str, given: str | None) -> str:
@@ -70,6 +71,11 @@ def study_name(sweep: str, condition: str) -> str:
     if len(name) <= _MAX_NAME:
         return name
     return f"{name[:_MAX_NAME]}...{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def objectives_of(study: optuna.Study) -> tuple[str, ...]:
+    """Metrics that a study was begun for; empty where it was not ours."""
+    return tuple(str(one["metric"]) for one in study.user_attrs.get(_SPACE, {}).get("objectives", ()))
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -216,7 +222,7 @@ class Study:
                 self._study.tell(trial.number, state=TrialState.FAIL)
             return
         results = tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
-        self._known[_signature(values)] = Asked(trial.number, values, _STATES[trial.state], results)
+        self._known[_signature(values)] = Asked(trial.number, values, STATES[trial.state], results)
 
     def _forget_failed(self) -> None:
         failed = {place: one for place, one in self._known.items() if one.state == "failed"}

@@ -6,6 +6,7 @@ Knows nothing of studies.
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,14 @@ def suggested(trial: Trial, key: str, one: Distribution) -> Any:
     assert one.low is not None and one.high is not None
     if one.kind == "int":
         return trial.suggest_int(key, int(one.low), _last(one), step=int(one.step or 1), log=one.log)
-    return trial.suggest_float(key, one.low, _last(one), step=one.step, log=one.log)
+    value = trial.suggest_float(key, one.low, _last(one), step=one.step, log=one.log)
+    # Three times 0.1 is 0.30000000000000004: another number, another node.
+    return value if one.step is None else float(_at(one, round((value - one.low) / one.step)))
+
+
+def _at(one: Distribution, n_steps: int) -> Decimal:
+    """The value so many steps above the lowest, as one would write it."""
+    return Decimal(repr(one.low)) + n_steps * Decimal(repr(one.step or 1))
 
 
 def _last(one: Distribution) -> Any:
@@ -30,7 +38,7 @@ def _last(one: Distribution) -> Any:
     assert one.low is not None and one.high is not None
     if one.step is None or one.log:
         return one.high
-    last = one.low + one.step * int((one.high - one.low) / one.step + 1e-9)
+    last = _at(one, int((one.high - one.low) / one.step + 1e-9))
     return int(last) if one.kind == "int" else float(last)
 
 
@@ -41,8 +49,8 @@ def drawn(one: Distribution, draws: np.random.Generator) -> Any:
     assert one.low is not None and one.high is not None
     if one.step is not None or (one.kind == "int" and not one.log):
         step = one.step or 1
-        value = one.low + step * int(draws.integers(round((_last(one) - one.low) / step) + 1))
-        return int(value) if one.kind == "int" else float(value)
+        place = int(draws.integers(round((_last(one) - one.low) / step) + 1))
+        return int(_at(one, place)) if one.kind == "int" else float(_at(one, place))
     if not one.log:
         return float(draws.uniform(one.low, one.high))
     value = float(np.exp(draws.uniform(np.log(one.low), np.log(one.high))))

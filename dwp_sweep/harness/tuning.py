@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
@@ -66,12 +66,23 @@ def tune_board(
         storage_path=str(store.root / "ray"),
         failure_config=tune.FailureConfig(max_failures=max_lost),
         callbacks=[Reconcile(searcher)],
+        progress_reporter=_Silent(),
         verbose=0,
     )
     tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+class _Silent(tune.ProgressReporter):
+    """Tune's own reporter would wipe a notebook's output, our display with it."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        return None
 
 
 def _scheduler(search: SearchPlan | None, store: Store, context: TrialContext) -> FIFOScheduler | None:

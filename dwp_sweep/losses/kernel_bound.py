@@ -103,7 +103,7 @@ def kernel_bound(
     with torch.autocast(w.device.type, enabled=False):
         jacobian = w.shape[1] * _log_scale(scale, w)
         log_q = -entropy(log_var) if form == "closed" else log_density(w, mean, log_var)
-        return log_q + _prior_cost(w / scale, prior, generator, form) + jacobian
+        return log_q + prior_cost(w / scale, prior, generator, form) + jacobian
 
 
 def negative_elbo(
@@ -155,10 +155,20 @@ def subset(n: int, fraction: float, generator: torch.Generator | None = None) ->
     return Subset(torch.randperm(n, generator=generator, device=device)[:n_chosen], n / n_chosen)
 
 
-def _prior_cost(
-    x: Tensor, prior: EncodesDecodes | HasLogDensity, generator: torch.Generator | None, form: Form
+def prior_cost(
+    x: Tensor,
+    prior: EncodesDecodes | HasLogDensity,
+    generator: torch.Generator | None = None,
+    form: Form = "closed",
 ) -> Tensor:
-    """``-log p(x)`` of standardised kernels, or what is at least that in expectation, ``(n,)``."""
+    """``-log p(x)``, or what is at least that in expectation, in nats ``(n,)``.
+
+    Args:
+        x: Standardised kernels ``(n, 27)``.
+        prior: As for `kernel_bound`.
+        generator: As for `kernel_bound`.
+        form: As for `kernel_bound`.
+    """
     if isinstance(prior, HasLogDensity):
         return -prior.log_density(x)
     latent_mean, latent_log_var = prior.encode(x)

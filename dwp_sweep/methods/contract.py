@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.strict import StrictModel
+from dwp_sweep.training.loop import same_every_epoch
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Prepared(NamedTuple):
         data_loss: ``(logits, masks) -> scalar``: the data term alone, for validation.
         noise: Generator drawn from in forward passes or ``batch_loss``, if any.
         diagnostics: Metrics of the method's own state, once an epoch.
+        begin_epoch: As in `dwp_sweep.training.loop.Learner`: what may learn from this epoch on.
     """
 
     net: nn.Module
@@ -73,6 +75,7 @@ class Prepared(NamedTuple):
     data_loss: Callable[[Tensor, Tensor], Tensor]
     noise: torch.Generator | None = None
     diagnostics: Callable[[], dict[str, float]] = dict
+    begin_epoch: Callable[[int], None] = same_every_epoch
 
 
 @dataclass(frozen=True)

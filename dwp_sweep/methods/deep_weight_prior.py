@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from dwp_sweep.losses.kernel_bound import kernel_bound, subset
 from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
-from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales, rescale_with_scales
+from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales
 from dwp_sweep.methods.left_prior import LeftPrior
-from dwp_sweep.methods.plain_training import load_source, new_network
-from dwp_sweep.methods.variational import KernelGroup, layers_by_group, make_posterior
+from dwp_sweep.methods.variational import KernelGroup, layers_by_group, make_posterior, start_network
 from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
 from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.kernel_mixture import KernelMixture
@@ -118,11 +117,12 @@ def _fraction(config: DwpConfig, model: nn.Module) -> float:
 
 def _start(config: DwpConfig, inputs: MethodInputs, priors: Priors) -> tuple[UNet3D, Scales]:
     """The network whose weights become the posterior means, and the units of its kernels."""
-    net = load_source(inputs) if config.init == "source" else new_network(inputs)
-    _require_priors(net, priors)
-    scales = _scales(config, net, priors)
-    if config.init == "source" and inputs.rescale:
-        scales = rescale_with_scales(net, scales)
+
+    def units(net: UNet3D) -> Scales:
+        _require_priors(net, priors)
+        return _scales(config, net, priors)
+
+    net, scales = start_network(inputs, config.init == "source", units)
     if config.init == "prior":
         _fill_from_priors(net, priors, scales, named_generator(inputs.seed, "prior_samples"))
     return net, scales
@@ -132,12 +132,14 @@ def _scales(config: DwpConfig, net: UNet3D, priors: Priors) -> Scales:
     if config.scale == "source":
         known = {name: scale for prior in priors.values() for name, scale in prior.scale.items()}
         return constant_scales(net, known)
-    by_filter = {prior.standardise for prior in priors.values()} == {"filter"}
+    kinds = {prior.standardise for prior in priors.values()}
     if config.init == "source":
-        measured = {number: measured_scales(net, prior.standardise) for number, prior in priors.items()}
-        return {layer.name: measured[layer.group][layer.name] for layer in kernel_layers(net)}
+        measured = {kind: measured_scales(net, kind) for kind in kinds}
+        return {
+            layer.name: measured[priors[layer.group].standardise][layer.name] for layer in kernel_layers(net)
+        }
     # He's deviation is the layer's: pooled over a group it would be no layer's own.
-    return measured_scales(net, "filter" if by_filter else "layer")
+    return measured_scales(net, "filter" if kinds == {"filter"} else "layer")
 
 
 def _fill_from_priors(net: UNet3D, priors: Priors, scales: Scales, generator: torch.Generator) -> None:

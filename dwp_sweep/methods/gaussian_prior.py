@@ -14,9 +14,8 @@ from torch import Tensor
 
 from dwp_sweep.losses.gaussian import kl_from_standard
 from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
-from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales, rescale_with_scales
-from dwp_sweep.methods.plain_training import load_source, new_network
-from dwp_sweep.methods.variational import KernelGroup, make_posterior
+from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales
+from dwp_sweep.methods.variational import KernelGroup, make_posterior, start_network
 from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
 from dwp_sweep.nets.kernel_bank import Standardise, load_bank
 from dwp_sweep.nets.unet3d import UNet3D
@@ -47,7 +46,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def prepare(inputs: MethodInputs) -> Prepared:
     """A Bayesian U-Net under a Gaussian prior."""
     config: GaussianPriorConfig = inputs.settings["gaussian_prior"]
-    net, scales = _start(config, inputs)
+    net, scales = start_network(inputs, config.init == "source", lambda start: _units(config, inputs, start))
     noise = named_generator(inputs.seed, "noise", inputs.device)
     groups = make_posterior(net, config, scales, noise, inputs.device)
     return prepare_pulled(net, groups, config, inputs, noise, lambda: gaussian_divergence(groups))
@@ -63,8 +62,7 @@ def gaussian_divergence(groups: Sequence[KernelGroup]) -> dict[int, Tensor]:
     }
 
 
-def _start(config: GaussianPriorConfig, inputs: MethodInputs) -> tuple[UNet3D, Scales]:
-    net = load_source(inputs) if config.init == "source" else new_network(inputs)
+def _units(config: GaussianPriorConfig, inputs: MethodInputs, net: UNet3D) -> Scales:
     if config.scale == "source":
         assert inputs.bank is not None, "Method.needs names 'bank'"
         bank = load_bank(inputs.bank)
@@ -73,14 +71,10 @@ def _start(config: GaussianPriorConfig, inputs: MethodInputs) -> tuple[UNet3D, S
             for group in bank.groups
             for name, scale in bank.scales(group, config.standardise).items()
         }
-        scales: Scales = constant_scales(net, known)
-    else:
-        # As in the deep weight prior, a He start is measured layer by layer.
-        by_layer = config.init == "he" and config.standardise == "group"
-        scales = measured_scales(net, "layer" if by_layer else config.standardise)
-    if config.init == "source" and inputs.rescale:
-        scales = rescale_with_scales(net, scales)
-    return net, scales
+        return constant_scales(net, known)
+    # As in the deep weight prior, a He start is measured layer by layer.
+    by_layer = config.init == "he" and config.standardise == "group"
+    return measured_scales(net, "layer" if by_layer else config.standardise)
 
 
 method = Method(

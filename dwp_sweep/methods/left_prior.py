@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dwp_sweep.losses.kernel_bound import negative_elbo
+from dwp_sweep.losses.kernel_bound import prior_cost
 from dwp_sweep.methods.variational import KernelGroup
-from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_prior import KernelPrior
 from dwp_sweep.training.seeds import named_generator
 
@@ -67,7 +66,5 @@ class LeftPrior:
 
     def _surprise(self, number: int, kernels: Tensor) -> Tensor:
         """``-log p``, or its bound, in nats ``(n,)`` of standardised kernels ``(n, 27)``."""
-        model = self.priors[number].model
-        if isinstance(model, KernelMixture):
-            return -model.log_density(kernels)
-        return negative_elbo(kernels, model, named_generator(self.seed, "surprise", self.device))
+        generator = named_generator(self.seed, "surprise", self.device)
+        return prior_cost(kernels, self.priors[number].model, generator)

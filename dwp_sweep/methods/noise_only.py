@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
 from dwp_sweep.methods.kernel_scale import measured_scales
-from dwp_sweep.methods.plain_training import new_network, source_network
-from dwp_sweep.methods.variational import PosteriorConfig, make_posterior
+from dwp_sweep.methods.variational import PosteriorConfig, make_posterior, start_network
 from dwp_sweep.methods.variational_objective import prepare_unpulled
 from dwp_sweep.training.seeds import named_generator
 
@@ -36,9 +35,11 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def prepare(inputs: MethodInputs) -> Prepared:
     """A U-Net whose kernels are noisy in training."""
     config: NoiseOnlyConfig = inputs.settings["noise_only"]
-    net = source_network(inputs) if config.init == "source" else new_network(inputs)
+    net, scales = start_network(
+        inputs, config.init == "source", lambda start: measured_scales(start, "layer")
+    )
     noise = named_generator(inputs.seed, "noise", inputs.device)
-    groups = make_posterior(net, config, measured_scales(net, "layer"), noise, inputs.device)
+    groups = make_posterior(net, config, scales, noise, inputs.device)
     for group in groups:
         for layer in group.layers:
             layer.log_var.requires_grad_(False)

@@ -6,7 +6,7 @@ Start, noise, parameter groups and the metrics that show what the posterior does
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods.contract import MethodInputs
-from dwp_sweep.methods.kernel_scale import Scales
-from dwp_sweep.methods.plain_training import weight_groups
+from dwp_sweep.methods.kernel_scale import Scales, rescale_with_scales
+from dwp_sweep.methods.plain_training import load_source, new_network, weight_groups
 from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
 from dwp_sweep.nets.kernel_groups import KernelLayer, as_kernels, kernel_layers
 from dwp_sweep.nets.unet3d import UNet3D
@@ -79,6 +79,21 @@ class KernelGroup:
         mean = self.mean()
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         return torch.addcmul(mean, noise, (0.5 * self.log_var()).exp())
+
+
+def start_network(
+    inputs: MethodInputs, from_source: bool, units: Callable[[UNet3D], Scales]
+) -> tuple[UNet3D, Scales]:
+    """The network whose weights become the posterior means, and the units of its kernels.
+
+    Args:
+        inputs: Of the method.
+        from_source: Start from the source network, rescaled where the inputs ask for it; else from He.
+        units: Measures a network before any rescaling; the units then follow.
+    """
+    net = load_source(inputs) if from_source else new_network(inputs)
+    scales = units(net)
+    return net, rescale_with_scales(net, scales) if from_source and inputs.rescale else scales
 
 
 def make_posterior(

@@ -27,24 +27,26 @@ Region = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-def near_foreground(truth: Mask, predicted: Mask, radius_voxels: float) -> Region:
-    """Voxels within a distance of the union of truth and prediction, the union included.
+def near_foreground(truth: Mask, radius_voxels: float) -> Region:
+    """Voxels within a distance of the true foreground, the foreground included.
+
+    The truth alone decides, so that all networks are judged by the same voxels: a region that grew with a
+    network's false positives would give it easy voxels around them.
 
     Args:
         truth: Mask (D, H, W).
-        predicted: Mask of the same shape.
         radius_voxels: Largest Euclidean distance, counted in voxels whatever their size in millimetres.
 
     Returns:
-        Region (D, H, W); the whole volume where both masks are empty.
+        Region (D, H, W); the whole volume where the truth is empty.
     """
-    union = (truth != 0) | (predicted != 0)
-    if not union.any():
-        return np.ones(union.shape, dtype=np.bool_)
-    # The box holds the whole union, so distances inside are those of the volume, at a part of the cost.
-    box = _box_around(union, int(np.ceil(radius_voxels)))
-    near = np.zeros(union.shape, dtype=np.bool_)
-    near[box] = ndimage.distance_transform_edt(~union[box]) <= radius_voxels
+    foreground = np.asarray(truth != 0)
+    if not foreground.any():
+        return np.ones(foreground.shape, dtype=np.bool_)
+    # The box holds all foreground, so distances inside are those of the volume, at a part of the cost.
+    box = _box_around(foreground, int(np.ceil(radius_voxels)))
+    near = np.zeros(foreground.shape, dtype=np.bool_)
+    near[box] = ndimage.distance_transform_edt(~foreground[box]) <= radius_voxels
     return near
 
 

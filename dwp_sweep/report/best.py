@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dwp_sweep.tracking.answers import Best, Candidate
+from dwp_sweep.tracking.answers import Best
+from dwp_sweep.tracking.candidates import Candidate
+from dwp_sweep.tracking.setting_text import setting_text
 from dwp_sweep.tracking.statistic import Stat
 
 _N_CANDIDATES = 8
@@ -35,7 +35,7 @@ def _summary(best: Best) -> Table:
     table = Table.grid(padding=(0, 2))
     for name in dict.fromkeys(("method", "train_size", *best.varied)):
         if name in best.candidates[0].values:
-            table.add_row(escape(name), f"[bold]{escape(_text(best.candidates[0].values[name]))}[/]")
+            table.add_row(escape(name), f"[bold]{escape(setting_text(best.candidates[0].values[name]))}[/]")
     for name in (best.metric, *_SHOWN):
         if name in best.metrics:
             note = "decided" if name == best.metric else "reported only"
@@ -61,7 +61,9 @@ def _ranking(best: Best) -> Table:
 
 
 def _cells(candidate: Candidate, varied: tuple[str, ...], metrics: list[str]) -> list[str]:
-    settings = [escape(_text(candidate.values[name])) if name in candidate.values else "-" for name in varied]
+    settings = [
+        escape(setting_text(candidate.values[name])) if name in candidate.values else "-" for name in varied
+    ]
     return settings + [str(candidate.metrics[name]) if name in candidate.metrics else "-" for name in metrics]
 
 
@@ -84,7 +86,3 @@ def _spread(summary: Stat) -> str:
     if summary.std is None:
         return f"{summary.mean:.4f} (one run: no spread known)"
     return f"{summary.mean:.4f} (std {summary.std:.4f}, n = {summary.n})"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -102,7 +102,9 @@ class PairedTable:
         return [list(HEADER), *(row.texts() for row in self.rows)]
 
 
-LOWER_IS_BETTER = frozenset(f"test_{name}" for name in ("brier", "ece", "nll", "dice_prediction_error"))
+LOWER_IS_BETTER = frozenset(
+    f"test_{name}" for name in ("brier", "ece", "nll", "nll_volume", "dice_prediction_error")
+)
 """Scores of which less is better; entropy is neither good nor bad."""
 
 

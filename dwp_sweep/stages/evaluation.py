@@ -45,6 +45,7 @@ class SubjectScores:
         brier: Brier score near the foreground.
         ece: Expected calibration error of the foreground probability near the foreground.
         nll: Mean negative log-likelihood near the foreground, nats.
+        nll_volume: The same over the whole volume, where confident false positives anywhere are seen.
         entropy: Mean predictive entropy near the foreground, nats.
         expected_dice: The Dice that the probabilities promise for their own mask.
         dice_mc: Dice of the mask of the mean over draws; variational networks only.
@@ -57,6 +58,7 @@ class SubjectScores:
     brier: float
     ece: float
     nll: float
+    nll_volume: float
     entropy: float
     expected_dice: float
     dice_mc: float | None = None
@@ -113,8 +115,8 @@ def test_scores(
     Args:
         predict: Gives the network's `Prediction` of a case.
         cases: Any number; no case's scores depend on the others.
-        near_voxels: Distance from truth or prediction up to which voxels count as near the foreground;
-            the whole volume counts where both are empty.
+        near_voxels: Distance from the true foreground up to which voxels count as near it; the whole
+            volume counts where there is none.
     """
     pairs = {case.id: _scores(predict(case), case.mask, near_voxels) for case in cases}
     return Evaluation(
@@ -131,7 +133,7 @@ def summarise(scores: Mapping[str, SubjectScores], prefix: str) -> dict[str, flo
     """
     values = list(scores.values())
     promised, actual = [one.expected_dice for one in values], [one.probs_dice for one in values]
-    metrics = {name: _mean(values, name) for name in ("dice", "iou", "brier", "ece", "nll", "entropy")}
+    metrics = {name: _mean(values, name) for name in _ALWAYS}
     metrics |= {
         name: _mean(values, name)
         for name in ("dice_mc", "mutual_information")
@@ -214,7 +216,7 @@ def _scores(
 ) -> tuple[SubjectScores, Reliability]:
     truth = np.asarray(mask) == 1
     own, averaged = overlap(prediction.mask, truth), overlap(prediction.probs_mask, truth)
-    near = near_foreground(truth, prediction.probs_mask, near_voxels)
+    near = near_foreground(truth, near_voxels)
     probs, bins = prediction.probs[:, near], reliability(prediction.probs[:, near], truth[near])
     information = prediction.mutual_information
     scores = SubjectScores(
@@ -222,12 +224,16 @@ def _scores(
         brier=brier_score(probs, truth[near]),
         ece=bins.ece,
         nll=negative_log_lik(probs, truth[near]),
+        nll_volume=negative_log_lik(prediction.probs, truth),
         entropy=float(entropy(probs).mean()),
         expected_dice=expected_dice(prediction.probs, prediction.probs_mask),
         dice_mc=None if information is None else averaged.dice,
         mutual_information=None if information is None else float(information[near].mean()),
     )
     return scores, bins
+
+
+_ALWAYS = ("dice", "iou", "brier", "ece", "nll", "nll_volume", "entropy")
 
 
 def _mean(values: Sequence[SubjectScores], name: str) -> float:

@@ -71,7 +71,13 @@ def train_network(
         return validation_metrics(prepared, val, compute) | prepared.diagnostics()
 
     learner = Learner(
-        prepared.state, prepared.param_groups, batch_loss, validate, higher_val_dice, noise=prepared.noise
+        prepared.state,
+        prepared.param_groups,
+        batch_loss,
+        validate,
+        higher_val_dice,
+        noise=prepared.noise,
+        begin_epoch=prepared.begin_epoch,
     )
     return fit(learner, config, len(train), seed, checkpoint, emit)
 

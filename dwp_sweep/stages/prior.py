@@ -42,6 +42,10 @@ class PriorStageConfig(StrictModel):
     prior: PriorConfig = PriorConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    def unread(self) -> frozenset[str]:
+        """A mixture is fitted on the CPU in float64, whatever networks compute with."""
+        return frozenset({"compute"} if self.prior.kind == "mixture" else ())
+
 
 def run(
     config: PriorStageConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit

@@ -55,6 +55,13 @@ class PriorConfig(TrainConfig):
     seed: int = Field(0, ge=0)
     path: str | None = unkeyed(None)
 
+    def unread(self) -> frozenset[str]:
+        """What only the other kind of prior reads; a mixture is fitted once, without training."""
+        if self.kind == "vae":
+            return frozenset({"n_components", "shrinkage"})
+        own = {"kind", "n_components", "shrinkage", "log_var_floor", "standardise", "held_out", "seed"}
+        return frozenset(type(self).model_fields) - own
+
     @model_validator(mode="after")
     def _trains_after_warm_up(self) -> PriorConfig:
         if self.kl_warmup_epochs >= self.max_epochs:

@@ -22,7 +22,7 @@ from dwp_sweep.stages.brought import Brought, copy_brought
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
-from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.strict import StrictModel, added, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 from dwp_sweep.training.device_memory import memory_advice
 from dwp_sweep.training.loop import FitResult, TrainConfig
@@ -41,12 +41,15 @@ class SourceConfig(TrainConfig):
             3e-3 with patience gives them clear structure at no cost in Dice.
         network: Folder (``net.safetensors`` and ``net.json``) or ``runs:/<run id>`` of a network to use
             instead of training any.
+        loss: Of the source networks; None: the sweep's. Give it where the loss of the targets is searched
+            for: every other loss of the sweep would ask for source networks and priors of its own.
     """
 
     n_seeds: int = unkeyed(10, ge=1)
     n_cycles: int = Field(2, ge=1)
     weight_decay: float = Field(3e-3, ge=0)
     network: str | None = unkeyed(None)
+    loss: LossConfig | None = added(None)
 
 
 class SourceStageConfig(StrictModel):

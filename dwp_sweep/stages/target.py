@@ -54,7 +54,7 @@ class TargetConfig(TrainConfig):
         lr_by_scale: Lower the rate of each layer that starts smaller than a He start by its share of it.
         n_samples: Weight draws of a variational network at test time; a deterministic one is run once.
         near_voxels: Calibration and uncertainty are averaged over test voxels at most this far from the
-            truth or the prediction: voxels beyond are easy, and how many there are is a matter of cropping.
+            true foreground: voxels beyond are easy, and how many there are is a matter of cropping.
     """
 
     rescale: bool = False
@@ -192,7 +192,7 @@ def _metrics(result: FitResult) -> dict[str, float]:
 
 stage = Stage(
     name="target",
-    version=2,
+    version=3,
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,

@@ -17,6 +17,9 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.store.live_run import live_runs
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import is_recorded, recorded_nodes
+from dwp_sweep.store.tidying import forbid_while_live, tidying
+
+__all__ = ["Garbage", "Survey", "Usage", "collect", "forbid_while_live", "size_of", "survey"]
 
 _KEY = re.compile(r"^[0-9a-f]{20}$")
 _LEFT_OVER = re.compile(r"^\.([0-9a-f]{20})\.[0-9a-f]{8}$")
@@ -63,11 +66,13 @@ class Survey:
         usage: Stages first, then the other folders; the largest of each first.
         garbage: What may go.
         notes: What a reader should know, e.g. why nothing of a stage may go.
+        forgotten: Sweeps that counted as gone.
     """
 
     usage: tuple[Usage, ...]
     garbage: tuple[Garbage, ...]
     notes: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
 
     @property
     def n_bytes_garbage(self) -> int:
@@ -86,53 +91,61 @@ def survey(store: Store, forget: Collection[str] = ()) -> Survey:
         InputError: A sweep to forget is not there.
     """
     _require(store, forget)
-    unknown = [name for name in store.sweeps() if name not in forget and not is_recorded(store, name)]
-    kept = _referred(store, forget)
-    found: list[Garbage] = []
-    for stage in _stages(store):
-        found += _of_stage(store.root / stage, kept, may_drop_nodes=not unknown)
-    found += _of_work(store, kept, may_drop_nodes=not unknown)
-    found += _of_ray(store)
-    found += _of_sweeps(store, forget)
+    unknown = _unrecorded(store, forget)
+    found = _garbage(store, forget)
     notes = []
     if unknown:
         notes.append(
             f"published nodes all stay: what {', '.join(unknown)} needs was never recorded; "
             "run it again, or forget it"
         )
-    return Survey(tuple(_usage(store)), tuple(found), tuple(notes))
+    return Survey(tuple(_usage(store)), tuple(found), tuple(notes), tuple(forget))
 
 
 def collect(store: Store, found: Survey) -> int:
-    """Remove what a survey named as garbage; returns the bytes that are free again.
+    """Remove what a survey named as garbage and still is; returns the bytes that are free again.
+
+    Runs that are started meanwhile wait. What was garbage when the survey was made may be needed by a sweep
+    that came between: it stays.
 
     Raises:
-        InputError: A run is working on this storage.
+        InputError: A run is working on this storage, or another one is removing things.
     """
-    forbid_while_live(store)
     freed = 0
-    for one in found.garbage:
-        if not one.path.is_relative_to(store.root) or one.path == store.root:
-            raise ValueError(f"{one.path} is not in the storage {store.root}")
-        if one.path.is_dir() and not one.path.is_symlink():
-            shutil.rmtree(one.path, ignore_errors=True)
-        else:
-            one.path.unlink(missing_ok=True)
-        freed += 0 if one.path.exists() else one.n_bytes
+    with tidying(store) as still_here:
+        forgotten = [name for name in found.forgotten if name in store.sweeps()]
+        still_garbage = {one.path for one in _garbage(store, forgotten)}
+        for one in found.garbage:
+            if not one.path.is_relative_to(store.root) or one.path == store.root:
+                raise ValueError(f"{one.path} is not in the storage {store.root}")
+            if one.path in still_garbage:
+                still_here()
+                freed += _remove(one)
     return freed
 
 
-def forbid_while_live(store: Store) -> None:
-    """Make sure that no run is working on a storage.
+def _remove(one: Garbage) -> int:
+    if one.path.is_dir() and not one.path.is_symlink():
+        shutil.rmtree(one.path, ignore_errors=True)
+    else:
+        one.path.unlink(missing_ok=True)
+    return 0 if one.path.exists() else one.n_bytes
 
-    Raises:
-        InputError: One is; names it.
-    """
-    runs = live_runs(store)
-    if runs:
-        who = ", ".join(f"{run.sweep} (process {run.pid} on {run.host})" for run in runs)
-        what = f"a run is working on it: {who}"
-        raise InputError(Problem(str(store.root), what, f"wait, or: dwp-sweep cancel {runs[0].sweep}"))
+
+def _unrecorded(store: Store, forget: Collection[str]) -> list[str]:
+    return [name for name in store.sweeps() if name not in forget and not is_recorded(store, name)]
+
+
+def _garbage(store: Store, forget: Collection[str]) -> list[Garbage]:
+    may_drop_nodes = not _unrecorded(store, forget)
+    kept = _referred(store, forget)
+    found: list[Garbage] = []
+    for stage in _stages(store):
+        found += _of_stage(store.root / stage, kept, may_drop_nodes)
+    found += _of_work(store, kept, may_drop_nodes)
+    found += _of_ray(store)
+    found += _of_sweeps(store, forget)
+    return found
 
 
 def _require(store: Store, names: Collection[str]) -> None:

@@ -110,8 +110,13 @@ def live_runs(store: Store, sweep: str | None = None) -> list[LiveRun]:
     names = [sweep] if sweep is not None else store.sweeps()
     folders = [store.root / "sweeps" / name for name in names]
     paths = sorted(path for folder in folders for path in folder.glob("run-*.json"))
-    found = [(path, _read(path)) for path in paths]
-    return [run for path, run in found if run is not None and _is_alive(run, path)]
+    return [run for run in map(read_alive, paths) if run is not None]
+
+
+def read_alive(path: Path) -> LiveRun | None:
+    """Who wrote a file of presence; None where there is none or its process has ended."""
+    run = _read(path)
+    return run if run is not None and _is_alive(run, path) else None
 
 
 def stop_file(store: Store, sweep: str, run: str) -> Path:

@@ -58,11 +58,11 @@ class Record:
     error: str | None = None
 
 
-def write_record(record: Record, path: Path) -> None:
-    """Write a record as JSON beside its place, then rename."""
+def write_record(record: Record, path: Path, durable: bool = True) -> None:
+    """Write a record as JSON beside its place, then rename; see `write_json`."""
     values = asdict(record)
     values["history"] = [asdict(point) for point in record.history]
-    write_json(path, values)
+    write_json(path, values, durable)
 
 
 def read_record(path: Path) -> Record:
@@ -103,13 +103,20 @@ def read_history(path: Path) -> tuple[Point, ...]:
     return tuple(points[step] for step in sorted(points))
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write strict JSON (non-finite numbers as strings) atomically: beside, fsync, rename."""
+def write_json(path: Path, values: Mapping[str, Any], durable: bool = True) -> None:
+    """Write strict JSON (non-finite numbers as strings) atomically: beside, fsync, rename.
+
+    Args:
+        path: The file.
+        values: Its content.
+        durable: Wait for the disk; False for what is synced later or written again after a crash.
+    """
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with beside.open("w") as file:
         json.dump(_nameable(values), file, indent=1, allow_nan=False)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     beside.replace(path)
 
 

@@ -72,7 +72,7 @@ class Store:
         Returns:
             The published folder.
         """
-        write_record(record, out_dir / RECORD)
+        write_record(record, out_dir / RECORD, durable=False)  # `_entries` syncs all files
         write_json(out_dir / MANIFEST, {"key": record.key, "stage": record.stage, "files": _entries(out_dir)})
         _sync_folder(out_dir)
         final = self.node_dir(record.stage, record.key)

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tracking.candidates import (
+    Candidate,
+    Pair,
+    candidate_of,
+    groups_of,
+    pairs_of,
+    ranked,
+    varied_of,
+)
 from dwp_sweep.tracking.client import shown_uri
-from dwp_sweep.tracking.configuration import Configuration, changes_results, configurations
-from dwp_sweep.tracking.params import encode, unflatten
+from dwp_sweep.tracking.params import unflatten
 from dwp_sweep.tracking.rows import NodeRow, row_of_run
 from dwp_sweep.tracking.runs import open_reader, sweep_runs
-from dwp_sweep.tracking.selection import check_metric, lower_is_better, select_rows
+from dwp_sweep.tracking.selection import check_metric, select_rows
 from dwp_sweep.tracking.shortlist import shortlist
-from dwp_sweep.tracking.statistic import Stat, stat
+from dwp_sweep.tracking.statistic import Stat
 
 
 @dataclass(frozen=True)
@@ -32,21 +40,6 @@ class Upstream:
     stage: str
     run_id: str
     artifacts: str
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One configuration of the sweep.
-
-    Attributes:
-        values: Its settings by dotted name.
-        metrics: Name -> mean, std, n over splits and seeds.
-        run_ids: One a split and seed.
-    """
-
-    values: dict[str, Any]
-    metrics: dict[str, Stat]
-    run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +83,12 @@ class Best:
             f"{self.metric}={found.mean:.3f}{spread}, n_runs={len(self.run_ids)})"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the winner and what stood against it."""
+        from dwp_sweep.tracking.html import best_as_html
+
+        return best_as_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
@@ -123,20 +122,33 @@ def best_config(
     client, uri = open_reader(tracking_uri)
     short = shortlist(uri, sweep, metric, where or {})
     rows = list(short.rows) if short else [row_of_run(run) for run in sweep_runs(client, uri, sweep)]
-    found = configurations(rows)
-    targets = [(row, found[index]) for index, row in enumerate(rows) if row.stage == "target"]
-    chosen = select_rows(targets, where or {}, sweep)
-    usable, notes = _usable(chosen, metric, sweep)
-    groups = _groups(usable)
-    ranked = _ranked(groups, metric)
-    notes = (*(short.notes if short else ()), *notes)
-    return _answer(sweep, metric, ranked, rows, (*notes, *_notes_on_splits(ranked, metric)), shown_uri(uri))
+    chosen = select_rows(pairs_of(rows), where or {}, sweep)
+    return best_of(sweep, metric, chosen, rows, short.notes if short else (), shown_uri(uri))
 
 
-Pair = tuple[NodeRow, Configuration]
+def best_of(
+    sweep: str, metric: str, chosen: Sequence[Pair], rows: Sequence[NodeRow], notes: tuple[str, ...], uri: str
+) -> Best:
+    """The best configuration among some target runs.
+
+    Args:
+        sweep: Name of the sweep.
+        metric: A validation metric.
+        chosen: Target runs to compare.
+        rows: All runs that were read: among them those upstream.
+        notes: What is known already of runs left out.
+        uri: Where all this was read.
+
+    Raises:
+        InputError: None of them is finished, or none has the metric.
+    """
+    usable, more = _usable(chosen, metric, sweep)
+    order = ranked(groups_of(usable), metric)
+    notes = (*notes, *more, *_notes_on_splits(order, metric))
+    return _answer(sweep, metric, order, rows, notes, uri)
 
 
-def _usable(pairs: list[Pair], metric: str, sweep: str) -> tuple[list[Pair], tuple[str, ...]]:
+def _usable(pairs: Sequence[Pair], metric: str, sweep: str) -> tuple[list[Pair], tuple[str, ...]]:
     done = [(row, configuration) for row, configuration in pairs if row.state == "done"]
     if not done:
         states = ", ".join(sorted({row.state for row, _ in pairs})) or "none"
@@ -146,8 +158,12 @@ def _usable(pairs: list[Pair], metric: str, sweep: str) -> tuple[list[Pair], tup
     check_metric(metric, sorted({name for row, _ in done for name in row.metrics}))
     usable = [pair for pair in done if (value := pair[0].metric(metric)) is not None and math.isfinite(value)]
     notes = []
-    if len(done) < len(pairs):
-        notes.append(f"{len(pairs) - len(done)} target run(s) are not finished or failed and are left out")
+    n_pruned = sum(row.state == "pruned" for row, _ in pairs)
+    n_open = len(pairs) - len(done) - n_pruned
+    if n_open:
+        notes.append(f"{n_open} target run(s) are not finished or failed and are left out")
+    if n_pruned:
+        notes.append(f"{n_pruned} target run(s) were given up by the search and are left out")
     if len(usable) < len(done):
         notes.append(f"{len(done) - len(usable)} finished run(s) have no finite {metric} and are left out")
     if not usable:
@@ -155,33 +171,9 @@ def _usable(pairs: list[Pair], metric: str, sweep: str) -> tuple[list[Pair], tup
     return usable, tuple(notes)
 
 
-def _groups(pairs: list[Pair]) -> list[list[Pair]]:
-    groups: dict[str, dict[tuple[Any, Any], Pair]] = {}
-    for row, configuration in pairs:  # oldest first: a newer run of the same split and seed takes the place
-        repeat = (row.labels.get("split"), row.labels.get("seed"))
-        # Without either label nothing says that two runs repeat each other: both count.
-        unit = repeat if repeat != (None, None) else (None, row.run_id)
-        groups.setdefault(configuration.identity, {})[unit] = (row, configuration)
-    return [[units[unit] for unit in sorted(units, key=_order)] for units in groups.values()]
-
-
-def _order(unit: tuple[Any, Any]) -> tuple[tuple[bool, float, str], ...]:
-    return tuple((part is None, part if isinstance(part, int | float) else 0.0, str(part)) for part in unit)
-
-
-def _ranked(groups: list[list[Pair]], metric: str) -> list[list[Pair]]:
-    sign = 1.0 if lower_is_better(metric) else -1.0
-
-    def rank(group: list[Pair]) -> tuple[int, float, str]:
-        values = [value for row, _ in group if (value := row.metric(metric)) is not None]
-        return -len(group), sign * math.fsum(values) / len(values), group[0][1].identity
-
-    return sorted(groups, key=rank)
-
-
-def _notes_on_splits(ranked: list[list[Pair]], metric: str) -> tuple[str, ...]:
-    full = len(ranked[0])
-    short = [group for group in ranked if len(group) < full]
+def _notes_on_splits(order: list[list[Pair]], metric: str) -> tuple[str, ...]:
+    full = len(order[0])
+    short = [group for group in order if len(group) < full]
     if not short:
         return ()
     counts = ", ".join(str(len(group)) for group in short[:5]) + (", ..." if len(short) > 5 else "")
@@ -192,10 +184,15 @@ def _notes_on_splits(ranked: list[list[Pair]], metric: str) -> tuple[str, ...]:
 
 
 def _answer(
-    sweep: str, metric: str, ranked: list[list[Pair]], rows: list[NodeRow], notes: tuple[str, ...], uri: str
+    sweep: str,
+    metric: str,
+    order: list[list[Pair]],
+    rows: Sequence[NodeRow],
+    notes: tuple[str, ...],
+    uri: str,
 ) -> Best:
-    candidates = tuple(_candidate(group) for group in ranked)
-    best, first = candidates[0], [row for row, _ in ranked[0]]
+    candidates = tuple(candidate_of(group) for group in order)
+    best, first = candidates[0], [row for row, _ in order[0]]
     return Best(
         sweep=sweep,
         metric=metric,
@@ -205,20 +202,9 @@ def _answer(
         artifacts={row.run_id: row.artifacts for row in first},
         upstream=_upstream(first, rows),
         candidates=candidates,
-        varied=_varied(candidates),
+        varied=varied_of(candidates),
         notes=notes,
         tracking_uri=uri,
-    )
-
-
-def _candidate(group: list[Pair]) -> Candidate:
-    names = sorted({name for row, _ in group for name in row.metrics})
-    names += [short for name in names if (short := name.removeprefix("best_")) != name and short not in names]
-    summaries = {name: stat([v for row, _ in group if (v := row.metric(name)) is not None]) for name in names}
-    return Candidate(
-        values=dict(group[-1][1].values),
-        metrics={name: summary for name, summary in summaries.items() if summary is not None},
-        run_ids=tuple(row.run_id for row, _ in group),
     )
 
 
@@ -242,15 +228,7 @@ def _brought(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _varied(candidates: tuple[Candidate, ...]) -> tuple[str, ...]:
-    names = sorted({name for candidate in candidates for name in candidate.values if changes_results(name)})
-    # A setting that some methods do not have at all follows from the method; it tells nothing by itself.
-    texts = {name: {encode(c.values[name]) for c in candidates if name in c.values} for name in names}
-    first = [name for name in ("method", "train_size") if name in texts]
-    return tuple(name for name in [*first, *(n for n in names if n not in first)] if len(texts[name]) > 1)
-
-
-def _upstream(targets: list[NodeRow], rows: list[NodeRow]) -> tuple[Upstream, ...]:
+def _upstream(targets: Sequence[NodeRow], rows: Sequence[NodeRow]) -> tuple[Upstream, ...]:
     by_key = {row.key: row for row in rows if row.key}
     found: dict[str, NodeRow] = {}
     waiting = list(targets)

@@ -54,7 +54,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def select_rows(
-    pairs: list[tuple[NodeRow, Configuration]], where: Mapping[str, Any], sweep: str
+    pairs: Sequence[tuple[NodeRow, Configuration]], where: Mapping[str, Any], sweep: str
 ) -> list[tuple[NodeRow, Configuration]]:
     """Target rows whose settings or labels have the wanted values.
 
@@ -69,7 +69,7 @@ def select_rows(
     chosen = [
         pair
         for pair in pairs
-        if all(same_value(_value(pair, name), wanted) for name, wanted in where.items())
+        if all(same_value(setting(pair, name), wanted) for name, wanted in where.items())
     ]
     if where and not chosen:
         text = ", ".join(f"{name}={value}" for name, value in where.items())
@@ -78,23 +78,40 @@ def select_rows(
 
 
 def _problem(
-    pairs: list[tuple[NodeRow, Configuration]], name: str, wanted: Any, sweep: str
+    pairs: Sequence[tuple[NodeRow, Configuration]], name: str, wanted: Any, sweep: str
 ) -> Problem | None:
-    names = sorted({n for row, found in pairs for n in (*row.labels, *found.values)})
-    if pairs and name not in names:
-        return Problem(
-            sweep,
-            f"no run has a setting {name!r}",
-            _nearest(name, names) or "settings there: " + ", ".join(names),
-        )
-    values = [_value(pair, name) for pair in pairs]
+    if pairs and (problem := _unknown(pairs, name, sweep)):
+        return problem
+    values = [setting(pair, name) for pair in pairs]
     if pairs and not any(same_value(value, wanted) for value in values):
         there = ", ".join(sorted({str(value) for value in values if value is not None}, key=_natural))
         return Problem(sweep, f"no target run has {name}={wanted}", f"values there: {there}")
     return None
 
 
-def _value(pair: tuple[NodeRow, Configuration], name: str) -> Any:
+def _unknown(pairs: Sequence[tuple[NodeRow, Configuration]], name: str, sweep: str) -> Problem | None:
+    names = sorted({n for row, found in pairs for n in (*row.labels, *found.values)})
+    if name in names:
+        return None
+    fix = _nearest(name, names) or "settings there: " + ", ".join(names)
+    return Problem(sweep, f"no run has a setting {name!r}", fix)
+
+
+def require_settings(
+    pairs: Sequence[tuple[NodeRow, Configuration]], names: Sequence[str], sweep: str
+) -> None:
+    """Names must be settings or labels of some target run.
+
+    Raises:
+        InputError: Names those that are not, with the nearest that is.
+    """
+    problems = [problem for name in names if (problem := _unknown(pairs, name, sweep))]
+    if problems:
+        raise InputError(problems)
+
+
+def setting(pair: tuple[NodeRow, Configuration], name: str) -> Any:
+    """A setting or label of a target run; None where it has none."""
     row, found = pair
     return row.labels[name] if name in LABELS and name in row.labels else found.values.get(name)
 

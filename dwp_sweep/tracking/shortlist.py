@@ -9,7 +9,7 @@ conditions on upstream settings) is answered by None: take the long way.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -59,10 +59,14 @@ class Shortlist:
     Attributes:
         rows: Target runs of the best configurations and all that they came from, oldest first.
         notes: What was left out.
+        n_configurations: That were compared.
+        n_kept: That were read whole.
     """
 
     rows: tuple[NodeRow, ...]
     notes: tuple[str, ...]
+    n_configurations: int = 0
+    n_kept: int = 0
 
 
 @dataclass
@@ -71,8 +75,17 @@ class _Target:
     status: str
     started_ms: int
     tags: dict[str, str] = field(default_factory=dict)
-    value: float | None = None
-    is_best: bool = False
+    values: dict[str, float] = field(default_factory=dict)
+
+    def metric(self, name: str) -> float:
+        """As `NodeRow.metric`; not a number where the run has none."""
+        return self.values.get(f"best_{name}", self.values.get(name, math.nan))
+
+
+Group = Sequence[_Target]
+"""The runs of one configuration, one a split and seed."""
+Choose = Callable[[list[Group]], list[Group]]
+"""Which configurations to read whole, of all that there are."""
 
 
 def shortlist(
@@ -82,6 +95,7 @@ def shortlist(
     where: Mapping[str, Any],
     n_runs_at_least: int = N_RUNS_AT_LEAST,
     n_configurations: int = N_CONFIGURATIONS,
+    by: Sequence[str] = (),
 ) -> Shortlist | None:
     """The runs of the best configurations of a large sweep.
 
@@ -91,25 +105,70 @@ def shortlist(
         metric: Validation metric that decides; ``best_<metric>`` goes before it.
         where: Labels that must hold.
         n_runs_at_least: Smaller sweeps are read whole.
-        n_configurations: How many configurations to keep.
+        n_configurations: How many configurations to keep, for each value of ``by``.
+        by: Labels: the best configurations of each of their values are kept.
 
     Returns:
         None where the sweep has to be read whole.
     """
-    if not uri.startswith(_DATABASES) or any(name not in LABELS for name in where):
+
+    def choose(groups: list[Group]) -> list[Group]:
+        parts: dict[tuple[str | None, ...], list[Group]] = {}
+        for group in _ranked(groups, metric):
+            value = tuple(group[0].tags.get(f"dwp.{name}") for name in by)
+            parts.setdefault(value, []).append(group)
+        return [group for part in parts.values() for group in part[:n_configurations]]
+
+    found = narrowed(uri, sweep, (metric,), where, choose, n_runs_at_least, by)
+    if found is None:
+        return None
+    n_behind = found.n_configurations - found.n_kept
+    text = f"{n_behind} further configuration(s) rank behind the {found.n_kept} that are listed"
+    return Shortlist(
+        found.rows, (*found.notes, text) if n_behind else found.notes, found.n_configurations, found.n_kept
+    )
+
+
+def narrowed(
+    uri: str,
+    sweep: str,
+    metrics: Sequence[str],
+    where: Mapping[str, Any],
+    choose: Choose,
+    n_runs_at_least: int = N_RUNS_AT_LEAST,
+    by: Sequence[str] = (),
+) -> Shortlist | None:
+    """The runs of some configurations of a large sweep, chosen by a few metrics.
+
+    Args:
+        uri: As for `shortlist`.
+        sweep: As for `shortlist`.
+        metrics: What every run must have, finite.
+        where: As for `shortlist`.
+        choose: Picks configurations.
+        n_runs_at_least: As for `shortlist`.
+        by: Labels that ``choose`` looks at; runs that differ in them are never one configuration.
+    """
+    if not uri.startswith(_DATABASES) or any(name not in LABELS for name in (*where, *by)):
         return None
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri)
     try:
         with engine.connect() as connection:
-            return _picked(connection, sweep, metric, where, n_runs_at_least, n_configurations)
+            return _picked(connection, sweep, metrics, where, choose, n_runs_at_least, by)
     finally:
         engine.dispose()
 
 
 def _picked(
-    connection: Connection, sweep: str, metric: str, where: Mapping[str, Any], n_least: int, n_kept: int
+    connection: Connection,
+    sweep: str,
+    metrics: Sequence[str],
+    where: Mapping[str, Any],
+    choose: Choose,
+    n_least: int,
+    by: Sequence[str],
 ) -> Shortlist | None:
     found = _rows(connection, "SELECT experiment_id FROM experiments WHERE name = :n", n=sweep)
     if not found:
@@ -118,60 +177,66 @@ def _picked(
     runs = _rows(connection, _RUNS, e=experiment)
     if len(runs) < n_least:
         return None
-    targets = _targets(connection, experiment, runs, metric, where)
+    targets = _targets(connection, experiment, runs, metrics, (*where, *by))
     if targets is None:
         return None
     chosen = [
         one for one in targets if all(same_value(one.tags.get(f"dwp.{n}"), w) for n, w in where.items())
     ]
     done = [one for one in chosen if one.status == "FINISHED"]
-    usable = [one for one in done if one.value is not None and math.isfinite(one.value)]
+    usable = [one for one in done if all(math.isfinite(one.metric(name)) for name in metrics)]
     if not usable:
         return None
-    groups = _ranked(usable, metric)
-    kept = groups[:n_kept]
+    groups = _grouped(usable, by)
+    kept = choose(groups)
     rows = _whole(connection, experiment, [one.run_id for group in kept for one in group])
-    return Shortlist(tuple(rows), _notes(len(chosen), len(done), len(usable), len(groups), len(kept), metric))
+    notes = _notes(len(chosen), len(done), len(usable), metrics)
+    return Shortlist(tuple(rows), notes, len(groups), len(kept))
 
 
 def _targets(
-    connection: Connection, experiment: Any, runs: Sequence[Any], metric: str, where: Mapping[str, Any]
+    connection: Connection,
+    experiment: Any,
+    runs: Sequence[Any],
+    metrics: Sequence[str],
+    labels: Sequence[str],
 ) -> list[_Target] | None:
     by_id = {run_id: _Target(run_id, status, int(start or 0)) for run_id, status, start in runs}
-    names = {STAGE_TAG, CONFIGURATION_TAG, "dwp.split", "dwp.seed", *(f"dwp.{name}" for name in where)}
+    names = {STAGE_TAG, CONFIGURATION_TAG, "dwp.split", "dwp.seed", *(f"dwp.{name}" for name in labels)}
     for run_id, name, value in _rows(connection, _TAGS, e=experiment, keys=sorted(names)):
         by_id[run_id].tags[name] = value
     targets = {one.run_id: one for one in by_id.values() if one.tags.get(STAGE_TAG) == "target"}
     if not targets or any(CONFIGURATION_TAG not in one.tags for one in targets.values()):
         return None  # of an earlier version: only the whole runs tell which belong together
-    best = f"best_{metric}"
-    for run_id, name, value in _rows(connection, _METRICS, e=experiment, no=False, keys=[best, metric]):
-        target = targets.get(run_id)
-        if target is not None and (name == best or not target.is_best):
-            target.value, target.is_best = float(value), name == best
+    wanted = [form for name in metrics for form in (f"best_{name}", name)]
+    for run_id, name, value in _rows(connection, _METRICS, e=experiment, no=False, keys=wanted):
+        if run_id in targets:
+            targets[run_id].values[name] = float(value)
     return list(targets.values())
 
 
-def _ranked(usable: Iterable[_Target], metric: str) -> list[list[_Target]]:
-    groups: dict[str, dict[tuple[str | None, str | None], _Target]] = {}
+def _grouped(usable: Iterable[_Target], by: Sequence[str]) -> list[Group]:
+    groups: dict[tuple[str | None, ...], dict[tuple[str | None, str | None], _Target]] = {}
     for one in sorted(usable, key=lambda one: one.started_ms):  # a newer run takes an older one's place
         unit = one.tags.get("dwp.split"), one.tags.get("dwp.seed")
-        groups.setdefault(one.tags[CONFIGURATION_TAG], {})[unit] = one
+        place = (one.tags[CONFIGURATION_TAG], *(one.tags.get(f"dwp.{name}") for name in by))
+        groups.setdefault(place, {})[unit] = one
+    return [list(units.values()) for units in groups.values()]
+
+
+def _ranked(groups: Iterable[Group], metric: str) -> list[Group]:
     sign = 1.0 if lower_is_better(metric) else -1.0
 
-    def rank(group: list[_Target]) -> tuple[int, float]:
-        return -len(group), sign * math.fsum(one.value or 0.0 for one in group) / len(group)
+    def rank(group: Group) -> tuple[int, float]:
+        return -len(group), sign * math.fsum(one.metric(metric) for one in group) / len(group)
 
-    return sorted((list(units.values()) for units in groups.values()), key=rank)
+    return sorted(groups, key=rank)
 
 
-def _notes(
-    n_chosen: int, n_done: int, n_usable: int, n_groups: int, n_kept: int, metric: str
-) -> tuple[str, ...]:
+def _notes(n_chosen: int, n_done: int, n_usable: int, metrics: Sequence[str]) -> tuple[str, ...]:
     pairs = (
         (n_chosen - n_done, "target run(s) are not finished or failed and are left out"),
-        (n_done - n_usable, f"finished run(s) have no finite {metric} and are left out"),
-        (n_groups - n_kept, f"further configuration(s) rank behind the {n_kept} that are listed"),
+        (n_done - n_usable, f"finished run(s) have no finite {' and '.join(metrics)} and are left out"),
     )
     return tuple(f"{n} {text}" for n, text in pairs if n)
 

@@ -70,6 +70,10 @@ class TrainConfig(StrictModel):
         return self
 
 
+def same_every_epoch(epoch: int) -> None:
+    """An epoch begins like any other."""
+
+
 class Learner(NamedTuple):
     """What a method gives to the loop.
 
@@ -81,6 +85,10 @@ class Learner(NamedTuple):
         validate: Metrics of the current weights; must hold ``val_loss``.
         better: Whether new validation metrics beat the best ones so far.
         noise: Generator that ``batch_loss`` draws from, if any; saved with the checkpoint.
+        begin_epoch: Called with the number of the epoch (from 1) before its first step, to say which
+            parameters of ``param_groups`` require a gradient; Adam passes over the others: no step, no
+            moments, no weight decay. It must depend on that number alone, since a training that goes on
+            from a checkpoint calls it for the epochs to come only.
     """
 
     state: nn.Module
@@ -89,6 +97,7 @@ class Learner(NamedTuple):
     validate: Callable[[], dict[str, float]]
     better: Callable[[Mapping[str, float], Mapping[str, float]], bool]
     noise: torch.Generator | None = None
+    begin_epoch: Callable[[int], None] = same_every_epoch
 
 
 @dataclass(frozen=True)
@@ -183,6 +192,7 @@ class _Run:
 
     def one_epoch(self) -> dict[str, float]:
         self.learner.state.train()
+        self.learner.begin_epoch(self.epoch + 1)
         terms = [self._train_step(indices) for indices in self._batches()]
         metrics = self._train_metrics(terms)
         self.learner.state.eval()

@@ -58,7 +58,7 @@ def test_this_environment_has_the_pinned_versions() -> None:
 def test_no_project_file_names_a_registry_or_a_path_of_one_machine(path: Path) -> None:
     text = path.read_text()
     hosts = set(re.findall(r"https?://([^/\s:\"')]+)", text))
-    assert hosts <= {"127.0.0.1", "docs.ray.io", "mlflow.org", "doi.org"} | SERVICES
+    assert hosts <= {"127.0.0.1", "docs.ray.io", "mlflow.org", "optuna.org", "doi.org"} | SERVICES
     assert re.findall(r"(?:index-url|find-links|/home/|/root/|/work/|/opt/)\S*", text) == []
 
 

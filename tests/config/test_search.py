@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.config.search import BudgetConfig
+from dwp_sweep.config.search import BudgetConfig, Distribution
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.errors import InputError
+from dwp_sweep.strict import parse
 from tests.config.test_space import a_space, problems
 from tests.config.test_sweep import SPACE
 
@@ -65,6 +66,29 @@ def test_fields_come_after_those_that_their_when_names_and_apply_only_with_their
     assert search.applies("dwp.kl_weight", {"method": "deep_weight_prior"})
     assert not search.applies("dwp.kl_weight", {"method": "fine_tune"})
     assert not search.applies("dwp.kl_weight", {})
+
+
+def test_a_field_that_does_not_apply_makes_no_other_apply_by_its_default() -> None:
+    dwp = {"method": "deep_weight_prior"}
+    search = load(
+        search={
+            "method": {"choice": ["fine_tune", "deep_weight_prior"]},
+            "prior.kind": {"choice": ["vae", "mixture"], "when": dwp},
+            "prior.latent_dim": {"int": [2, 4], "when": {"prior.kind": "vae"}},
+        }
+    ).search
+    assert search is not None and search.conditions[0].values["prior.kind"] == "vae"
+    given = search.conditions[0].values
+    assert search.applies("prior.latent_dim", {**given, **dwp, "prior.kind": "vae"})
+    assert not search.applies("prior.latent_dim", {**given, **dwp, "prior.kind": "mixture"})
+    assert not search.applies("prior.latent_dim", {**given, "method": "fine_tune"})
+
+
+def test_a_distribution_survives_being_written_and_read() -> None:
+    search = load(search={"freeze.trainable": {"choice": [["out"], ["up3", "out"]]}, **LATENT}).search
+    assert search is not None
+    for one in search.distributions.values():
+        assert parse(Distribution, one.model_dump(mode="json"), "here") == one
 
 
 def test_an_override_takes_the_place_of_a_searched_field_or_changes_its_range() -> None:

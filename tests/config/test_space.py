@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.space import load_space
+from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import InputError
+from dwp_sweep.strict import parse
 
 PHANTOM = {
     "source": {"layout": "phantom", "phantom": {"kind": "source"}},
@@ -249,6 +251,17 @@ def test_the_smoke_section_is_checked_without_smoke() -> None:
     assert "with --smoke: unknown key 'grd'" in text
     assert "with --smoke: grid.split is empty" in text
     assert text.count("seed = -1") == 1
+
+
+def test_a_smoke_scale_on_another_layout_takes_nothing_from_the_scans_of_the_full_one() -> None:
+    scans = {"layout": "msd", "root": "/scans", "subjects": "0:90", "labels": [1], "n_val": 10, "n_test": 7}
+    drawn = {"layout": "phantom", "phantom": {"kind": "target", "n_subjects": 8}, "n_val": 2}
+    values = a_space(data={"source": scans, "target": scans}, smoke={"data": {"target": drawn}})
+    small = load_space(values, smoke=True).conditions[0].data
+    assert small.target == parse(DatasetConfig, drawn, "here")
+    assert small.source == load_space(values).conditions[0].data.source
+    fewer = {**values, "smoke": {"data": {"target": {"n_val": 3}}}}
+    assert load_space(fewer, smoke=True).conditions[0].data.target.labels == (1,)
 
 
 def test_an_override_that_does_not_fit_the_smoke_scale_is_no_problem_at_full_scale() -> None:

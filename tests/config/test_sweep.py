@@ -75,6 +75,42 @@ def test_a_parameter_that_a_method_does_not_read_makes_no_second_node(storage: P
     assert stages(found) == {"target": 3, "source": 3, "harvest": 1, "prior": 7}
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "values"),
+    [
+        ("mixture", "prior.latent_dim", [2, 6]),
+        ("mixture", "prior.max_epochs", [10, 20]),
+        ("mixture", "prior.head", ["free", "tanh"]),
+        ("vae", "prior.n_components", [2, 6]),
+        ("vae", "prior.shrinkage", [0.0, 10.0]),
+    ],
+)
+def test_what_a_kind_of_prior_does_not_read_makes_no_new_prior(
+    storage: Path, kind: str, field: str, values: list[Any]
+) -> None:
+    found = sweep(storage, "method=deep_weight_prior", f"prior.kind={kind}", **{field: values})
+    assert stages(found)["prior"] == 7 and stages(found)["target"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "values"),
+    [
+        ("mixture", "prior.n_components", [2, 6]),
+        ("mixture", "prior.log_var_floor", [-4.0, -6.0]),
+        ("mixture", "prior.standardise", ["group", "layer"]),
+        ("mixture", "prior.held_out", [0.1, 0.2]),
+        ("mixture", "prior.seed", [0, 1]),
+        ("vae", "prior.kl_warmup_epochs", [0, 3]),
+        ("vae", "prior.batch_size", [20, 40]),
+    ],
+)
+def test_what_a_kind_of_prior_reads_makes_new_priors(
+    storage: Path, kind: str, field: str, values: list[Any]
+) -> None:
+    found = sweep(storage, "method=deep_weight_prior", f"prior.kind={kind}", **{field: values})
+    assert stages(found)["prior"] == 14
+
+
 def test_a_latent_dimension_makes_new_priors_on_the_same_bank(storage: Path) -> None:
     found = sweep(storage, "method=deep_weight_prior", **{"prior.latent_dim": [2, 6]})
     assert stages(found) == {"source": 3, "harvest": 1, "prior": 14, "target": 2}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.estimate import GUESSED_S, Estimate, critical_path
 from dwp_sweep.store.store import Store
@@ -44,3 +45,12 @@ def test_records_in_the_store_are_measurements(tmp_path: Path) -> None:
     record = store.record("target", FREE.key)
     assert record is not None
     assert Estimate.from_store([SOURCE, FREE], store).seconds(FREE) == pytest.approx(max(record.wall_s, 0.01))
+
+
+def test_a_methods_small_networks_and_other_methods_large_ones_foretell_its_large_ones() -> None:
+    estimate = Estimate()
+    seconds = {("quick", 5): 2.0, ("quick", 20): 6.0, ("slow", 5): 4.0}
+    for (method, size), wall_s in seconds.items():
+        estimate.observe(Node("", "target", {}, {}, {"method": method, "train_size": size}), wall_s)
+    unseen = Node("", "target", {}, {}, {"method": "slow", "train_size": 20})
+    assert estimate.seconds(unseen) == pytest.approx(4.0 * (4.0 / 4.0) * (6.0 / 4.0))

@@ -51,6 +51,19 @@ def test_every_sampler_keeps_to_ranges_steps_and_choices(
     assert study.n_to_ask == 0
 
 
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_steps_lead_to_the_numbers_that_one_would_write(
+    storage: optuna.storages.BaseStorage, kind: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    tenths = {"x": {"float": [0, 0.7], "step": 0.1}, "y": {"float": [0.003, 0.009], "step": 0.003}}
+    study = study_of(search_space(tenths, n_trials=24, kind=kind), storage)
+    while (asked := study.ask() if study.n_to_ask else None) is not None:
+        assert asked.values["x"] in [float(f"0.{n}") for n in range(8)]  # and not 0.30000000000000004
+        assert asked.values["y"] in (0.003, 0.006, 0.009)
+        study.complete(asked.number, [asked.values["x"]])
+    assert study.n_asked == 24 and not [one for one in recwarn if "divisible" in str(one.message)]
+
+
 def test_a_point_that_the_sampler_repeats_costs_nothing_and_does_not_count(
     storage: optuna.storages.BaseStorage,
 ) -> None:

@@ -46,6 +46,7 @@ def scores(**values: float) -> SubjectScores:
         "brier": 0.1,
         "ece": 0.1,
         "nll": 0.3,
+        "nll_volume": 0.1,
         "entropy": 0.2,
         "expected_dice": 0.6,
     }
@@ -123,7 +124,7 @@ def test_each_test_case_is_scored_on_its_own(log_var: float | None) -> None:
         assert ("dice_mc" in found.as_json()) == ("mutual_information" in found.as_json()) == bool(log_var)
 
 
-def test_voxels_far_from_truth_and_prediction_do_not_count() -> None:
+def test_voxels_far_from_the_truth_count_in_the_whole_volume_only() -> None:
     one = case(0)
     probs = np.full((2, 16, 16, 16), 0.5, dtype=np.float32)
     probs[:, :, :, 12:] = np.array([0.9, 0.1], dtype=np.float32)[:, None, None, None]  # beyond the lesion
@@ -132,6 +133,17 @@ def test_voxels_far_from_truth_and_prediction_do_not_count() -> None:
     whole = evaluation.test_scores(lambda _: prediction, [one], 100).scores["s0"]
     assert near.brier == pytest.approx(0.25) and near.entropy == pytest.approx(np.log(2))
     assert near.nll == pytest.approx(np.log(2)) and whole.brier < 0.25
+    assert near.nll_volume == whole.nll_volume == pytest.approx((12 * np.log(2) - 4 * np.log(0.9)) / 16)
+
+
+def test_false_positives_change_no_region() -> None:
+    one, probs = case(0), np.zeros((2, 16, 16, 16), dtype=np.float32)
+    probs[0], probs[1] = 0.99, 0.01
+    quiet = evaluation.test_scores(lambda _: Prediction(one.mask == 1, probs.copy()), [one], 2).scores["s0"]
+    probs[:, 14:, 14:, 14:] = np.array([0.01, 0.99], dtype=np.float32)[:, None, None, None]
+    loud = evaluation.test_scores(lambda _: Prediction(one.mask == 1, probs), [one], 2).scores["s0"]
+    assert loud.nll == quiet.nll and loud.brier == quiet.brier
+    assert loud.nll_volume > quiet.nll_volume
 
 
 def test_the_summary_is_the_mean_over_subjects_whatever_their_order() -> None:

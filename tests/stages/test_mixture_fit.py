@@ -10,19 +10,7 @@ from torch import Tensor
 from dwp_sweep.metrics.kernel_structure import gaussian_log_lik
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.stages.mixture_fit import fit_mixture
-
-WEIGHTS = torch.tensor([0.2, 0.5, 0.3])
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def truth() -> KernelMixture:
-    roots = 0.2 * torch.randn(3, 27, 27, generator=seeded()).triu(1) + torch.diag_embed(
-        0.5 + torch.rand(3, 27, generator=seeded(1))
-    )
-    return KernelMixture(WEIGHTS, 2 * torch.randn(3, 27, generator=seeded(2)), roots)
+from tests.nets.mixtures import WEIGHTS, mixture, seeded
 
 
 def heavy_tailed(n: int) -> Tensor:
@@ -46,7 +34,7 @@ def test_without_shrinkage_the_fit_is_as_likely_as_scikit_learns_from_the_same_s
 
 
 def test_a_fit_recovers_the_parts_of_the_mixture_that_kernels_come_from() -> None:
-    made = truth()
+    made = mixture()
     train, test = made.sample(20_000, seeded(5)), made.sample(4000, seeded(6))
     found = fit_mixture(train, 3, variance_floor=1e-6, shrinkage=27.0)
     assert -0.02 < mean_log_density(made, test) - mean_log_density(found, test) < 0.2
