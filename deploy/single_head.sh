@@ -4,11 +4,10 @@
 #   deploy/single_head.sh                     start it here; Ctrl-C (or SIGTERM) ends it and all that it started
 #   deploy/single_head.sh --num-cpus 8        further options go to `ray start`
 #
-# Then, from the root of the repository on any machine that reaches it, as soon as it answers:
+# Then, on any machine that reaches it, as soon as it answers:
 #
 #   until curl -sf http://127.0.0.1:8265/api/version >/dev/null; do sleep 1; done
-#   ray job submit --address http://127.0.0.1:8265 --working-dir . -- \
-#       dwp-sweep run search_spaces/demo.yaml --smoke
+#   dwp-sweep submit search_spaces/demo.yaml --address http://127.0.0.1:8265 --smoke
 #
 # Jobs run in copies of the working directory that Ray deletes, so results go to DWP_SWEEP_STORAGE
 # (default: dwp_runs beside this script's repository); on several machines it must be a shared folder.

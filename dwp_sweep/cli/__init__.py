@@ -16,6 +16,7 @@ from dwp_sweep.cli.exits import Commands
 from dwp_sweep.cli.keeping import explain, gc
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
+from dwp_sweep.cli.submit import submit
 from dwp_sweep.cli.sweeps import demo, plan, run
 
 
@@ -33,5 +34,7 @@ def main() -> None:
     """
 
 
-for command in (demo, run, plan, status, cancel, best, report, retrain, predict, explain, gc, data, bench):
+for command in (
+    demo, run, submit, plan, status, cancel, best, report, retrain, predict, explain, gc, data, bench
+):  # fmt: skip
     main.add_command(command)

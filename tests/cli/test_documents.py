@@ -53,7 +53,7 @@ def test_the_readme_shows_every_command_once() -> None:
 def test_the_cluster_lines_wait_for_the_head_before_they_submit() -> None:
     head, wait, submit = (
         next(n for n, line in enumerate(SHELL) if line.startswith(start))
-        for start in ("deploy/single_head.sh", "until curl", "ray job submit")
+        for start in ("deploy/single_head.sh", "until curl", "dwp-sweep submit")
     )
     assert head < wait < submit
 

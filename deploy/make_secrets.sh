@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Draws the secrets of a deployment into a folder that git ignores: deploy/secrets, or the one given.
+# What is already there stays, so that running it again breaks no cluster; delete a file to draw it anew.
+#
+#   deploy/make_secrets.sh [FOLDER]
+#
+# The folder is for its owner alone. The files in it can be read by all: a container's user has another
+# number than yours, and is given single files.
+set -euo pipefail
+folder="${1:-$(dirname "${BASH_SOURCE[0]}")/secrets}"
+mkdir -p "$folder"
+chmod 700 "$folder"
+cd "$folder"
+
+drawn() { python3 -c 'import secrets; print(secrets.token_hex(24), end="")'; }
+
+# Writes standard input to a file that is not there yet.
+keep() {
+    local text
+    text="$(cat)"
+    if [[ ! -s $1 ]]; then
+        printf '%s' "$text" >"$1"
+        chmod 444 "$1"
+    fi
+}
+
+for name in ray_auth_token postgres_password mlflow_admin_password mlflow_flask_secret_key; do
+    drawn | keep "$name"
+done
+# What MLflow's client reads from ~/.mlflow/credentials.
+keep mlflow_credentials <<TEXT
+[mlflow]
+mlflow_tracking_username = admin
+mlflow_tracking_password = $(cat mlflow_admin_password)
+TEXT
+# The same key pair as the S3 client and as the S3 server read it.
+if [[ ! -s s3_credentials || ! -s s3.json ]]; then
+    rm -f s3_credentials s3.json
+    key="$(drawn)" secret="$(drawn)"
+    keep s3_credentials <<TEXT
+[default]
+aws_access_key_id = $key
+aws_secret_access_key = $secret
+TEXT
+    keep s3.json <<TEXT
+{"identities": [{"name": "mlflow", "credentials": [{"accessKey": "$key", "secretKey": "$secret"}],
+  "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+TEXT
+fi
+echo "secrets are in $PWD"

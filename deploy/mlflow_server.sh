@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Starts MLflow's server with authentication, on PostgreSQL and an S3-compatible store, its secrets read
+# from files. Runs inside the project's image (compose.yaml, kuberay/mlflow.yaml).
+#
+# SECRETS (default /run/secrets) is a folder with the files postgres_password, mlflow_admin_password,
+# mlflow_flask_secret_key and s3_credentials (an AWS credentials file), as make_secrets.sh writes them.
+# No password comes near a command line or a log: libpq reads a password file, boto3 a credentials file.
+#
+#   MLFLOW_DATABASE        postgresql://USER@HOST:PORT/NAME, without a password
+#   MLFLOW_BUCKET          bucket of the artifacts, made if it is not there
+#   MLFLOW_ALLOWED_HOSTS   Host headers that are answered, with their ports: the names that clients use
+#   MLFLOW_S3_ENDPOINT_URL where the store answers; empty: Amazon's
+set -euo pipefail
+umask 077
+
+: "${MLFLOW_DATABASE:?where the runs go}" "${MLFLOW_BUCKET:?where the artifacts go}"
+: "${MLFLOW_ALLOWED_HOSTS:?the names that clients use}"
+secrets="${SECRETS:-/run/secrets}"
+private="$(mktemp -d)"
+
+printf '*:*:*:*:%s\n' "$(cat "$secrets/postgres_password")" >"$private/pgpass"
+export PGPASSFILE="$private/pgpass"
+export AWS_SHARED_CREDENTIALS_FILE="$secrets/s3_credentials"
+MLFLOW_AUTH_ADMIN_PASSWORD="$(cat "$secrets/mlflow_admin_password")"
+MLFLOW_FLASK_SERVER_SECRET_KEY="$(cat "$secrets/mlflow_flask_secret_key")"
+export MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY
+
+# Whoever may log in reads everything and writes what is their own.
+cat >"$private/auth.ini" <<INI
+[mlflow]
+default_permission = READ
+database_uri = $MLFLOW_DATABASE
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
+INI
+export MLFLOW_AUTH_CONFIG_PATH="$private/auth.ini"
+
+python - "$MLFLOW_BUCKET" <<'PYTHON'
+import os
+import sys
+
+import boto3
+
+s3 = boto3.client("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None)
+if sys.argv[1] not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+    s3.create_bucket(Bucket=sys.argv[1])
+PYTHON
+
+# No server jobs: they add processes and memory, and a sweep uses none.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
+exec mlflow server \
+    --app-name basic-auth \
+    --host "${MLFLOW_HOST:-0.0.0.0}" --port "${MLFLOW_PORT:-5000}" --workers "${MLFLOW_WORKERS:-2}" \
+    --uvicorn-opts "--timeout-worker-healthcheck 60" \
+    --backend-store-uri "$MLFLOW_DATABASE" \
+    --artifacts-destination "s3://$MLFLOW_BUCKET" \
+    --allowed-hosts "$MLFLOW_ALLOWED_HOSTS"

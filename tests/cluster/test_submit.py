@@ -1,0 +1,159 @@
+"""``dwp-sweep submit`` against a head that asks for a token: started, attached to, refused, failed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.test_ray_job import BIN, ROOT, free_ports
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head.
+
+    Attributes:
+        address: Of its job server.
+        storage: Where its jobs write.
+        token_file: The right token.
+        environment: Of whoever submits.
+    """
+
+    address: str
+    storage: Path
+    token_file: Path
+    environment: dict[str, str] = field(repr=False)
+
+    def command(self, *words: str) -> list[str]:
+        return [str(BIN / "dwp-sweep"), "submit", *words, "--address", self.address]
+
+    def submit(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    folder = tmp_path_factory.mktemp("submit")
+    (folder / "token").write_text(TOKEN)
+    dashboard, gcs, agent = free_ports(3)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    own = {
+        "DWP_SWEEP_BIN": str(BIN),
+        "DWP_SWEEP_STORAGE": str(folder / "runs"),
+        "DWP_SWEEP_DASHBOARD_PORT": str(dashboard),
+        "DWP_SWEEP_RAY_PORT": str(gcs),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+    }
+    command = [
+        ROOT / "deploy" / "single_head.sh",
+        "--num-cpus",
+        "2",
+        "--dashboard-agent-listen-port",
+        str(agent),
+    ]
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=plain | own, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{dashboard}"
+        wait_until_well(f"{address}/api/gcs_healthz", process, folder / "head.log")
+        mine = plain | {"RAY_AUTH_TOKEN_PATH": str(folder / "token"), "HOME": str(folder)}
+        yield Head(address, folder / "runs", folder / "token", mine)
+    finally:
+        process.terminate()  # the head ends all that it started
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+def wait_until_well(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    while True:
+        assert process.poll() is None, f"the head ended:\n{log.read_text()}"
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.5)  # pytest's timeout ends a wait that never succeeds
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's smoke scale with one method and nothing upstream: one node."""
+    file = tmp_path_factory.mktemp("space") / "tiny.yaml"
+    text = (ROOT / "search_spaces" / "demo.yaml").read_text()
+    assert "method: [random_init, fine_tune, freeze_middle, deep_weight_prior]" in text
+    file.write_text(text.replace("random_init, fine_tune, freeze_middle, deep_weight_prior", "random_init"))
+    return file
+
+
+def test_a_refused_token_is_told_and_nothing_is_started(head: Head, space: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("f" * 32)
+    refused = head.submit(str(space), "--smoke", RAY_AUTH_TOKEN_PATH=str(wrong))
+    assert refused.returncode == 2, refused.stderr
+    assert "refuses the token of RAY_AUTH_TOKEN_PATH" in refused.stderr
+    assert "Traceback" not in refused.stderr and "f" * 32 not in refused.stderr
+    assert not head.storage.exists()
+
+
+def test_a_sweep_runs_once_though_submitted_twice_and_again_after_its_end(head: Head, space: Path) -> None:
+    first = subprocess.Popen(
+        head.command(str(space), "--smoke"),
+        env=head.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stderr is not None
+    started = next(line for line in first.stderr if "submitted as job" in line)
+    assert "tiny-smoke: submitted as job dwp-sweep.tiny-smoke.1" in started
+
+    second = head.submit(str(space), "--smoke")  # while the first one runs
+    out, _ = first.communicate(timeout=600)
+    assert "attached to job dwp-sweep.tiny-smoke.1" in second.stderr
+    assert (first.returncode, second.returncode) == (0, 0), out + second.stdout + second.stderr
+    assert "Test Dice, mean (std)" in out
+    assert out == second.stdout  # both saw the whole log
+
+    third = head.submit(str(space), "--smoke")
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert "submitted as job dwp-sweep.tiny-smoke.2" in third.stderr
+    assert len(list((head.storage / "target").glob("*/manifest.json"))) == 1
+    everything = out + second.stderr + third.stdout + third.stderr
+    assert TOKEN not in everything
+
+
+def test_bad_input_that_only_the_cluster_can_see_ends_with_two(head: Head, space: Path) -> None:
+    words = ("--set", "name=bad", "--set", "data.target.split_file=/nowhere/splits.csv")
+    bad = head.submit(str(space), "--smoke", *words)
+    assert bad.returncode == 2, bad.stdout + bad.stderr
+    assert "/nowhere/splits.csv" in bad.stdout
+    assert "submitted as job" in bad.stderr
+
+
+def test_a_sweep_with_a_failed_node_ends_with_one(head: Head, space: Path) -> None:
+    failed = head.submit(str(space), "--smoke", "--set", "name=failing", "--set", "target.lr=1e30")
+    assert failed.returncode == 1, failed.stdout + failed.stderr
