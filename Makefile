@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SLOW := slow or cluster or browser or gpu
+# A file's tests stay in one process, since they share servers and finished sweeps.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup demo bench test fast lint format hooks
 
@@ -37,11 +39,11 @@ bench: $(STAMP) ## Measure what a training step costs on this machine, a few min
 	@$(BIN)/dwp-sweep bench
 
 test: $(STAMP) ## Run all tests, the fast ones first
-	$(BIN)/python -m pytest -q -m "not ($(SLOW))"
-	$(BIN)/python -m pytest -q -m "$(SLOW)"
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(SLOW))"
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "$(SLOW)"
 
 fast: $(STAMP) ## Run the fast tests, under 2 minutes
-	$(BIN)/python -m pytest -q -x -m "not ($(SLOW))"
+	$(BIN)/python -m pytest -q -x $(PARALLEL) -m "not ($(SLOW))"
 
 lint: $(STAMP) ## Check format, style, types and the layers of the package
 	$(BIN)/ruff format --check .
