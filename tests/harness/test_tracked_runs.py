@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep import api
+from dwp_sweep.api import running
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness import run as harness_run
@@ -69,7 +70,7 @@ def run(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     monkeypatch.setattr(harness_run, "run_sweep", with_toys)
 
     def run(sweep: Sweep, uri: str, interrupts: bool = False, **options: Any) -> api.SweepRun:
-        monkeypatch.setattr(api, "_sweep", lambda *arguments: sweep)
+        monkeypatch.setattr(running, "read_sweep", lambda *arguments: sweep)
         return api.run_sweep({}, tmp_path, uri, progress=Display(interrupts), **options)
 
     return run

@@ -1,0 +1,35 @@
+"""The public functions: compose config, harness, tracking and report into whole answers.
+
+Top of the package, beside the command line, which adds nothing but printing. Computes nothing itself.
+"""
+
+from __future__ import annotations
+
+from dwp_sweep.api.planning import plan_cost, plan_sweep
+from dwp_sweep.api.predicting import predict, predict_folder
+from dwp_sweep.api.running import SweepRun, retrain_best, run_sweep, status
+from dwp_sweep.api.searches import search_figures, search_report
+from dwp_sweep.tracking.answers import best_config
+from dwp_sweep.tracking.conditions import best_configs
+from dwp_sweep.tracking.load import load_model, load_prior
+from dwp_sweep.tracking.pareto import pareto_front
+from dwp_sweep.tracking.results import results
+
+__all__ = [
+    "SweepRun",
+    "best_config",
+    "best_configs",
+    "load_model",
+    "load_prior",
+    "pareto_front",
+    "plan_cost",
+    "plan_sweep",
+    "predict",
+    "predict_folder",
+    "results",
+    "retrain_best",
+    "run_sweep",
+    "search_figures",
+    "search_report",
+    "status",
+]

@@ -1,0 +1,108 @@
+"""From a search space to a sweep, to what a run of it would build, and to what that costs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.api.telling import DEFAULT_STORAGE, Checking, Say, silent
+from dwp_sweep.config.space import load_space
+from dwp_sweep.config.sweep import Sweep, build_sweep
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.costs import PlanCost
+from dwp_sweep.harness.costs import plan_cost as cost_of_plan
+from dwp_sweep.harness.plan import Plan, make_plan
+from dwp_sweep.store.store import Store
+from dwp_sweep.tracking.client import resolve_uri
+from dwp_sweep.tracking.load import download_outputs
+
+
+def plan_sweep(
+    space: str | Path | Mapping[str, Any],
+    storage: str | Path = DEFAULT_STORAGE,
+    smoke: bool = False,
+    overrides: Sequence[str] = (),
+    retry_failed: bool = True,
+    *,
+    tracking_uri: str | None = None,
+    say: Say | None = None,
+    checking: Checking | None = None,
+) -> Plan:
+    """What `run_sweep` with the same arguments would build, find done, or leave; starts nothing.
+
+    Raises:
+        InputError: With every problem of the search space and of the data.
+    """
+    store = Store(Path(storage))
+    sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say or silent, checking)
+    return make_plan(sweep, store, retry_failed=retry_failed)
+
+
+def plan_cost(
+    plan: Plan,
+    storage: str | Path = DEFAULT_STORAGE,
+    n_slots: int | None = None,
+    tracking_uri: str | None = None,
+) -> PlanCost:
+    """What a plan costs by stage and resource, how long it takes, and what its budget would cut.
+
+    Args:
+        plan: From `plan_sweep`.
+        storage: Holds the past runs that the estimate comes from.
+        n_slots: Nodes at once; None: as the resources of this machine allow.
+        tracking_uri: MLflow that knows durations which the storage lacks; None: as in `run_sweep`.
+    """
+    return cost_of_plan(plan, Store(Path(storage)), n_slots, tracking_uri)
+
+
+def read_sweep(
+    space: str | Path | Mapping[str, Any],
+    store: Store,
+    smoke: bool,
+    overrides: Sequence[str],
+    tracking_uri: str | None,
+    say: Say,
+    checking: Checking | None,
+) -> Sweep:
+    """The sweep of a search space; its warnings are said.
+
+    Raises:
+        InputError: With every problem of the search space and of the data.
+    """
+
+    def fetch(text: str, key: str) -> Path:
+        return _fetch_run(text, key, store.root, tracking_uri)
+
+    sweep = build_sweep(load_space(space, overrides, smoke=smoke), store.root, checking or _once(say), fetch)
+    for warning in sweep.warnings:
+        say(f"warning: {warning}")
+    return sweep
+
+
+def _once(say: Say) -> Checking:
+    spoken: set[str] = set()
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what not in spoken:
+            say(f"{what} ({total} subjects) ...")
+            spoken.add(what)
+
+    return progress
+
+
+def _fetch_run(text: str, key: str, storage: Path, tracking_uri: str | None) -> Path:
+    """The local folder of ``runs:/<run id>[/<path>]``, fetched once: finished runs never change."""
+    run_id, _, path = text.removeprefix("runs:/").partition("/")
+    folder = storage / "brought" / run_id
+    try:
+        if not folder.is_dir():
+            beside = folder.with_name(f".{run_id}.{uuid.uuid4().hex[:8]}")
+            download_outputs(run_id, beside, resolve_uri(tracking_uri, storage))
+            beside.replace(folder)
+    except InputError as error:
+        raise InputError(
+            Problem(key, f"{text}: {problem.what}", problem.fix) for problem in error.problems
+        ) from None
+    return folder / path if path else folder

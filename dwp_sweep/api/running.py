@@ -1,0 +1,229 @@
+"""Run a sweep, or train its best configuration again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dwp_sweep.api.keeping import keep_report, keep_search, send_missing, tell_facts
+from dwp_sweep.api.planning import read_sweep
+from dwp_sweep.api.telling import DEFAULT_STORAGE, Checking, Say, silent
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.errors import DwpSweepError
+from dwp_sweep.harness.plan import make_plan
+from dwp_sweep.harness.status import SweepStatus, sweep_status
+from dwp_sweep.store.store import Store
+from dwp_sweep.tracking.answers import Best, best_config
+from dwp_sweep.tracking.client import resolve_uri
+from dwp_sweep.tracking.pareto import Front, pareto_front
+from dwp_sweep.tracking.results import results_of_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dwp_sweep.harness.events import Outcome
+    from dwp_sweep.harness.progress import Progress
+    from dwp_sweep.report.search_report import SearchReport
+    from dwp_sweep.tracking.client import Tracking
+
+PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 3: "KILLED", 130: "KILLED"}
+"""Status of the sweep's parent run in MLflow by exit code."""
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """How a run of a sweep ended.
+
+    Attributes:
+        sweep: The sweep that was asked for.
+        outcome: Counts, failed and blocked nodes, wall time and exit code.
+        tracking: Where MLflow holds the sweep; ``online`` tells whether it could be reached.
+        results: One row a node that has a record, from the store (complete when MLflow is down, too).
+        best: The best configuration by the validation metric; None when MLflow cannot tell.
+        search: What a search has tried and how much each parameter mattered; None where nothing was
+            searched for. Its figures lie in ``<storage>/sweeps/<name>/figures``.
+        front: The Pareto front of a search with several objectives; None when MLflow cannot tell.
+    """
+
+    sweep: Sweep
+    outcome: Outcome
+    tracking: Tracking
+    results: pd.DataFrame
+    best: Best | None
+    search: SearchReport | None = None
+    front: Front | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done; 1 some node failed or was blocked; 3 stopped by the budget; 130 interrupted."""
+        return self.outcome.exit_code
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how it ended and the answer."""
+        from html import escape
+
+        from dwp_sweep.harness.progress import outcome_text
+
+        answers = (self.front or self.best, self.search)
+        end = f"{self.sweep.name}: {outcome_text(self.outcome)}"
+        return f"<div>{escape(end)}</div>" + "".join(one._repr_html_() for one in answers if one is not None)
+
+
+def run_sweep(
+    space: str | Path | Mapping[str, Any],
+    storage: str | Path = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+    smoke: bool = False,
+    overrides: Sequence[str] = (),
+    address: str | None = None,
+    retry_failed: bool = True,
+    *,
+    max_concurrent: int | None = None,
+    progress: Progress | None = None,
+    say: Say | None = None,
+    checking: Checking | None = None,
+) -> SweepRun:
+    """Run a sweep, or go on where an earlier run of it stopped.
+
+    Args:
+        space: A search-space file, or its content as a mapping.
+        storage: Folder of the content-addressed store; on a cluster a shared one.
+        tracking_uri: MLflow's; default ``MLFLOW_TRACKING_URI``, else SQLite under ``storage``.
+        smoke: Shrink the sweep by its ``smoke`` section.
+        overrides: ``key=value`` in dotted form, as after ``--set``.
+        address: Of an existing Ray cluster; default ``RAY_ADDRESS``, else a local Ray.
+        retry_failed: Try nodes again that failed earlier.
+        max_concurrent: Largest number of nodes at once; default: as the resources allow.
+        progress: Shows the run; default: a live table on a terminal, one line per event elsewhere.
+        say: Receives remarks for people (what is being prepared, MLflow out of reach).
+        checking: Receives (what, done, total) after each scan that is checked, up to done = total;
+            default: ``say`` names each data set once.
+
+    Raises:
+        InputError: With every problem of the search space and of the data; nothing was started.
+    """
+    say = say or silent
+    store = Store(Path(storage))
+    sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say, checking)
+    return _run(sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say)
+
+
+def retrain_best(
+    sweep: str,
+    storage: str | Path = DEFAULT_STORAGE,
+    tracking_uri: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    metric: str = "val_dice",
+    seed: int | None = None,
+    all_images: bool = False,
+    address: str | None = None,
+    *,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> SweepRun:
+    """Train the best configuration of a sweep again, from the very same upstream nodes.
+
+    Of the best configuration's runs the one with the best validation score is taken (``where`` may name a
+    split). A fresh training, never a cached one: with the same seed it reproduces that run on a CPU. It
+    belongs to the sweep ``<sweep>-retrain``, its run has the tag ``dwp.retrained_from``.
+
+    Args:
+        sweep: Name of the sweep.
+        storage: Folder that holds its nodes.
+        tracking_uri: As for `run_sweep`.
+        where: As for `best_config`.
+        metric: As for `best_config`.
+        seed: Of the network's start, order and noise; None: that of the run.
+        all_images: Train on all images that do not test. Those of validation are among them and go on
+            choosing the epoch: validation scores then say nothing about other scans, test scores do.
+        address: As for `run_sweep`.
+        progress: As for `run_sweep`.
+        say: As for `run_sweep`.
+
+    Raises:
+        InputError: As `best_config`; its nodes are not on this storage; a negative seed.
+    """
+    from dwp_sweep.config.retrain import retrain_sweep
+    from dwp_sweep.tracking.best_run import best_run
+
+    store, uri = Store(Path(storage)), resolve_uri(tracking_uri, Path(storage))
+    row = best_run(best_config(sweep, metric, where, uri), uri)
+    again = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
+    (say or silent)(f"training again: {again.nodes[again.targets[0]].title} (run {row.run_id})")
+    return _run(again, store, tracking_uri, address, True, None, progress, say or silent)
+
+
+def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:
+    """How a sweep stands: done, running, waiting, failed, hours used, time left. Needs no MLflow.
+
+    Raises:
+        InputError: No such sweep on this storage.
+    """
+    return sweep_status(sweep, Store(Path(storage)))
+
+
+def _run(
+    sweep: Sweep,
+    store: Store,
+    tracking_uri: str | None,
+    address: str | None,
+    retry_failed: bool,
+    max_concurrent: int | None,
+    progress: Progress | None,
+    say: Say,
+) -> SweepRun:
+    from dwp_sweep.harness.run import run_sweep as run_nodes
+    from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
+
+    plan = make_plan(sweep, store, retry_failed)
+    say("opening MLflow ...")
+    tracking = open_tracking(tracking_uri, store.root, sweep.name, dict(sweep.settings))
+    if not tracking.online:
+        say(str(tracking.problem))
+    send_missing(tracking, sweep, store, say)
+    tell_facts(tracking, sweep, store)
+    try:
+        outcome = run_nodes(
+            sweep,
+            store,
+            tracking,
+            address=address,
+            retry_failed=retry_failed,
+            max_concurrent=max_concurrent,
+            progress=progress,
+            plan=plan,
+        )
+    except BaseException:
+        close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever
+        raise
+    tracking = reopen(tracking)
+    send_missing(tracking, sweep, store, say)
+    tell_facts(tracking, sweep, store)
+    search = keep_search(tracking, sweep, store, say)
+    if outcome.counts.get("done"):
+        keep_report(tracking, store, say)
+    close_tracking(tracking, PARENT_STATUS.get(outcome.exit_code, "FAILED"))
+    table = results_of_store(sweep.nodes.values(), store)
+    return SweepRun(sweep, outcome, tracking, table, _best(tracking, sweep), search, _front(tracking, sweep))
+
+
+def _best(tracking: Tracking, sweep: Sweep) -> Best | None:
+    """The best configuration, where MLflow can tell: a sweep that ends must never fail at its last line."""
+    if not tracking.online:
+        return None
+    try:
+        return best_config(sweep.name, tracking_uri=tracking.uri)
+    except DwpSweepError:
+        return None
+
+
+def _front(tracking: Tracking, sweep: Sweep) -> Front | None:
+    if not tracking.online or sweep.search is None or len(sweep.search.objectives) < 2:
+        return None
+    try:
+        names = [one.metric for one in sweep.search.objectives]
+        return pareto_front(sweep.name, names, tracking_uri=tracking.uri)
+    except DwpSweepError:
+        return None
