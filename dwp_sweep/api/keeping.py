@@ -13,6 +13,8 @@ from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import recorded_resources
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from dwp_sweep.report.search_report import SearchReport
     from dwp_sweep.tracking.client import Tracking
 
@@ -49,6 +51,14 @@ def keep_search(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> Sea
     except Exception as error:  # whatever drawing raises: what was built is safe
         say(f"the figures of the search could not be drawn: {error}")
         return None
+
+
+def keep_tables(tracking: Tracking, results: DataFrame) -> None:
+    """Show the sweep's tables as the description of its parent run. Never raises."""
+    from dwp_sweep.report.table import paper_table
+    from dwp_sweep.tracking.parent_report import describe_parent
+
+    describe_parent(tracking, paper_table(results).markdown())
 
 
 def keep_report(tracking: Tracking, store: Store, say: Say) -> None:

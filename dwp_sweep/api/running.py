@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.api.keeping import keep_report, keep_search, send_missing, tell_facts
+from dwp_sweep.api.keeping import keep_report, keep_search, keep_tables, send_missing, tell_facts
 from dwp_sweep.api.planning import read_sweep
 from dwp_sweep.api.telling import DEFAULT_STORAGE, Checking, Say, silent
 from dwp_sweep.config.sweep import Sweep
@@ -202,10 +202,11 @@ def _run(
     send_missing(tracking, sweep, store, say)
     tell_facts(tracking, sweep, store)
     search = keep_search(tracking, sweep, store, say)
+    table = results_of_store(sweep.nodes.values(), store)
     if outcome.counts.get("done"):
+        keep_tables(tracking, table)
         keep_report(tracking, store, say)
     close_tracking(tracking, PARENT_STATUS.get(outcome.exit_code, "FAILED"))
-    table = results_of_store(sweep.nodes.values(), store)
     return SweepRun(sweep, outcome, tracking, table, _best(tracking, sweep), search, _front(tracking, sweep))
 
 

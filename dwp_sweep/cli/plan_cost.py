@@ -31,6 +31,8 @@ def show_cost(cost: PlanCost, console: Console) -> None:
     if cost.cut:
         stages = ", ".join(f"{n} {stage}" for stage, n in cost.cut.items())
         console.print(f"{cost.cut_by} would leave out: {stages}", soft_wrap=True, highlight=False)
+    if cost.note:
+        console.print(f"[yellow]note[/] {cost.note}", soft_wrap=True, highlight=False)
 
 
 def cost_as_dict(cost: PlanCost) -> dict[str, Any]:

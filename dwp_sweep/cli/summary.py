@@ -21,6 +21,7 @@ from dwp_sweep.report.paired import PairedTable
 from dwp_sweep.report.search_summary import render_search
 from dwp_sweep.report.table import PaperTable, paper_table, render_table
 from dwp_sweep.tracking.client import shown_uri
+from dwp_sweep.tracking.pages import targets_page
 
 if TYPE_CHECKING:
     from dwp_sweep.api import SweepRun
@@ -214,6 +215,7 @@ def _ways_on(run: SweepRun, storage: Path) -> list[tuple[str, str]]:
     server = uri if "http" in uri else shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
     ways = [
         ("curves, figures, files", server),
+        ("there, target networks", targets_page(run.tracking.experiment_id)),
         ("this table", shlex.join(["dwp-sweep", "report", *sweep])),
         ("the best", best),
     ]

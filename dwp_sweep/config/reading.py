@@ -70,7 +70,8 @@ def read_values(values: Mapping[str, Any], overrides: Overrides, where: str) -> 
     wrong += [problem for key, axis in grid.items() for problem in _axis_problems(base, key, axis, where)]
     search = left_to_search(file, overrides.experiment)
     wrong += [one for key, found in search.items() for one in _searched_problems(base, key, found, where)]
-    wrong += search_problems(file, search, grid, base, where)
+    if file.search or "search" not in bad:  # where nothing of it is sound, what it lacks is told already
+        wrong += search_problems(file, search, grid, base, where)
     wrong += conflicts(grid.get(VARIANT, {}), [key for key in grid if key != VARIANT], where)
     found, unfit = _conditions(base, grid, where)
     # A condition that cannot be read has no news where its base or one of its values is bad already.

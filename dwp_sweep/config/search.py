@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -109,7 +110,10 @@ class Distribution(StrictModel):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         assert self.low is not None and self.high is not None
-        return self.low <= value <= self.high and (self.kind == "float" or value == int(value))
+        if not self.low <= value <= self.high or (self.kind == "int" and value != int(value)):
+            return False
+        # In decimals, as suggestions are: three times 0.1 is 0.3.
+        return self.step is None or (_decimal(value) - _decimal(self.low)) % _decimal(self.step) == 0
 
 
 class ObjectiveConfig(StrictModel):
@@ -279,6 +283,10 @@ def over_axes(objectives: Sequence[ObjectiveConfig]) -> tuple[str, ...]:
 def same_value(one: Any, other: Any) -> bool:
     """Equal as YAML values: ``true`` is not 1."""
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(repr(value))
 
 
 def _among(value: Any, allowed: Sequence[Any]) -> bool:

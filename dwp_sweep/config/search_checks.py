@@ -6,6 +6,7 @@ Between the space file and the reading of its values. Knows nothing of nodes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from pydantic import BaseModel
@@ -57,6 +58,11 @@ def search_problems(
         fix = "name fields under search, or leave it out"
         return [Problem(where, f"{name} is given, and nothing is searched for", fix) for name in unused]
     found = [problem for key in search for problem in _place_problems(key, grid, where)]
+    found += [
+        Problem(where, f"search.{one} and search.{other} name the same field", "keep one of the two")
+        for one, other in combinations(search, 2)
+        if meet(one, other)
+    ]
     given = set(grid) | set(flat(base)) | _variant_keys(grid)
     found += [
         problem

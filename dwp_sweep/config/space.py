@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.experiment import ExperimentConfig
-from dwp_sweep.config.nested import clashes, merged, nested
+from dwp_sweep.config.nested import clashes, flat, merged, nested
 from dwp_sweep.config.overrides import Overrides, read_overrides
 from dwp_sweep.config.reading import Reading, read_values
 from dwp_sweep.config.resources import Resources
 from dwp_sweep.config.search import BudgetConfig, SearchSpace
+from dwp_sweep.config.search_reach import out_of_reach
 from dwp_sweep.config.space_file import SpaceFile
+from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.config.yaml_text import YamlText, read_yaml
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages import STAGES
@@ -86,6 +88,8 @@ def load_space(
         changes.applied_to(_smaller(values) if smoke and has_smoke else values), changes, where
     )
     problems += reading.problems
+    if reading.search is not None and not smoke:  # a small scale may leave out what a condition asks for
+        problems += out_of_reach(reading.search, _changed(changes, reading), where)
     if has_smoke and not smoke:
         problems += _smoke_problems(values, where)
     name = _sweep_name(reading, source)
@@ -95,6 +99,15 @@ def load_space(
     if problems:
         raise InputError(dict.fromkeys(problems))
     return _space(reading, name + ("-smoke" if smoke else ""), where)
+
+
+def _changed(changes: Overrides, reading: Reading) -> set[str]:
+    """Keys of the experiment that overrides may have given other values than the file's."""
+    own = {key.partition(".")[2] for key in changes.own if key.startswith(("grid.", "fixed."))}
+    keys = {*changes.experiment, *own}
+    if any(key.partition(".")[0] == VARIANT for key in keys):
+        keys |= {key for settings in reading.file.grid.get(VARIANT, {}).values() for key in flat(settings)}
+    return keys
 
 
 def _space(reading: Reading, name: str, where: str) -> Space:

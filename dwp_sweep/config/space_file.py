@@ -23,6 +23,8 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages import STAGES
 from dwp_sweep.strict import StrictModel, parse
 
+_SHAPES = "should be {{metric: {}, over: split}}, or a list of such"
+
 
 class SpaceFile(StrictModel):
     """The top level of a search-space file.
@@ -59,7 +61,21 @@ class SpaceFile(StrictModel):
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         values = [value] if isinstance(value, Mapping) else value
-        return tuple(values) if isinstance(values, list) else values
+        if not isinstance(values, list | tuple):
+            raise ValueError(_SHAPES.format(values if isinstance(values, str) else "val_dice"))
+        for one in values:
+            if isinstance(one, str):
+                raise ValueError(_SHAPES.format(one))
+        return tuple(values)
+
+    @field_validator("objective")
+    @classmethod
+    def _different(cls, value: tuple[ObjectiveConfig, ...]) -> tuple[ObjectiveConfig, ...]:
+        metrics = [one.metric for one in value]
+        for metric in metrics:
+            if metrics.count(metric) > 1:
+                raise ValueError(f"names {metric} more than once; keep one of them")
+        return value
 
 
 def sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozenset[str], list[Problem]]:

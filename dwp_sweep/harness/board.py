@@ -40,6 +40,7 @@ class Board:
         used_s: Stage -> seconds of trials that have ended in this run, failed and lost ones too.
         spent: Why nothing more starts although running nodes go on to their end; empty: it does.
         n_to_ask: Configurations that a search has not asked for yet: of their nodes nothing is known.
+        n_impossible: Configurations of a search that make no experiment: they failed without any node.
         n_studies: Studies of the search; 0 where nothing is searched for.
         n_repeats: Target nodes of one configuration.
     """
@@ -56,7 +57,7 @@ class Board:
         self.work: dict[str, Work] = {}
         self.is_draining = False
         self.spent = ""
-        self.n_to_ask = self.n_studies = 0
+        self.n_to_ask = self.n_studies = self.n_impossible = 0
         self.n_repeats = 1
         self.used_s: defaultdict[str, float] = defaultdict(float)
         self.held = frozenset(held)

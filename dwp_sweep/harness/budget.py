@@ -69,6 +69,18 @@ def forbids_start(limits: BudgetConfig) -> str:
     return exhausted(limits, Spent(0.0, 0.0, 0.0))
 
 
+def without_effect(limits: BudgetConfig, shapes: Mapping[str, Shape]) -> str:
+    """Which limit limits nothing, in words; empty: none.
+
+    Args:
+        limits: Of the run.
+        shapes: Stage -> resources of its trials.
+    """
+    if limits.gpu_hours is None or not shapes or any(shape.gpu for shape in shapes.values()):
+        return ""
+    return "no stage asks for a GPU: budget.gpu_hours limits nothing here, budget.cpu_hours would"
+
+
 def beyond_trials(plan: Plan, n_trials: int | None) -> frozenset[str]:
     """Nodes to build that only targets beyond the first ``n_trials`` missing ones need.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import BudgetConfig
-from dwp_sweep.harness.budget import beyond_trials, forbids_start
+from dwp_sweep.harness.budget import beyond_trials, forbids_start, without_effect
 from dwp_sweep.harness.past_runs import Duration, PastRuns
 from dwp_sweep.harness.plan import Plan
 from dwp_sweep.harness.schedule import Pool, Schedule, list_schedule
@@ -74,6 +74,7 @@ class PlanCost:
         n_configurations: Of a search: configurations that are still to come, as if none were given up early;
             everything is then an estimate.
         n_drawn: Configurations drawn at random in their place.
+        note: A limit of the budget that limits nothing on this machine, in words; empty: none.
     """
 
     stages: tuple[StageCost, ...]
@@ -85,6 +86,7 @@ class PlanCost:
     cut_by: str
     n_configurations: int = 0
     n_drawn: int = 0
+    note: str = ""
 
 
 def plan_cost(
@@ -165,6 +167,7 @@ def _cost(
         n_unknown=sum(found is None for found in known.values()),
         cut=cut,
         cut_by=cut_by,
+        note=without_effect(plan.sweep.budget, shapes),
     )
 
 

@@ -6,7 +6,7 @@ Part of a search in the course of a run. Reads the validation scores of networks
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import SearchSpace
@@ -38,7 +38,7 @@ class Incumbents:
         if best is None or sign * found[0] > best[0]:
             self._best[configuration.study] = (sign * found[0], configuration)
 
-    def beat(self, configuration: Configuration, ended: Sequence[Node]) -> bool:
+    def beat(self, configuration: Configuration, ended: Mapping[int, Node]) -> bool:
         """Whether a configuration is worse than the best one of its study, by the repeats that have ended."""
         best = self._best.get(configuration.study)
         few = self._n_complete[configuration.study] < self._search.scheduler.min_configurations
@@ -46,4 +46,4 @@ class Incumbents:
             return False
         metric = self._search.objectives[0].metric
         own = validation_scores(self._store, ended, metric)
-        return is_worse(own, validation_scores(self._store, best[1].nodes, metric))
+        return is_worse(own, validation_scores(self._store, dict(enumerate(best[1].nodes)), metric))

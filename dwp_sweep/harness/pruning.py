@@ -6,7 +6,7 @@ Between the search plan and the store. Knows nothing of Optuna and of Ray.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.store.record import Record
@@ -40,17 +40,18 @@ def is_worse(scores: Scores, best: Scores, significance: float = SIGNIFICANCE) -
     return bool(wilcoxon(differences, alternative="less").pvalue < significance)
 
 
-def validation_scores(store: Store, nodes: Sequence[Node], metric: str) -> Scores:
-    """Validation scores of published target nodes, one node a repeat; of those without any, none.
+def validation_scores(store: Store, nodes: Mapping[int, Node], metric: str) -> Scores:
+    """Validation scores of published target nodes by repeat; of those without any, none.
 
     Args:
         store: The storage.
-        nodes: In the order of the repeats.
+        nodes: Repeat -> node, of those that have ended. Repeats run side by side and end in any order, and
+            only equal ones may be compared: each has its own subjects.
         metric: ``val_dice`` or ``val_iou``; others are not known by subject.
     """
     name = metric.removeprefix("val_")
     found: dict[tuple[int, str], float] = {}
-    for repeat, node in enumerate(nodes):
+    for repeat, node in nodes.items():
         try:
             table = json.loads((store.node_dir(node.stage, node.key) / VAL_SCORES).read_text())
             found |= {(repeat, subject): float(scores[name]) for subject, scores in table.items()}

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
+from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import SearchCondition
@@ -61,10 +64,7 @@ def asked(sweep: Sweep, store: Store) -> Iterator[AskedBefore]:
     if sweep.search is None:
         return
     url = storage_url(store, sweep.name, sweep.search.searcher.storage)
-    if (
-        sweep.search.searcher.storage is None
-        and not (store.root / "sweeps" / sweep.name / "optuna.db").is_file()
-    ):
+    if not _has_studies(url):
         return
     storage = open_storage(url)
     studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
@@ -76,3 +76,18 @@ def asked(sweep: Sweep, store: Store) -> Iterator[AskedBefore]:
                 yield AskedBefore(
                     condition, trial.user_attrs[VALUES], not state.is_finished(), state == TrialState.FAIL
                 )
+
+
+def _has_studies(url: str) -> bool:
+    """Whether a database has Optuna's tables: to connect to it would make them, and SQLite's file too."""
+    try:
+        parts = make_url(url)
+        if parts.get_backend_name() == "sqlite" and not Path(parts.database or "").is_file():
+            return False
+        engine = create_engine(parts)
+        try:
+            return inspect(engine).has_table("studies")
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ImportError):
+        return True  # what is wrong with it is told when it is opened

@@ -18,7 +18,7 @@ from dwp_sweep.config.node import pipeline_order
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by
+from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Outcome
 from dwp_sweep.harness.interrupt import Interrupt
@@ -192,6 +192,8 @@ class _Run:
             raise InputError(problems)
         for problem in problems:
             self.board.note(f"waits until the cluster grows: {problem}")
+        if note := without_effect(self.sweep.budget, shapes):
+            self.board.note(note)
         n_slots = max((slots(shape, present) for shape in shapes.values()), default=1)
         self.n_slots[:] = [max(1, min(n_slots, self.max_concurrent or n_slots))]
         self.progress.slots(self.n_slots[0])
@@ -257,6 +259,7 @@ class _Watch:
 def _outcome(board: Board, is_interrupted: bool, spent_by_search: str = "") -> Outcome:
     states = board.counts()
     counts = {name: states.get(name, 0) for name in ("done", "cached", "pruned", "failed", "blocked")}
+    counts["failed"] += board.n_impossible
     counts["waiting"] = sum(states.get(name, 0) for name in _OPEN) + board.n_to_ask
     spent = board.spent or spent_by_search or ("budget.trials" if board.held else "")
     return Outcome(

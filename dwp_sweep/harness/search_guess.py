@@ -6,6 +6,7 @@ once, as a run would build it once; early stopping is not foreseen. Reads the st
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dwp_sweep.config.search import SearchCondition
+from dwp_sweep.config.search import SearchCondition, SearchSpace
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.plan import Plan, make_plan
@@ -22,6 +23,8 @@ from dwp_sweep.harness.suggestion import drawn
 from dwp_sweep.store.store import Store
 
 _N_DRAWN = 200
+_N_TRIED = 1000
+"""Draws after which a study's space is taken to have no new point."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,12 @@ def guess_search(sweep: Sweep, store: Store, n_drawn: int = _N_DRAWN) -> SearchG
     if sweep.search is None or sweep.fresh is None:
         return None
     copy = sweep.fresh()
-    waiting = {place: _to_come(sweep, one, store) for place, one in enumerate(sweep.search.conditions)}
-    n_to_come = sum(len(opened) + n_new for opened, n_new in waiting.values())
+    studies = [_study(sweep, one, store) for one in sweep.search.conditions]
     chosen: list[tuple[str, ...]] = []
-    for place, values in _in_turn(sweep, waiting):
+    for study, values in _in_turn(studies, sweep.search.searcher.seed):
         if len(chosen) >= n_drawn:
             break
-        keys = _targets(copy, sweep.search.conditions[place], values)
+        keys = _targets(copy, study.condition, values)
         if keys:
             chosen.append(keys)
     # A budget counts configurations; the plan of a grid counts targets.
@@ -73,42 +75,67 @@ def guess_search(sweep: Sweep, store: Store, n_drawn: int = _N_DRAWN) -> SearchG
     if budget.trials is not None:
         budget = budget.model_copy(update={"trials": budget.trials * n_repeats})
     grid = replace(copy, search=None, resolve=None, targets=targets, budget=budget)
+    n_to_come = sum(study.n_to_come for study in studies)
     return SearchGuess(make_plan(grid, store), n_to_come, len(chosen), n_repeats)
 
 
-def _to_come(sweep: Sweep, condition: SearchCondition, store: Store) -> tuple[list[Mapping[str, Any]], int]:
-    """Values that are open in the study of a condition, and how many are to be suggested yet."""
+@dataclass
+class _Study:
+    """What one study has yet to ask for: what is open in it, then points that are new to it."""
+
+    search: SearchSpace
+    condition: SearchCondition
+    opened: Sequence[Mapping[str, Any]]
+    n_new: int
+    seen: set[str]
+
+    @property
+    def n_to_come(self) -> int:
+        return len(self.opened) + self.n_new
+
+    def configurations(self, draws: np.random.Generator) -> Iterator[Mapping[str, Any]]:
+        """In the order of the run; lowers ``n_new`` where the space has no more points."""
+        yield from self.opened
+        for n_found in range(self.n_new):
+            values = self._new(draws)
+            if values is None:
+                self.n_new = n_found
+                return
+            yield values
+
+    def _new(self, draws: np.random.Generator) -> dict[str, Any] | None:
+        for _ in range(_N_TRIED):
+            values = self._drawn(draws)
+            if (point := _point(values)) not in self.seen:
+                self.seen.add(point)
+                return values
+        return None
+
+    def _drawn(self, draws: np.random.Generator) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, one in self.search.distributions.items():
+            if self.search.applies(key, {**self.condition.values, **values}):
+                values[key] = drawn(one, draws)
+        return values
+
+
+def _study(sweep: Sweep, condition: SearchCondition, store: Store) -> _Study:
     assert sweep.search is not None
     known = [one for one in asked(sweep, store) if one.condition is condition and not one.has_failed]
     opened = [one.values for one in known if one.is_open]
-    return opened, max(sweep.search.searcher.n_trials - len(known), 0)
+    n_new = max(sweep.search.searcher.n_trials - len(known), 0)
+    return _Study(sweep.search, condition, opened, n_new, {_point(one.values) for one in known})
 
 
-def _in_turn(
-    sweep: Sweep, waiting: Mapping[int, tuple[Sequence[Mapping[str, Any]], int]]
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """(Study, values): a configuration of each study in turn, as the run asks them."""
-    assert sweep.search is not None
-    draws = np.random.default_rng(sweep.search.searcher.seed)
-    rows = [
-        [(place, values) for values in (*opened, *([None] * n_new))]
-        for place, (opened, n_new) in waiting.items()
-    ]
-    for turn in zip_longest(*rows):
-        for pair in turn:
-            if pair is not None:
-                place, values = pair
-                yield place, values if values is not None else _drawn(sweep, place, draws)
+def _in_turn(studies: Sequence[_Study], seed: int) -> Iterator[tuple[_Study, Mapping[str, Any]]]:
+    """A configuration of each study in turn, as the run asks them."""
+    draws = np.random.default_rng(seed)
+    for turn in zip_longest(*(one.configurations(draws) for one in studies)):
+        yield from ((one, values) for one, values in zip(studies, turn, strict=True) if values is not None)
 
 
-def _drawn(sweep: Sweep, place: int, draws: np.random.Generator) -> dict[str, Any]:
-    assert sweep.search is not None
-    given = sweep.search.conditions[place].values
-    values: dict[str, Any] = {}
-    for key, one in sweep.search.distributions.items():
-        if sweep.search.applies(key, {**given, **values}):
-            values[key] = drawn(one, draws)
-    return values
+def _point(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, default=str)
 
 
 def _targets(copy: Sweep, condition: SearchCondition, values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from itertools import islice
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import SearchSpace
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.errors import InputError
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.configuration import Configuration, Member, learning_points, results
 from dwp_sweep.harness.incumbents import Incumbents
@@ -35,7 +35,6 @@ class SearchPlan:
         store: Its storage.
         board: Takes in the nodes that are asked for.
         retry_failed: Whether configurations that failed are asked for again.
-        may_start: Whether new configurations may be asked for at all.
 
     Attributes:
         n_slots: Largest number of open configurations.
@@ -52,7 +51,6 @@ class SearchPlan:
         store: Store,
         board: Board,
         retry_failed: bool = True,
-        may_start: Callable[[], bool] = lambda: True,
     ) -> None:
         if sweep.search is None:
             raise ValueError(f"sweep {sweep.name!r} is no search")
@@ -60,7 +58,6 @@ class SearchPlan:
         self.n_slots, self.shape = 1, Shape(1.0, 0.0)
         self.watch_record: Callable[[Node, Member, Record], None] = lambda node, member, record: None
         self._sweep, self._store, self._board = sweep, store, board
-        self._may_start = may_start
         store.sweep_dir(sweep.name)  # SQLite makes its file, not its folder
         storage = open_storage(storage_url(store, sweep.name, sweep.search.searcher.storage))
         self._studies = {
@@ -149,6 +146,8 @@ class SearchPlan:
         """Go on with what earlier runs left open, and remember what they completed."""
         for name, study in self._studies.items():
             for asked in study.configurations():
+                if asked.state != "failed":
+                    self._require_same_networks(name, asked)
                 if asked.state == "open":
                     self._begin(name, asked)
                 elif asked.state != "failed":
@@ -156,6 +155,21 @@ class SearchPlan:
         self._board.n_to_ask = self.n_to_ask
         self._board.n_studies = len(self._studies)
         self._board.n_repeats = max((len(one.members) for one in self.search.conditions), default=1)
+
+    def _require_same_networks(self, name: str, asked: Asked) -> None:
+        """A result says nothing about networks that other settings would make of the same values."""
+        if not asked.keys:
+            return
+        try:
+            nodes = target_nodes(self._sweep, self._studies[name].condition, asked.values)
+        except InputError:
+            return
+        if tuple(node.key for node in nodes) != asked.keys:
+            what = (
+                f"study {name!r} was begun with other settings: what trial {asked.number} found is not about "
+                f"the networks that its values mean now"
+            )
+            raise InputError(Problem(self._sweep.name, what, "give the sweep another name: --set name=NAME"))
 
     def _remember(self, name: str, asked: Asked) -> None:
         try:
@@ -170,13 +184,13 @@ class SearchPlan:
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials
         is_stopping = self._board.is_draining or bool(self._board.spent)
-        return not is_stopping and (limit is None or self._n_begun < limit) and self._may_start()
+        return not is_stopping and (limit is None or self._n_begun < limit)
 
     def _ask(self) -> bool:
         name = min((n for n in self._studies if self._studies[n].n_to_ask), key=self._load)
         asked = self._studies[name].ask()
         if asked is None:
-            self._board.note(f"{name}: every configuration has been tried")
+            self._board.note(f"{name}: no configuration was found that has not been tried")
         else:
             self._begin(name, asked)
         self.update()
@@ -194,6 +208,7 @@ class SearchPlan:
         except InputError as error:
             reason = "; ".join(str(problem) for problem in error.problems)
             study.fail(asked.number, reason)
+            self._board.n_impossible += 1
             self._board.note(f"trial {asked.number} of {name} makes no experiment: {reason}")
             return
         configuration = Configuration(name, asked.number, asked.values, nodes)
@@ -213,7 +228,10 @@ class SearchPlan:
             self._members.setdefault(key, Member(configuration.study, repeat))
 
     def _wants_repeat(self, configuration: Configuration) -> bool:
-        """The first repeats tell whether the others are worth their hours: they come one by one."""
+        """Whether another repeat may start: not before the shared stages of the last one are there.
+
+        With free slots repeats run side by side; with one, the first tell whether the others are worth it.
+        """
         states = [self._board.states[node.key] for node in configuration.started]
         return configuration.n_started < len(configuration.nodes) and "waiting" not in states
 
@@ -238,7 +256,8 @@ class SearchPlan:
             return self._complete(configuration)
         if n_ended > configuration.n_tested:
             configuration.n_tested = n_ended
-            ended = [node for node in configuration.started if self._board.states[node.key] in _ENDED]
+            nodes = configuration.nodes
+            ended = {place: nodes[place] for place, state in enumerate(states) if state in _ENDED}
             if self._incumbents.beat(configuration, ended):
                 return self._prune(
                     configuration, f"{configuration.study}: worse than the best one, subject by subject"

@@ -42,12 +42,14 @@ class Asked:
         values: By dotted key; fields that do not apply are missing.
         state: ``open``, ``complete``, ``pruned`` or ``failed``.
         results: Of a complete one, one for each objective.
+        keys: Of its target nodes; empty before they are known.
     """
 
     number: int
     values: Mapping[str, Any]
     state: str = "open"
     results: tuple[float, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 STATES = {
@@ -222,7 +224,8 @@ class Study:
                 self._study.tell(trial.number, state=TrialState.FAIL)
             return
         results = tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
-        self._known[_signature(values)] = Asked(trial.number, values, STATES[trial.state], results)
+        keys = tuple(trial.user_attrs.get(NODES, ()))
+        self._known[_signature(values)] = Asked(trial.number, values, STATES[trial.state], results, keys)
 
     def _forget_failed(self) -> None:
         failed = {place: one for place, one in self._known.items() if one.state == "failed"}

@@ -32,7 +32,8 @@ class Segmentation:
     Attributes:
         mask: uint8, 1 is foreground.
         probability: Of the foreground, float32; the mean over weight draws of a variational network.
-        uncertainty: Predictive entropy of that probability, nats, float32: log 2 at 1/2.
+        uncertainty: Predictive entropy, nats, float32: log 2 where the probability is 1/2. Where the scan was
+            resampled it is interpolated from the voxels that the network saw, as the probability is.
         affine: (4, 4), the scan's.
         unseen: Share of the patient that the training's crop leaves out, background in the mask.
         case: The scan as the network saw it; its mask is the predicted one.

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dwp_sweep.tracking.pages import experiment_tags
 from dwp_sweep.tracking.versions import run_environment
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def open_tracking(uri: str | None, storage: Path, sweep_name: str, settings: Map
         with _one_at_a_time(uri):
             client = mlflow_client(uri)
             experiment_id = _experiment(client, uri, storage, sweep_name)
+            _tag_experiment(client, experiment_id, sweep_name)
         parent = _parent_run(client, experiment_id, sweep_name, settings)
     except Exception as error:  # whatever MLflow raises, the sweep must go on without it
         problem = (
@@ -194,6 +196,14 @@ def _experiment(client: MlflowClient, uri: str, storage: Path, name: str) -> str
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)
+
+
+def _tag_experiment(client: MlflowClient, experiment_id: str, name: str) -> None:
+    # What a person wrote there meanwhile stays.
+    known = client.get_experiment(experiment_id).tags
+    for tag, value in experiment_tags(name).items():
+        if tag not in known:
+            client.set_experiment_tag(experiment_id, tag, value)
 
 
 def _artifact_location(uri: str, storage: Path, name: str) -> str | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.store.record import Point, Record
 from dwp_sweep.tracking.client import KEY_TAG, MLFLOW_PARENT, SWEEP_TAG, Tracking, mlflow_client, one_line
+from dwp_sweep.tracking.pages import run_name
 from dwp_sweep.tracking.params import encode, flatten, public_config
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ STAGE_TAG, INPUTS_TAG, RECORD_TAG, ERROR_TAG = "dwp.stage", "dwp.inputs", "dwp.r
 PRUNED_TAG = "dwp.pruned"
 CONFIGURATION_TAG = "dwp.configuration"
 """Equal for runs that differ in split and seed alone: a database groups them without their parameters."""
-_NOTE_TAG = "mlflow.note.content"
+NOTE_TAG = "mlflow.note.content"
 _METRICS_PER_BATCH = 900
 _PARAMS_PER_BATCH = 90
 _REST_S = 60.0
@@ -141,7 +142,7 @@ class NodeRun:
             self.tracking.experiment_id,
             start_time=started_ms,
             tags=node_tags(self.tracking, self.node),
-            run_name=self.node.title,
+            run_name=run_name(self.node),
         )
         return str(run.info.run_id)
 
@@ -187,12 +188,12 @@ class NodeRun:
         self._log_metrics(self._missing_points(record))
         error = record.error or "no message"
         first_line = error.strip().splitlines()[0][:1_000]
-        self._end(record, "FAILED", {ERROR_TAG: first_line, _NOTE_TAG: f"```\n{error[-6_000:]}\n```"})
+        self._end(record, "FAILED", {ERROR_TAG: first_line, NOTE_TAG: f"```\n{error[-6_000:]}\n```"})
 
     def _prune(self, record: Record) -> None:
         self._start(record.started_ms or None)
         self._log_metrics(self._missing_points(record))
-        self._end(record, "KILLED", {PRUNED_TAG: "true", _NOTE_TAG: record.error or ""})
+        self._end(record, "KILLED", {PRUNED_TAG: "true", NOTE_TAG: record.error or ""})
 
     def _stop(self) -> None:
         self._flush()
@@ -217,7 +218,7 @@ class NodeRun:
     def _end(self, record: Record, status: str, tags: dict[str, str]) -> None:
         client = self._client()
         old = client.get_run(self.run_id).data.tags
-        for name in (ERROR_TAG, _NOTE_TAG, PRUNED_TAG):
+        for name in (ERROR_TAG, NOTE_TAG, PRUNED_TAG):
             if name in old and name not in tags:
                 client.delete_tag(self.run_id, name)
         # The digest says that all of the record arrived; it comes after everything else.

@@ -21,6 +21,8 @@ from dwp_sweep.tracking.client import (
     mlflow_client,
     one_line,
 )
+from dwp_sweep.tracking.node_run import NOTE_TAG
+from dwp_sweep.tracking.pages import targets_page
 from dwp_sweep.tracking.runs import open_reader
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REPORT_FOLDER = "report"
+_NOTE_CHARS = 7_500
+"""MLflow takes tags of up to 8,000 bytes."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,23 @@ def log_report(tracking: Tracking, folder: Path) -> str:
         log.warning("MLflow did not take the report of sweep %s: %s", tracking.sweep_name, one_line(error))
         return one_line(error)
     return ""
+
+
+def describe_parent(tracking: Tracking, tables: str) -> None:
+    """Write the sweep's tables where MLflow's page of the parent run shows its description. Never raises.
+
+    Args:
+        tracking: Of the sweep.
+        tables: In Markdown.
+    """
+    if not tracking.online:
+        return
+    link = f"[Target networks with their settings and scores]({targets_page(tracking.experiment_id)[1:]})"
+    text = f"{link}. Page, figures and tables: artifacts, `{REPORT_FOLDER}`.\n\n{tables}"
+    try:
+        mlflow_client(tracking.uri).set_tag(tracking.parent_run_id, NOTE_TAG, text[:_NOTE_CHARS])
+    except Exception as error:  # the tables are printed, and stand in the report
+        log.warning("MLflow did not take the tables of sweep %s: %s", tracking.sweep_name, one_line(error))
 
 
 def _json(client: MlflowClient, run_id: str, name: str) -> dict[str, Any]:

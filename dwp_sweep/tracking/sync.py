@@ -14,6 +14,7 @@ from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.client import KEY_TAG, Tracking, close_tracking, mlflow_client, one_line, reopen
 from dwp_sweep.tracking.node_run import RECORD_TAG, NodeRun, record_digest
+from dwp_sweep.tracking.pages import run_name
 from dwp_sweep.tracking.runs import search_all
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _rename(client: MlflowClient, run: Run | None, node: Node) -> None:
             client.delete_tag(run.info.run_id, VARIANT_TAG)
         else:
             client.set_tag(run.info.run_id, VARIANT_TAG, name)
+        client.update_run(run.info.run_id, name=run_name(node))
 
 
 def _close(client: MlflowClient, run: Run | None) -> int:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
+from dwp_sweep.tracking.client import mlflow_client
 from tests.cli.command import ROOT, dwp_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -119,6 +120,59 @@ def test_report_prints_the_table_as_text_markdown_and_json(finished: Finished) -
     assert forms["text"].strip() in finished.run.stdout
     assert f"| m | {' | '.join(LABELS)} |" in forms["markdown"]
     assert json.loads(forms["json"])["sizes"] == [5]
+
+
+def test_retrain_gives_the_same_numbers_and_another_seed_others(finished: Finished, tmp_path: Path) -> None:
+    import dwp_sweep as package
+
+    runs = package.results("demo-smoke", finished.uri)
+    (first,) = runs[(runs.stage == "target") & (runs.method == "fine_tune")].run_id
+    upstream = built_files(finished, "source", "harvest", "prior")
+    assert len(upstream) == 10
+    ids: list[str] = []
+    for more in ((), ("--seed", "7")):
+        done = retrain(finished, tmp_path, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [line.split()[3] for line in done.stdout.splitlines() if " started " in line] == ["target"]
+        runs = package.results("demo-smoke-retrain", finished.uri)
+        (fresh,) = set(runs[runs.stage == "target"].run_id) - set(ids)
+        ids.append(fresh)
+    assert built_files(finished, "source", "harvest", "prior") == upstream
+    assert [tags(finished, one)["dwp.retrained_from"] for one in ids] == [first, first]
+    before, same, other = (numbers(finished, one) for one in (first, *ids))
+    assert {"best_val_dice", "test_dice"} <= before.keys() and len(before["val_dice"]) == 2
+    assert same == before
+    assert all(other[name] != before[name] for name in ("val_dice", "best_val_dice", "test_dice"))
+
+
+def retrain(finished: Finished, cwd: Path, *more: str) -> CompletedProcess[str]:
+    """From a folder that holds nothing: what it needs it has from its storage and its tracking URI."""
+    where = ("--where", "method=fine_tune", "--tracking-uri", finished.uri)
+    return dwp_sweep(
+        "retrain", "demo-smoke", *where, "--storage", finished.folder / "dwp_runs", *more, cwd=cwd
+    )
+
+
+def built_files(finished: Finished, *stages: str) -> dict[Path, int]:
+    """Manifests of published nodes and when they were written."""
+    found = (
+        path for stage in stages for path in (finished.folder / "dwp_runs" / stage).rglob("manifest.json")
+    )
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def tags(finished: Finished, run_id: str) -> dict[str, str]:
+    return dict(mlflow_client(finished.uri).get_run(run_id).data.tags)
+
+
+def numbers(finished: Finished, run_id: str) -> dict[str, list[tuple[int, float]]]:
+    """Metric -> its (step, value) pairs, durations left out."""
+    client = mlflow_client(finished.uri)
+    names = [name for name in client.get_run(run_id).data.metrics if not name.endswith("_s")]
+    return {
+        name: sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
+        for name in names
+    }
 
 
 def test_an_unknown_sweep_is_answered_with_those_that_exist(finished: Finished) -> None:

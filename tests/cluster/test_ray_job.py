@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +12,7 @@ from pathlib import Path
 import pytest
 
 import dwp_sweep
-
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
+from tests.cluster.heads import BIN, ROOT, started_head
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(480)]
 
@@ -56,53 +48,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if shutil.which("bash") is None:
         pytest.skip("deploy/single_head.sh needs bash")
     folder = tmp_path_factory.mktemp("cluster")
-    dashboard, gcs, agent = free_ports(3)
-    environment = os.environ | {
-        "DWP_SWEEP_BIN": str(BIN),
-        "DWP_SWEEP_STORAGE": str(folder / "runs"),
-        "DWP_SWEEP_DASHBOARD_PORT": str(dashboard),
-        "DWP_SWEEP_RAY_PORT": str(gcs),
-        "RAY_AUTH_MODE": "disabled",
-    }
-    command = [
-        ROOT / "deploy" / "single_head.sh",
-        "--num-cpus",
-        "2",
-        "--dashboard-agent-listen-port",
-        str(agent),
-    ]
-    with (folder / "head.log").open("w") as log:
-        head = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        address = f"http://127.0.0.1:{dashboard}"
-        wait_for(f"{address}/api/version", head, folder / "head.log")
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    with started_head(folder, environment, "/api/version") as address:
         yield Cluster(address, folder / "runs")
-    finally:
-        # The head ends all that it started; `ray stop` would end every Ray of the machine.
-        head.send_signal(signal.SIGTERM)
-        try:
-            head.wait(30)
-        except subprocess.TimeoutExpired:
-            head.kill()
-            raise
-
-
-def free_ports(n: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def wait_for(url: str, head: subprocess.Popen[bytes], log: Path) -> None:
-    while True:
-        assert head.poll() is None, f"the head ended:\n{log.read_text()}"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)  # pytest's timeout ends a wait that never succeeds
 
 
 def test_a_submitted_job_runs_the_sweep_and_its_answers_are_in_the_storage(cluster: Cluster) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.test_ray_job import BIN, ROOT, free_ports
+from tests.cluster.heads import BIN, ROOT, started_head
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -55,47 +52,11 @@ class Head:
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     folder = tmp_path_factory.mktemp("submit")
     (folder / "token").write_text(TOKEN)
-    dashboard, gcs, agent = free_ports(3)
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
-    own = {
-        "DWP_SWEEP_BIN": str(BIN),
-        "DWP_SWEEP_STORAGE": str(folder / "runs"),
-        "DWP_SWEEP_DASHBOARD_PORT": str(dashboard),
-        "DWP_SWEEP_RAY_PORT": str(gcs),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-    }
-    command = [
-        ROOT / "deploy" / "single_head.sh",
-        "--num-cpus",
-        "2",
-        "--dashboard-agent-listen-port",
-        str(agent),
-    ]
-    with (folder / "head.log").open("w") as log:
-        process = subprocess.Popen(command, env=plain | own, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        address = f"http://127.0.0.1:{dashboard}"
-        wait_until_well(f"{address}/api/gcs_healthz", process, folder / "head.log")
-        mine = plain | {"RAY_AUTH_TOKEN_PATH": str(folder / "token"), "HOME": str(folder)}
+    token = {"RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    with started_head(folder, plain | token | {"RAY_AUTH_MODE": "token"}, "/api/gcs_healthz") as address:
+        mine = plain | token | {"HOME": str(folder)}
         yield Head(address, folder / "runs", folder / "token", mine)
-    finally:
-        process.terminate()  # the head ends all that it started
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-
-
-def wait_until_well(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    while True:
-        assert process.poll() is None, f"the head ended:\n{log.read_text()}"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)  # pytest's timeout ends a wait that never succeeds
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,9 @@ def test_a_wall_budget_has_a_unit(text: str, seconds: float) -> None:
     assert load(budget={"wall": text}).budget.is_limited
 
 
+BAD: list[dict[str, Any]] = [{"float": [0.1, 0.1]}, {"float": [0, 1], "log": True}, {"choice": []}]
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -153,7 +156,23 @@ def test_a_wall_budget_has_a_unit(text: str, seconds: float) -> None:
         ),
         (
             {"search": LATENT, "objective": ["val_dice"]},
-            "objective.0 = .val_dice.",
+            r"objective = .*: should be \{metric: val_dice, over: split\}, or a list of such",
+        ),
+        (
+            {"search": LATENT, "objective": "val_iou"},
+            r'objective = "val_iou": should be \{metric: val_iou, over: split\}, or a list of such',
+        ),
+        (
+            {"search": LATENT, "objective": [{"metric": "val_dice"}, {"metric": "best_val_dice"}]},
+            "objective = .*names val_dice more than once",
+        ),
+        (
+            {"search": {"freeze": {"choice": [{"n_frozen": 1}, {}]}, "freeze.n_frozen": {"int": [0, 4]}}},
+            "search.freeze and search.freeze.n_frozen name the same field",
+        ),
+        *(
+            ({"search": {"target.lr": one}, "searcher": {"n_trials": 3}, "objective": {}}, "search.target.lr")
+            for one in BAD
         ),
         (
             {
@@ -187,10 +206,80 @@ def test_a_when_names_a_field_that_exists_is_given_and_can_have_the_value() -> N
     assert len(lines) == 1 and "search.dwp.kl_weight.when.method" in lines[0]
     ok = {"dwp.kl_weight": {"float": [1e-6, 1.0], "when": {"method": "deep_weight_prior"}}}
     for where in (
-        {"fixed": {"method": "random_init"}},
-        {"grid": {"variant": {"A": {"method": "random_init"}}}},
+        {"fixed": {"method": "deep_weight_prior"}},
+        {"grid": {"variant": {"A": {"method": "random_init"}, "B": {"method": "deep_weight_prior"}}}},
     ):
         assert load(search=ok, **where).search is not None
+
+
+DWP = {"method": "deep_weight_prior"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "words"),
+    [
+        ({"method": "fine_tune"}, {"fixed": DWP}, "method never has a value"),
+        ({"method": "fine_tune"}, {"grid": {"variant": {"A": DWP}}}, "method never has a value"),
+        (
+            {"method": "fine_tune", "train_size": 5},
+            {
+                "grid": {
+                    "variant": {"A": {"method": "fine_tune", "train_size": 9}, "B": {**DWP, "train_size": 5}}
+                }
+            },
+            "no study has all the values",
+        ),
+        (
+            {"split": 0},
+            {"grid": {"split": [0, 1]}, "objective": {"over": "split"}},
+            "split has several values in a study",
+        ),
+    ],
+)
+def test_a_field_that_applies_in_no_study_is_told(
+    condition: dict[str, Any], values: dict[str, Any], words: str
+) -> None:
+    lines = told(search={"target.lr": {"float": [0.1, 1.0], "when": condition}}, **values)
+    assert len(lines) == 1
+    assert "search.target.lr can never apply: " + words in lines[0]
+
+
+def test_a_field_whose_conditions_exclude_each_other_is_told_and_an_override_may_exclude_it() -> None:
+    method = {"choice": ["fine_tune", "deep_weight_prior", "random_init"]}
+    kind = {"choice": ["vae", "mixture"], "when": DWP}
+    latent = {"int": [2, 4], "when": {"prior.kind": "vae", "method": "fine_tune"}}
+    search = {"method": method, "prior.kind": kind, "prior.latent_dim": latent}
+    lines = told(search=search)
+    assert len(lines) == 1 and "search.prior.latent_dim can never apply" in lines[0]
+    sound = {"method": method, "prior.kind": kind}
+    assert load(search=sound).search is not None
+    assert load("method=fine_tune", search=sound).search is not None
+    kind_only = {"prior.kind": kind}
+    variants = {"variant": {"A": {"method": "fine_tune"}, "B": DWP}}
+    assert load("variant=A", search=kind_only, grid=variants).search is not None
+    methods = {"method": ["fine_tune", "deep_weight_prior"]}
+    assert load("grid.method=[fine_tune]", search=kind_only, grid=methods).search is not None
+    small = a_space(search=kind_only, grid=methods, smoke={"grid": {"method": ["fine_tune"]}})
+    assert all(load_space(small, smoke=smoke).search is not None for smoke in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("one", "held", "not_held"),
+    [
+        ({"int": [2, 9], "step": 2}, [2, 4, 8], [3, 9, 10, True]),
+        ({"float": [0, 1], "step": 0.1}, [0, 0.3, 0.7, 1.0], [0.25, 1.1]),
+        ({"float": [0, 1]}, [0.25], [-0.1]),
+    ],
+)
+def test_a_range_holds_what_its_steps_reach(
+    one: dict[str, Any], held: list[Any], not_held: list[Any]
+) -> None:
+    found = parse(Distribution, one, "here")
+    assert all(found.holds(value) for value in held)
+    assert not any(found.holds(value) for value in not_held)
+    needed: dict[str, Any] = {"prior.latent_dim": {"int": [2, 8], "step": 2}}
+    needed["target.lr"] = {"float": [0.1, 1], "when": {"prior.latent_dim": 3}}
+    assert "search.prior.latent_dim never suggests it" in told(search=needed)[0]
 
 
 def test_fields_that_wait_for_each_other_are_told() -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from dwp_sweep.cli.plan_cost import show_cost
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.budget import Spent, beyond_trials, exhausted, forbids_start, spent_by
+from dwp_sweep.harness.budget import Spent, beyond_trials, exhausted, forbids_start, spent_by, without_effect
 from dwp_sweep.harness.costs import PastRuns, plan_cost
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Event
 from dwp_sweep.harness.plan import make_plan
+from dwp_sweep.harness.progress import LineProgress
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.schedule import Pool, list_schedule
 from dwp_sweep.harness.slots import Shape
@@ -77,6 +82,28 @@ def test_a_pool_of_hours_lets_nodes_start_until_it_is_spent() -> None:
 )
 def test_a_limit_is_reached_when_as_much_is_spent(limits: dict[str, object], spent: Spent, key: str) -> None:
     assert exhausted(BudgetConfig(**limits), spent).partition(" ")[0] == key  # type: ignore[arg-type]
+
+
+def test_gpu_hours_that_nobody_asks_for_are_told_to_limit_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = BudgetConfig(gpu_hours=1.0)
+    words = "no stage asks for a GPU: budget.gpu_hours limits nothing here, budget.cpu_hours would"
+    assert without_effect(limits, ONE) == words
+    assert not without_effect(limits, {**ONE, "target": Shape(1.0, 0.5)})
+    assert not without_effect(BudgetConfig(cpu_hours=1.0), ONE)
+    plan = make_plan(replace(SWEEP, budget=limits), Store(tmp_path))
+    monkeypatch.setattr("dwp_sweep.harness.costs.this_machine", lambda: Shape(2.0, 0.0))
+    assert plan_cost(plan, Store(tmp_path)).note == words
+    console = Console(file=StringIO(), width=200)
+    show_cost(plan_cost(plan, Store(tmp_path)), console)
+    assert isinstance(console.file, StringIO) and words in console.file.getvalue()
+    monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: nullcontext(False))
+    monkeypatch.setattr("dwp_sweep.harness.run.machines", lambda: [Shape(2.0, 0.0)])
+    monkeypatch.setattr("dwp_sweep.harness.run._Run._tune", lambda run, shapes: None)
+    lines = LineProgress(Console(file=StringIO(), width=200))
+    run_sweep(plan.sweep, Store(tmp_path), stages=STAGES, progress=lines)
+    assert isinstance(lines._console.file, StringIO) and words in lines._console.file.getvalue()
 
 
 @pytest.mark.parametrize("limits", [{"gpu_hours": 0.0}, {"cpu_hours": 0.0}, {"wall": "0s"}, {"trials": 0}])

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-from dwp_sweep.harness.pruning import is_worse, was_pruned
+import json
+from pathlib import Path
+
+from dwp_sweep.harness.pruning import VAL_SCORES, is_worse, validation_scores, was_pruned
 from dwp_sweep.store.record import Record
+from dwp_sweep.store.store import Store
+from tests.harness.toy_stages import toy_node
 
 BEST = {(0, f"s{i}"): 0.8 + 0.001 * i for i in range(10)}
 
@@ -26,6 +31,21 @@ def test_four_subjects_can_never_tell_and_five_can() -> None:
 
 def test_only_subjects_of_repeats_that_both_have_are_compared() -> None:
     assert not is_worse({(1, subject): value - 0.5 for (_, subject), value in BEST.items()}, BEST)
+
+
+def test_only_equal_repeats_are_compared_whichever_ends_first(tmp_path: Path) -> None:
+    """Splits differ by more than configurations do."""
+    store, nodes = Store(tmp_path), {}
+    for repeat, dice in enumerate((0.9, 0.6)):
+        nodes[repeat] = toy_node("target", f"repeat {repeat}")
+        folder = store.node_dir("target", nodes[repeat].key)
+        folder.mkdir(parents=True)
+        scores = {f"s{n}": {"dice": dice + 0.001 * n} for n in range(8)}
+        (folder / VAL_SCORES).write_text(json.dumps(scores))
+    best = validation_scores(store, nodes, "val_dice")
+    second = validation_scores(store, {1: nodes[1]}, "val_dice")
+    assert {repeat for repeat, _ in second} == {1} and not is_worse(second, best)
+    assert is_worse(validation_scores(store, {0: nodes[1]}, "val_dice"), best)
 
 
 def test_a_record_says_in_which_study_its_node_was_given_up() -> None:

@@ -63,6 +63,48 @@ def test_more_than_can_be_drawn_is_a_factor(tmp_path: Path) -> None:
     assert found is not None and (found.n_to_come, found.n_drawn, found.factor) == (30, 10, 3.0)
 
 
+def test_no_configuration_is_drawn_twice_and_a_space_without_more_points_lowers_what_is_to_come(
+    tmp_path: Path,
+) -> None:
+    sweep, store = (
+        sweep_of(distributions={"x": {"int": [1, 4]}}, n_trials=30, n_conditions=2),
+        Store(tmp_path),
+    )
+    found = guess_search(sweep, store)
+    assert found is not None and (found.n_to_come, found.n_drawn, found.factor) == (8, 8, 1.0)
+    assert len(set(found.plan.sweep.targets)) == 8
+    assert sweep.search is not None
+    store.sweep_dir("toy")
+    condition = sweep.search.conditions[0]
+    name, storage = study_name("toy", condition.name), open_storage(storage_url(store, "toy", None))
+    study = Study(name, sweep.search, condition, storage)
+    for _ in range(3):
+        asked = study.ask()
+        assert asked is not None
+        study.complete(asked.number, [0.5])
+    found = guess_search(sweep, store)
+    assert found is not None and (found.n_to_come, found.n_drawn) == (5, 5), "three of four are known"
+
+
+def test_a_plan_makes_no_database_and_no_tables_where_the_search_names_one(tmp_path: Path) -> None:
+    path, store = tmp_path / "studies.db", Store(tmp_path / "storage")
+    search = search_space()
+    searcher = search.searcher.model_copy(update={"storage": f"sqlite:///{path}"})
+    sweep = search_sweep(replace(search, searcher=searcher))
+    make_plan(sweep, store)
+    assert not path.exists()
+    path.touch()
+    make_plan(sweep, store)
+    assert path.stat().st_size == 0
+    assert sweep.search is not None
+    (condition,) = sweep.search.conditions
+    study = Study(
+        study_name("toy", condition.name), sweep.search, condition, open_storage(f"sqlite:///{path}")
+    )
+    assert study.ask() is not None
+    assert len(make_plan(sweep, store).states) == 2, "a source and a target of what was asked for"
+
+
 def test_hours_makespan_and_cut_of_a_search(tmp_path: Path) -> None:
     sweep, store = sweep_of(BudgetConfig(trials=2), n_trials=6, n_repeats=2), Store(tmp_path)
     assert sweep.fresh is not None

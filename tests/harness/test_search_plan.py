@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from dwp_sweep.config.search import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.errors import InputError
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.configuration import learning_points
 from dwp_sweep.harness.estimate import Estimate
@@ -216,6 +217,32 @@ def test_a_configuration_that_is_beaten_subject_by_subject_starts_no_further_rep
         best_yet += [x] if is_best else []
     pruned = next(trial for trial in trials(store) if trial.state == TrialState.PRUNED)
     assert pruned.last_step == 9 and "worse than the best" in pruned.user_attrs["reason"]
+
+
+def test_a_second_split_that_ends_first_is_held_against_the_second_split(store: Store) -> None:
+    compared: list[dict[int, str]] = []
+    board, search = open_plan(search_sweep(search_space(n_trials=3, n_repeats=2)), store)
+    search.n_slots = 1
+    search._incumbents.beat = lambda one, ended: bool(  # type: ignore[method-assign]
+        compared.append({place: one.nodes.index(node) for place, node in ended.items()})
+    )
+    while search.has_more:
+        while search.start_next():
+            pass
+        for node in reversed(board.ready()):  # the last repeat first
+            board.hand_out(node, node.key)
+            build(store, node)
+            board.done(node, 1.0, {})
+            search.update()
+    assert {1: 1} in compared and all(place == index for one in compared for place, index in one.items())
+
+
+def test_a_search_with_other_settings_does_not_take_over_old_results(store: Store) -> None:
+    drive(search_sweep(search_space(n_trials=3)), store)
+    with pytest.raises(InputError, match="begun with other settings"):
+        open_plan(search_sweep(search_space(n_trials=5), n_epochs=4), store)
+    drive(search_sweep(search_space(n_trials=5)), store)
+    assert len(points(store)) == 5
 
 
 def test_several_objectives_are_told_together(store: Store) -> None:

@@ -172,10 +172,13 @@ def _on_splits(rows: Sequence[Comparison]) -> str:
 
 
 def _on_subjects(rows: Sequence[Comparison]) -> list[str]:
-    blind = [one for one in rows if one.test.smallest_p * len(rows) > ALPHA]
+    # What Holm's correction would leave if every subject of every comparison agreed.
+    best_case = holm([one.test.smallest_p for one in rows])
+    blind = [one for one, p in zip(rows, best_case, strict=True) if p > ALPHA]
     if not blind:
         return []
-    least, smallest = min(one.test.n_untied for one in blind), min(one.test.smallest_p for one in blind)
+    fewest = min(blind, key=lambda one: one.test.n_untied)
+    least, smallest = fewest.test.n_untied, fewest.test.smallest_p
     return [
         f"Too few subjects to tell: {len(blind)} of {len(rows)} comparisons could not reach {ALPHA:g} after "
         f"the correction even if all subjects agreed (as few as {least} subjects differ; p is then at least "

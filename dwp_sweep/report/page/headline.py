@@ -136,7 +136,9 @@ def _how_sure(found: Sequence[Winner], reference: str) -> str:
     texts = [f"{_difference(one)} (m = {one.size})" for one in others]
     start = f"Difference to {_quoted(reference)} on the same test scans: {_listed(texts)}"
     if len(shown) == len(others):
-        return f"{start}; over splits and over subjects alike, that is more than chance."
+        ways = {_direction(one.against.difference.mean) for one in others if one.against}
+        way = ways.pop() if len(ways) == 1 else "better at some sizes and worse at others"
+        return f"{start}; {way}, over splits and over subjects alike by more than chance."
     n_splits = max(len(o.against.difference.by_split) for o in others if o.against)
     splits = f"{n_splits} split" + ("" if n_splits == 1 else "s")
     if shown:

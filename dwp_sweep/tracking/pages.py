@@ -1,0 +1,64 @@
+"""What MLflow's own pages show of a sweep: names of runs, a saved view of its target networks, a description.
+
+Beside `client`, `node_run` and `sync`, which write them. Knows nothing of what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dwp_sweep.config.node import Node
+
+TARGETS_VIEW = "targets"
+_COLUMNS = (
+    "params.`method`",
+    "params.`train_size`",
+    "params.`split`",
+    "metrics.`best_val_dice`",
+    "metrics.`test_dice`",
+    "metrics.`test_iou`",
+    "tags.`dwp.variant`",
+)
+
+
+def experiment_tags(sweep: str) -> dict[str, str]:
+    """Tags of a sweep's experiment: its kind, what it is, the view that a link of `targets_page` opens.
+
+    The kind says that networks are trained here; MLflow's pages else guess at language models.
+    """
+    view = {
+        "searchFilter": "tags.`dwp.stage` = 'target'",
+        "orderByKey": "metrics.`best_val_dice`",
+        "orderByAsc": False,
+        "selectedColumns": list(_COLUMNS),
+    }
+    note = (
+        f"Sweep {sweep} of dwp_sweep: a run for each node beneath one for the sweep, which holds the report."
+    )
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.note.content": note,
+        f"mlflow.sharedViewState.{TARGETS_VIEW}": json.dumps(view),
+    }
+
+
+def targets_page(experiment_id: str) -> str:
+    """What follows a server's address where it lists target networks with their settings and scores.
+
+    >>> targets_page("1")
+    '/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=targets'
+    """
+    return (
+        f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={TARGETS_VIEW}"
+    )
+
+
+def run_name(node: Node) -> str:
+    """A run's name: the node's title; a target's begins with what tells it apart, columns are narrow."""
+    if node.stage != "target":
+        return node.title
+    words = node.title.removeprefix("target ")
+    variant, method = node.labels.get("variant"), node.labels.get("method")
+    return words.replace(f"{variant}: {method}", str(variant), 1) if variant else words
