@@ -25,7 +25,7 @@ def test_a_search_that_may_not_ask_for_anything_still_ends_in_words(
     run: Any = SimpleNamespace(
         sweep=search_sweep(search_space()),
         outcome=Outcome(3, {"waiting": 6}, spent="budget.trials = 0 is spent"),
-        tracking=SimpleNamespace(online=True, uri="sqlite:///x.db"),
+        tracking=SimpleNamespace(online=True, uri="sqlite:///x.db", experiment_id="1"),
         results=frame_of_rows([]),
         best=None,
         front=None,

@@ -1,4 +1,4 @@
-"""A headless Chromium over its DevTools protocol, for pages that build themselves: waits for what they show.
+"""A headless Chromium over its DevTools protocol, for pages that build themselves and are waited for.
 
 Beside the tests of MLflow's own pages. aiohttp comes with Ray.
 """
