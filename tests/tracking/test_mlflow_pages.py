@@ -124,17 +124,6 @@ def test_runs_side_by_side_are_told_apart_by_name_and_settings(shown: Shown) -> 
     assert rows["train_size"] == ["5", "5", "5"]
 
 
-def test_a_run_shows_its_metrics_epoch_by_epoch(shown: Shown) -> None:
-    run_id = shown.run_ids["fine_tune m=5 split 0 seed 0"]
-    shown.open(f"{shown.experiment}/runs/{run_id}/model-metrics")
-    shown.browser.wait_for("fine_tune m=5 split 0 seed 0", "val_dice", "train_loss")
-    # What plotly has drawn: curves over all epochs, not the bars of single numbers.
-    drawn = (
-        "[...document.querySelectorAll('.js-plotly-plot')].flatMap(one => one.data).map(one => one.y?.length)"
-    )
-    shown.browser.wait_until(f"{drawn}.filter(n => n === 5).length >= 2")
-
-
 def test_a_figure_of_a_run_is_seen_among_its_files(shown: Shown) -> None:
     run_id = shown.run_ids["random_init m=10 split 0 seed 0"]
     shown.open(f"{shown.experiment}/runs/{run_id}/artifacts/figures/learning_curve.png")
