@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from dwp_sweep.errors import InputError, Problem
 
@@ -30,6 +31,8 @@ class StrictModel(BaseModel):
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+_ADDED = "unless default"
+
 
 def unkeyed(default: Any = ..., **kwargs: Any) -> Any:
     """A field that never changes results, hence stays out of a node's key."""
@@ -38,7 +41,7 @@ def unkeyed(default: Any = ..., **kwargs: Any) -> Any:
 
 def added(default: Any, **kwargs: Any) -> Any:
     """A field that came later: no part of a key while it has its default, so that older nodes stay found."""
-    return Field(default, json_schema_extra={"keyed": "unless default"}, **kwargs)
+    return Field(default, json_schema_extra={"keyed": _ADDED}, **kwargs)
 
 
 def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: str = "") -> ModelT:
@@ -78,11 +81,10 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
     for name, field in type(model).model_fields.items():
         if name in unread:
             continue
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("keyed") is False:
+        if _keyed(field) is False:
             continue
         value = getattr(model, name)
-        if isinstance(extra, dict) and extra.get("keyed") == "unless default" and value == field.default:
+        if _keyed(field) == _ADDED and value == field.default:
             continue
         values[name] = keyed_values(value) if isinstance(value, BaseModel) else _plain(value)
     return values
@@ -91,9 +93,7 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
 def added_defaults(model: type[BaseModel]) -> dict[str, Any]:
     """Fields of a model that came later, with the plain value that stands for how it was before them."""
     return {
-        name: _plain(field.default)
-        for name, field in model.model_fields.items()
-        if isinstance(extra := field.json_schema_extra, dict) and extra.get("keyed") == "unless default"
+        name: _plain(field.default) for name, field in model.model_fields.items() if _keyed(field) == _ADDED
     }
 
 
@@ -104,11 +104,15 @@ def plain_values(model: BaseModel) -> dict[str, Any]:
     """
     values = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
-        extra = field.json_schema_extra
-        is_late = isinstance(extra, dict) and extra.get("keyed") == "unless default"
-        if is_late and getattr(model, name) == field.default:
+        if _keyed(field) == _ADDED and getattr(model, name) == field.default:
             del values[name]
     return values
+
+
+def _keyed(field: FieldInfo) -> object:
+    """What `unkeyed` and `added` noted of a field; True where neither made it."""
+    extra = field.json_schema_extra
+    return extra.get("keyed", True) if isinstance(extra, dict) else True
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,20 @@ tracking_uri = click.option(
     help="MLflow's tracking URI.  [default: SQLite in the storage folder]",
 )
 
+overrides = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a value of the search space, in dotted form; may be repeated.",
+)
+
+smoke = click.option("--smoke", is_flag=True, help="Shrink the sweep to the scale of its `smoke` section.")
+
+no_retry_failed = click.option(
+    "--no-retry-failed", is_flag=True, help="Leave nodes alone that failed earlier."
+)
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -49,17 +63,11 @@ def run_options(command: CommandT) -> CommandT:
 
 
 _SWEEP = (
-    click.option(
-        "--set",
-        "overrides",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="Override a value of the search space, in dotted form; may be repeated.",
-    ),
-    click.option("--smoke", is_flag=True, help="Shrink the sweep to the scale of its `smoke` section."),
+    overrides,
+    smoke,
     storage,
     tracking_uri,
-    click.option("--no-retry-failed", is_flag=True, help="Leave nodes alone that failed earlier."),
+    no_retry_failed,
 )
 
 _RUN = (

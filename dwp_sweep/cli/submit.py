@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dwp_sweep.cli import options
 from dwp_sweep.cli.exits import FAILED, INTERRUPTED
 from dwp_sweep.errors import InputError, Problem
 
@@ -22,14 +23,8 @@ from dwp_sweep.errors import InputError, Problem
     show_envvar=True,
     help="The cluster's dashboard, as in http://HOST:8265.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Override a value of the search space, in dotted form; may be repeated.",
-)
-@click.option("--smoke", is_flag=True, help="Shrink the sweep to the scale of its `smoke` section.")
+@options.overrides
+@options.smoke
 @click.option(
     "--storage",
     metavar="PATH",
@@ -40,7 +35,7 @@ from dwp_sweep.errors import InputError, Problem
     metavar="URI",
     help="MLflow as the cluster sees it.  [default: MLFLOW_TRACKING_URI of the cluster]",
 )
-@click.option("--no-retry-failed", is_flag=True, help="Leave nodes alone that failed earlier.")
+@options.no_retry_failed
 @click.option("--max-concurrent", type=click.IntRange(min=1), metavar="N", help="Nodes at once, at most.")
 @click.option(
     "--pass-env",

@@ -18,6 +18,7 @@ from dwp_sweep.store.record import read_history
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes
 from dwp_sweep.strict import keyed_values, parse
+from dwp_sweep.tracking.params import flatten
 
 _MIN_PREFIX = 4
 _N_NAMED = 5
@@ -213,8 +214,8 @@ def _differences(
 
 
 def _of_config(first: NodeEntry, second: NodeEntry, known: KnownNodes, prefix: str) -> Iterator[Difference]:
-    keyed = _flat(known.keyed(first)).keys() | _flat(known.keyed(second)).keys()
-    one, other = _flat(first.config), _flat(second.config)
+    keyed = flatten(known.keyed(first)).keys() | flatten(known.keyed(second)).keys()
+    one, other = flatten(first.config), flatten(second.config)
     for name in sorted(one.keys() | other.keys(), key=lambda name: (name not in keyed, name)):
         values = one.get(name, _ABSENT), other.get(name, _ABSENT)
         if _text(values[0]) != _text(values[1]):
@@ -233,22 +234,12 @@ def _input_pairs(
 
 
 def _distance(one: NodeEntry, other: NodeEntry) -> int:
-    flat, flat_other = _flat(one.config), _flat(other.config)
+    flat, flat_other = flatten(one.config), flatten(other.config)
     n_fields = sum(
         _text(flat.get(name, _ABSENT)) != _text(flat_other.get(name, _ABSENT))
         for name in flat.keys() | flat_other.keys()
     )
     return n_fields + sum(1 for _ in _input_pairs(one, other, ""))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dwp_sweep.tracking.html import settings
-from dwp_sweep.tracking.trials import Importance, SearchTrials
+from dwp_sweep.tracking.trials import Importance, SearchTrials, counted
 
 _BAR = 24
 
@@ -30,8 +30,7 @@ def render_search(found: SearchTrials, importances: Sequence[Importance], consol
 def counts_text(counts: dict[str, int]) -> str:
     """``12 configurations: 5 complete, 6 given up, 1 failed``."""
     n_all = sum(counts.values())
-    words = {"complete": "complete", "pruned": "given up", "failed": "failed", "open": "open"}
-    parts = [f"{counts[state]} {word}" for state, word in words.items() if counts.get(state)]
+    parts = counted(counts)
     return f"{n_all} configuration{'s' if n_all != 1 else ''}" + (f": {', '.join(parts)}" if parts else "")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.tracking.setting_text import setting_text
 from dwp_sweep.tracking.statistic import Stat
+from dwp_sweep.tracking.trials import counted
 
 if TYPE_CHECKING:
     from dwp_sweep.tracking.answers import Best
@@ -68,8 +69,7 @@ def front_as_html(front: Front) -> str:
 def search_as_html(found: SearchTrials, importances: Sequence[Importance]) -> str:
     """What was tried, the best of each condition, what mattered."""
     counts = found.counts()
-    words = {"complete": "complete", "pruned": "given up", "failed": "failed", "open": "open"}
-    parts = ", ".join(f"{counts[state]} {word}" for state, word in words.items() if counts[state])
+    parts = ", ".join(counted(counts))
     title = f"Search {found.sweep}: {sum(counts.values())} configurations" + (f", {parts}" if parts else "")
     names = [parameter.name for parameter in found.parameters]
     goal = found.goals[0].metric

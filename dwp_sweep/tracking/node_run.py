@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.store.record import Point, Record
 from dwp_sweep.tracking.client import KEY_TAG, MLFLOW_PARENT, SWEEP_TAG, Tracking, mlflow_client, one_line
-from dwp_sweep.tracking.pages import run_name
+from dwp_sweep.tracking.pages import NOTE_TAG, run_name
 from dwp_sweep.tracking.params import encode, flatten, public_config
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ STAGE_TAG, INPUTS_TAG, RECORD_TAG, ERROR_TAG = "dwp.stage", "dwp.inputs", "dwp.r
 PRUNED_TAG = "dwp.pruned"
 CONFIGURATION_TAG = "dwp.configuration"
 """Equal for runs that differ in split and seed alone: a database groups them without their parameters."""
-NOTE_TAG = "mlflow.note.content"
 _METRICS_PER_BATCH = 900
 _PARAMS_PER_BATCH = 90
 _REST_S = 60.0

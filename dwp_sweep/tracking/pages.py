@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
 
+NOTE_TAG = "mlflow.note.content"
+"""Shown as the description of an experiment or a run."""
 TARGETS_VIEW = "targets"
 _COLUMNS = (
     "params.`method`",
@@ -39,7 +41,7 @@ def experiment_tags(sweep: str) -> dict[str, str]:
     )
     return {
         "mlflow.experimentKind": "custom_model_development",
-        "mlflow.note.content": note,
+        NOTE_TAG: note,
         f"mlflow.sharedViewState.{TARGETS_VIEW}": json.dumps(view),
     }
 

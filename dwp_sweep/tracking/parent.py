@@ -45,7 +45,7 @@ class ParentFacts:
 
 def parent_facts(client: MlflowClient, sweep: str) -> ParentFacts:
     """The facts of a sweep; empty ones where it has no parent run."""
-    run = _parent(client, sweep)
+    run = parent_run(client, sweep)
     if run is None:
         return ParentFacts()
     tags = run.data.tags
@@ -88,7 +88,7 @@ def log_parent_files(tracking: Tracking, files: Mapping[str, Path]) -> None:
 
 def parent_text(client: MlflowClient, sweep: str, place: str) -> str | None:
     """A text file of the parent run; None where there is none."""
-    run = _parent(client, sweep)
+    run = parent_run(client, sweep)
     if run is None:
         return None
     try:
@@ -98,7 +98,8 @@ def parent_text(client: MlflowClient, sweep: str, place: str) -> str | None:
         return None
 
 
-def _parent(client: MlflowClient, sweep: str) -> Run | None:
+def parent_run(client: MlflowClient, sweep: str) -> Run | None:
+    """The parent run of a sweep, the first one where there are several; None where there is none."""
     experiment = client.get_experiment_by_name(sweep)
     if experiment is None:
         return None

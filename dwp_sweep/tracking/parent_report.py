@@ -13,16 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.tracking.client import (
-    ENVIRONMENT_FILE,
-    PARENT_TAG,
-    SETTINGS_FILE,
-    Tracking,
-    mlflow_client,
-    one_line,
-)
-from dwp_sweep.tracking.node_run import NOTE_TAG
-from dwp_sweep.tracking.pages import targets_page
+from dwp_sweep.tracking.client import ENVIRONMENT_FILE, SETTINGS_FILE, Tracking, mlflow_client, one_line
+from dwp_sweep.tracking.pages import NOTE_TAG, targets_page
+from dwp_sweep.tracking.parent import parent_run
 from dwp_sweep.tracking.runs import open_reader
 
 if TYPE_CHECKING:
@@ -61,13 +54,10 @@ def read_parent(sweep: str, tracking_uri: str | None) -> Parent:
         InputError: No MLflow there.
     """
     client, _ = open_reader(tracking_uri)
-    experiment = client.get_experiment_by_name(sweep)
-    if experiment is None:
+    run = parent_run(client, sweep)
+    if run is None:
         return Parent()
-    found = client.search_runs([experiment.experiment_id], f"tags.`{PARENT_TAG}` = 'true'", max_results=1)
-    if not found:
-        return Parent()
-    info = found[0].info
+    info = run.info
     return Parent(
         run_id=info.run_id,
         settings=_json(client, info.run_id, SETTINGS_FILE),

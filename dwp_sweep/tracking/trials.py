@@ -141,6 +141,12 @@ class Importance:
     note: str = ""
 
 
+def counted(counts: Mapping[str, int]) -> list[str]:
+    """``["5 complete", "6 given up"]``: `SearchTrials.counts` in words, states without any left out."""
+    words = {"complete": "complete", "pruned": "given up", "failed": "failed", "open": "open"}
+    return [f"{counts[state]} {word}" for state, word in words.items() if counts.get(state)]
+
+
 def trials_from_json(text: str) -> SearchTrials:
     """Read what `SearchTrials.to_json` wrote.
 
