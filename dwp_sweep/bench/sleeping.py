@@ -11,12 +11,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node, make_node
 from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel
+
+if TYPE_CHECKING:
+    from dwp_sweep.config.sweep import Sweep
 
 METHODS = {"random_init": 1.0, "fine_tune": 0.8, "freeze_middle": 0.6, "deep_weight_prior": 1.6}
 """Relative durations of target networks: a good start stops early, weight noise makes a step dearer."""
@@ -113,5 +116,7 @@ def seconds_of(sweep: Sweep) -> dict[str, float]:
 
 def sweep_of(name: str, nodes: Sequence[Node], targets: Sequence[str]) -> Sweep:
     """A sweep of sleeping nodes, one CPU each."""
+    from dwp_sweep.config.sweep import Sweep  # imports torch: in the driver only
+
     resources = {stage: Resources(cpu=1.0, gpu=0.0) for stage in STAGES}
     return Sweep(name, {node.key: node for node in nodes}, tuple(targets), resources)

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dwp_sweep.bench import BENCHES
 from dwp_sweep.bench.frame import Row, Setting, Tell, machine
+from dwp_sweep.bench.registry import BENCHES
 from dwp_sweep.cli.summary import standard_output
 from dwp_sweep.errors import InputError, Problem
 

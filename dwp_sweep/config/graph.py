@@ -24,10 +24,10 @@ from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.kernel_prior import layer_misfits, load_prior, require_fit
 from dwp_sweep.nets.net_files import read_net_facts
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
-from dwp_sweep.stages import STAGES
 from dwp_sweep.stages.brought import Brought, describe_brought
 from dwp_sweep.stages.harvest import BANK_FILES, HarvestStageConfig
 from dwp_sweep.stages.prior import PRIOR_FILES, PriorStageConfig
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.stages.source import NET_FILES, SourceConfig, SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.strict import StrictModel, plain_values

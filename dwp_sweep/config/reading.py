@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dwp_sweep.config.distribution import Distribution
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.nested import merged, nested, with_value
 from dwp_sweep.config.overrides import Overrides
-from dwp_sweep.config.search import Distribution, SearchSpace
+from dwp_sweep.config.search import SearchSpace
 from dwp_sweep.config.search_checks import left_to_search, make_search, search_problems
 from dwp_sweep.config.space_file import SpaceFile, sound_part
 from dwp_sweep.config.variants import VARIANT, chosen_variants, conflicts, flat_variants, same_settings

@@ -14,8 +14,8 @@ from dwp_sweep.config.node import Node, make_node
 from dwp_sweep.config.resources import Resources
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.stages import STAGES
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import recorded_resources

@@ -11,16 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dwp_sweep.config.distribution import Distribution
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.nested import flat
-from dwp_sweep.config.search import (
-    Distribution,
-    ObjectiveConfig,
-    SchedulerConfig,
-    SearchCondition,
-    SearchSpace,
-    over_axes,
-)
+from dwp_sweep.config.search import ObjectiveConfig, SchedulerConfig, SearchCondition, SearchSpace, over_axes
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.variants import VARIANT, meet
 from dwp_sweep.errors import Problem

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dwp_sweep.config.search import SearchCondition, SearchSpace, same_value
+from dwp_sweep.config.distribution import same_value
+from dwp_sweep.config.search import SearchCondition, SearchSpace
 from dwp_sweep.config.variants import meet
 from dwp_sweep.errors import Problem
 
@@ -26,25 +27,26 @@ def out_of_reach(search: SearchSpace, taken: Iterable[str], where: str) -> list[
     return [
         _problem(search, key, where)
         for key in search.distributions
-        if not any(meet(name, one) for name in _needed(search, key) for one in taken)
-        and not any(_can_apply(search, key, condition) for condition in search.conditions)
+        if not any(meet(name, one) for name in needed(search, key) for one in taken)
+        and not any(can_apply(search, key, condition) for condition in search.conditions)
     ]
 
 
-def _needed(search: SearchSpace, key: str) -> dict[str, list[Any]]:
-    """What a ``when`` asks for, with all that the fields it names ask for in turn: name -> values allowed."""
-    needed: dict[str, list[Any]] = {}
+def needed(search: SearchSpace, key: str) -> dict[str, list[Any]]:
+    """Name -> allowed values: what ``when`` asks for, and what the fields it names ask for in turn."""
+    found: dict[str, list[Any]] = {}
     waiting = [key]
     while waiting:
         for name, allowed in search.distributions[waiting.pop()].when.items():
-            common = needed.get(name, list(allowed))
-            needed[name] = [one for one in common if any(same_value(one, other) for other in allowed)]
+            common = found.get(name, list(allowed))
+            found[name] = [one for one in common if any(same_value(one, other) for other in allowed)]
             waiting += [name] if name in search.distributions else []
-    return needed
+    return found
 
 
-def _can_apply(search: SearchSpace, key: str, condition: SearchCondition) -> bool:
-    return all(_can_be(search, name, one, condition) for name, one in _needed(search, key).items())
+def can_apply(search: SearchSpace, key: str, condition: SearchCondition) -> bool:
+    """Whether a study may come to search a field."""
+    return all(_can_be(search, name, one, condition) for name, one in needed(search, key).items())
 
 
 def _can_be(search: SearchSpace, name: str, allowed: Sequence[Any], condition: SearchCondition) -> bool:
@@ -55,11 +57,11 @@ def _can_be(search: SearchSpace, name: str, allowed: Sequence[Any], condition: S
 
 
 def _problem(search: SearchSpace, key: str, where: str) -> Problem:
-    for name in _needed(search, key):
+    for name in needed(search, key):
         if any(meet(name, axis) for axis in search.over):
             what = f"search.{key} can never apply: {name} has several values in a study, its objective.over"
             return Problem(where, what, f"drop {name} from its when, or from objective.over")
-    for name, allowed in _needed(search, key).items():
+    for name, allowed in needed(search, key).items():
         if not any(_can_be(search, name, allowed, condition) for condition in search.conditions):
             what = f"search.{key} can never apply: {name} never has a value that its when asks for"
             return Problem(where, what, "change its when, or leave it out")

@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.nested import clashes, flat, merged, nested
 from dwp_sweep.config.overrides import Overrides, read_overrides
 from dwp_sweep.config.reading import Reading, read_values
 from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.search import BudgetConfig, SearchSpace
+from dwp_sweep.config.search import SearchSpace
 from dwp_sweep.config.search_reach import out_of_reach
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.config.yaml_text import YamlText, read_yaml
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 

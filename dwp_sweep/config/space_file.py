@@ -8,19 +8,15 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from dwp_sweep.config.budget import BudgetConfig
+from dwp_sweep.config.distribution import Distribution
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.config.nested import merged
 from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.search import (
-    BudgetConfig,
-    Distribution,
-    ObjectiveConfig,
-    SchedulerConfig,
-    SearcherConfig,
-)
+from dwp_sweep.config.search import ObjectiveConfig, SchedulerConfig, SearcherConfig
 from dwp_sweep.config.variants import VARIANT, variant_problems
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.strict import StrictModel, parse
 
 _SHAPES = "should be {{metric: {}, over: split}}, or a list of such"

@@ -8,13 +8,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.datasets import prepare_datasets
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.search import BudgetConfig, SearchSpace
+from dwp_sweep.config.search import SearchSpace
 from dwp_sweep.config.search_graph import Resolve, asked_conditions, resolver
+from dwp_sweep.config.search_idle import idle_fields
 from dwp_sweep.config.space import Space
 from dwp_sweep.errors import InputError, Problem
 
@@ -83,7 +85,12 @@ def build_sweep(
     def resolved() -> Sweep:
         return _resolved(space, GraphBuilder(data.datasets, cache, fetch), named, data.warnings)
 
-    return replace(resolved(), fresh=resolved) if space.search else resolved()
+    sweep = resolved()
+    if space.search is None:
+        return sweep
+    tried = resolved()
+    idle = idle_fields(space.search, tried.resolve, space.file) if tried.resolve else []
+    return replace(sweep, fresh=resolved, warnings=(*sweep.warnings, *idle))
 
 
 def _resolved(

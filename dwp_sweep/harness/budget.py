@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dwp_sweep.config.search import BudgetConfig
+from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.plan import Plan
 from dwp_sweep.harness.slots import Shape

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.search import BudgetConfig
 from dwp_sweep.harness.budget import beyond_trials, forbids_start, without_effect
 from dwp_sweep.harness.past_runs import Duration, PastRuns
 from dwp_sweep.harness.plan import Plan

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from dwp_sweep.config.node import Node, write_node
+from dwp_sweep.config.node import NODE_FILE, Node, write_node
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
-from dwp_sweep.store.record import Record
+from dwp_sweep.store.record import Record, first_line
 from dwp_sweep.store.store import Store
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.search_plan import SearchPlan
-
-NODE_FILE = "node.json"
 
 
 class DagSearcher(Searcher):
@@ -174,12 +172,6 @@ class DagSearcher(Searcher):
             return
         self._store.write_failure(_failure(node, reason))
         self.board.failed(node, first_line(reason))
-
-
-def first_line(text: str | None) -> str:
-    """The line of a message that a display shows."""
-    lines = (text or "").strip().splitlines()
-    return lines[0] if lines else "failed without a message"
 
 
 def _failure(node: Node, reason: str) -> Record:

@@ -247,7 +247,7 @@ def _text(value: Any) -> str:
 
 
 def _stages() -> Stages:
-    from dwp_sweep.stages import STAGES  # imports torch: only where fields are compared
+    from dwp_sweep.stages.registry import STAGES  # imports torch: only where fields are compared
 
     return STAGES
 

@@ -18,7 +18,8 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.search import SearchCondition
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.study import SAME_AS, VALUES, open_storage, storage_url, study_name
+from dwp_sweep.harness.study import SAME_AS, VALUES
+from dwp_sweep.harness.study_storage import open_storage, storage_url, study_name
 from dwp_sweep.store.store import Store
 
 

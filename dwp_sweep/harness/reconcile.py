@@ -13,7 +13,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from dwp_sweep.harness.dag_searcher import DagSearcher, first_line
+from dwp_sweep.harness.dag_searcher import DagSearcher
+from dwp_sweep.store.record import first_line
 
 
 class Reconcile(Callback):

@@ -19,7 +19,8 @@ from dwp_sweep.harness.incumbents import Incumbents
 from dwp_sweep.harness.missing import Missing
 from dwp_sweep.harness.recall import target_nodes
 from dwp_sweep.harness.slots import Shape
-from dwp_sweep.harness.study import Asked, Study, open_storage, storage_url, study_name
+from dwp_sweep.harness.study import Asked, Study
+from dwp_sweep.harness.study_storage import open_storage, storage_url, study_name
 from dwp_sweep.harness.sweep_nodes import keep_new_nodes
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
@@ -67,6 +68,7 @@ class SearchPlan:
             for condition in sweep.search.conditions
         }
         self._members: dict[str, Member] = {}
+        self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._missing = Missing(sweep, store, board, self._members, retry_failed)
         self._open: list[Configuration] = []
         self._incumbents = Incumbents(sweep.search, store)
@@ -177,6 +179,7 @@ class SearchPlan:
         except InputError:
             return
         configuration = Configuration(name, asked.number, asked.values, nodes, len(nodes))
+        self._numbers.setdefault((name, configuration.keys), asked.number)
         self._register(configuration)
         if asked.state == "complete":
             self._incumbents.completed(configuration, asked.results)
@@ -212,6 +215,12 @@ class SearchPlan:
             self._board.note(f"trial {asked.number} of {name} makes no experiment: {reason}")
             return
         configuration = Configuration(name, asked.number, asked.values, nodes)
+        twin = self._numbers.setdefault((name, configuration.keys), asked.number)
+        if twin != asked.number:
+            # Fields that no stage reads with these values: another name for what has been asked already.
+            study.repeat(asked.number, twin)
+            self._n_begun -= 1
+            return
         study.name_nodes(asked.number, configuration.keys)
         self._keep_nodes(configuration)
         self._register(configuration)

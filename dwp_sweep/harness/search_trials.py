@@ -13,16 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from dwp_sweep.config.search import OBJECTIVES
-from dwp_sweep.harness.study import (
-    NODES,
-    REASON,
-    SAME_AS,
-    STATES,
-    VALUES,
-    objectives_of,
-    open_storage,
-    storage_url,
-)
+from dwp_sweep.harness.study import NODES, REASON, SAME_AS, STATES, VALUES, objectives_of
+from dwp_sweep.harness.study_storage import open_storage, storage_url
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.trials import Goal, Parameter, SearchTrials, TrialRow

@@ -24,6 +24,11 @@ class Shape(NamedTuple):
     cpu: float
     gpu: float
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The same by Ray's names; a device's zero is left out."""
+        return {name: amount for name, amount in (("CPU", self.cpu), ("GPU", self.gpu)) if amount}
+
 
 Machines = Callable[[], Sequence[Shape]]
 """The machines that are alive now."""

@@ -20,7 +20,6 @@ from dwp_sweep.config.search import SearchCondition, SearchSpace
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.samplers import make_sampler
 from dwp_sweep.harness.suggestion import drawn, encoded, suggested
-from dwp_sweep.store.store import Store
 
 VALUES, NODES, SAME_AS, REASON = "values", "nodes", "same_as", "reason"
 """User attributes of a trial: its values, keys of its target nodes, the earlier trial that it repeats, why
@@ -29,8 +28,7 @@ it failed or was pruned."""
 _SPACE = "space"
 _N_ASKED_AGAIN = 3
 _N_DRAWN = 200
-_MAX_NAME = 400
-_SQLITE_WAIT_S = 60
+_N_REPEATED = 50
 
 
 @dataclass(frozen=True)
@@ -62,39 +60,9 @@ STATES = {
 """Optuna's words in ours."""
 
 
-def storage_url(store: Store, sweep: str, given: str | None) -> str:
-    """The database of a sweep's studies: the given one, else a file in the sweep's folder."""
-    return given or f"sqlite:///{store.root / 'sweeps' / sweep / 'optuna.db'}"
-
-
-def study_name(sweep: str, condition: str) -> str:
-    """Name of a condition's study; a long one is cut and told apart by a hash."""
-    name = f"{sweep}/{condition}"
-    if len(name) <= _MAX_NAME:
-        return name
-    return f"{name[:_MAX_NAME]}...{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
 def objectives_of(study: optuna.Study) -> tuple[str, ...]:
     """Metrics that a study was begun for; empty where it was not ours."""
     return tuple(str(one["metric"]) for one in study.user_attrs.get(_SPACE, {}).get("objectives", ()))
-
-
-def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Connect to a database of studies; makes its tables on first use.
-
-    Raises:
-        InputError: No database answers there.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study and trial
-    arguments = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if url.startswith("sqlite") else {}
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-    except Exception as error:  # whatever the driver of that database raises
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        what = f"no database of studies answers: {lines[0]}"
-        fix = "give an URL as SQLAlchemy takes it, or leave it out"
-        raise InputError(Problem("searcher.storage", what, fix)) from None
 
 
 class Study:
@@ -133,6 +101,8 @@ class Study:
         self._study.sampler = make_sampler(search, self._seed)
         self._draws = np.random.default_rng(self._seed)
         self._known: dict[str, Asked] = {}
+        self._repeated: dict[str, int] = {}
+        self._n_in_a_row = 0
         self._retries: list[Mapping[str, Any]] = []
         self._is_exhausted = False
         for trial in trials:
@@ -162,25 +132,40 @@ class Study:
         """
         if self._retries:
             return self._ask_for(self._retries.pop(0))
-        for _ in range(_N_ASKED_AGAIN):
+        # Repeats of networks, told by `repeat`, count like repeats of points.
+        for _ in range(_N_ASKED_AGAIN - self._n_in_a_row):
             trial = self._study.ask()
             values = self._suggest(trial)
-            twin = self._known.get(_signature(values))
+            twin = self._twin(values)
             if twin is None:
                 return self._keep(trial, values)
-            trial.set_user_attr(SAME_AS, twin.number)
+            trial.set_user_attr(SAME_AS, twin)
             self._study.tell(trial, state=TrialState.FAIL)
-        new = next(
-            (values for values in self._random_values() if _signature(values) not in self._known), None
-        )
-        if new is None:
+        new = next((values for values in self._random_values() if self._twin(values) is None), None)
+        if new is None or self._n_in_a_row > _N_REPEATED:
             self._is_exhausted = True
             return None
         return self._ask_for(new)
 
     def name_nodes(self, number: int, keys: Sequence[str]) -> None:
         """Keep the keys of a configuration's target nodes beside it."""
+        self._n_in_a_row = 0
         self._trial(number).set_user_attr(NODES, list(keys))
+
+    def repeat(self, number: int, twin: int) -> None:
+        """Tell that a configuration makes the networks of an earlier one: free, and not counted.
+
+        Args:
+            number: Of its trial.
+            twin: Number of the earlier one.
+        """
+        trial = self._trial(number)
+        place = next(place for place, one in self._known.items() if one.number == number)
+        self._repeated[place] = twin
+        del self._known[place]
+        self._n_in_a_row += 1
+        trial.set_user_attr(SAME_AS, twin)
+        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def complete(self, number: int, results: Sequence[float]) -> None:
         """Tell a configuration's results, one for each objective."""
@@ -204,6 +189,11 @@ class Study:
         for step, value in points.items():
             trial.report(value, step)
         self._tell(number, TrialState.PRUNED, None)
+
+    def _twin(self, values: Mapping[str, Any]) -> int | None:
+        """The number of an earlier trial of the same values, or of the same networks."""
+        place = _signature(values)
+        return self._known[place].number if place in self._known else self._repeated.get(place)
 
     def _tell(self, number: int, state: TrialState, results: Sequence[float] | None) -> None:
         # Another driver of the same sweep may have told it already.

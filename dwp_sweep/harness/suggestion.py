@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import Trial
 
-from dwp_sweep.config.search import Distribution
+from dwp_sweep.config.distribution import Distribution
 
 
 def suggested(trial: Trial, key: str, one: Distribution) -> Any:

@@ -15,12 +15,12 @@ from typing import Any
 
 from ray import tune
 
-from dwp_sweep.config.node import Node, read_node
+from dwp_sweep.config.node import NODE_FILE, Node, read_node
 from dwp_sweep.harness.attempt import Ending, Observer, run_node
-from dwp_sweep.harness.dag_searcher import NODE_FILE, first_line
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.worker_process import prepare_process
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.record import first_line
 from dwp_sweep.store.store import Store
 
 REPORT_EVERY_S = 0.5
@@ -96,7 +96,7 @@ def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> 
 def _stages(context: TrialContext) -> Mapping[str, Stage]:
     if context.stages is not None:
         return context.stages
-    from dwp_sweep.stages import STAGES  # imports torch: in the worker only
+    from dwp_sweep.stages.registry import STAGES  # imports torch: in the worker only
 
     return STAGES
 

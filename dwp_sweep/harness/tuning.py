@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.dag_searcher import DagSearcher
 from dwp_sweep.harness.reconcile import Reconcile
-from dwp_sweep.harness.slots import Admission, Shape
+from dwp_sweep.harness.slots import Admission
 from dwp_sweep.harness.trainable import TrialContext, make_trainable
 from dwp_sweep.store.store import Store
 
@@ -50,7 +50,8 @@ def tune_board(
     searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search)
     trainable = tune.with_resources(
         make_trainable(context),
-        lambda config: tune.PlacementGroupFactory([_bundle(context.shapes[config["stage"]])]),
+        # Workers unpickle this: a name of this module in it would make them import the driver's side.
+        lambda config: tune.PlacementGroupFactory([context.shapes[config["stage"]].bundle]),
     )
     tune_config = tune.TuneConfig(
         search_alg=searcher,
@@ -97,7 +98,3 @@ def _scheduler(search: SearchPlan | None, store: Store, context: TrialContext) -
     search.watch_record = scheduler.learn
     search.replay()
     return scheduler
-
-
-def _bundle(shape: Shape) -> dict[str, float]:
-    return {name: amount for name, amount in (("CPU", shape.cpu), ("GPU", shape.gpu)) if amount}

@@ -1,13 +1,4 @@
-"""Stages by name: pure functions from a config and published inputs to files."""
+"""Stages: pure functions from a config and published inputs to files. By name in `dwp_sweep.stages.registry`.
 
-from __future__ import annotations
-
-from dwp_sweep.stages import harvest, prior, source, target
-from dwp_sweep.stages.contract import Stage
-
-STAGES: dict[str, Stage] = {
-    "source": source.stage,
-    "harvest": harvest.stage,
-    "prior": prior.stage,
-    "target": target.stage,
-}
+Imports none of them: a worker whose stage needs no torch starts without it.
+"""

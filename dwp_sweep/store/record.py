@@ -81,6 +81,12 @@ def read_record(path: Path) -> Record:
         raise ValueError(f"{path} is no record of a node: {error}") from error
 
 
+def first_line(text: str | None) -> str:
+    """The line of a message that a display shows."""
+    lines = (text or "").strip().splitlines()
+    return lines[0] if lines else "failed without a message"
+
+
 def append_point(path: Path, point: Point) -> None:
     """Append one epoch to a history file (JSON lines)."""
     with path.open("a+b") as file:

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from dwp_sweep.bench import BENCHES
 from dwp_sweep.bench.frame import Setting
+from dwp_sweep.bench.registry import BENCHES
 
 OURS = ("bound", "data", "fraction", "noise")
 

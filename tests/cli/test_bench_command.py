@@ -8,8 +8,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dwp_sweep.bench import BENCHES
 from dwp_sweep.bench.frame import Row, Setting
+from dwp_sweep.bench.registry import BENCHES
 from dwp_sweep.cli import main
 
 

@@ -18,7 +18,7 @@ from dwp_sweep.data.splits import with_all_images
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.store.store import Store
 from dwp_sweep.strict import keyed_values, parse

@@ -285,3 +285,22 @@ def test_stages_stand_in_the_order_of_the_pipeline_whatever_the_grid_names_first
     found = sweep(storage, method=["random_init", "deep_weight_prior", "fine_tune"])
     assert next(iter(found.nodes.values())).stage == "target"  # random init needs nothing
     assert pipeline_order(found.nodes.values()) == ("source", "harvest", "prior", "target")
+
+
+def searched(*overrides: str, **grid: list[Any]) -> Any:
+    search = {"target.lr": {"float": [1e-4, 1e-2]}, "dwp.kl_weight": {"float": [1e-7, 1e-3]}}
+    return load_space({**SPACE, "grid": grid, "search": search}, overrides)
+
+
+def test_a_searched_field_that_one_method_does_not_read_is_told(storage: Path) -> None:
+    found = build_sweep(searched(method=["random_init", "deep_weight_prior"]), storage)
+    assert [line for line in found.warnings if "search." in line] == [
+        "search.dwp.kl_weight changes no network of method=random_init: give it a when"
+    ]
+    assert not found.nodes and not found.targets, "trying values on asks for nothing"
+
+
+def test_a_searched_field_that_no_method_reads_is_refused(storage: Path) -> None:
+    with pytest.raises(InputError, match=r"search.dwp.kl_weight changes no network") as caught:
+        build_sweep(searched(method=["random_init", "fine_tune"]), storage)
+    assert len(caught.value.problems) == 1

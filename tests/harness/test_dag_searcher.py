@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from dwp_sweep.config.node import Node, read_node
+from dwp_sweep.config.node import NODE_FILE, Node, read_node
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.dag_searcher import NODE_FILE, DagSearcher
+from dwp_sweep.harness.dag_searcher import DagSearcher
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.slots import Admission, Shape

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from dwp_sweep.cli.plan_cost import show_cost
+from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.search import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.board import Board

@@ -18,7 +18,8 @@ from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.progress import progress_counts, summary
 from dwp_sweep.harness.search_plan import SearchPlan
 from dwp_sweep.harness.search_trials import read_trials
-from dwp_sweep.harness.study import Study, open_storage, storage_url
+from dwp_sweep.harness.study import Study
+from dwp_sweep.harness.study_storage import open_storage, storage_url
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.trials import (
     SearchTrials,

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.config.search import BudgetConfig
+from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.costs import plan_cost
 from dwp_sweep.harness.past_runs import PastRuns
 from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.search_guess import guess_search
-from dwp_sweep.harness.study import Study, open_storage, storage_url, study_name
+from dwp_sweep.harness.study import Study
+from dwp_sweep.harness.study_storage import open_storage, storage_url, study_name
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.params import encode, flatten
 from tests.harness.toy_search import build, search_space, search_sweep

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from dwp_sweep.config.search import BudgetConfig
+from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.board import Board
@@ -20,7 +20,8 @@ from dwp_sweep.harness.configuration import learning_points
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.search_plan import SearchPlan
-from dwp_sweep.harness.study import SAME_AS, VALUES, open_storage
+from dwp_sweep.harness.study import SAME_AS, VALUES
+from dwp_sweep.harness.study_storage import open_storage
 from dwp_sweep.store.store import Store
 from tests.harness.toy_search import build, search_space, search_sweep
 
@@ -306,3 +307,26 @@ def test_learning_points_go_on_over_the_repeats(store: Store) -> None:
     assert list(found) == [1, 2, 3, 4, 5, 6]
     assert found[3] == pytest.approx(best[0])
     assert found[6] == pytest.approx(sum(best) / 2)
+
+
+def test_values_that_make_the_networks_of_an_earlier_trial_cost_nothing_and_do_not_count(
+    store: Store, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.txt"
+    # No stage reads `idle`; `source` and a choice of x leave six networks.
+    distributions = {
+        "x": {"choice": [1.0, 2.0, 3.0]},
+        "source": {"int": [0, 1]},
+        "idle": {"int": [0, 9]},
+    }
+    _, search = drive(search_sweep(search_space(distributions, n_trials=6), log), store)
+    lines = [line for line in log.read_text().splitlines() if line.startswith("target")]
+    assert len(trials(store)) == 6 and search.is_finished
+    assert len({trial.user_attrs["nodes"][0] for trial in trials(store)}) == 6
+    assert Counter(lines) == {f"target x={x} condition=0 split=0": 2 for x in (1, 2, 3)}
+
+
+def test_a_search_in_which_nothing_changes_a_network_ends(store: Store) -> None:
+    distributions = {"idle": {"float": [0, 1]}}
+    _, search = drive(search_sweep(search_space(distributions, n_trials=3)), store)
+    assert search.is_finished and len(trials(store)) == 1

@@ -8,13 +8,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.events import Outcome
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.study import SAME_AS, VALUES
@@ -56,6 +61,24 @@ def test_a_search_builds_shared_stages_once_and_what_asha_stops_is_pruned_everyw
     n_lines = len(log.read_text().splitlines())
     again = run(search_sweep(space, log), store)
     assert again.exit_code == 0 and len(log.read_text().splitlines()) == n_lines
+
+
+def test_configurations_that_make_no_experiment_are_told_and_end_with_exit_code_1(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    store, sweep, witness = Store(tmp_path / "storage"), search_sweep(search_space(n_trials=4)), Witness()
+    resolve = sweep.resolve
+    assert resolve is not None
+
+    def fussy(values: Mapping[str, Any], place: int) -> Node:
+        if values["source"] == 1:
+            raise InputError(Problem("search", "source 1 goes with nothing"))
+        return resolve(values, place)
+
+    outcome = run_sweep(replace(sweep, resolve=fussy), store, progress=witness, stages=SEARCH_STAGES)
+    failed = [one for one in trials(store, "toy/all") if one.state == TrialState.FAIL]
+    assert failed and all("goes with nothing" in one.user_attrs["reason"] for one in failed)
+    assert (outcome.exit_code, outcome.counts["failed"]) == (1, len(failed))
 
 
 SCRIPT = """

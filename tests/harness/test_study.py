@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 from dwp_sweep.config.search import SearchSpace
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.study import SAME_AS, Study, open_storage, study_name
+from dwp_sweep.harness.study import SAME_AS, Study
+from dwp_sweep.harness.study_storage import open_storage, study_name
 from tests.harness.toy_search import search_space
 
 EVERYTHING = {

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.config.budget import BudgetConfig
+from dwp_sweep.config.distribution import Distribution
 from dwp_sweep.config.node import Node, make_node
 from dwp_sweep.config.resources import Resources
 from dwp_sweep.config.search import (
-    BudgetConfig,
-    Distribution,
     ObjectiveConfig,
     SchedulerConfig,
     SearchCondition,

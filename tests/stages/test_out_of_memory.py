@@ -14,7 +14,7 @@ from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.errors import DeviceMemoryError
 from dwp_sweep.nets.kernel_bank import collect_bank, save_bank
 from dwp_sweep.nets.unet3d import UNet3D, he_init
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.strict import parse
 
 SPACE: dict[str, Any] = {

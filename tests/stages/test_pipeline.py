@@ -19,7 +19,7 @@ from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_bank import load_bank
 from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.net_files import load_net
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
 from dwp_sweep.strict import parse

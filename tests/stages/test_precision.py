@@ -10,7 +10,7 @@ import pytest
 
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.strict import parse
 
 N_SEEDS = 4

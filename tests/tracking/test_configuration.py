@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.methods import METHODS
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.tracking.configuration import changes_results, configurations
 from dwp_sweep.tracking.params import flatten, public_config, unflatten
 from dwp_sweep.tracking.rows import NodeRow

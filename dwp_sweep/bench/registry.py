@@ -1,0 +1,24 @@
+"""Benches: what a step costs, and what it buys. A further one is one file and one line here."""
+
+from __future__ import annotations
+
+from dwp_sweep.bench.bound import bound
+from dwp_sweep.bench.data import data
+from dwp_sweep.bench.fraction import fraction
+from dwp_sweep.bench.frame import Bench
+from dwp_sweep.bench.makespan import makespan
+from dwp_sweep.bench.memory import memory
+from dwp_sweep.bench.noise import noise
+from dwp_sweep.bench.scale import scale
+from dwp_sweep.bench.step import step
+
+BENCHES: dict[str, Bench] = {
+    "bound": bound,
+    "data": data,
+    "fraction": fraction,
+    "makespan": makespan,
+    "memory": memory,
+    "noise": noise,
+    "scale": scale,
+    "step": step,
+}
