@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +17,8 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_AUTH_MODE="disabled",
     MPLBACKEND="Agg",
+    # What the bench kept on this machine is no business of a test's plan.
+    XDG_CACHE_HOME=os.path.join(tempfile.gettempdir(), "dwp_sweep_tests_cache"),
     # Workers of a local Ray find the tests' own stages, too.
     PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
 )

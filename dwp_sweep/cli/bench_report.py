@@ -19,6 +19,7 @@ from dwp_sweep.bench.frame import Row, Setting, Tell, machine
 from dwp_sweep.bench.registry import BENCHES
 from dwp_sweep.cli.summary import standard_output
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.step_rates import KEPT, keep_rates
 
 
 def list_benches(as_json: bool) -> None:
@@ -61,8 +62,16 @@ def run_and_show(
             answers[name] = [as_dict(row) for row in rows]
             if not as_json:
                 show_rows(name, rows, facts, console)
+            if name == "step" and not quick:
+                _keep(rows, place)
     if as_json:
         click.echo(json.dumps({"machine": facts, "quick": quick, "benches": answers}, indent=1))
+
+
+def _keep(rows: Sequence[Row], device: torch.device) -> None:
+    seconds = {row.name: row.seconds for row in rows if row.seconds and row.name in KEPT}
+    path = keep_rates(device.type, torch.get_num_threads(), seconds)
+    click.echo(f"kept for the estimates of dwp-sweep plan: {path}", err=True)
 
 
 def show_rows(name: str, rows: Sequence[Row], facts: Mapping[str, object], console: Console) -> None:

@@ -28,11 +28,22 @@ def show_cost(cost: PlanCost, console: Console) -> None:
         table.add_row(row.stage, str(row.n_to_build), *hours, str(row.n_unknown or ""))
     console.print(table, highlight=False)
     console.print(_time(cost), soft_wrap=True, highlight=False)
+    _show_bench(cost, console)
     if cost.cut:
         stages = ", ".join(f"{n} {stage}" for stage, n in cost.cut.items())
         console.print(f"{cost.cut_by} would leave out: {stages}", soft_wrap=True, highlight=False)
     if cost.note:
         console.print(f"[yellow]note[/] {cost.note}", soft_wrap=True, highlight=False)
+
+
+def _show_bench(cost: PlanCost, console: Console) -> None:
+    n_by_bench = sum(row.n_by_bench for row in cost.stages)
+    networks = [row for row in cost.stages if row.stage in ("source", "target")]
+    if n_by_bench:
+        how = "by the bench's training step: computing alone, none stopped early"
+        console.print(f"{n_by_bench} of these nodes {how}", soft_wrap=True, highlight=False)
+    elif any(row.n_unknown for row in networks):
+        console.print("dwp-sweep bench step measures what a training step takes here", soft_wrap=True)
 
 
 def cost_as_dict(cost: PlanCost) -> dict[str, Any]:

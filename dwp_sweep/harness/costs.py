@@ -1,7 +1,7 @@
 """What a plan costs: hours of CPUs and GPUs with their spread, and how long it takes on so many slots.
 
-Durations are those of `past_runs`; where there are none the answer is that it is unknown. What a search has
-yet to ask for is drawn at random (`search_guess`). Knows nothing of Ray.
+Durations are those of `past_runs`, else by the bench (`step_rates`), else unknown, and said to be. What a
+search has yet to ask for is drawn at random (`search_guess`). Knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class StageCost:
         stage: The stage.
         n_to_build: Nodes that a run would build.
         n_unknown: Those of them whose like was never measured; the hours are without them.
+        n_by_bench: Those whose like was never run, told by the bench's step as if none stopped early.
         cpu_hours: Of the known ones; None where none is known.
         gpu_hours: The same for GPUs.
     """
@@ -57,6 +58,7 @@ class StageCost:
     n_unknown: int
     cpu_hours: Range | None
     gpu_hours: Range | None
+    n_by_bench: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def _of_search(
             row,
             n_to_build=round(row.n_to_build * factor),
             n_unknown=round(row.n_unknown * factor),
+            n_by_bench=round(row.n_by_bench * factor),
             cpu_hours=_times(row.cpu_hours, factor),
             gpu_hours=_times(row.gpu_hours, factor),
         )
@@ -153,9 +156,9 @@ def _cost(
 ) -> PlanCost:
     nodes = plan.to_build
     stages = [row.stage for row in plan.by_stage()]
-    known = _durations(nodes, store, tracking_uri, apart_from)
     machine = this_machine()
     shapes = {stage: shape_of(stage, plan.sweep.resources, machine.gpu > 0) for stage in stages}
+    known = _by_bench(nodes, shapes, _durations(nodes, store, tracking_uri, apart_from))
     seconds = {key: found.mean_s if found else 0.0 for key, found in known.items()}
     whole = _scheduled(nodes, seconds, shapes, machine, n_slots)
     cut, cut_by = _cut(plan, seconds, shapes, machine, n_slots, share)
@@ -183,6 +186,20 @@ def _durations(
     return known | {node.key: past.duration(node.stage, node.config, apart_from) for node in lacking}
 
 
+def _by_bench(
+    nodes: Sequence[Node], shapes: Mapping[str, Shape], known: dict[str, Duration | None]
+) -> dict[str, Duration | None]:
+    if all(known.values()):
+        return known
+    from dwp_sweep.harness.step_rates import StepRates  # imports torch
+
+    rates = StepRates.kept()
+    return {
+        node.key: known[node.key] or rates.duration(node.stage, node.config, shapes[node.stage])
+        for node in nodes
+    }
+
+
 def this_machine() -> Shape:
     """What Ray would find here: cores, and NVIDIA devices that are not hidden."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -202,6 +219,7 @@ def _stage_cost(
         stage=stage,
         n_to_build=len(own),
         n_unknown=len(own) - len(found),
+        n_by_bench=sum(one.n == 0 for one in found),
         cpu_hours=_hours(found, shape.cpu),
         gpu_hours=_hours(found, shape.gpu),
     )

@@ -54,7 +54,7 @@ class Duration:
         mean_s: Arithmetic mean.
         low_s: Shortest.
         high_s: Longest.
-        n: How many there were.
+        n: How many there were; 0: told by the bench (`step_rates`).
     """
 
     mean_s: float

@@ -13,7 +13,8 @@ from rich.console import Console
 from dwp_sweep.cli.plan_cost import show_cost
 from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.config.space import load_space
+from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.budget import Spent, beyond_trials, exhausted, forbids_start, spent_by, without_effect
@@ -25,6 +26,7 @@ from dwp_sweep.harness.progress import LineProgress
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.schedule import Pool, list_schedule
 from dwp_sweep.harness.slots import Shape
+from dwp_sweep.harness.step_rates import keep_rates
 from dwp_sweep.store.store import Store
 from dwp_sweep.strict import parse
 from tests.harness.toy_stages import STAGES, demo_sweep, toy_node, toy_sweep
@@ -199,6 +201,33 @@ def test_durations_come_from_nodes_of_the_same_stage_and_size_and_else_are_unkno
     assert known is not None and (known.mean_s, known.low_s, known.high_s, known.n) == (15.0, 10.0, 20.0, 2)
     assert past.duration("target", {"method": "dwp", "train_size": 10}) is None
     assert past.duration("source", {"method": "dwp", "train_size": 5}) is None
+
+
+def test_nodes_that_were_never_run_are_told_by_the_bench_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_rates("cpu", 1, {"fp32": 0.3}, tmp_path / "dwp_sweep" / "step_rates.json")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = {
+        task: {
+            "layout": "phantom",
+            "phantom": {"kind": task, "n_subjects": 4, "shape": [16, 16, 16]},
+            "preprocess": {"shape": [16, 16, 16]},
+            "n_val": 1,
+            "n_test": 1,
+        }
+        for task in ("source", "target")
+    }
+    fixed = {"train_size": 1, "method": "random_init", "target.steps_per_epoch": 10}
+    space = {"name": "small", "data": data, "fixed": fixed}
+    store = Store(tmp_path / "storage")
+    cost = plan_cost(make_plan(build_sweep(load_space(space), store.root), store), store, 2)
+    (row,) = cost.stages
+    assert (row.stage, row.n_unknown, row.n_by_bench) == ("target", 0, 1)
+    assert row.cpu_hours is not None and row.cpu_hours.mean > 0
+    with StringIO() as text:
+        show_cost(cost, Console(file=text, width=200))
+        assert "1 of these nodes by the bench's training step" in text.getvalue()
 
 
 def test_a_plan_says_hours_makespan_and_what_a_budget_would_cut(tmp_path: Path) -> None:
