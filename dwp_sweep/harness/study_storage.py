@@ -43,4 +43,6 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         what = f"no database of studies answers: {lines[0]}"
         fix = "give an URL as SQLAlchemy takes it, or leave it out"
+        if isinstance(error, ImportError):
+            fix = "install its driver (for PostgreSQL: pip install 'dwp-sweep[server]')"
         raise InputError(Problem("searcher.storage", what, fix)) from None

@@ -125,3 +125,8 @@ def test_a_long_name_is_cut_and_stays_itself() -> None:
 def test_a_database_that_does_not_answer_is_told_by_its_key() -> None:
     with pytest.raises(InputError, match=r"searcher\.storage: no database of studies answers"):
         open_storage("sqlite:////no/such/folder/optuna.db")
+
+
+def test_a_database_whose_driver_is_not_installed_is_told_so() -> None:
+    with pytest.raises(InputError, match="install its driver"):
+        open_storage("oracle+oracledb://host/studies")
