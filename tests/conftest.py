@@ -18,7 +18,7 @@ os.environ.update(
     RAY_AUTH_MODE="disabled",
     MPLBACKEND="Agg",
     # What the bench kept on this machine is no business of a test's plan.
-    XDG_CACHE_HOME=os.path.join(tempfile.gettempdir(), "dwp_sweep_tests_cache"),
+    XDG_CACHE_HOME=str(Path(tempfile.gettempdir()) / "dwp_sweep_tests_cache"),
     # Workers of a local Ray find the tests' own stages, too.
     PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
 )

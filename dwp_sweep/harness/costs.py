@@ -194,10 +194,7 @@ def _by_bench(
     from dwp_sweep.harness.step_rates import StepRates  # imports torch
 
     rates = StepRates.kept()
-    return {
-        node.key: known[node.key] or rates.duration(node.stage, node.config, shapes[node.stage])
-        for node in nodes
-    }
+    return {node.key: known[node.key] or rates.duration(node, shapes[node.stage]) for node in nodes}
 
 
 def this_machine() -> Shape:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dwp_sweep.config.node import Node
 from dwp_sweep.harness.past_runs import Duration
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.nets.unet3d import UNet3D
@@ -30,7 +31,6 @@ KEPT = ("fp32", "bf16", "dwp fp32", "dwp bf16")
 _THREADS = "threads"
 _FORWARD = 1 / 3
 """A forward pass without a backward pass, of a whole step."""
-_OF_WEIGHT_NOISE = ("deep_weight_prior", "gaussian_prior", "noise_only")
 
 
 def rates_file() -> Path:
@@ -69,21 +69,21 @@ class StepRates:
         """What the bench has kept on this machine; empty where it never ran."""
         return cls(_read(path or rates_file()))
 
-    def duration(self, stage: str, config: Mapping[str, Any], shape: Shape) -> Duration | None:
+    def duration(self, node: Node, shape: Shape) -> Duration | None:
         """What a node takes if it trains to its last epoch; None where that cannot be told.
 
         The least is what it takes if no epoch is better than the first, so that the rate falls at every
         chance.
 
         Args:
-            stage: ``source`` or ``target``; others cannot be told.
-            config: Of the node.
+            node: Of the stage ``source`` or ``target``; others cannot be told.
             shape: What its trial asks for: the bench's cores are shared out, a GPU is taken as a whole.
         """
+        stage, config = node.stage, node.config
         if stage not in ("source", "target"):
             return None
         try:
-            step_s = self._step_s(config, shape)
+            step_s = self._step_s(node, shape)
             n_steps = config["source"]["n_cycles"] if stage == "source" else 1
             n_steps *= _steps_of_epoch(stage, config)
             end = _steps_of_test(stage, config)
@@ -94,14 +94,14 @@ class StepRates:
         most_s, least_s = (step_s * (n_epochs * n_steps + end) for n_epochs in (n_most, n_least))
         return Duration(most_s, least_s, most_s, 0)
 
-    def _step_s(self, config: Mapping[str, Any], shape: Shape) -> float:
+    def _step_s(self, node: Node, shape: Shape) -> float:
+        config, training = node.config, node.config[node.stage]
         rates, precision = self._rates["cuda" if shape.gpu else "cpu"], config["compute"]["precision"]
         threads = 1.0 if shape.gpu else max(rates[_THREADS] / max(shape.cpu, 1.0), 1.0)
-        training = config["target" if "method" in config else "source"]
         voxels = training["batch_size"] * _voxels(config["dataset"], training)
         share = macs(tuple(config["unet"]["channels"])) / macs(BENCH_CHANNELS)
         plain_s = rates[precision] * share * voxels / (BENCH_BATCH * BENCH_VOXELS)
-        if config.get("method") != "deep_weight_prior":
+        if not node.inputs.get("priors"):
             return float(threads * plain_s)
         # The bound is over kernels: as dear for small volumes as for large ones.
         return float(threads * (plain_s + share * (rates[f"dwp {precision}"] - rates[precision])))
@@ -153,7 +153,8 @@ def _steps_of_epoch(stage: str, config: Mapping[str, Any]) -> float:
 def _steps_of_test(stage: str, config: Mapping[str, Any]) -> float:
     if stage != "target":
         return 0.0
-    n_samples: int = config["target"]["n_samples"] if config["method"] in _OF_WEIGHT_NOISE else 1
+    has_noise = any("noise" in section for section in config.get("settings", {}).values())
+    n_samples: int = config["target"]["n_samples"] if has_noise else 1
     n_test, batch = int(config["dataset"]["n_test"]), int(config["target"]["batch_size"])
     return _FORWARD * n_samples * n_test / batch
 

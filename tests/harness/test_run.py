@@ -10,17 +10,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from dwp_sweep.bench.sleeping import STAGES as SLEEPING
+from dwp_sweep.bench.sleeping import flat
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.events import Event, Outcome
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.store import Store
+from tests.harness.looking_stage import HEAVY, look
 from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slow_sweep, toy_node, toy_sweep
 
 
@@ -166,6 +169,16 @@ def test_a_node_that_always_kills_its_worker_fails_by_name_and_the_rest_goes_on(
     assert record is not None and record.status == "failed"
 
 
+def test_a_worker_of_a_real_run_has_loaded_none_of_them(ray_cluster: None, tmp_path: Path) -> None:
+    sweep, store = flat(1, 0.0), Store(tmp_path)
+    stages = {"target": replace(SLEEPING["target"], run=look)}
+    assert run_sweep(sweep, store, stages=stages).exit_code == 0
+    record = store.record("target", next(iter(sweep.nodes)))
+    assert record is not None
+    assert [name for name in HEAVY if record.metrics[name]] == []
+
+
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_reset_does_not_hang_the_sweep(ray_cluster: None, tmp_path: Path) -> None:
     # Tune aborts the next trial of such a worker and never tells the searcher.
     log = tmp_path / "log.txt"
