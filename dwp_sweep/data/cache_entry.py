@@ -113,10 +113,16 @@ def read_entry(subject_id: str, folder: Path, background: float = 0.0) -> Case |
 
 def publish_entry(prepared: Prepared, folder: Path) -> None:
     """Write an entry beside its place and rename it; where another process was first, its entry stays."""
+    if read_entry("", folder) is not None:
+        return
     _sweep(folder)
     beside = _beside(folder)
     beside.mkdir(parents=True)
-    _write(beside, prepared)
+    try:
+        _write(beside, prepared)
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     _publish(beside, folder)
 
 
