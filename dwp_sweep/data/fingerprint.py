@@ -42,7 +42,7 @@ def dataset_fingerprint(
 
 
 def file_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str]:
-    """SHA-256 of each file, several at once; unchanged files (path, size, time) are answered from `memory`."""
+    """SHA-256 of each file, several at once; `memory` answers for unchanged ones (path, size, time)."""
     known = _recall(memory)
     names = {path: _identity(path) for path in paths}
     unread = {name: path for path, name in names.items() if name not in known}
