@@ -112,6 +112,7 @@ def train_network(
             higher_val_dice,
             noise=prepared.noise,
             begin_epoch=prepared.begin_epoch,
+            upcoming=batches.upcoming,
         )
         return fit(learner, config, len(train), seed, checkpoint, emit)
 
