@@ -155,10 +155,10 @@ def time_in_turn(versions: Sequence[Version], setting: Setting, n_repeats: int) 
 
 def spent_on(run: Callable[[], object], device: torch.device) -> Spent:
     """Seconds of one run, until the device has done what was asked of it."""
-    _wait_for(device)
+    wait_for(device)
     wall, cpu = time.perf_counter(), time.process_time()
     run()
-    _wait_for(device)
+    wait_for(device)
     return Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
@@ -179,6 +179,7 @@ def machine(setting: Setting) -> dict[str, str | int]:
     }
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what was asked of it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

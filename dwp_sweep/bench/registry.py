@@ -11,6 +11,7 @@ from dwp_sweep.bench.memory import memory
 from dwp_sweep.bench.noise import noise
 from dwp_sweep.bench.scale import scale
 from dwp_sweep.bench.step import step
+from dwp_sweep.bench.subjects import subjects
 
 BENCHES: dict[str, Bench] = {
     "bound": bound,
@@ -21,4 +22,5 @@ BENCHES: dict[str, Bench] = {
     "noise": noise,
     "scale": scale,
     "step": step,
+    "subjects": subjects,
 }

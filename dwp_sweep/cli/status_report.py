@@ -60,7 +60,7 @@ def _table(status: SweepStatus) -> Table:
 
 
 def _progress(node: NodeStatus) -> str:
-    epochs = f"epoch {node.epoch}/{node.n_epochs}" if node.n_epochs else "begun"
+    epochs = node.reading or (f"epoch {node.epoch}/{node.n_epochs}" if node.n_epochs else "begun")
     return f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}"
 
 

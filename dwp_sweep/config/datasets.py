@@ -1,7 +1,8 @@
 """Data sets of a sweep before its nodes get keys: phantom written, files checked, content fingerprinted.
 
-Reading every scan costs minutes on large data sets, so a clean check is remembered under the
-fingerprint of the files that it read.
+Reading every scan costs minutes on large data sets. What the check prepares is what training reads: it
+goes into the cache. What was found in a scan is remembered by its content, a clean check of a whole set by
+the set's fingerprint.
 """
 
 from __future__ import annotations
@@ -146,10 +147,10 @@ def _prepare(
         fingerprint = dataset_fingerprint(config, listing.subjects, storage / "cache")
     except InputError as error:
         # The folder is wrong already: look at its scans as well, so that all its problems are told at once.
-        found = (*problems, *check_dataset(config, show).problems)
+        found = (*problems, *check_dataset(config, show, storage / "cache").problems)
         raise InputError(found or error.problems) from None
     config = config.model_copy(update={"fingerprint": fingerprint})
-    bad_scans, warnings = _check_once(config, storage / "cache" / "checks", show)
+    bad_scans, warnings = _check_once(config, storage / "cache", show)
     if problems or bad_scans:
         raise InputError((*problems, *bad_scans))
     return config, warnings
@@ -179,17 +180,17 @@ def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
 
 
 def _check_once(
-    config: DatasetConfig, memory: Path, show: Callable[[int, int], None]
+    config: DatasetConfig, cache_dir: Path, show: Callable[[int, int], None]
 ) -> tuple[tuple[Problem, ...], list[str]]:
     """Problems and warnings of a check of every scan; a clean one of the same files is remembered."""
     identity = hashlib.sha256(json.dumps(keyed_values(config), sort_keys=True).encode()).hexdigest()[:20]
-    path = memory / f"{identity}.json"
+    path = cache_dir / "checks" / f"{identity}.json"
     if path.is_file():
         return (), list(json.loads(path.read_text())["warnings"])
-    report = check_dataset(config, show)
+    report = check_dataset(config, show, cache_dir)
     warnings = [str(warning) for warning in report.warnings]
     if not report.problems:
-        memory.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"root": config.root, "warnings": warnings})
     return report.problems, warnings
 

@@ -17,6 +17,9 @@ from torch import Tensor
 from dwp_sweep.data.cache import Case
 from dwp_sweep.data.patches import PatchConfig, PatchSampler
 
+_Wanted = tuple[int, list[int]]
+"""Step and indices of a batch."""
+
 
 class Batch(NamedTuple):
     """Images (B, C, D, H, W) float32 and masks (B, D, H, W) uint8, on the host."""
@@ -62,8 +65,8 @@ def stack(cases: Sequence[Case]) -> Batch:
 class BatchMaker:
     """Batches of a training; the next one is made in a thread while the present one is used.
 
-    A batch is a pure function of its step and indices. Which one comes next is a guess, that it is the next
-    piece of the epoch's order: a wrong guess costs time and never changes a batch.
+    A batch is a pure function of its step and indices: being told of another one that comes next costs
+    time and never changes a batch.
 
     Args:
         cases: Training cases, by index.
@@ -79,7 +82,8 @@ class BatchMaker:
         self._cases, self._pin = cases, pin
         self._sampler = PatchSampler(patch, seed) if patch.shape is not None else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches") if ahead else None
-        self._coming: tuple[tuple[int, list[int]], Future[Batch]] | None = None
+        self._next: _Wanted | None = None
+        self._coming: tuple[_Wanted, Future[Batch]] | None = None
 
     def __enter__(self) -> BatchMaker:
         return self
@@ -90,6 +94,15 @@ class BatchMaker:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def upcoming(self, indices: Tensor, step: int) -> None:
+        """Say which batch follows the one that is asked for next: it is begun as soon as that one is there.
+
+        Args:
+            indices: (B,) int64, into the cases.
+            step: Of the training, from 0.
+        """
+        self._next = (step, indices.tolist())
+
     def batch(self, indices: Tensor, step: int) -> Batch:
         """The batch of a step.
 
@@ -99,10 +112,11 @@ class BatchMaker:
         """
         wanted = (step, indices.tolist())
         coming, self._coming = self._coming, None
-        guessed = coming is not None and coming[0] == wanted
-        batch = coming[1].result() if coming is not None and guessed else self._make(*wanted)
-        if self._pool is not None and (following := _following(indices)):
-            self._coming = (step + 1, following), self._pool.submit(self._make, step + 1, following)
+        was_told = coming is not None and coming[0] == wanted
+        batch = coming[1].result() if coming is not None and was_told else self._make(*wanted)
+        following, self._next = self._next, None
+        if self._pool is not None and following is not None:
+            self._coming = following, self._pool.submit(self._make, *following)
         return batch
 
     def _make(self, step: int, indices: list[int]) -> Batch:
@@ -111,14 +125,3 @@ class BatchMaker:
             cases = [self._sampler.draw(case, step, row) for row, case in enumerate(cases)]
         batch = stack(cases)
         return Batch(*(part.pin_memory() for part in batch)) if self._pin else batch
-
-
-def _following(indices: Tensor) -> list[int]:
-    """What lies behind a piece of an epoch's order in memory: `Tensor.split` gives views of the whole."""
-    end = indices.storage_offset() + indices.numel()
-    n_left = indices.untyped_storage().nbytes() // indices.element_size() - end
-    n = min(n_left, indices.numel())
-    if n <= 0 or not indices.is_contiguous():
-        return []
-    following: list[int] = torch.as_strided(indices, (n,), (1,), end).tolist()
-    return following

@@ -1,101 +1,42 @@
 """Preprocessed scans on disk, mapped into memory when looked at, shared by all trials that use them.
 
-An entry is keyed by the content of image and mask and by the settings, so it is never stale. Many
-processes may build the same entry at once: each writes beside and renames, the first one wins.
+An entry is keyed by the content of image and mask and by the settings, so it is never stale. Processes
+that need the same entries at once share the work: each builds what no other is at.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import shutil
-import threading
-import uuid
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
+from dwp_sweep.data.cache_entry import IMAGE, MASK, Case, StoredCase, entry_folder, publish_entry, read_entry
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.entry_lock import entry_lock
 from dwp_sweep.data.fingerprint import file_hashes
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.data.pair import read_pair
-from dwp_sweep.data.preprocess import Prepared, padding_value, preprocess
+from dwp_sweep.data.preprocess import padding_value, preprocess
+from dwp_sweep.data.side_by_side import side_by_side
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.strict import keyed_values
 
-CACHE_VERSION = 1
-"""Raised by hand when preprocessing gives other voxels for the same settings."""
+__all__ = ["IMAGE", "MASK", "Case", "StoredCase", "load_cases"]
 
-MOST_AT_ONCE = 8
-"""Scans that are prepared at once, at most; fewer where the process has fewer cores."""
+LOOK_EVERY_S = 0.2
+"""Between two looks at entries that others build."""
+PATIENCE_S = 900.0
+"""A lock that is held longer belongs to a machine that died, as a file server sees it, or hangs."""
 
-IMAGE, MASK, META = "image.npy", "mask.npy", "meta.json"
-_PUBLISH_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One subject as the network sees it.
-
-    Attributes:
-        id: The subject's id.
-        image: (C, D, H, W) float32; of a cached case a read-only memory map.
-        mask: (D, H, W) uint8, 1 is foreground; likewise.
-        spacing_mm: Voxel size along D, H, W.
-        background: Value of the image where there is no scan; what pads it.
-    """
-
-    id: str
-    image: NDArray[np.float32]
-    mask: NDArray[np.uint8]
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    background: float = 0.0
+Progress = Callable[[int, int], None]
 
 
-class StoredCase(Case):
-    """A case whose voxels stay in the cache: every look maps the file anew and lets go of it afterwards.
-
-    Maps that stay open count as memory of the process once they are read, and take two open files a
-    subject: a data set of hundreds would fill both.
-
-    Args:
-        id: The subject's id.
-        folder: Its entry in the cache.
-        spacing_mm: Voxel size along D, H, W.
-        background: As in `Case`.
-    """
-
-    def __init__(
-        self, id: str, folder: Path, spacing_mm: tuple[float, float, float], background: float
-    ) -> None:
-        for name, value in (("id", id), ("spacing_mm", spacing_mm), ("background", background)):
-            object.__setattr__(self, name, value)
-        self._folder = folder
-
-    @property
-    def image(self) -> NDArray[np.float32]:
-        """(C, D, H, W), read-only."""
-        return _mapped(self._folder / IMAGE)
-
-    @property
-    def mask(self) -> NDArray[np.uint8]:
-        """(D, H, W), read-only."""
-        return _mapped(self._folder / MASK)
+def _silent(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 def load_cases(
-    config: DatasetConfig,
-    subjects: Sequence[Subject],
-    cache_dir: Path,
-    progress: Callable[[int, int], None] | None = None,
+    config: DatasetConfig, subjects: Sequence[Subject], cache_dir: Path, progress: Progress | None = None
 ) -> tuple[Case, ...]:
     """Cases of the subjects, in their order; what is not in the cache is built.
 
@@ -103,124 +44,80 @@ def load_cases(
         config: `preprocess`, `labels` and `channel` are read.
         subjects: Any of the data set.
         cache_dir: Folder of the cache; made if missing.
-        progress: Called with (done, total).
+        progress: Called with (done, total), by the calling thread; also now and then while others build what
+            is wanted here. What it raises ends the loading.
 
     Raises:
         InputError: With the problems of all scans that cannot be used.
     """
     hashes = file_hashes((path for one in subjects for path in one.files), cache_dir)
-    folders = [cache_dir / "volumes" / _key(config, [hashes[path] for path in one.files]) for one in subjects]
-    tell = _Counter(len(subjects), progress)
-    background = padding_value(config.preprocess)
-
-    def case(subject: Subject, folder: Path) -> Case:
-        found = _load(subject.id, folder, background) or _build(subject, config, folder)
-        tell.one_more()
-        return found
-
-    # Reading and resampling mostly leave Python's lock; each scan in work takes the memory of some volumes.
-    with ThreadPoolExecutor(min(MOST_AT_ONCE, torch.get_num_threads(), max(1, len(subjects)))) as pool:
-        futures = [pool.submit(case, *pair) for pair in zip(subjects, folders, strict=True)]
-        return _all_of(futures)
-
-
-class _Counter:
-    """Tells a progress callback how many are done, one call at a time."""
-
-    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
-        self._done, self._total, self._progress = 0, total, progress
-        self._lock = threading.Lock()
-
-    def one_more(self) -> None:
-        with self._lock:
-            self._done += 1
-            if self._progress is not None:
-                self._progress(self._done, self._total)
-
-
-def _all_of(futures: Sequence[Future[Case]]) -> tuple[Case, ...]:
-    """The results in order; the problems of all scans together where some cannot be used."""
-    problems: list[Problem] = []
-    cases = []
-    try:
-        for future in futures:
-            try:
-                cases.append(future.result())
-            except InputError as error:
-                problems += error.problems
-    finally:
-        for future in futures:
-            future.cancel()  # after an error of another kind nothing new begins
+    wanted = [
+        _Wanted(one, config, entry_folder(config, [hashes[path] for path in one.files], cache_dir))
+        for one in subjects
+    ]
+    _fill(wanted, progress or _silent)
+    problems = [problem for one in wanted for problem in one.problems]
     if problems:
         raise InputError(problems)
-    return tuple(cases)
+    return tuple(one.case for one in wanted if one.case is not None)
 
 
-def _key(config: DatasetConfig, hashes: Sequence[str]) -> str:
-    labels = sorted(set(config.labels)) if config.labels is not None else None
-    settings = keyed_values(config.preprocess)
-    identity = [CACHE_VERSION, *hashes, settings, labels, config.channel or 0]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+@dataclass(eq=False)
+class _Wanted:
+    """One case to find or to build; ``waiting_since`` is when somebody else was first seen at it."""
 
+    subject: Subject
+    config: DatasetConfig
+    folder: Path
+    case: Case | None = None
+    problems: tuple[Problem, ...] = ()
+    waiting_since: float | None = None
 
-def _load(subject_id: str, folder: Path, background: float = 0.0) -> Case | None:
-    """The entry, or None where it is missing or damaged."""
-    try:
-        spacing_mm = json.loads((folder / META).read_text())["spacing_mm"]
-        image, mask = _mapped(folder / IMAGE), _mapped(folder / MASK)
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
-    if image.dtype != np.float32 or mask.dtype != np.uint8 or image.shape[1:] != mask.shape:
-        return None
-    return StoredCase(subject_id, folder, tuple(spacing_mm), background)
+    @property
+    def is_settled(self) -> bool:
+        return self.case is not None or bool(self.problems)
 
+    def read(self) -> bool:
+        self.case = read_entry(self.subject.id, self.folder, padding_value(self.config.preprocess))
+        return self.case is not None
 
-def _mapped(path: Path) -> NDArray[Any]:
-    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-
-
-def _build(subject: Subject, config: DatasetConfig, folder: Path) -> Case:
-    prepared = preprocess(read_pair(subject, config), config)
-    beside = folder.with_name(f".{uuid.uuid4().hex}")
-    beside.mkdir(parents=True)
-    _write(beside, prepared)
-    _publish(beside, folder)
-    case = _load(subject.id, folder, padding_value(config.preprocess))
-    if case is None:
-        raise OSError(f"the cache entry {folder} was written but cannot be read back; is the disk full?")
-    return case
-
-
-def _write(folder: Path, prepared: Prepared) -> None:
-    meta = json.dumps({"spacing_mm": prepared.spacing_mm})
-    writers: dict[str, Callable[[Any], object]] = {
-        IMAGE: lambda file: np.save(file, prepared.image),
-        MASK: lambda file: np.save(file, prepared.mask),
-        META: lambda file: file.write(meta.encode()),
-    }
-    for name, write in writers.items():
-        with (folder / name).open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _publish(beside: Path, folder: Path) -> None:
-    """Rename into place; where another process was first, its entry stays unless it is damaged."""
-    for _ in range(_PUBLISH_ATTEMPTS):
-        try:
-            beside.rename(folder)
+    def attempt(self) -> None:
+        """Read the entry, or build it unless somebody else is at it."""
+        if self.read():
             return
-        except OSError:
-            if _load("", folder) is not None:
-                break
-            _set_aside(folder)
-    shutil.rmtree(beside, ignore_errors=True)
+        with entry_lock(self.folder.parent.parent / "locks" / self.folder.name) as is_mine:
+            if is_mine or self._has_waited_enough():
+                self._build()
+
+    def _build(self) -> None:
+        if self.read():  # built between the look and the lock
+            return
+        try:
+            publish_entry(preprocess(read_pair(self.subject, self.config), self.config), self.folder)
+        except InputError as error:
+            self.problems = error.problems
+            return
+        if not self.read():
+            what = f"the cache entry {self.folder} was written but cannot be read back; is the disk full?"
+            raise OSError(what)
+
+    def _has_waited_enough(self) -> bool:
+        now = time.monotonic()
+        self.waiting_since = self.waiting_since or now
+        # A second builder is wasteful, never wrong.
+        return now - self.waiting_since > PATIENCE_S
 
 
-def _set_aside(damaged: Path) -> None:
-    # Renamed before it is removed, so that nobody ever finds half of it under its name.
-    aside = damaged.with_name(f".{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):
-        damaged.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+def _fill(wanted: Sequence[_Wanted], progress: Progress) -> None:
+    """Settle all; entries that others are at come last."""
+    n_settled, left = 0, list(wanted)
+    while left:
+        before = n_settled
+        for place, _ in side_by_side(_Wanted.attempt, left):
+            n_settled += left[place].is_settled
+            if left[place].is_settled:
+                progress(n_settled, len(wanted))
+        left = [one for one in left if not one.is_settled]
+        if left and n_settled == before:
+            progress(n_settled, len(wanted))
+            time.sleep(LOOK_EVERY_S)

@@ -6,40 +6,20 @@ but rarely meant (an empty mask, foreground that the crop removes) a warning.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.examine import Finding, SubjectRow, examine, keep_in
 from dwp_sweep.data.layouts import Listing, Subject, list_subjects, scan_layout
-from dwp_sweep.data.pair import foreground_of, read_pair
-from dwp_sweep.data.preprocess import preprocess
+from dwp_sweep.data.side_by_side import side_by_side
 from dwp_sweep.data.splits import enough_problems
-from dwp_sweep.data.suspicions import Suspicion, empty_mask, lost_foreground, same_scans, uneven_spacing
+from dwp_sweep.data.suspicions import Suspicion, same_scans, uneven_spacing
 from dwp_sweep.errors import InputError, Problem
 
-
-@dataclass(frozen=True)
-class SubjectRow:
-    """What was read of one subject.
-
-    Attributes:
-        id: Of the subject.
-        shape: Voxels, in the file's own axes.
-        spacing_mm: Voxel size along these axes.
-        foreground_share: Foreground voxels of all voxels, 0 to 1.
-        labels: Distinct values of the mask, rising.
-        input_shape: Channels and voxels of what the network would get.
-        suspicions: What to look at, a few words each; the report's warnings say them in full.
-    """
-
-    id: str
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, float, float]
-    foreground_share: float
-    labels: tuple[int, ...]
-    input_shape: tuple[int, ...] = ()
-    suspicions: tuple[str, ...] = ()
+__all__ = ["CheckReport", "SubjectRow", "check_dataset", "require_enough", "shared_scan_warnings"]
 
 
 @dataclass(frozen=True)
@@ -59,31 +39,29 @@ class CheckReport:
     unusable: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Finding:
-    row: SubjectRow
-    suspicions: tuple[Suspicion, ...]
-    hashes: tuple[str, ...]
-
-
-def check_dataset(config: DatasetConfig, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-    """Read all selected subjects; never raises for what it finds.
+def check_dataset(
+    config: DatasetConfig,
+    progress: Callable[[int, int], None] | None = None,
+    cache_dir: Path | None = None,
+) -> CheckReport:
+    """Read all selected subjects, several at once; never raises for what it finds.
 
     Args:
         config: Of the data set.
         progress: Called with (done, total) after each subject.
+        cache_dir: Where what is prepared here is kept for training, and what is found for the next check;
+            None keeps nothing.
     """
     found = scan_layout(config)
     problems, unusable = [*found.problems, *_labels_not_in_set(config, found)], dict(found.broken)
-    findings = list[_Finding]()
-    for done, subject in enumerate(found.subjects, start=1):
-        try:
-            findings.append(_examine(subject, config, found.label_set))
-        except InputError as error:
-            problems += error.problems
-            unusable[subject.id] = error.problems
-        if progress is not None:
-            progress(done, len(found.subjects))
+    findings = list[Finding]()
+    answers = _examined(found, config, cache_dir, progress)
+    for subject, answer in zip(found.subjects, answers, strict=True):
+        if isinstance(answer, InputError):
+            problems += answer.problems
+            unusable[subject.id] = answer.problems
+        else:
+            findings.append(answer)
     suspicions = [one for finding in findings for one in finding.suspicions]
     suspicions += same_scans({finding.row.id: finding.hashes for finding in findings})
     uneven = uneven_spacing([finding.row.spacing_mm for finding in findings], config)
@@ -125,19 +103,21 @@ def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -
     return (Problem(str(shared[0].image), what, fix),)
 
 
-def _examine(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None) -> _Finding:
-    pair = read_pair(subject, config, label_set)
-    prepared = preprocess(pair, config)
-    share = float(foreground_of(pair.labels, config.labels).mean())
-    row = SubjectRow(
-        subject.id, pair.labels.shape, pair.image.spacing_mm, share, pair.label_values, prepared.image.shape
-    )
-    if share == 0.0:
-        suspicions: tuple[Suspicion, ...] = (empty_mask(subject, pair.label_values, config),)
-    else:
-        suspicions = lost_foreground(subject, prepared)
-    hashes = tuple(hashlib.sha256(image.data.tobytes()).hexdigest() for image in pair.images)
-    return _Finding(row, suspicions, hashes)
+def _examined(
+    found: Listing,
+    config: DatasetConfig,
+    cache_dir: Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[Finding | InputError]:
+    """What there is to say of each subject, in their order."""
+    keep = keep_in(cache_dir, found.subjects)
+    work = partial(examine, config=config, label_set=found.label_set, keep=keep)
+    answers: dict[int, Finding | InputError] = {}
+    for place, answer in side_by_side(work, found.subjects):
+        answers[place] = answer
+        if progress is not None:
+            progress(len(answers), len(found.subjects))
+    return [answers[place] for place in range(len(found.subjects))]
 
 
 def _with_suspicions(row: SubjectRow, suspicions: Sequence[Suspicion]) -> SubjectRow:

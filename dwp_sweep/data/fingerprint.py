@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts.listing import Subject
+from dwp_sweep.data.side_by_side import side_by_side
 from dwp_sweep.errors import InputError, Problem
 
 MEMORY_FILE = "file_hashes.json"
@@ -41,17 +42,15 @@ def dataset_fingerprint(
 
 
 def file_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str]:
-    """SHA-256 of each file; unchanged files (path, size, time) are answered from `memory`."""
+    """SHA-256 of each file, several at once; `memory` answers for unchanged ones (path, size, time)."""
     known = _recall(memory)
-    found, fresh = dict[Path, str](), dict[str, str]()
-    for path in paths:
-        name = _identity(path)
-        found[path] = known.get(name) or fresh.get(name) or _sha256(path)
-        if name not in known:
-            fresh[name] = found[path]
+    names = {path: _identity(path) for path in paths}
+    unread = {name: path for path, name in names.items() if name not in known}
+    order = list(unread)
+    fresh = {order[place]: digest for place, digest in side_by_side(_sha256, list(unread.values()))}
     if memory is not None and fresh:
         _remember(memory, fresh)
-    return found
+    return {path: fresh.get(name) or known[name] for path, name in names.items()}
 
 
 def _identity(path: Path) -> str:

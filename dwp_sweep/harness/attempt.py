@@ -54,7 +54,7 @@ class Observer(Protocol):
 
 
 Report = Callable[[int, int, Mapping[str, float]], None]
-"""``(epoch, n_epochs, metrics)``: tells the run how far the node is."""
+"""``(epoch, n_epochs, metrics)``: tells the run how far the node is; epoch 0 while it reads scans."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def run_node(
         stage: Its stage.
         store: Where it reads and publishes.
         observer: Mirrors the node's life; None: nobody.
-        report: Called after every epoch.
-        must_stop: Asked after every epoch; the stage leaves at its checkpoint when it says so.
+        report: Called after every epoch, and while scans are read.
+        must_stop: Asked as often; the stage leaves at its checkpoint when it says so.
 
     Returns:
         How it ended; never raises what a stage raised.
@@ -175,6 +175,14 @@ class _Attempt:
 
     def _emit(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         values = {name: float(value) for name, value in metrics.items()}
+        if step:
+            self._keep(step, values)
+        self.report(step, self.stage.n_steps(self.config), values)
+        self._leave_if_pruned()
+        if self.must_stop():
+            raise StopTrial("the run is stopping")
+
+    def _keep(self, step: int, values: dict[str, float]) -> None:
         point = self.known.get(step)
         if point is None or point.metrics != values:
             point = Point(step, _now_ms(), values)
@@ -184,10 +192,6 @@ class _Attempt:
         self.last_step = max(self.last_step, step)
         if self.observer:
             self.observer.epoch(point)
-        self.report(step, self.stage.n_steps(self.config), values)
-        self._leave_if_pruned()
-        if self.must_stop():
-            raise StopTrial("the run is stopping")
 
     def _leave_if_pruned(self) -> None:
         if self.store.prune_reason(self.node.stage, self.node.key) is not None:

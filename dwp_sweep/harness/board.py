@@ -142,6 +142,14 @@ class Board:
         work.progressed(epoch, n_epochs, metrics)
         self._tell(Event("epoch", work.node, metrics=metrics, epoch=epoch, n_epochs=n_epochs))
 
+    def reads(self, trial_id: str, n_read: int, n_scans: int) -> None:
+        """A trial waits for its scans to be prepared."""
+        work = self.work.get(trial_id)
+        if work is None:
+            return
+        work.reading = (n_read, n_scans)
+        self._tell(Event("reading", work.node, text=work.activity))
+
     def done(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
         """A node is published: its children may become ready."""
         self._settle(node, "done")

@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from dwp_sweep.config.node import NODE_FILE, Node, write_node
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
+from dwp_sweep.stages.contract import SCANS, SCANS_READ
 from dwp_sweep.store.record import Record, first_line
 from dwp_sweep.store.store import Store
 
@@ -64,13 +65,16 @@ class DagSearcher(Searcher):
         return {"node": node.key, "stage": node.stage}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Pass an epoch on to the board."""
+        """Pass an epoch, or the scans read before the first one, on to the board."""
         if "epoch" in result:
             prefix = "metrics/"  # Tune flattens what the worker reported
             metrics = {
                 name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)
             }
-            self.board.progressed(trial_id, int(result["epoch"]), int(result["n_epochs"]), metrics)
+            if result["epoch"]:
+                self.board.progressed(trial_id, int(result["epoch"]), int(result["n_epochs"]), metrics)
+            elif SCANS in metrics:
+                self.board.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

@@ -11,7 +11,9 @@ from typing import Literal
 
 from dwp_sweep.config.node import Node
 
-EventKind = Literal["started", "epoch", "done", "failed", "blocked", "again", "stopped", "pruned", "note"]
+EventKind = Literal[
+    "started", "reading", "epoch", "done", "failed", "blocked", "again", "stopped", "pruned", "note"
+]
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,10 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: What happened; ``again``: the node is tried once more, ``stopped``: it left at its checkpoint,
-            ``pruned``: a search gave it up.
+        kind: What happened; ``reading``: scans are prepared, ``again``: the node is tried once more,
+            ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up.
         node: To which node; None for a ``note``.
-        text: Message of a failure, reason, or the note itself; one line.
+        text: Message of a failure, reason, how far the reading is, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.
         metrics: Last metrics, for ``done`` and ``epoch``.
         epoch: Epochs done, for ``epoch``.

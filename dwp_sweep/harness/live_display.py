@@ -156,13 +156,15 @@ class LiveDisplay:
 
 
 def _running_row(board: Board, work: Work) -> tuple[RenderableType, ...]:
-    if not work.n_epochs:
+    if not work.n_epochs or work.reading:
         gone = duration(time.monotonic() - (work.started_s or time.monotonic()))
         return (
             Text(work.node.title),
             Text(""),
-            Text(""),
-            Text("starting", style="dim"),
+            ProgressBar(total=work.reading[1], completed=work.reading[0], width=20, complete_style="cyan")
+            if work.reading
+            else Text(""),
+            Text(work.activity, style="dim"),
             Text(gone, style="dim"),
         )
     left = board.work_left_s(work)

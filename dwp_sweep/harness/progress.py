@@ -70,8 +70,8 @@ class LineProgress:
             self._line(f"{label}: {place}")
 
     def event(self, event: Event) -> None:
-        """Print the event; epochs of one node not more often than every few seconds."""
-        if event.kind == "epoch" and not self._is_due(event):
+        """Print the event; epochs and scans of one node not more often than every few seconds."""
+        if event.kind in ("epoch", "reading") and not self._is_due(event):
             return
         self._line(event_text(event) + self._standing(event))
 
@@ -114,6 +114,8 @@ def event_text(event: Event) -> str:
             return event.text
         case "started":
             return f"started  {title}"
+        case "reading":
+            return f"running  {title}: {event.text}"
         case "epoch":
             return f"running  {title}: epoch {event.epoch}/{event.n_epochs}{metric_text(event.metrics, ', ')}"
         case "done":

@@ -19,6 +19,7 @@ from dwp_sweep.harness.attempt import HISTORY
 from dwp_sweep.harness.past_runs import PastRuns
 from dwp_sweep.harness.schedule import list_schedule
 from dwp_sweep.harness.slots import Shape
+from dwp_sweep.harness.work import reading_text
 from dwp_sweep.store.live_run import LiveRun, live_runs
 from dwp_sweep.store.record import Record, read_history
 from dwp_sweep.store.store import Store
@@ -45,6 +46,7 @@ class NodeStatus:
         metrics: Of the last epoch, or of the finished node.
         wall_s: Seconds of work up to now.
         log: Last lines of a failure, the message first.
+        reading: What a running node does before its first epoch, in words; empty otherwise.
     """
 
     key: str
@@ -56,6 +58,7 @@ class NodeStatus:
     metrics: Mapping[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
     log: tuple[str, ...] = ()
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,11 +166,16 @@ def _standing(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) ->
     if work is not None:
         wall_s = max(time.time() - work["started_ms"] / 1000, 0.0)
         return replace(waiting, state="running", epoch=max(epoch, work["epoch"]), n_epochs=work["n_epochs"],
-                       metrics=metrics, wall_s=wall_s)  # fmt: skip
+                       metrics=metrics, wall_s=wall_s, reading=_reading(work))  # fmt: skip
     if last is None:
         return waiting
     wall_s = (last.time_ms - history[0].time_ms) / 1000
     return replace(waiting, state="stopped", epoch=epoch, metrics=metrics, wall_s=wall_s)
+
+
+def _reading(work: Mapping[str, Any]) -> str:
+    counts = work.get("reading")
+    return reading_text(*counts) if counts else ""
 
 
 def _ended(status: NodeStatus, record: Record) -> NodeStatus:

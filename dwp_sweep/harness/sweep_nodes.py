@@ -35,13 +35,14 @@ def keep_new_nodes(store: Store, sweep: str, nodes: Iterable[Node], targets: Col
 
 
 def in_hand(board: Board) -> list[dict[str, Any]]:
-    """The nodes that run now: key, epochs done, largest number of epochs, Unix time of the start."""
+    """The nodes that run now: key, epochs done and at most, scans read and all, Unix time of the start."""
     now_ms, now_s = time.time_ns() // 1_000_000, time.monotonic()
     return [
         {
             "key": work.node.key,
             "epoch": work.epoch,
             "n_epochs": work.n_epochs,
+            "reading": work.reading,
             "started_ms": now_ms - round(1000 * (now_s - work.started_s)),
         }
         for work in list(board.work.values())

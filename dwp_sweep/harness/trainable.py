@@ -122,7 +122,8 @@ class _Reporter:
         self._last_s = float("-inf")
 
     def __call__(self, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
-        if time.monotonic() - self._last_s < self._every_s:
-            return
-        self._last_s = time.monotonic()
+        if epoch:  # what comes before the first is rare and must not hide it
+            if time.monotonic() - self._last_s < self._every_s:
+                return
+            self._last_s = time.monotonic()
         tune.report({"node": self._key, "epoch": epoch, "n_epochs": n_epochs, "metrics": dict(metrics)})

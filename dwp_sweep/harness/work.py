@@ -25,6 +25,7 @@ class Work:
         n_epochs: Largest number of epochs; 0 while unknown.
         metrics: Last metrics.
         first_epoch: Epochs done at the first report of this attempt.
+        reading: Scans read and all scans, while they are prepared; None before and after.
     """
 
     node: Node
@@ -35,12 +36,18 @@ class Work:
     metrics: Mapping[str, float] = field(default_factory=dict)
     first_epoch: int | None = None
     first_epoch_s: float = 0.0
+    reading: tuple[int, int] | None = None
+
+    @property
+    def activity(self) -> str:
+        """What it does before its first epoch."""
+        return reading_text(*self.reading) if self.reading is not None else "starting"
 
     def progressed(self, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
         """Another epoch is done."""
         if self.first_epoch is None:
             self.first_epoch, self.first_epoch_s = epoch, time.monotonic()
-        self.epoch, self.n_epochs, self.metrics = epoch, n_epochs, metrics
+        self.epoch, self.n_epochs, self.metrics, self.reading = epoch, n_epochs, metrics, None
 
     def left_s(self, estimate: Estimate) -> float | None:
         """Expected seconds to its end; None before anything is measured."""
@@ -55,3 +62,8 @@ class Work:
         by_kind = max(estimate.seconds(self.node) - (now - (self.started_s or now)), 0.0)
         # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
         return by_kind if by_epochs is None else min(by_epochs, max(by_kind, 1.0))
+
+
+def reading_text(n_read: int, n_scans: int) -> str:
+    """How far the reading of scans is, in words."""
+    return f"reading scans {n_read}/{n_scans}"

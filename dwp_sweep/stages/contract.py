@@ -17,15 +17,22 @@ Inputs = Mapping[str, tuple[Path, ...]]
 """Published folders of a node's inputs by role, e.g. ``{"source": (dir,), "priors": (dir, ...)}``."""
 
 
+SCANS_READ, SCANS = "scans_read", "scans"
+"""What a stage tells as step 0 while it waits for its scans: how many are there, of how many."""
+
+
 class Emit(Protocol):
-    """A stage's only word to the outside, once an epoch.
+    """A stage's only word to the outside: once an epoch, and now and then while it reads scans.
 
     Raises:
         StopTrial: To ask the stage to leave; it has just written a checkpoint to ``work_dir``.
     """
 
     def __call__(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Tell the metrics of one step (epochs count from 1) of the named stage."""
+        """Tell the metrics of one step of the named stage; epochs count from 1, 0 is before the first.
+
+        Step 0 says how far the reading of scans is; it is shown and not kept.
+        """
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ its loss is: `methods` says so.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import Prepared
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit
 from dwp_sweep.stages.windows import Told, logits_of, untold
 from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device, to_device
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher_val_dice
@@ -31,12 +33,21 @@ from dwp_sweep.training.seeds import named_seed
 Cases = Mapping[str, Case]
 WHOLE = PatchConfig()
 """Whole volumes."""
+TELL_EVERY_S = 0.5
+"""A warm cache answers sooner and is not spoken of."""
 
 
-def read_cases(dataset: DatasetConfig, compute: ComputeConfig) -> Cases:
+def read_cases(dataset: DatasetConfig, compute: ComputeConfig, stage: str, emit: Emit) -> Cases:
     """All selected subjects of a data set, preprocessed, by id.
 
+    Args:
+        dataset: Whose subjects.
+        compute: `cache_dir` is read.
+        stage: Name of the stage that wants them.
+        emit: Told as step 0 how many are read, where that takes its time.
+
     Raises:
+        StopTrial: From ``emit``.
         InputError: The folder does not hold what the config says, or no longer what the node's key says.
     """
     subjects = list_subjects(dataset)
@@ -44,7 +55,20 @@ def read_cases(dataset: DatasetConfig, compute: ComputeConfig) -> Cases:
     if dataset.fingerprint and dataset_fingerprint(dataset, subjects, cache_dir) != dataset.fingerprint:
         what = "the scans, masks or splits changed since the sweep was planned"
         raise InputError(Problem(str(dataset.root), what, "run the command again"))
-    return {case.id: case for case in load_cases(dataset, subjects, cache_dir)}
+    cases = load_cases(dataset, subjects, cache_dir, _now_and_then(stage, emit))
+    return {case.id: case for case in cases}
+
+
+def _now_and_then(stage: str, emit: Emit) -> Callable[[int, int], None]:
+    last_s = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= TELL_EVERY_S:
+            last_s = time.monotonic()
+            emit(stage, 0, {SCANS_READ: float(done), SCANS: float(total)})
+
+    return tell
 
 
 def train_network(
@@ -88,6 +112,7 @@ def train_network(
             higher_val_dice,
             noise=prepared.noise,
             begin_epoch=prepared.begin_epoch,
+            upcoming=batches.upcoming,
         )
         return fit(learner, config, len(train), seed, checkpoint, emit)
 

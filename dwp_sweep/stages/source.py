@@ -82,7 +82,7 @@ def run(
 
 def _train(config: SourceStageConfig, work_dir: Path, out_dir: Path, emit: Emit) -> Mapping[str, float]:
     assert config.dataset is not None, "a source stage trains or is brought"
-    cases = read_cases(config.dataset, config.compute)
+    cases = read_cases(config.dataset, config.compute, "source", emit)
     require_patch_fits(config.source.patch, list(cases.values()), "source.patch")
     results: list[FitResult] = []
     for cycle in range(config.source.n_cycles):

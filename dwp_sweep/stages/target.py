@@ -105,7 +105,7 @@ def run(
 def _train_and_score(
     config: TargetStageConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
 ) -> Mapping[str, float]:
-    cases = read_cases(config.dataset, config.compute)
+    cases = read_cases(config.dataset, config.compute, "target", emit)
     require_patch_fits(config.target.patch, list(cases.values()), "target.patch")
     split = target_split(sorted(cases), config.dataset, config.train_size, config.split)
     if config.all_images:

@@ -39,7 +39,8 @@ class LiveRun:
         pid: Process of its driver.
         started_ms: Unix time.
         n_slots: Nodes at once; 0 before the cluster is known.
-        in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``started_ms``.
+        in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``reading``,
+            ``started_ms``.
     """
 
     sweep: str

@@ -89,6 +89,9 @@ class Learner(NamedTuple):
             parameters of ``param_groups`` require a gradient; Adam passes over the others: no step, no
             moments, no weight decay. It must depend on that number alone, since a training that goes on
             from a checkpoint calls it for the epochs to come only.
+        upcoming: Told ``(indices, step)`` of the next step before each ``batch_loss``, across the ends of
+            epochs, so that its data can be made beforehand; None: nobody asks. Says nothing before the
+            first step and may name one that is never taken, when the rate is spent.
     """
 
     state: nn.Module
@@ -98,6 +101,7 @@ class Learner(NamedTuple):
     better: Callable[[Mapping[str, float], Mapping[str, float]], bool]
     noise: torch.Generator | None = None
     begin_epoch: Callable[[int], None] = same_every_epoch
+    upcoming: Callable[[Tensor, int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,8 @@ class _Run:
     def one_epoch(self) -> dict[str, float]:
         self.learner.state.train()
         self.learner.begin_epoch(self.epoch + 1)
-        terms = [self._train_step(indices) for indices in self._batches()]
+        batches = self._batches(self.order)
+        terms = [self._train_step(*pair) for pair in zip(batches, self._following(batches), strict=True)]
         metrics = self._train_metrics(terms)
         self.learner.state.eval()
         metrics |= self.learner.validate()
@@ -242,15 +247,26 @@ class _Run:
     def _noise_device(self) -> str | None:
         return self.learner.noise.device.type if self.learner.noise is not None else None
 
-    def _batches(self) -> list[Tensor]:
+    def _following(self, batches: list[Tensor]) -> list[Tensor | None]:
+        """What comes after each batch of an epoch that was just drawn; None where nothing does."""
+        if self.learner.upcoming is None or self.epoch + 1 >= self.config.max_epochs:
+            return [*batches[1:], None]
+        # The next epoch's order is drawn from a copy: the generator itself stays where a checkpoint wants it.
+        ahead = torch.Generator()
+        ahead.set_state(self.order.get_state())
+        return [*batches[1:], self._batches(ahead)[0]]
+
+    def _batches(self, order: torch.Generator) -> list[Tensor]:
         size, steps = self.config.batch_size, self.config.steps_per_epoch
         if steps is None:
-            return list(torch.randperm(self.n_train, generator=self.order).split(size))  # type: ignore[no-untyped-call]
+            return list(torch.randperm(self.n_train, generator=order).split(size))  # type: ignore[no-untyped-call]
         n_passes = math.ceil(steps * size / self.n_train)
-        passes = [torch.randperm(self.n_train, generator=self.order) for _ in range(n_passes)]
+        passes = [torch.randperm(self.n_train, generator=order) for _ in range(n_passes)]
         return list(torch.cat(passes)[: steps * size].split(size))  # type: ignore[no-untyped-call]
 
-    def _train_step(self, indices: Tensor) -> dict[str, Tensor]:
+    def _train_step(self, indices: Tensor, following: Tensor | None) -> dict[str, Tensor]:
+        if following is not None and self.learner.upcoming is not None:
+            self.learner.upcoming(following, self.step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         terms = self.learner.batch_loss(indices, self.step)
         terms["loss"].backward()  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -73,20 +74,37 @@ def epoch(n: int, size: int) -> tuple[torch.Tensor, ...]:
     return order.split(size)  # as the training loop does
 
 
+def told_ahead(maker: BatchMaker, order: list[torch.Tensor]) -> Iterator[batches.Batch]:
+    """Each batch, with the next one told before, as the training loop does."""
+    for step, indices in enumerate(order):
+        if step + 1 < len(order):
+            maker.upcoming(order[step + 1], step + 1)
+        yield maker.batch(indices, step)
+
+
 @pytest.mark.parametrize("patch", [PatchConfig(), PatchConfig(shape=(8, 8, 8))])
 @pytest.mark.parametrize("ahead", [True, False])
 def test_batches_made_beforehand_are_those_that_are_asked_for(patch, ahead):
+    order = [*epoch(5, 2), torch.tensor([4, 4]), *epoch(5, 2)]
     with (
         BatchMaker(numbered(5), patch, 3, ahead=ahead) as maker,
         BatchMaker(numbered(5), patch, 3, ahead=False) as plain,
     ):
-        for step, indices in enumerate([*epoch(5, 2), torch.tensor([4, 4]), *epoch(5, 2)]):
-            found, expected = maker.batch(indices, step), plain.batch(indices.clone(), step)
+        for step, found in enumerate(told_ahead(maker, order)):
+            expected = plain.batch(order[step], step)
             assert torch.equal(found.images, expected.images) and torch.equal(found.masks, expected.masks)
-            assert found.images[:, 0, 0, 0, 0].tolist() == indices.tolist()
+            assert found.images[:, 0, 0, 0, 0].tolist() == order[step].tolist()
 
 
-def test_within_an_epoch_of_the_loop_every_batch_but_the_first_was_made_beforehand(monkeypatch):
+def test_another_batch_than_the_one_that_was_told_is_right_all_the_same():
+    with BatchMaker(numbered(5), PatchConfig(), 0) as maker:
+        for step, (told, wanted) in enumerate([([1, 2], [0, 1]), ([3, 4], [1, 2]), ([0, 0], [2, 2])]):
+            maker.upcoming(torch.tensor(told), step + 1)
+            found = maker.batch(torch.tensor(wanted), step)
+            assert found.images[:, 0, 0, 0, 0].tolist() == wanted
+
+
+def test_every_batch_that_was_told_of_was_made_beforehand(monkeypatch):
     made: list[str] = []
     stack = batches.stack
 
@@ -96,7 +114,6 @@ def test_within_an_epoch_of_the_loop_every_batch_but_the_first_was_made_beforeha
 
     monkeypatch.setattr(batches, "stack", noted)
     with BatchMaker(numbered(6), PatchConfig(), 0) as maker:
-        for step, indices in enumerate(epoch(6, 2)):
-            maker.batch(indices, step)
+        list(told_ahead(maker, [*epoch(6, 2), *epoch(6, 2)]))
 
-    assert [name.startswith("batches") for name in made] == [False, True, True]
+    assert [name.startswith("batches") for name in made] == [False] + [True] * 5

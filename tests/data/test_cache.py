@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from dwp_sweep.data import cache
 from dwp_sweep.data.cache import load_cases
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
-from dwp_sweep.errors import InputError
+from dwp_sweep.errors import InputError, StopTrial
 
 
 @pytest.fixture
@@ -101,6 +105,7 @@ def test_a_damaged_entry_is_built_again(config, tmp_path, name, keep):
 
 def test_the_loser_of_a_race_uses_the_entry_of_the_winner(config, tmp_path, monkeypatch):
     real, folder = cache.preprocess, tmp_path / "cache"
+    monkeypatch.setattr(cache, "entry_lock", lambda path: nullcontext(True))  # as where files have no locks
 
     def meanwhile_another_writer(*arguments):
         monkeypatch.setattr(cache, "preprocess", real)
@@ -203,3 +208,100 @@ def test_scans_are_prepared_side_by_side(config, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "preprocess", waits_for_the_others)
 
     assert [case.id for case in load(config, tmp_path / "cache")] == ["case_00", "case_01", "case_02"]
+
+
+def build_slowly(config: DatasetConfig, folder: Path, log: Path, hangs_at: str = "") -> None:
+    """What a worker does, with a note for each entry that it builds; it may hang in one of them."""
+    real = cache.read_pair
+
+    def noted(subject, settings):
+        with log.open("a") as file:
+            file.write(f"{subject.id}\n")
+        time.sleep(100 if subject.id == hangs_at else 0.05)
+        return real(subject, settings)
+
+    cache.read_pair = noted
+    load(config, folder)
+
+
+def begun(log: Path) -> list[str]:
+    return log.read_text().split() if log.is_file() else []
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end, "never happened"
+        time.sleep(0.02)
+
+
+def test_processes_that_need_the_same_entries_build_each_of_them_once(config, tmp_path):
+    folder, log = tmp_path / "cache", tmp_path / "log"
+    context = get_context("fork")
+    workers = [
+        context.Process(target=build_slowly, args=(config, folder, log), daemon=True) for _ in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert sorted(begun(log)) == ["case_00", "case_01", "case_02"]
+    assert len(entries(folder)) == 3
+    assert not list((folder / "locks").iterdir())
+
+
+def test_what_a_killed_builder_had_in_hand_is_built_by_who_waited_for_it(config, tmp_path):
+    folder, log = tmp_path / "cache", tmp_path / "log"
+    context = get_context("fork")
+    victim = context.Process(
+        target=build_slowly, args=(config, folder, tmp_path / "first", "case_00"), daemon=True
+    )
+    victim.start()
+    until(lambda: "case_00" in begun(tmp_path / "first"))
+    other = context.Process(target=build_slowly, args=(config, folder, log), daemon=True)
+    other.start()
+    until(lambda: len(begun(log)) == 2 and len(entries(folder)) == 2)
+    time.sleep(3 * cache.LOOK_EVERY_S)
+
+    assert "case_00" not in begun(log), "the other one takes what is free first, and waits for the rest"
+    victim.kill()
+    other.join(60)
+
+    assert other.exitcode == 0 and begun(log)[-1] == "case_00"
+    assert len(entries(folder)) == 3 and len(load(config, folder)) == 3
+
+
+def test_a_lock_that_nobody_gives_back_is_not_waited_for_for_ever(config, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(cache, "entry_lock", lambda path: nullcontext(False))
+    monkeypatch.setattr(cache, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(cache, "LOOK_EVERY_S", 0.01)
+    told: list[tuple[int, int]] = []
+
+    cases = load_cases(config, list_subjects(config), folder, lambda *counts: told.append(counts))
+
+    assert len(cases) == 3
+    assert told.count((0, 3)) > 1, "who waits may still be asked to leave"
+
+
+def test_what_a_builder_left_long_ago_is_removed_by_the_next_one(config, tmp_path):
+    folder = tmp_path / "cache"
+    load(config, folder)
+    for name in entries(folder):
+        entry = folder / "volumes" / name
+        entry.rename(entry.with_name(f".{name}.left"))
+        os.utime(entry.with_name(f".{name}.left"), (0, 0))
+
+    load(config, folder)
+
+    assert len(entries(folder)) == 3 and not any(name.startswith(".") for name in entries(folder))
+
+
+def test_the_caller_may_leave_while_scans_are_prepared(config, tmp_path):
+    def leave(done, total):
+        raise StopTrial("the run is stopping")
+
+    with pytest.raises(StopTrial):
+        load_cases(config, list_subjects(config), tmp_path / "cache", leave)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
+import threading
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from dwp_sweep.data import cache, cache_entry, examine
+from dwp_sweep.data.cache import load_cases
 from dwp_sweep.data.check import check_dataset, require_enough, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
@@ -212,3 +217,74 @@ def test_one_image_under_two_names_of_a_subject_is_a_warning(tmp_path, write_bra
     ).warnings
 
     assert warning.what == "two of its channels hold the same voxels"
+
+
+def test_scans_are_checked_side_by_side_and_told_in_their_order(root, monkeypatch):
+    together, real = threading.Barrier(3), examine.preprocess
+
+    def waits_for_the_others(*arguments):
+        together.wait(timeout=60)
+        return real(*arguments)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(examine, "preprocess", waits_for_the_others)
+
+    assert [row.id for row in check_dataset(config(root)).subjects] == [f"case_{n:02}" for n in range(12)]
+
+
+def test_what_the_check_prepares_is_what_training_reads(root, tmp_path, monkeypatch):
+    plain = load_cases(config(root), list_subjects(config(root)), tmp_path / "plain")
+    check_dataset(config(root), None, tmp_path / "cache")
+    monkeypatch.setattr(cache, "preprocess", lambda *_: pytest.fail("prepared again"))
+
+    cases = load_cases(config(root), list_subjects(config(root)), tmp_path / "cache")
+
+    for one, two in zip(plain, cases, strict=True):
+        assert (one.id, one.spacing_mm) == (two.id, two.spacing_mm)
+        np.testing.assert_array_equal(one.image, two.image)
+        np.testing.assert_array_equal(one.mask, two.mask)
+
+
+def test_a_second_check_reads_only_what_changed_and_says_the_same(
+    root, tmp_path, write_scan, image, mask, monkeypatch
+):
+    write_scan(root / "labelsTr" / "case_04.nii.gz", np.roll(mask(), 3, axis=0))
+    write_scan(root / "imagesTr" / "case_05.nii.gz", image(2))
+    (root / "imagesTr" / "case_07.nii.gz").write_text("no image")
+    settings = config(root, preprocess=PreprocessConfig(shape=(7, 4, 6)))
+    first = check_dataset(settings, None, tmp_path / "cache")
+    read, real = list[str](), examine.read_pair
+
+    def noted(subject, *arguments):
+        read.append(subject.id)
+        return real(subject, *arguments)
+
+    monkeypatch.setattr(examine, "read_pair", noted)
+    seen: list[tuple[int, int]] = []
+    second = check_dataset(settings, lambda done, total: seen.append((done, total)), tmp_path / "cache")
+
+    assert second == first == check_dataset(settings)
+    assert read[:1] == ["case_07"] and len(read) == 1 + 12, "what cannot be used is looked at again"
+    assert seen == [(done, 12) for done in range(1, 13)]
+    del read[:]
+    write_scan(root / "imagesTr" / "case_07.nii.gz", image(7))
+    (tmp_path / "cache" / "checks" / "scans").joinpath("damaged.json").write_text("{")
+    assert check_dataset(settings, None, tmp_path / "cache").problems == () and read == ["case_07"]
+
+
+def test_a_memory_that_was_damaged_only_costs_time(root, tmp_path):
+    first = check_dataset(config(root), None, tmp_path / "cache")
+    for number, path in enumerate((tmp_path / "cache" / "checks" / "scans").iterdir()):
+        path.write_text(["{", "[]", '{"row": 1}'][number % 3])
+
+    assert check_dataset(config(root), None, tmp_path / "cache") == first
+
+
+def test_a_full_disk_spoils_no_check(root, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_entry, "_write", full)
+
+    assert check_dataset(config(root), None, tmp_path / "cache") == check_dataset(config(root))
+    assert list((tmp_path / "cache" / "volumes").iterdir()) == []

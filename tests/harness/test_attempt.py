@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness import attempt
 from dwp_sweep.harness.attempt import Ending, run_node
+from dwp_sweep.stages.contract import SCANS, SCANS_READ
 from dwp_sweep.store.record import Point, Record
 from dwp_sweep.store.store import Store
 from tests.harness.toy_stages import STAGES, runs_of, toy_node
@@ -201,3 +204,24 @@ def test_wall_time_counts_a_lost_attempt_up_to_its_last_epoch(monkeypatch: pytes
     monkeypatch.setattr(attempt, "_now_ms", lambda: 103_000)
     history = (Point(1, 1_500, {}), Point(2, 4_000, {}), Point(3, 101_000, {}))
     assert attempt._wall_s([1_000, 50_000, 100_000], history) == pytest.approx(3.0 + 0.0 + 3.0)
+
+
+def test_scans_that_are_read_are_told_and_not_kept_and_a_run_that_stops_is_heard(store: Store) -> None:
+    node = toy_node("source", "source", n_epochs=2)
+    told: list[tuple[int, dict[str, float]]] = []
+    mirror = Mirror()
+
+    def reads_first(config, inputs, work_dir, out_dir, emit):  # type: ignore[no-untyped-def]
+        emit("toy", 0, {SCANS_READ: 31, SCANS: 275})
+        return STAGES["source"].run(config, inputs, work_dir, out_dir, emit)
+
+    def report(epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
+        told.append((epoch, dict(metrics)))
+
+    stage = replace(STAGES["source"], run=reads_first)
+    stopped = run_node(node, stage, store, mirror, report, must_stop=lambda: bool(told))
+    assert stopped == Ending("stopped")
+    assert told == [(0, {"scans_read": 31.0, "scans": 275.0})] and mirror.seen == ["start", "stopped"]
+    run_node(node, stage, store, mirror)
+    record = store.record("source", node.key)
+    assert record is not None and [point.step for point in record.history] == [1, 2]

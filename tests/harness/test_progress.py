@@ -12,6 +12,7 @@ from dwp_sweep.harness.events import Event, Outcome
 from dwp_sweep.harness.live_display import LiveDisplay
 from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.progress import LineProgress, Progress, default_progress, duration, stage_rows
+from dwp_sweep.harness.sweep_nodes import in_hand
 from dwp_sweep.store.store import Store
 from tests.harness.toy_stages import demo_sweep, toy_node, toy_sweep
 
@@ -120,6 +121,29 @@ def test_queued_nodes_count_as_waiting_and_cached_ones_as_done(tmp_path: Path) -
 def test_a_note_is_a_line_of_its_own(screen: io.StringIO) -> None:
     LineProgress(Console(file=screen)).event(Event("note", text="a damaged node [prior] was set aside"))
     assert "a damaged node [prior] was set aside" in screen.getvalue()
+
+
+def test_a_node_that_reads_its_scans_says_how_far_it_is_until_its_first_epoch(
+    screen: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dwp_sweep.harness.progress.EPOCH_LINE_EVERY_S", 0.0)
+    progress, display = LineProgress(Console(file=screen)), LiveDisplay(Console(file=io.StringIO()))
+    node = toy_node("target", "one")
+    board = Board(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), progress.event)
+    display.follow("demo", board, WHERE)
+    board.hand_out(node, "trial")
+    board.started("trial")
+    board.reads("trial", 31, 275)
+    board.reads("a trial that has ended", 1, 2)
+    console = Console(file=io.StringIO(), record=True, width=100)
+    console.print(display.render())
+
+    assert "reading scans 31/275" in console.export_text()
+    assert in_hand(board)[0]["reading"] == (31, 275)
+    assert screen.getvalue().rstrip().endswith("running  target one: reading scans 31/275")
+    board.progressed("trial", 1, 8, {})
+    console.print(display.render())
+    assert "reading" not in console.export_text() and in_hand(board)[0]["reading"] is None
 
 
 @pytest.mark.parametrize(

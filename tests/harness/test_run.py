@@ -271,3 +271,17 @@ def test_ctrl_c_drains_and_the_same_command_repeats_no_epoch(ray_cluster: None, 
     assert run(slow_sweep(log), root).exit_code == 0
     epochs = Counter((name, what) for name, what, _ in log_lines(log) if what.startswith("epoch"))
     assert len(epochs) == 4 * 40 and set(epochs.values()) == {1}
+
+
+@pytest.mark.slow
+def test_a_worker_that_reads_scans_is_heard_and_no_epoch_comes_of_it(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    witness, node = Witness(), toy_node("target", "one", behaviour="reads scans")
+    run(toy_sweep(node), tmp_path, witness)
+
+    heard = [event for event in witness.events if event.kind in ("reading", "epoch")]
+    assert heard[0].kind == "reading" and heard[0].text == "reading scans 31/275"
+    assert all(event.kind == "epoch" and event.epoch >= 1 for event in heard[1:])
+    record = Store(tmp_path).record("target", node.key)
+    assert record is not None and [point.step for point in record.history] == [1, 2]

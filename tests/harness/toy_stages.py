@@ -12,7 +12,7 @@ from dwp_sweep.config.node import Node, make_node
 from dwp_sweep.config.resources import Resources
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DeviceMemoryError, DivergedError
-from dwp_sweep.stages.contract import Emit, Inputs, Stage
+from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel, unkeyed
 
 
@@ -26,6 +26,8 @@ class ToyConfig(StrictModel):
 
 def run(config: ToyConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit) -> Mapping[str, float]:
     _log(config, "begin")
+    if config.behaviour == "reads scans":
+        emit("toy", 0, {SCANS_READ: 31, SCANS: 275})
     checkpoint = work_dir / "epoch.txt"
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
     for epoch in range(first + 1, config.n_epochs + 1):

@@ -46,10 +46,10 @@ def case(name: str) -> Case:
     return Case(name, image, (image[0] > 1).astype(np.uint8))
 
 
-def watch(step: Callable[[Any, Tensor], dict[str, Tensor]], mode: NothingReadBack) -> Any:
-    def watched(run: Any, indices: Tensor) -> dict[str, Tensor]:
+def watch(step: Callable[[Any, Tensor, Tensor | None], dict[str, Tensor]], mode: NothingReadBack) -> Any:
+    def watched(run: Any, indices: Tensor, following: Tensor | None) -> dict[str, Tensor]:
         with mode:
-            return step(run, indices)
+            return step(run, indices, following)
 
     return watched
 

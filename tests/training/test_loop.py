@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -207,3 +208,47 @@ def test_a_damaged_checkpoint_starts_over(tmp_path: Path) -> None:
     path.write_bytes(b"no checkpoint at all")
     result = fit(noisy_learner(), TrainConfig(max_epochs=2), N_TRAIN, 0, path, ignore)
     assert len(result.history) == 2
+
+
+def drawn(config: TrainConfig, n_epochs: int, seed: int) -> list[list[int]]:
+    """The batches of a training by the rule: each epoch cuts fresh permutations into pieces."""
+    order, found = named_generator(seed, "order"), list[list[int]]()
+    for _ in range(n_epochs):
+        wanted = (config.steps_per_epoch or math.ceil(N_TRAIN / config.batch_size)) * config.batch_size
+        n_passes = 1 if config.steps_per_epoch is None else math.ceil(wanted / N_TRAIN)
+        flat = [int(i) for _ in range(n_passes) for i in torch.randperm(N_TRAIN, generator=order)][:wanted]
+        found += [flat[start : start + config.batch_size] for start in range(0, len(flat), config.batch_size)]
+    return found
+
+
+@pytest.mark.parametrize("steps_per_epoch", [None, 3, 11])
+def test_what_comes_next_is_told_across_epochs_and_changes_no_order(
+    tmp_path: Path, steps_per_epoch: int | None
+) -> None:
+    config = TrainConfig(max_epochs=5, steps_per_epoch=steps_per_epoch)
+    taken: list[tuple[int, list[int]]] = []
+    told: list[tuple[int, list[int]]] = []
+    plain = noisy_learner()
+
+    def noted(indices: Tensor, step: int) -> dict[str, Tensor]:
+        taken.append((step, indices.tolist()))
+        return plain.batch_loss(indices, step)
+
+    def upcoming(indices: Tensor, step: int) -> None:
+        assert step == len(taken) + 1, "told before the step in between"
+        told.append((step, indices.tolist()))
+
+    def stop_at_two(epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch == 2:
+            raise StopTrial
+
+    learner = plain._replace(batch_loss=noted, upcoming=upcoming)
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(StopTrial):
+        fit(learner, config, N_TRAIN, 3, path, stop_at_two)
+    fit(learner, config, N_TRAIN, 3, path, ignore)
+
+    assert [indices for _, indices in taken] == drawn(config, 5, 3)
+    assert [step for step, _ in taken] == list(range(len(taken)))
+    # The third epoch's first batch was told before the stop; a resumed run begins untold.
+    assert told == taken[1:]

@@ -1,0 +1,177 @@
+"""An entry of the cache: one scan as the network sees it, in a folder named by content and settings.
+
+Written beside and renamed into place, so that nobody ever finds half of one; read as memory maps. Knows
+nothing of who builds which entry when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.preprocess import Prepared
+from dwp_sweep.strict import keyed_values
+
+CACHE_VERSION = 1
+"""Raised by hand when preprocessing gives other voxels for the same settings."""
+
+IMAGE, MASK, META = "image.npy", "mask.npy", "meta.json"
+_PUBLISH_ATTEMPTS = 3
+_ABANDONED_S = 3600.0
+"""What lies beside an entry for longer was left by a process that was killed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One subject as the network sees it.
+
+    Attributes:
+        id: The subject's id.
+        image: (C, D, H, W) float32; of a cached case a read-only memory map.
+        mask: (D, H, W) uint8, 1 is foreground; likewise.
+        spacing_mm: Voxel size along D, H, W.
+        background: Value of the image where there is no scan; what pads it.
+    """
+
+    id: str
+    image: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    background: float = 0.0
+
+
+class StoredCase(Case):
+    """A case whose voxels stay in the cache: every look maps the file anew and lets go of it afterwards.
+
+    Maps that stay open count as memory of the process once they are read, and take two open files a
+    subject: a data set of hundreds would fill both.
+
+    Args:
+        id: The subject's id.
+        folder: Its entry in the cache.
+        spacing_mm: Voxel size along D, H, W.
+        background: As in `Case`.
+    """
+
+    def __init__(
+        self, id: str, folder: Path, spacing_mm: tuple[float, float, float], background: float
+    ) -> None:
+        for name, value in (("id", id), ("spacing_mm", spacing_mm), ("background", background)):
+            object.__setattr__(self, name, value)
+        self._folder = folder
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """(C, D, H, W), read-only."""
+        return _mapped(self._folder / IMAGE)
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """(D, H, W), read-only."""
+        return _mapped(self._folder / MASK)
+
+
+def entry_folder(config: DatasetConfig, hashes: Sequence[str], cache_dir: Path) -> Path:
+    """Where the entry of a scan lies.
+
+    Args:
+        config: `preprocess`, `labels` and `channel` are read.
+        hashes: Of the content of the scan's files, in their order.
+        cache_dir: Folder of the cache.
+    """
+    labels = sorted(set(config.labels)) if config.labels is not None else None
+    settings = keyed_values(config.preprocess)
+    identity = [CACHE_VERSION, *hashes, settings, labels, config.channel or 0]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    return cache_dir / "volumes" / key
+
+
+def read_entry(subject_id: str, folder: Path, background: float = 0.0) -> Case | None:
+    """The entry, or None where it is missing or damaged."""
+    try:
+        spacing_mm = json.loads((folder / META).read_text())["spacing_mm"]
+        image, mask = _mapped(folder / IMAGE), _mapped(folder / MASK)
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    if image.dtype != np.float32 or mask.dtype != np.uint8 or image.shape[1:] != mask.shape:
+        return None
+    return StoredCase(subject_id, folder, tuple(spacing_mm), background)
+
+
+def publish_entry(prepared: Prepared, folder: Path) -> None:
+    """Write an entry beside its place and rename it; where another process was first, its entry stays."""
+    if read_entry("", folder) is not None:
+        return
+    _sweep(folder)
+    beside = _beside(folder)
+    beside.mkdir(parents=True)
+    try:
+        _write(beside, prepared)
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    _publish(beside, folder)
+
+
+def _write(folder: Path, prepared: Prepared) -> None:
+    meta = json.dumps({"spacing_mm": prepared.spacing_mm})
+    writers: dict[str, Callable[[Any], object]] = {
+        IMAGE: lambda file: np.save(file, prepared.image),
+        MASK: lambda file: np.save(file, prepared.mask),
+        META: lambda file: file.write(meta.encode()),
+    }
+    for name, write in writers.items():
+        with (folder / name).open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _publish(beside: Path, folder: Path) -> None:
+    """Rename into place; where another process was first, its entry stays unless it is damaged."""
+    for _ in range(_PUBLISH_ATTEMPTS):
+        try:
+            beside.rename(folder)
+            return
+        except OSError:
+            if read_entry("", folder) is not None:
+                break
+            _set_aside(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+
+
+def _set_aside(damaged: Path) -> None:
+    # Renamed before it is removed, so that nobody ever finds half of it under its name.
+    aside = _beside(damaged)
+    with contextlib.suppress(OSError):
+        damaged.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builders of this entry left when they were killed."""
+    for path in folder.parent.glob(f".{folder.name}.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
