@@ -14,9 +14,6 @@ from dwp_sweep.cli.places import place
 if TYPE_CHECKING:
     from dwp_sweep.prediction.run import Done
 
-_FAR_OUTSIDE = 0.01
-"""Share of the patient beyond the training's crop from which on a person should know."""
-
 
 def _result(
     name: str, *flags: str, required: bool = False, text: str
@@ -91,6 +88,5 @@ def predict(
 def _show(done: Done) -> None:
     found = done.found
     click.echo(f"{done.job.outputs.mask}: {found.volume_ml:.4g} ml, {int(found.mask.sum())} voxels")
-    if found.unseen > _FAR_OUTSIDE:
-        text = f"the run's preprocess.shape crops {found.unseen:.0%} of what shows the patient away"
-        click.echo(f"note: {done.job.name}: {text}; it counts as background", err=True)
+    for note in found.notes:
+        click.echo(f"note: {done.job.name}: {note}", err=True)

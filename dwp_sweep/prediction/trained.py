@@ -16,8 +16,9 @@ from torch import nn
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig
+from dwp_sweep.data.voxel_size import Spacing, stored_voxel_size
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.nets.net_files import load_net
+from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.evaluation import UNTOUCHED
 from dwp_sweep.stages.network_training import WHOLE, arrange
 from dwp_sweep.stages.postprocess import PostprocessConfig
@@ -52,6 +53,7 @@ class Trained:
         postprocess: Clean-up of masks.
         n_samples: Weight draws of a variational network.
         seed: Of these draws.
+        spacing_mm: Median voxel size of the training scans, prepared; None where nobody kept it.
     """
 
     title: str
@@ -62,6 +64,7 @@ class Trained:
     postprocess: PostprocessConfig = UNTOUCHED
     n_samples: int = 1
     seed: int = 0
+    spacing_mm: Spacing | None = None
 
 
 def find_trained(
@@ -143,7 +146,7 @@ def _of_record(record: Record, folder: Path, device: Device) -> Trained:
         compute = config.compute.model_copy(update={"device": device})
         net, target = _ready(folder, compute), config.target
         title = f"{config.method}, m = {config.train_size}, split {config.split}, seed {config.seed}"
-        settings = (target.patch, target.postprocess, target.n_samples, config.seed)
+        settings = (target.patch, target.postprocess, target.n_samples, config.seed, _voxel_size(folder))
         return Trained(title, net, config.dataset, compute, *settings)
     if record.stage != "source":
         raise ValueError(f"a {record.stage} node makes none")
@@ -152,7 +155,12 @@ def _of_record(record: Record, folder: Path, device: Device) -> Trained:
         raise ValueError("the source network was brought, and how its scans were prepared is not known")
     compute = source.compute.model_copy(update={"device": device})
     net = _ready(folder / "cycle0", compute)
-    return Trained(f"source, seed {source.seed}", net, source.dataset, compute, source.source.patch)
+    title, patch, size = f"source, seed {source.seed}", source.source.patch, _voxel_size(folder / "cycle0")
+    return Trained(title, net, source.dataset, compute, patch, spacing_mm=size)
+
+
+def _voxel_size(folder: Path) -> Spacing | None:
+    return stored_voxel_size(read_net_facts(folder).extra)
 
 
 def _ready(folder: Path, compute: ComputeConfig) -> nn.Module:

@@ -23,6 +23,7 @@ from dwp_sweep.data.cache import Case
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import Split, target_split, with_all_images
+from dwp_sweep.data.voxel_size import VOXEL_SIZE, median_voxel_size
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs
@@ -122,7 +123,8 @@ def _train_and_score(
         lambda epoch, metrics: emit("target", epoch, metrics),
         config.target.patch,
     )
-    save_net(prepared.net, config.unet, out_dir, {"method": config.method, "best_epoch": result.best_epoch})
+    facts = {"method": config.method, "best_epoch": result.best_epoch}
+    save_net(prepared.net, config.unet, out_dir, facts | _voxel_size(cases, split))
 
     def predict(case: Case) -> Prediction:
         return predict_volume(
@@ -168,6 +170,10 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         seed=named_seed(config.seed, "target"),
         device=resolve_device(config.compute),
     )
+
+
+def _voxel_size(cases: Cases, split: Split) -> dict[str, Any]:
+    return {VOXEL_SIZE: list(median_voxel_size([cases[name] for name in split.train]))}
 
 
 def _write_scores(out_dir: Path, split: Split, evaluation: Evaluation) -> None:

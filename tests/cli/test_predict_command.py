@@ -36,6 +36,20 @@ def test_a_crop_that_loses_much_is_noted(add_target, storage, image, tmp_path): 
     assert "note: t2.nii.gz: the run's preprocess.shape crops 62% of what shows the patient" in done.stderr
 
 
+def test_other_voxels_than_the_training_scans_are_noted(add_target, storage, image, tmp_path):  # noqa: F811
+    for key, size in (("aa" * 10, [1.5, 1.0, 2.0]), ("bb" * 10, [1.5, 1.0, 1.2])):
+        add_target(key, facts={"spacing_mm": size})
+    alike = predict("aaaa", image, "-o", tmp_path / "a.nii.gz", "--storage", storage)
+    other = predict("bbbb", image, "-o", tmp_path / "b.nii.gz", "--storage", storage)
+
+    assert alike.exit_code == other.exit_code == 0
+    assert "note" not in alike.stderr
+    assert (
+        "note: t2.nii.gz: its voxels are 1.5 x 1 x 2 mm, those of the training scans 1.5 x 1 x 1.2 mm"
+        in other.stderr
+    )
+
+
 def test_bad_input_ends_with_2_and_writes_nothing(add_target, storage, image, tmp_path):  # noqa: F811
     add_target()
     mask = tmp_path / "m.nii.gz"
