@@ -25,6 +25,7 @@ from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
+from dwp_sweep.stages.padding import padding_revision
 from dwp_sweep.strict import StrictModel, added, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 from dwp_sweep.training.device_memory import memory_advice
@@ -157,4 +158,5 @@ stage = Stage(
     config=SourceStageConfig,
     run=run,
     n_steps=lambda config: config.source.n_cycles * config.source.max_epochs,
+    revision=lambda config: padding_revision(config.dataset, config.source.patch),
 )

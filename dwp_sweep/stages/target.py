@@ -41,6 +41,7 @@ from dwp_sweep.stages.evaluation import (
 from dwp_sweep.stages.examples import example_case, predicted_example, save_example
 from dwp_sweep.stages.figures import learning_curve, slice_figure
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
+from dwp_sweep.stages.padding import padding_revision
 from dwp_sweep.stages.postprocess import PostprocessConfig
 from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
 from dwp_sweep.strict import StrictModel, added, parse
@@ -228,4 +229,5 @@ stage = Stage(
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,
+    revision=lambda config: padding_revision(config.dataset, config.target.patch),
 )
