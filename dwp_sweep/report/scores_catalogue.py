@@ -27,6 +27,17 @@ class Score:
     about: str = ""
 
     @property
+    def by_scan(self) -> str:
+        """Its name in ``test_scores.json``, scan by scan."""
+        name = self.name.removeprefix("test_")
+        return f"n_{name}" if name == "false_lesions" else name
+
+    @property
+    def n_undefined(self) -> str:
+        """The metric that counts the scans on which it is undefined."""
+        return f"n_{self.name}_undefined"
+
+    @property
     def way(self) -> str:
         """Which way is better, in words."""
         if self.lower_is_better is None:

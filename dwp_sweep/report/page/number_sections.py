@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dwp_sweep.report.page.common_scans import common_table
 from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons
 from dwp_sweep.report.page.cost import by_method, by_stage
 from dwp_sweep.report.page.evidence import Evidence
@@ -77,7 +78,8 @@ def tables_section(shop: Workshop) -> Section:
     if any(boundary):
         body += "<h3>Surfaces, lesions and volumes</h3>" + _beside(boundary)
         body += paragraph(
-            "A distance is undefined where truth or prediction is empty: such scans do not enter its mean.",
+            "A distance is undefined where either truth or prediction is empty, a sensitivity where the "
+            "truth is: such scans do not enter a mean, and a cell counts them.",
             "note",
         )
     _, chosen = missing_lines(shop.evidence)
@@ -133,8 +135,23 @@ def _score(shop: Workshop, score: Score) -> str:
     found: ScoreTable | None = score_table(shop.evidence, score)
     if found is None:
         return ""
-    files = shop.keep({f"{score.name}.csv": score_csv(found), f"{score.name}.tex": score_latex(found)})
-    return score_html(found, files) + (paragraph(score.about, "note") if score.about else "")
+    about = paragraph(score.about, "note") if score.about else ""
+    return _table(shop, found) + about + (_on_common_scans(shop, found) if found.is_uneven else "")
+
+
+def _table(shop: Workshop, found: ScoreTable) -> str:
+    name = found.score.name
+    return score_html(found, shop.keep({f"{name}.csv": score_csv(found), f"{name}.tex": score_latex(found)}))
+
+
+def _on_common_scans(shop: Workshop, found: ScoreTable) -> str:
+    common = common_table(shop.evidence, found)
+    why = "Methods leave out different scans of the table above, so that no best one is marked there: "
+    if common is None:
+        return paragraph(why + "the same scans cannot be compared, none has a value for several.", "note")
+    which = "the table below compares them on the scans that all of them have a value for."
+    lost = "A method that leaves a lesion unseen is not worse for it here: see its undefined scans and Dice."
+    return paragraph(f"{why}{which} {lost}", "note") + _table(shop, common)
 
 
 def _beside(parts: Sequence[str]) -> str:

@@ -20,9 +20,9 @@ _LATEX = {
 
 
 def score_csv(table: ScoreTable) -> str:
-    """A row a cell: score, m, method, mean, std, n, n_expected, state, values of the runs."""
+    """A row a cell: score, m, method, mean, std, n, n_expected, scans left out, state, values of the runs."""
     lines: list[list[object]] = [
-        ["score", "m", "method", "label", "mean", "std", "n", "n_expected", "state", "runs"]
+        ["score", "m", "method", "label", "mean", "std", "n", "n_expected", "n_undefined", "state", "runs"]
     ]
     for size, row in table.cells.items():
         for name, one in row.items():
@@ -38,6 +38,7 @@ def score_csv(table: ScoreTable) -> str:
                     table.columns[name],
                     *numbers,
                     one.cell.n_expected,
+                    one.n_undefined,
                     state,
                     runs,
                 ]
