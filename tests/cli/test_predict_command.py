@@ -50,6 +50,25 @@ def test_other_voxels_than_the_training_scans_are_noted(add_target, storage, ima
     )
 
 
+def test_a_folder_with_one_bad_scan_ends_with_1_and_names_it_and_what_was_left_out(
+    add_target,  # noqa: F811
+    storage,  # noqa: F811
+    scan,  # noqa: F811
+    tmp_path,
+):
+    for name, voxels in (("a", scan), ("b", 0 * scan), ("c", scan), ("a_seg", scan)):
+        save_scan(tmp_path / "in" / f"{name}.nii.gz", voxels)
+
+    done = predict(add_target(), tmp_path / "in", "-o", tmp_path / "out", "--storage", storage)
+
+    assert done.exit_code == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz"}
+    assert len(done.stdout.splitlines()) == 2
+    assert "left out, named as masks: a_seg.nii.gz" in done.stderr
+    end = done.stderr[done.stderr.index("1 of 3 scans cannot be used, the others are done:") :]
+    assert "in/b.nii.gz: constant image" in end
+
+
 def test_bad_input_ends_with_2_and_writes_nothing(add_target, storage, image, tmp_path):  # noqa: F811
     add_target()
     mask = tmp_path / "m.nii.gz"
