@@ -1,7 +1,7 @@
 """Reads every scan of a data set and says, all at once, what stands against using it.
 
 Runs before a sweep starts and behind ``data check``. What is wrong becomes a problem; what is legal
-but rarely meant (an empty mask, foreground that the crop removes) a warning.
+but rarely meant (an empty mask, a clipped scan, foreground that the crop removes) a warning.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from dwp_sweep.data.layouts import Listing, Subject, list_subjects, scan_layout
 from dwp_sweep.data.pair import foreground_of, read_pair
 from dwp_sweep.data.preprocess import preprocess
 from dwp_sweep.data.splits import enough_problems
-from dwp_sweep.data.suspicions import Suspicion, empty_mask, lost_foreground, same_scans, uneven_spacing
+from dwp_sweep.data.suspicions import (
+    Suspicion,
+    at_border,
+    empty_mask,
+    lost_foreground,
+    same_scans,
+    saturated,
+    uneven_spacing,
+)
 from dwp_sweep.errors import InputError, Problem
 
 
@@ -128,16 +136,17 @@ def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -
 def _examine(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None) -> _Finding:
     pair = read_pair(subject, config, label_set)
     prepared = preprocess(pair, config)
-    share = float(foreground_of(pair.labels, config.labels).mean())
+    foreground = foreground_of(pair.labels, config.labels)
+    share = float(foreground.mean())
     row = SubjectRow(
         subject.id, pair.labels.shape, pair.image.spacing_mm, share, pair.label_values, prepared.image.shape
     )
     if share == 0.0:
         suspicions: tuple[Suspicion, ...] = (empty_mask(subject, pair.label_values, config),)
     else:
-        suspicions = lost_foreground(subject, prepared)
+        suspicions = (*lost_foreground(subject, prepared), *at_border(subject, foreground))
     hashes = tuple(hashlib.sha256(image.data.tobytes()).hexdigest() for image in pair.images)
-    return _Finding(row, suspicions, hashes)
+    return _Finding(row, (*suspicions, *saturated(subject, pair.images, config)), hashes)
 
 
 def _with_suspicions(row: SubjectRow, suspicions: Sequence[Suspicion]) -> SubjectRow:
