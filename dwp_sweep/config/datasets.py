@@ -166,7 +166,7 @@ def _named(progress: Progress | None, key: str, config: DatasetConfig) -> Callab
 def _prepare(
     config: DatasetConfig, wanted: _Wanted, storage: Path, show: Callable[[int, int], None]
 ) -> tuple[DatasetConfig, _Checked]:
-    """The data set with its fingerprint, and what was read; too few subjects and bad scans are told together."""
+    """The data set with its fingerprint, and what was read; all that is wrong with it is told together."""
     listing = scan_layout(config)
     problems = _too_few(listing, config, wanted)
     try:

@@ -79,6 +79,8 @@ BOUNDARY = (
     Score("test_false_lesions", "False lesions a scan", True, 2, "Predicted lesions that touch no true one."),
     Score("test_volume_error_ml", "Volume error, ml", True, 2, "Predicted volume against the true one."),
 )
+OTHER_TESTED = (OVERLAP[1], *BOUNDARY)
+"""Scores with paired tests of their own, beside those of Dice."""
 CALIBRATION = (
     Score(
         "test_nll", "NLL, nats", True, about="Mean negative log-likelihood of a voxel near the foreground."
