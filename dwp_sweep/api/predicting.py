@@ -11,6 +11,7 @@ from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from dwp_sweep.prediction.jobs import Outputs
+    from dwp_sweep.prediction.request import Ready
     from dwp_sweep.prediction.segment import Segmentation
     from dwp_sweep.prediction.trained import Device
 
@@ -51,17 +52,15 @@ def predict(
     Raises:
         InputError: No such run, another number of channels, no 3D NIfTI, an output that exists.
     """
-    from dwp_sweep.prediction.jobs import make_jobs
-    from dwp_sweep.prediction.run import run_jobs
-    from dwp_sweep.prediction.trained import find_trained
+    from dwp_sweep.prediction.run import Done, run_jobs
 
     images = _paths(image)
     folders = [path for path in images if path.is_dir()]
     if folders:
         raise InputError(Problem(str(path), "is a folder", "use predict_folder") for path in folders)
-    jobs = make_jobs(images, _outputs(mask, probability, uncertainty, picture), force)
-    trained = find_trained(run, Path(storage), tracking_uri, where, device)
-    (done,) = run_jobs(jobs, trained, progress)
+    outputs = _outputs(mask, probability, uncertainty, picture)
+    (done,) = run_jobs(_ready(run, images, outputs, force, where, storage, tracking_uri, device), progress)
+    assert isinstance(done, Done), "the only scan fails by raising"
     return done.found
 
 
@@ -82,6 +81,8 @@ def predict_folder(
 ) -> tuple[Path, ...]:
     """Segment every NIfTI file of a folder; results get the names of their scans.
 
+    Files that are named as masks are left out: ``..._seg``, ``..._mask``, ``label...`` and the like.
+
     Args:
         run: As for `predict`.
         images: Folder; several are the channels, with files of the same names.
@@ -100,15 +101,34 @@ def predict_folder(
         The masks that were written, by name.
 
     Raises:
-        InputError: As `predict`, with the problems of all scans before any is predicted.
+        InputError: As `predict`, with the problems of all names and headers before any is predicted; at the
+            end, when the masks of all others are written, those of scans whose voxels cannot be used.
     """
-    from dwp_sweep.prediction.jobs import make_jobs
-    from dwp_sweep.prediction.run import run_jobs
-    from dwp_sweep.prediction.trained import find_trained
+    from dwp_sweep.prediction.run import Failed, run_jobs
 
-    jobs = make_jobs(_paths(images), _outputs(masks, probability, uncertainty, picture), force)
-    trained = find_trained(run, Path(storage), tracking_uri, where, device)
-    return tuple(done.job.outputs.mask for done in run_jobs(jobs, trained, progress) if done.job.outputs.mask)
+    outputs = _outputs(masks, probability, uncertainty, picture)
+    ready = _ready(run, _paths(images), outputs, force, where, storage, tracking_uri, device)
+    problems: list[Problem] = []
+    for result in run_jobs(ready, progress):  # one by one: their voxels together may be too many
+        problems += result.problems if isinstance(result, Failed) else ()
+    if problems:
+        raise InputError(problems)
+    return tuple(job.outputs.mask for job in ready.scans if job.outputs.mask)
+
+
+def _ready(
+    run: str,
+    images: Sequence[Path],
+    outputs: Outputs,
+    force: bool,
+    where: Mapping[str, Any] | None,
+    storage: str | Path,
+    tracking_uri: str | None,
+    device: Device,
+) -> Ready:
+    from dwp_sweep.prediction.request import Request, make_ready
+
+    return make_ready(Request(run, images, outputs, force, where, Path(storage), tracking_uri, device))
 
 
 def _paths(images: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dwp_sweep.cli import options
+from dwp_sweep.cli.exits import FAILED, show_problems
 from dwp_sweep.cli.places import place
 
 if TYPE_CHECKING:
     from dwp_sweep.prediction.run import Done
+    from dwp_sweep.prediction.trained import Device
 
-_FAR_OUTSIDE = 0.01
-"""Share of the patient beyond the training's crop from which on a person should know."""
+_N_NAMED = 5
 
 
 def _result(
@@ -59,7 +60,7 @@ def predict(
     picture: Path | None,
     force: bool,
     where: tuple[str, ...],
-    device: str,
+    device: Device,
     storage: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -67,30 +68,47 @@ def predict(
 
     RUN is best:SWEEP, an MLflow run id, or the start of a node's key. IMAGE is any NIfTI, turned and
     spaced as it may be; several with commas between are the channels. A folder of images gives folders of
-    results, by the images' names.
+    results, by the images' names; files named as masks (..._seg, ..._mask, label...) are left out. A scan
+    that cannot be used does not stop the others: it is named at the end, and the exit code is 1.
 
     Scans are prepared exactly as for the run's training. The uncertainty is the entropy of the predicted
     class: over weight draws for variational networks, of the softmax for others.
     """
     from dwp_sweep.cli.answers import conditions
     from dwp_sweep.cli.scan_bar import scan_bar
-    from dwp_sweep.prediction.jobs import Outputs, make_jobs, split_images
+    from dwp_sweep.prediction.jobs import Outputs, split_images
+    from dwp_sweep.prediction.request import Request, make_ready
+    from dwp_sweep.prediction.run import Done, Failed, run_jobs
 
     outputs = Outputs(output, probability, uncertainty, picture)
-    jobs = make_jobs(split_images(image), outputs, force)
-    from dwp_sweep.prediction.run import run_jobs
-    from dwp_sweep.prediction.trained import find_trained
-
-    trained = find_trained(run, storage, tracking_uri, conditions(where), device)  # type: ignore[arg-type]
-    click.echo(f"network: {trained.title}", err=True)
+    images, chosen = split_images(image), conditions(where)
+    ready = make_ready(Request(run, images, outputs, force, chosen, storage, tracking_uri, device))
+    click.echo(f"network: {ready.trained.title}", err=True)
+    if ready.skipped:
+        click.echo(_left_out(ready.skipped), err=True)
+    failed: list[Failed] = []
     with scan_bar() as progress:
-        for done in run_jobs(jobs, trained, progress):
-            _show(done)
+        for result in run_jobs(ready, progress):
+            if isinstance(result, Done):
+                _show(result)
+            else:
+                failed.append(result)
+    if failed:
+        click.echo(
+            f"{len(failed)} of {len(ready.scans)} scans cannot be used, the others are done:", err=True
+        )
+        show_problems(problem for one in failed for problem in one.problems)
+        raise click.exceptions.Exit(FAILED)
+
+
+def _left_out(files: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in files[:_N_NAMED])
+    more = f" and {len(files) - _N_NAMED} more" if len(files) > _N_NAMED else ""
+    return f"left out, named as masks: {names}{more}"
 
 
 def _show(done: Done) -> None:
     found = done.found
     click.echo(f"{done.job.outputs.mask}: {found.volume_ml:.4g} ml, {int(found.mask.sum())} voxels")
-    if found.unseen > _FAR_OUTSIDE:
-        text = f"the run's preprocess.shape crops {found.unseen:.0%} of what shows the patient away"
-        click.echo(f"note: {done.job.name}: {text}; it counts as background", err=True)
+    for note in found.notes:
+        click.echo(f"note: {done.job.name}: {note}", err=True)

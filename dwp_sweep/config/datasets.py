@@ -18,6 +18,7 @@ from dwp_sweep.data.check import check_dataset, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.fingerprint import dataset_fingerprint
 from dwp_sweep.data.layouts import Listing, list_subjects, scan_layout
+from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
 from dwp_sweep.data.phantom import ensure_phantom
 from dwp_sweep.data.splits import enough_problems
 from dwp_sweep.errors import InputError, Problem
@@ -43,10 +44,20 @@ class PreparedData:
 
 @dataclass
 class _Wanted:
-    """What the conditions ask of one target data set; a source data set leaves both empty."""
+    """What the conditions ask of one data set; of a source data set neither sizes nor splits."""
 
     train_sizes: set[int] = field(default_factory=set)
     splits: set[int] = field(default_factory=set)
+    patches: set[PatchConfig] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What reading all scans found; the shapes are those of the prepared volumes."""
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,10 +95,13 @@ def prepare_datasets(
             if others:
                 problems += _located(_listing_problems(config, wanted), task.key, config)
                 continue
-            prepared[task.dataset], found = _prepare(
+            prepared[task.dataset], checked = _prepare(
                 config, wanted, storage, _named(progress, task.key, config)
             )
-            warnings += [f"{task.key}: {warning}" for warning in found]
+            warnings += [f"{task.key}: {warning}" for warning in checked.warnings]
+            of_patches = _of_patches(task, wanted, checked)
+            problems += of_patches.problems
+            warnings += of_patches.warnings
         except InputError as error:
             problems += _located(error.problems, task.key, config)
     if problems:
@@ -99,10 +113,12 @@ def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _Wanted]:
     wanted: dict[_Task, _Wanted] = {}
     for condition in conditions:
         if condition.data.source is not None and _trains_sources(condition):
-            wanted.setdefault(_Task("data.source", condition.data.source), _Wanted())
+            source = wanted.setdefault(_Task("data.source", condition.data.source), _Wanted())
+            source.patches.add(condition.source.patch)
         target = wanted.setdefault(_Task("data.target", condition.data.target), _Wanted())
         target.train_sizes.add(condition.train_size)
         target.splits.add(condition.split)
+        target.patches.add(condition.target.patch)
     return wanted
 
 
@@ -110,6 +126,19 @@ def _trains_sources(condition: ExperimentConfig) -> bool:
     needs = METHODS[condition.method].needs(method_settings(condition))
     has_priors = condition.prior.path is not None or condition.harvest.bank is not None
     return condition.source.network is None and ("source" in needs or ("priors" in needs and not has_priors))
+
+
+def _of_patches(task: _Task, wanted: _Wanted, checked: _Checked) -> _Checked:
+    """What the volumes' shapes say of the patches that the conditions want of them."""
+    key = f"{task.key.removeprefix('data.')}.patch"
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    for patch in sorted(wanted.patches, key=str) if checked.shapes else ():
+        too_large_ones = too_large(patch, checked.shapes, key)
+        problems += too_large_ones
+        if not too_large_ones:
+            warnings += map(str, partly_padding(patch, checked.shapes, key))
+    return _Checked(tuple(problems), tuple(warnings))
 
 
 def _located(problems: Sequence[Problem], key: str, config: DatasetConfig) -> list[Problem]:
@@ -137,8 +166,8 @@ def _named(progress: Progress | None, key: str, config: DatasetConfig) -> Callab
 
 def _prepare(
     config: DatasetConfig, wanted: _Wanted, storage: Path, show: Callable[[int, int], None]
-) -> tuple[DatasetConfig, list[str]]:
-    """The data set with its fingerprint, and warnings; too few subjects and bad scans are told together."""
+) -> tuple[DatasetConfig, _Checked]:
+    """The data set with its fingerprint, and what was read; all that is wrong with it is told together."""
     listing = scan_layout(config)
     problems = _too_few(listing, config, wanted)
     try:
@@ -150,10 +179,11 @@ def _prepare(
         found = (*problems, *check_dataset(config, show, storage / "cache").problems)
         raise InputError(found or error.problems) from None
     config = config.model_copy(update={"fingerprint": fingerprint})
-    bad_scans, warnings = _check_once(config, storage / "cache", show)
-    if problems or bad_scans:
-        raise InputError((*problems, *bad_scans))
-    return config, warnings
+    needs_shapes = any(one.shape for one in wanted.patches)
+    checked = _check_once(config, storage / "cache", show, needs_shapes)
+    if problems or checked.problems:
+        raise InputError((*problems, *checked.problems))
+    return config, checked
 
 
 def _listing_problems(config: DatasetConfig, wanted: _Wanted) -> list[Problem]:
@@ -180,19 +210,22 @@ def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
 
 
 def _check_once(
-    config: DatasetConfig, cache_dir: Path, show: Callable[[int, int], None]
-) -> tuple[tuple[Problem, ...], list[str]]:
-    """Problems and warnings of a check of every scan; a clean one of the same files is remembered."""
+    config: DatasetConfig, cache_dir: Path, show: Callable[[int, int], None], needs_shapes: bool
+) -> _Checked:
+    """What a check of every scan finds; a clean one of the same files is remembered."""
     identity = hashlib.sha256(json.dumps(keyed_values(config), sort_keys=True).encode()).hexdigest()[:20]
     path = cache_dir / "checks" / f"{identity}.json"
     if path.is_file():
-        return (), list(json.loads(path.read_text())["warnings"])
+        known = json.loads(path.read_text())
+        if not needs_shapes or "shapes" in known:  # older ones were remembered without
+            return _Checked((), tuple(known["warnings"]), tuple(map(tuple, known.get("shapes", ()))))
     report = check_dataset(config, show, cache_dir)
-    warnings = [str(warning) for warning in report.warnings]
+    warnings = tuple(str(warning) for warning in report.warnings)
+    shapes = tuple(row.input_shape[1:] for row in report.subjects)
     if not report.problems:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"root": config.root, "warnings": warnings})
-    return report.problems, warnings
+        write_json(path, {"root": config.root, "warnings": warnings, "shapes": shapes})
+    return _Checked(report.problems, warnings, shapes)
 
 
 def _shared_scans(

@@ -67,7 +67,7 @@ def make_node(
     inputs = inputs or {}
     identity = {
         "stage": stage.name,
-        "version": stage.version,
+        "version": _version(stage, config),
         "config": keyed_values(config),
         "inputs": {role: [node.key for node in nodes] for role, nodes in inputs.items()},
     }
@@ -79,6 +79,11 @@ def make_node(
         inputs={role: tuple((node.stage, node.key) for node in nodes) for role, nodes in inputs.items()},
         labels=dict(labels or {}),
     )
+
+
+def _version(stage: Stage, config: StrictModel) -> int | str:
+    revision = stage.revision(config)
+    return f"{stage.version}.{revision}" if revision else stage.version
 
 
 def with_variant(node: Node, name: str) -> Node:

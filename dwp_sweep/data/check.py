@@ -1,7 +1,7 @@
 """Reads every scan of a data set and says, all at once, what stands against using it.
 
 Runs before a sweep starts and behind ``data check``. What is wrong becomes a problem; what is legal
-but rarely meant (an empty mask, foreground that the crop removes) a warning.
+but rarely meant (an empty mask, a clipped scan, foreground that the crop removes) a warning.
 """
 
 from __future__ import annotations

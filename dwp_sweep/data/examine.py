@@ -20,7 +20,7 @@ from dwp_sweep.data.layouts import Subject
 from dwp_sweep.data.pair import Pair, foreground_of, read_pair
 from dwp_sweep.data.preprocess import Prepared, preprocess
 from dwp_sweep.data.remembered import memory_file, recall, remember
-from dwp_sweep.data.suspicions import Suspicion, empty_mask, lost_foreground
+from dwp_sweep.data.suspicions import Suspicion, at_border, empty_mask, lost_foreground, saturated
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
@@ -110,16 +110,17 @@ def examine(
 
 
 def _finding(subject: Subject, config: DatasetConfig, pair: Pair, prepared: Prepared) -> Finding:
-    share = float(foreground_of(pair.labels, config.labels).mean())
+    foreground = foreground_of(pair.labels, config.labels)
+    share = float(foreground.mean())
     row = SubjectRow(
         subject.id, pair.labels.shape, pair.image.spacing_mm, share, pair.label_values, prepared.image.shape
     )
     if share == 0.0:
         suspicions: tuple[Suspicion, ...] = (empty_mask(subject, pair.label_values, config),)
     else:
-        suspicions = lost_foreground(subject, prepared)
+        suspicions = (*lost_foreground(subject, prepared), *at_border(subject, foreground))
     hashes = tuple(hashlib.sha256(image.data.tobytes()).hexdigest() for image in pair.images)
-    return Finding(row, suspicions, hashes)
+    return Finding(row, (*suspicions, *saturated(subject, pair.images, config)), hashes)
 
 
 def _memory(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None, keep: Keep) -> Path:

@@ -69,6 +69,32 @@ def too_large(patch: PatchConfig, volumes: Sequence[Sequence[int]], key: str) ->
     )
 
 
+def partly_padding(patch: PatchConfig, volumes: Sequence[Sequence[int]], key: str) -> tuple[Problem, ...]:
+    """A warning where volumes are smaller than a patch: their patches are background in part.
+
+    Rounding up to multiples of 8 does not count.
+
+    Args:
+        patch: To check.
+        volumes: Shapes of the prepared volumes.
+        key: Dotted key of the section, such as ``target.patch``.
+    """
+    wanted = patch.shape
+    if wanted is None:
+        return ()
+    small = [
+        shape for shape in volumes if any(n < p for n, p in zip(padded_shape(shape), wanted, strict=True))
+    ]
+    if not small:
+        return ()
+    least = [min(shape[axis] for shape in small) for axis in range(3)]
+    what = (
+        f"{len(small)} of {len(volumes)} volumes are smaller than the patch {list(wanted)} on some axis (the "
+        f"smallest sizes are {least}), and are padded with background"
+    )
+    return (Problem(f"{key}.shape", what, "legal; a smaller patch trains faster on them"),)
+
+
 def require_patch_fits(patch: PatchConfig, cases: Sequence[Case], key: str) -> None:
     """Refuse a patch that is larger than every padded volume.
 

@@ -29,11 +29,13 @@ class NetFacts:
     Attributes:
         unet: Shape of the network.
         noise: Noise mode of a variational network; None for a plain one.
+        background: What its scans were padded with; networks from before it was written used 0.
         extra: What the writer added.
     """
 
     unet: UNetConfig
     noise: Noise | None = None
+    background: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -59,6 +61,7 @@ def save_net(
         "unet": unet_config.model_dump(mode="json"),
         "bayesian": bool(noises),
         "noise": min(noises) if noises else None,
+        "background": float(getattr(net, "background", 0.0)),
         "extra": dict(extra or {}),
     }
     write_tensors(Path(folder), STEM, net.state_dict(), facts)
@@ -74,6 +77,7 @@ def load_net(folder: Path) -> nn.Module:
     facts = read_net_facts(folder)
     with torch.random.fork_rng(devices=[]):  # the start drawn here is overwritten at once
         net = UNet3D(**facts.unet.model_dump())
+    net.background = facts.background
     if facts.noise is not None:
         make_bayesian(net, noise=facts.noise)
     load_state(net, read_tensors(folder, STEM), folder / f"{STEM}.safetensors")
@@ -95,4 +99,7 @@ def read_net_facts(folder: Path) -> NetFacts:
     noise = facts.get("noise") if fact(facts, "bayesian", path) else None
     if noise not in (None, "weight", "local"):
         raise ValueError(f"{path}: noise must be 'weight' or 'local', not {noise!r}")
-    return NetFacts(unet, cast("Noise | None", noise), facts.get("extra", {}))
+    background = facts.get("background", 0.0)
+    if isinstance(background, bool) or not isinstance(background, int | float):
+        raise ValueError(f"{path}: background must be a number, not {background!r}")
+    return NetFacts(unet, cast("Noise | None", noise), float(background), facts.get("extra", {}))

@@ -90,6 +90,7 @@ class UNet3D(nn.Module):
         channels_last: Store the activations voxel by voxel instead of channel by channel; None: on CPUs,
             whose convolutions then need no reordering. The same function up to rounding.
         checkpointing: Drop the activations inside the blocks and compute them again for the gradient.
+        background: Value of its scans where there is nothing; what pads them.
 
     Raises:
         pydantic.ValidationError: If a number is out of range.
@@ -97,6 +98,7 @@ class UNet3D(nn.Module):
 
     channels_last: bool | None = None
     checkpointing: bool = False
+    background: float = 0.0
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class UNet3D(nn.Module):
             ValueError: If the input has another number of axes or channels, or an empty axis.
         """
         _check_input(x, self.config.in_channels)
-        logits: Tensor = self._padded(self._laid_out(pad_to_fit(x)))
+        logits: Tensor = self._padded(self._laid_out(pad_to_fit(x, self.background)))
         depth, height, width = x.shape[2:]
         return logits[:, :, :depth, :height, :width]
 
@@ -173,13 +175,13 @@ def padded_size(size: tuple[int, int, int]) -> tuple[int, int, int]:
     return padded[0], padded[1], padded[2]
 
 
-def pad_to_fit(x: Tensor) -> Tensor:
-    """``x`` with zeros, the value of the background, behind each axis; ``x`` itself if it fits."""
+def pad_to_fit(x: Tensor, background: float = 0.0) -> Tensor:
+    """``x`` with background behind each axis; ``x`` itself if it fits."""
     size = (x.shape[2], x.shape[3], x.shape[4])
     depth, height, width = (new - old for new, old in zip(padded_size(size), size, strict=True))
     if depth == height == width == 0:
         return x
-    return F.pad(x, (0, width, 0, height, 0, depth))
+    return F.pad(x, (0, width, 0, height, 0, depth), value=background)
 
 
 def he_init(net: nn.Module, generator: torch.Generator) -> None:

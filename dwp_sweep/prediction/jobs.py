@@ -5,14 +5,17 @@ Reads file names alone. Knows nothing of networks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dwp_sweep.data.layouts.listing import NIFTI_ENDINGS, is_nifti, stem
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import Problem
 
 _PICTURE_ENDING = ".png"
+_MASK_NAME = re.compile(r"(^|[_-])(seg|mask|labels?)$|^label", re.IGNORECASE)
+"""What people call masks that lie beside their scans, without the ending."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,21 @@ class Job:
         return self.images[0].name
 
 
+@dataclass(frozen=True)
+class Plan:
+    """All scans of a request, and all that is wrong with its names.
+
+    Attributes:
+        jobs: One a scan; none where the names do not even say which scans.
+        skipped: Files of a folder that are named as masks.
+        problems: Nothing is to be computed while there is one.
+    """
+
+    jobs: tuple[Job, ...] = ()
+    skipped: tuple[Path, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
 def split_images(text: str | Path) -> tuple[Path, ...]:
     """The images (or folders) that a text with commas names; a path with a comma in it stays one."""
     whole = Path(text).expanduser()
@@ -64,52 +82,66 @@ def split_images(text: str | Path) -> tuple[Path, ...]:
     return tuple(Path(part.strip()).expanduser() for part in text.split(",") if part.strip()) or (whole,)
 
 
-def make_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> tuple[Job, ...]:
-    """One job for an image, or one for each NIfTI file of a folder.
+def plan_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> Plan:
+    """One job for an image, or one for each NIfTI file of a folder that is not named as a mask.
+
+    Wrong are: nothing to predict, outputs that exist, folders that are missing, files with endings that
+    nothing can be written to.
 
     Args:
         images: Of one scan, a channel each; or folders, a channel each, with files of the same names.
         outputs: Files; folders (made if missing) where the images are folders.
         force: Write over files that exist.
-
-    Raises:
-        InputError: All that is wrong with these names: nothing to predict, outputs that exist, folders
-            that are missing, files with endings that nothing can be written to.
     """
-    if any(path.is_dir() for path in images):
-        jobs, problems = _folder_jobs(images, outputs), list[Problem]()
-    else:
-        jobs = (Job(tuple(images), _into_folders(outputs, images[0])),)
-        problems = [
-            Problem(str(path), f"there is no folder {path.absolute().parent}", "make it first")
-            for path in jobs[0].outputs.given.values()
-            if not path.absolute().parent.is_dir()
-        ]
-    problems += [problem for job in jobs for problem in _output_problems(job, force)]
-    problems += _one_place_twice(jobs)
-    if problems:
-        raise InputError(dict.fromkeys(problems))
-    return jobs
+    plan = (
+        _of_folders(images, outputs) if any(path.is_dir() for path in images) else _of_scan(images, outputs)
+    )
+    problems = [
+        *plan.problems,
+        *(problem for job in plan.jobs for problem in _output_problems(job, force)),
+        *_one_place_twice(plan.jobs),
+    ]
+    return replace(plan, problems=tuple(dict.fromkeys(problems)))
 
 
-def _folder_jobs(folders: Sequence[Path], outputs: Outputs) -> tuple[Job, ...]:
+def _of_scan(images: Sequence[Path], outputs: Outputs) -> Plan:
+    job = Job(tuple(images), _into_folders(outputs, images[0]))
+    problems = (
+        Problem(str(path), f"there is no folder {path.absolute().parent}", "make it first")
+        for path in job.outputs.given.values()
+        if not path.absolute().parent.is_dir()
+    )
+    return Plan((job,), problems=tuple(problems))
+
+
+def _of_folders(folders: Sequence[Path], outputs: Outputs) -> Plan:
     files = [path for path in folders if not path.is_dir()]
     if files:
         fix = "give images alone, or folders alone"
-        raise InputError(Problem(str(path), "is no folder, and others are", fix) for path in files)
-    names = sorted(path.name for path in folders[0].iterdir() if is_nifti(path))
+        return Plan(problems=tuple(Problem(str(path), "is no folder, and others are", fix) for path in files))
+    there = sorted(path for path in folders[0].iterdir() if is_nifti(path))
+    names = [path.name for path in there if not _MASK_NAME.search(stem(path))]
     if not names:
-        raise InputError(Problem(str(folders[0]), "holds no NIfTI file", "it needs .nii.gz or .nii files"))
-    problems = [
+        return Plan(problems=(_nothing_in(folders[0], len(there)),))
+    jobs = tuple(Job(tuple(folder / name for folder in folders), _named(outputs, name)) for name in names)
+    skipped = tuple(path for path in there if path.name not in names)
+    return Plan(jobs, skipped, (*_missing_channels(folders, names), *_folder_problems(outputs)))
+
+
+def _nothing_in(folder: Path, n_masks: int) -> Problem:
+    if n_masks:
+        what = f"holds {n_masks} NIfTI file(s), all named as masks (..._seg, ..._mask, label...)"
+        return Problem(str(folder), what, "rename the scans, or give them one by one")
+    return Problem(str(folder), "holds no NIfTI file", "it needs .nii.gz or .nii files")
+
+
+def _missing_channels(folders: Sequence[Path], names: Sequence[str]) -> Iterator[Problem]:
+    return (
         Problem(str(folder / name), f"is missing, and {folders[0] / name} is there", "add the channel")
         for name in names
         for folder in folders[1:]
         if not (folder / name).is_file()
-    ]
-    problems += _folder_problems(outputs)
-    if problems:
-        raise InputError(problems)
-    return tuple(Job(tuple(folder / name for folder in folders), _named(outputs, name)) for name in names)
+    )
 
 
 def _folder_problems(outputs: Outputs) -> Iterator[Problem]:

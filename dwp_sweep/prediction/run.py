@@ -16,9 +16,10 @@ import numpy as np
 
 from dwp_sweep.data.volumes import write_volume
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.prediction.channels import Channel, find_channels, read_channels
+from dwp_sweep.prediction.channels import Channel, read_channels
 from dwp_sweep.prediction.jobs import Job
-from dwp_sweep.prediction.segment import Segmentation, segment
+from dwp_sweep.prediction.request import Ready
+from dwp_sweep.prediction.segment import Segmentation, Told, segment
 from dwp_sweep.prediction.trained import Trained
 
 Progress = Callable[[str, int, int], None]
@@ -32,24 +33,43 @@ class Done(NamedTuple):
     found: Segmentation
 
 
-def run_jobs(jobs: Sequence[Job], trained: Trained, progress: Progress | None = None) -> Iterator[Done]:
+class Failed(NamedTuple):
+    """A job whose scan cannot be used, one of several."""
+
+    job: Job
+    problems: tuple[Problem, ...]
+
+
+def run_jobs(ready: Ready, progress: Progress | None = None) -> Iterator[Done | Failed]:
     """Segment scans; every output is written as soon as its scan is done.
 
+    A scan whose voxels cannot be used does not keep the others from being segmented.
+
     Args:
-        jobs: From `make_jobs`.
-        trained: The network.
+        ready: From `make_ready`.
         progress: Told about every forward pass.
 
     Raises:
-        InputError: Before anything is computed, the problems of all headers; later, those of a scan's voxels.
+        InputError: The only scan's voxels cannot be used.
     """
-    channels = _all_channels(jobs, trained)
-    for number, job in enumerate(jobs, start=1):
-        name = job.name if len(jobs) == 1 else f"{number} of {len(jobs)}: {job.name}"
+    n = len(ready.scans)
+    for number, (job, channels) in enumerate(ready.scans.items(), start=1):
+        name = job.name if n == 1 else f"{number} of {n}: {job.name}"
         told = partial(progress, name) if progress is not None else None
-        found = segment(read_channels(channels[job]), trained, told)
-        write(found, job, trained)
-        yield Done(job, found)
+        result: Done | Failed
+        try:
+            result = _carried_out(job, channels, ready.trained, told)
+        except InputError as error:
+            if n == 1:
+                raise
+            result = Failed(job, error.problems)
+        yield result
+
+
+def _carried_out(job: Job, channels: Sequence[Channel], trained: Trained, told: Told | None) -> Done:
+    found = segment(read_channels(channels), trained, told)
+    write(found, job, trained)
+    return Done(job, found)
 
 
 def write(found: Segmentation, job: Job, trained: Trained) -> None:
@@ -66,19 +86,6 @@ def write(found: Segmentation, job: Job, trained: Trained) -> None:
         for written, _ in beside:
             with suppress(OSError):
                 written.unlink(missing_ok=True)
-
-
-def _all_channels(jobs: Sequence[Job], trained: Trained) -> dict[Job, tuple[Channel, ...]]:
-    problems: list[Problem] = []
-    found = {}
-    for job in jobs:
-        try:
-            found[job] = find_channels(job.images, trained.dataset)
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return found
 
 
 def _write_one(kind: str, found: Segmentation, path: Path, title: str, trained: Trained) -> None:

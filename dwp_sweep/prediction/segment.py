@@ -15,6 +15,7 @@ from dwp_sweep.data.cache import Case
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
 from dwp_sweep.data.volumes import Affine, Volume
+from dwp_sweep.data.voxel_size import Spacing, is_unlike
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.nets.monte_carlo import variational_layers
 from dwp_sweep.prediction.trained import Trained
@@ -23,6 +24,9 @@ from dwp_sweep.stages.windows import n_windows
 
 Told = Callable[[int, int], None]
 """Receives (forward passes done, in all)."""
+
+_FAR_OUTSIDE = 0.01
+"""Share of the patient beyond the training's crop from which on a person should know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class Segmentation:
         unseen: Share of the patient that the training's crop leaves out, background in the mask.
         case: The scan as the network saw it; its mask is the predicted one.
         entropy: On the voxels of `case`.
+        trained_mm: Median voxel size of the training scans, mm; None where nobody kept it.
     """
 
     mask: NDArray[np.uint8]
@@ -47,6 +52,12 @@ class Segmentation:
     unseen: float
     case: Case
     entropy: NDArray[np.float32]
+    trained_mm: Spacing | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know: where this scan is unlike those of the training."""
+        return (*_note_on_crop(self.unseen), *_note_on_voxels(self.case.spacing_mm, self.trained_mm))
 
     @property
     def volume_ml(self) -> float:
@@ -85,6 +96,7 @@ def segment(channels: Sequence[Volume], trained: Trained, told: Told | None = No
         unseen=scan.unseen,
         case=Case(case.id, case.image, found.mask.astype(np.uint8), case.spacing_mm, case.background),
         entropy=unsure,
+        trained_mm=trained.spacing_mm,
     )
 
 
@@ -96,6 +108,24 @@ def mask_on_scan(found: Prediction, placement: Placement) -> NDArray[np.uint8]:
     # What a clean-up removed must not come back from its probability.
     kept = np.where((own > 0.5) & ~found.mask, np.float32(0), own)
     return (placement.to_scan(kept, 0.0) > 0.5).astype(np.uint8)
+
+
+def _note_on_crop(unseen: float) -> tuple[str, ...]:
+    if unseen <= _FAR_OUTSIDE:
+        return ()
+    what = f"the run's preprocess.shape crops {unseen:.0%} of what shows the patient away"
+    return (f"{what}; it counts as background",)
+
+
+def _note_on_voxels(scan: Spacing, trained: Spacing | None) -> tuple[str, ...]:
+    if trained is None or not is_unlike(scan, trained):
+        return ()
+    sizes = f"its voxels are {_mm(scan)} mm, those of the training scans {_mm(trained)} mm (median)"
+    return (f"{sizes}, and the run did not resample: trust the result less, or train with spacing_mm",)
+
+
+def _mm(spacing: Spacing) -> str:
+    return " x ".join(f"{size:.3g}" for size in spacing)
 
 
 def _passes(trained: Trained, case: Case, told: Told | None) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from the storage where it has them, else from MLflow. Knows nothing of the scans
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,9 @@ from torch import nn
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig
+from dwp_sweep.data.voxel_size import Spacing, stored_voxel_size
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.nets.net_files import load_net
+from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.evaluation import UNTOUCHED
 from dwp_sweep.stages.network_training import WHOLE, arrange
 from dwp_sweep.stages.postprocess import PostprocessConfig
@@ -37,6 +38,8 @@ BEST = "best:"
 _STAGES = ("target", "source")
 _SHORTEST_PREFIX = 4
 Device = Literal["auto", "cpu", "cuda"]
+Check = Callable[[DatasetConfig], None]
+"""Looks at the data set of a training; raises what is wrong with the scans to predict."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class Trained:
         postprocess: Clean-up of masks.
         n_samples: Weight draws of a variational network.
         seed: Of these draws.
+        spacing_mm: Median voxel size of the training scans, prepared; None where nobody kept it.
     """
 
     title: str
@@ -62,6 +66,7 @@ class Trained:
     postprocess: PostprocessConfig = UNTOUCHED
     n_samples: int = 1
     seed: int = 0
+    spacing_mm: Spacing | None = None
 
 
 def find_trained(
@@ -70,6 +75,7 @@ def find_trained(
     tracking_uri: str | None = None,
     where: Mapping[str, Any] | None = None,
     device: Device = "auto",
+    check: Check = lambda dataset: None,
 ) -> Trained:
     """The network of a run.
 
@@ -80,6 +86,7 @@ def find_trained(
         tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``storage``.
         where: Settings that must hold, for ``best:SWEEP``, as for `best_config`.
         device: Where to compute.
+        check: Called with the data set of the training before any weights are read; may raise.
 
     Raises:
         InputError: Nothing or several things answer to this name, or it holds no trained network.
@@ -87,14 +94,14 @@ def find_trained(
     store, uri = Store(storage), resolve_uri(tracking_uri, storage)
     if run.startswith(BEST):
         row = best_run(best_config(run.removeprefix(BEST), where=where, tracking_uri=uri), uri)
-        return _of_row(row, store, uri, device)
+        return _of_row(row, store, uri, device, check)
     if where:
         settings = ", ".join(f"{name}={value}" for name, value in where.items())
         raise InputError(Problem(f"--where {settings}", f"chooses within {BEST}SWEEP, and {run} is one run"))
     folder = _by_key(run, store)
     if folder is not None:
-        return _of_folder(folder, f"{folder.parent.name} {folder.name}", device)
-    return _of_row(_row(run, store, uri), store, uri, device)
+        return _of_folder(folder, f"{folder.parent.name} {folder.name}", device, check)
+    return _of_row(_row(run, store, uri), store, uri, device, check)
 
 
 def _by_key(prefix: str, store: Store) -> Path | None:
@@ -120,39 +127,46 @@ def _row(run_id: str, store: Store, uri: str) -> NodeRow:
         raise InputError(Problem(run_id, what, fix)) from error
 
 
-def _of_row(row: NodeRow, store: Store, uri: str, device: Device) -> Trained:
+def _of_row(row: NodeRow, store: Store, uri: str, device: Device, check: Check) -> Trained:
     name = f"run {row.run_id}"
     if row.key and row.stage in _STAGES and store.is_published(row.stage, row.key):
-        return _of_folder(store.node_dir(row.stage, row.key), name, device)
+        return _of_folder(store.node_dir(row.stage, row.key), name, device, check)
     with tempfile.TemporaryDirectory() as folder:
-        return _of_folder(download_outputs(row.run_id, Path(folder), uri), name, device)
+        return _of_folder(download_outputs(row.run_id, Path(folder), uri), name, device, check)
 
 
-def _of_folder(folder: Path, name: str, device: Device) -> Trained:
+def _of_folder(folder: Path, name: str, device: Device, check: Check) -> Trained:
     try:
-        return _of_record(read_record(folder / RECORD), folder, device)
+        return _of_record(read_record(folder / RECORD), folder, device, check)
     except (FileNotFoundError, ValueError) as error:
         problem = Problem(name, f"holds no trained network: {error}", "name the run of a target network")
         raise InputError(problem) from error
 
 
-def _of_record(record: Record, folder: Path, device: Device) -> Trained:
+def _of_record(record: Record, folder: Path, device: Device, check: Check) -> Trained:
     where = f"{record.stage} {record.key}"
     if record.stage == "target":
         config = parse(TargetStageConfig, record.config, where)
         compute = config.compute.model_copy(update={"device": device})
+        check(config.dataset)
         net, target = _ready(folder, compute), config.target
         title = f"{config.method}, m = {config.train_size}, split {config.split}, seed {config.seed}"
-        settings = (target.patch, target.postprocess, target.n_samples, config.seed)
+        settings = (target.patch, target.postprocess, target.n_samples, config.seed, _voxel_size(folder))
         return Trained(title, net, config.dataset, compute, *settings)
     if record.stage != "source":
         raise ValueError(f"a {record.stage} node makes none")
     source = parse(SourceStageConfig, record.config, where)
     if source.dataset is None:
         raise ValueError("the source network was brought, and how its scans were prepared is not known")
+    check(source.dataset)
     compute = source.compute.model_copy(update={"device": device})
     net = _ready(folder / "cycle0", compute)
-    return Trained(f"source, seed {source.seed}", net, source.dataset, compute, source.source.patch)
+    title, patch, size = f"source, seed {source.seed}", source.source.patch, _voxel_size(folder / "cycle0")
+    return Trained(title, net, source.dataset, compute, patch, spacing_mm=size)
+
+
+def _voxel_size(folder: Path) -> Spacing | None:
+    return stored_voxel_size(read_net_facts(folder).extra)
 
 
 def _ready(folder: Path, compute: ComputeConfig) -> nn.Module:

@@ -211,11 +211,11 @@ class _Reader:
     def _values(self, target: Target) -> dict[str, float]:
         scores, name = self._read(target.key, target.run_id), self._metric.removeprefix("test_")
         found = {
-            subject: value for subject, one in scores.items() if (value := _number(one.get(name))) is not None
+            subject: value for subject, one in scores.items() if (value := number(one.get(name))) is not None
         }
         if not found:
             there = sorted(
-                {key for one in scores.values() for key, value in one.items() if _number(value) is not None}
+                {key for one in scores.values() for key, value in one.items() if number(value) is not None}
             )
             fix = "scores there: " + ", ".join(there)
             raise InputError(Problem(f"{self._metric}", "no test subject has this score", fix))
@@ -269,7 +269,8 @@ def _method_notes(rows: Sequence[Difference], reference: str) -> list[str]:
     ]
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A score of ``test_scores.json`` as a finite number; None where it is none, as where it is undefined."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if is_number else None
 

@@ -27,6 +27,17 @@ class Score:
     about: str = ""
 
     @property
+    def by_scan(self) -> str:
+        """Its name in ``test_scores.json``, scan by scan."""
+        name = self.name.removeprefix("test_")
+        return f"n_{name}" if name == "false_lesions" else name
+
+    @property
+    def n_undefined(self) -> str:
+        """The metric that counts the scans on which it is undefined."""
+        return f"n_{self.name}_undefined"
+
+    @property
     def way(self) -> str:
         """Which way is better, in words."""
         if self.lower_is_better is None:
@@ -68,6 +79,8 @@ BOUNDARY = (
     Score("test_false_lesions", "False lesions a scan", True, 2, "Predicted lesions that touch no true one."),
     Score("test_volume_error_ml", "Volume error, ml", True, 2, "Predicted volume against the true one."),
 )
+OTHER_TESTED = (OVERLAP[1], *BOUNDARY)
+"""Scores with paired tests of their own, beside those of Dice."""
 CALIBRATION = (
     Score(
         "test_nll", "NLL, nats", True, about="Mean negative log-likelihood of a voxel near the foreground."

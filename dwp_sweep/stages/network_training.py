@@ -93,6 +93,8 @@ def train_network(
     """
     device = resolve_device(compute)
     arrange(prepared.net, compute)
+    if isinstance(prepared.net, UNet3D):
+        prepared.net.background = train[0].background  # a source network may come from other scans
     with BatchMaker(train, patch, named_seed(seed, "patches"), pin=device.type == "cuda") as batches:
 
         def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:

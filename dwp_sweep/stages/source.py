@@ -14,6 +14,7 @@ from pydantic import Field
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import source_split
+from dwp_sweep.data.voxel_size import VOXEL_SIZE, median_voxel_size
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs, Prepared
@@ -24,6 +25,7 @@ from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
+from dwp_sweep.stages.padding import padding_revision
 from dwp_sweep.strict import StrictModel, added, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 from dwp_sweep.training.device_memory import memory_advice
@@ -108,9 +110,10 @@ def _one_cycle(
     if cycle:
         prepared.net.load_state_dict(load_net(out_dir / f"cycle{cycle - 1}").state_dict())
     n_before = sum(len(result.history) for result in before)
+    train = [cases[name] for name in split.train]
     result = train_network(
         prepared,
-        [cases[name] for name in split.train],
+        train,
         [cases[name] for name in split.val],
         config.source,
         config.compute,
@@ -119,7 +122,8 @@ def _one_cycle(
         lambda epoch, metrics: emit("source", n_before + epoch, {**metrics, "cycle": float(cycle)}),
         config.source.patch,
     )
-    save_net(prepared.net, config.unet, out_dir / f"cycle{cycle}", {"seed": config.seed, "cycle": cycle})
+    facts = {"seed": config.seed, "cycle": cycle, VOXEL_SIZE: list(median_voxel_size(train))}
+    save_net(prepared.net, config.unet, out_dir / f"cycle{cycle}", facts)
     return result
 
 
@@ -154,4 +158,5 @@ stage = Stage(
     config=SourceStageConfig,
     run=run,
     n_steps=lambda config: config.source.n_cycles * config.source.max_epochs,
+    revision=lambda config: padding_revision(config.dataset, config.source.patch),
 )

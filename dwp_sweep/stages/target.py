@@ -23,6 +23,7 @@ from dwp_sweep.data.cache import Case
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import Split, target_split, with_all_images
+from dwp_sweep.data.voxel_size import VOXEL_SIZE, median_voxel_size
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs
@@ -40,6 +41,7 @@ from dwp_sweep.stages.evaluation import (
 from dwp_sweep.stages.examples import example_case, predicted_example, save_example
 from dwp_sweep.stages.figures import learning_curve, slice_figure
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
+from dwp_sweep.stages.padding import padding_revision
 from dwp_sweep.stages.postprocess import PostprocessConfig
 from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
 from dwp_sweep.strict import StrictModel, added, parse
@@ -122,7 +124,8 @@ def _train_and_score(
         lambda epoch, metrics: emit("target", epoch, metrics),
         config.target.patch,
     )
-    save_net(prepared.net, config.unet, out_dir, {"method": config.method, "best_epoch": result.best_epoch})
+    facts = {"method": config.method, "best_epoch": result.best_epoch}
+    save_net(prepared.net, config.unet, out_dir, facts | _voxel_size(cases, split))
 
     def predict(case: Case) -> Prediction:
         return predict_volume(
@@ -168,6 +171,10 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         seed=named_seed(config.seed, "target"),
         device=resolve_device(config.compute),
     )
+
+
+def _voxel_size(cases: Cases, split: Split) -> dict[str, Any]:
+    return {VOXEL_SIZE: list(median_voxel_size([cases[name] for name in split.train]))}
 
 
 def _write_scores(out_dir: Path, split: Split, evaluation: Evaluation) -> None:
@@ -222,4 +229,5 @@ stage = Stage(
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,
+    revision=lambda config: padding_revision(config.dataset, config.target.patch),
 )

@@ -36,6 +36,39 @@ def test_a_crop_that_loses_much_is_noted(add_target, storage, image, tmp_path): 
     assert "note: t2.nii.gz: the run's preprocess.shape crops 62% of what shows the patient" in done.stderr
 
 
+def test_other_voxels_than_the_training_scans_are_noted(add_target, storage, image, tmp_path):  # noqa: F811
+    for key, size in (("aa" * 10, [1.5, 1.0, 2.0]), ("bb" * 10, [1.5, 1.0, 1.2])):
+        add_target(key, facts={"spacing_mm": size})
+    alike = predict("aaaa", image, "-o", tmp_path / "a.nii.gz", "--storage", storage)
+    other = predict("bbbb", image, "-o", tmp_path / "b.nii.gz", "--storage", storage)
+
+    assert alike.exit_code == other.exit_code == 0
+    assert "note" not in alike.stderr
+    assert (
+        "note: t2.nii.gz: its voxels are 1.5 x 1 x 2 mm, those of the training scans 1.5 x 1 x 1.2 mm"
+        in other.stderr
+    )
+
+
+def test_a_folder_with_one_bad_scan_ends_with_1_and_names_it_and_what_was_left_out(
+    add_target,  # noqa: F811
+    storage,  # noqa: F811
+    scan,  # noqa: F811
+    tmp_path,
+):
+    for name, voxels in (("a", scan), ("b", 0 * scan), ("c", scan), ("a_seg", scan)):
+        save_scan(tmp_path / "in" / f"{name}.nii.gz", voxels)
+
+    done = predict(add_target(), tmp_path / "in", "-o", tmp_path / "out", "--storage", storage)
+
+    assert done.exit_code == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz"}
+    assert len(done.stdout.splitlines()) == 2
+    assert "left out, named as masks: a_seg.nii.gz" in done.stderr
+    end = done.stderr[done.stderr.index("1 of 3 scans cannot be used, the others are done:") :]
+    assert "in/b.nii.gz: constant image" in end
+
+
 def test_bad_input_ends_with_2_and_writes_nothing(add_target, storage, image, tmp_path):  # noqa: F811
     add_target()
     mask = tmp_path / "m.nii.gz"

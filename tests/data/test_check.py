@@ -181,13 +181,66 @@ def test_a_mask_beside_the_patient_and_a_scan_there_twice_stand_in_their_subject
     report = check_dataset(config(root, preprocess=PreprocessConfig(shape=(7, 4, 6))))
 
     rows = {row.id: row for row in report.subjects}
-    assert rows["case_04"].suspicions == ("33% cropped", "33% outside the patient")
+    assert rows["case_04"].suspicions == (
+        "33% cropped",
+        "33% outside the patient",
+        "touches the border",
+    )
     assert rows["case_05"].suspicions == ("same voxels as case_02",)
     assert rows["case_06"].suspicions == ("empty mask",)
     assert rows["case_00"].suspicions == () and rows["case_00"].input_shape == (1, 7, 4, 6)
     assert set(report.unusable) == {"case_07", "case_08"}
-    assert len(report.warnings) == 4
+    assert len(report.warnings) == 5
     assert [problem for found in report.unusable.values() for problem in found] == list(report.problems)
+
+
+def test_a_clipped_scan_is_worth_a_look_and_a_few_grey_levels_are_not(root, write_scan, image):
+    clipped = np.minimum(image(1), 90)  # texture from 50 to 100: a fifth of the head lies above
+    rounded = np.round(image(2) / 10) * 10  # 60, 70, 80 and 90 share the voxels evenly, 100 has half as many
+    one_bright = image(3)
+    one_bright[4, 4, 4] = 1e4
+    for name, scan in (("case_01", clipped), ("case_02", rounded), ("case_03", one_bright)):
+        write_scan(root / "imagesTr" / f"{name}.nii.gz", scan)
+
+    report = check_dataset(config(root))
+
+    assert report.problems == ()
+    assert {row.id: row.suspicions for row in report.subjects if row.suspicions} == {
+        "case_01": ("saturated",)
+    }
+    (warning,) = report.warnings
+    assert warning.where.endswith("imagesTr/case_01.nii.gz")
+    share = float((clipped == 90).sum()) / np.count_nonzero(clipped)
+    assert f"saturated: {share:.1%} of the patient's voxels have exactly the maximum, 90" in warning.what
+
+
+def test_what_a_window_clips_anyway_is_no_clipped_scan(root, write_scan, image):
+    write_scan(root / "imagesTr" / "case_01.nii.gz", np.minimum(image(1), 90))
+
+    narrow, wide = (PreprocessConfig(window=(0, top)) for top in (90, 100))
+    assert check_dataset(config(root, preprocess=narrow)).warnings == ()
+    assert len(check_dataset(config(root, preprocess=wide)).warnings) == 1
+
+
+@pytest.mark.parametrize("corner", [(0, 5, 4), (9, 5, 4), (5, 0, 4), (5, 11, 4), (5, 5, 0), (5, 5, 7)])
+def test_a_mask_that_touches_any_face_of_the_volume_is_worth_a_look(root, write_scan, mask, corner):
+    cut_off = mask()
+    cut_off[corner] = 1
+    write_scan(root / "labelsTr" / "case_03.nii.gz", cut_off)
+
+    report = check_dataset(config(root, preprocess=PreprocessConfig(crop_foreground=False)))
+
+    assert report.problems == ()
+    row = next(row for row in report.subjects if row.id == "case_03")
+    assert "touches the border" in row.suspicions
+    assert "the mask touches the volume's border with 1 voxel" in [one.what for one in report.warnings]
+
+
+def test_an_axis_of_two_slices_has_no_inside_to_leave(root, write_scan, image, mask):
+    write_scan(root / "imagesTr" / "case_03.nii.gz", image(3)[:, :, 3:5])
+    write_scan(root / "labelsTr" / "case_03.nii.gz", mask()[:, :, 3:5])
+
+    assert check_dataset(config(root)).warnings == ()
 
 
 def test_a_mask_of_brats_that_holds_a_fifth_label_is_a_problem(tmp_path, write_brats, write_scan):

@@ -38,6 +38,22 @@ def test_a_network_comes_back_ready_to_predict_the_same(tmp_path: Path) -> None:
     assert facts.unet == net().config and dict(facts.extra) == {"epoch": 3} and not facts.bayesian
 
 
+def test_a_network_comes_back_with_the_background_that_it_pads_with(tmp_path: Path) -> None:
+    made = net().eval()
+    made.background = -1.0
+    save_net(made, made.config, tmp_path)
+    assert torch.equal(load_net(tmp_path)(volume()), made(volume()))
+
+    facts = json.loads((tmp_path / "net.json").read_text())
+    del facts["background"]  # as networks were written that padded with zeros
+    (tmp_path / "net.json").write_text(json.dumps(facts))
+    assert torch.equal(load_net(tmp_path)(volume()), net().eval()(volume()))
+
+    (tmp_path / "net.json").write_text(json.dumps({**facts, "background": "air"}))
+    with pytest.raises(ValueError, match="background must be a number, not 'air'"):
+        load_net(tmp_path)
+
+
 @pytest.mark.parametrize("noise", ["weight", "local"])
 def test_a_variational_network_comes_back_with_its_distribution_and_predicts_with_the_mean(
     tmp_path: Path, noise: Noise

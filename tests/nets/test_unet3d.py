@@ -152,6 +152,16 @@ def test_a_padded_volume_gives_what_the_user_would_get_by_padding_zeros() -> Non
     torch.testing.assert_close(net(x), by_hand)
 
 
+def test_a_padded_volume_is_padded_with_its_own_background() -> None:
+    net = small_net().eval()
+    x = torch.randn(1, 1, 22, 16, 13, generator=seeded())
+    with_zeros = net(x)
+    net.background = -1.0
+    by_hand = net(F.pad(x, (0, 3, 0, 0, 0, 2), value=-1.0))[:, :, :22, :, :13]
+    torch.testing.assert_close(net(x), by_hand)
+    assert not torch.allclose(net(x), with_zeros)
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 16, 16, 16), (1, 16, 16, 16), (1, 1, 0, 16, 16)])
 def test_wrong_input_is_refused_with_both_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\(B, 1, D, H, W\), not \(" + str(shape[0])):

@@ -30,13 +30,14 @@ def storage(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add_target(storage: Path) -> AddTarget:
-    """``add_target(key, log_var=None, preprocess={}, target={}, **dataset)`` publishes a target node."""
+    """``add_target(key, log_var=None, preprocess={}, target={}, facts={}, **dataset)`` publishes a target."""
 
     def add(
         key: str = KEY,
         log_var: float | None = None,
         preprocess: dict[str, Any] | None = None,
         target: dict[str, Any] | None = None,
+        facts: dict[str, Any] | None = None,
         **dataset: Any,
     ) -> str:
         data = DatasetConfig.model_validate(
@@ -53,7 +54,7 @@ def add_target(storage: Path) -> AddTarget:
         )  # fmt: skip
         store = Store(storage)
         out_dir = store.new_out_dir("target", key)
-        save_net(net, unet, out_dir)
+        save_net(net, unet, out_dir, facts)
         store.publish(out_dir, Record(key, "target", "done", config.model_dump(mode="json")))
         return key
 

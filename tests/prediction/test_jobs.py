@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.errors import InputError
-from dwp_sweep.prediction.jobs import Outputs, make_jobs, split_images
+from dwp_sweep.prediction.jobs import Job, Outputs, plan_jobs, split_images
 
 
 @pytest.fixture
@@ -18,9 +17,15 @@ def scans(tmp_path: Path) -> Path:
 
 
 def problems(images: list[Path], outputs: Outputs, force: bool = False) -> str:
-    with pytest.raises(InputError) as caught:
-        make_jobs(images, outputs, force)
-    return str(caught.value)
+    found = plan_jobs(images, outputs, force).problems
+    assert found and len(set(found)) == len(found)
+    return "\n".join(map(str, found))
+
+
+def good_jobs(images: list[Path], outputs: Outputs, force: bool = False) -> tuple[Job, ...]:
+    plan = plan_jobs(images, outputs, force)
+    assert plan.problems == ()
+    return plan.jobs
 
 
 def test_commas_divide_channels_and_an_existing_name_with_a_comma_stays_one(tmp_path):
@@ -33,7 +38,7 @@ def test_commas_divide_channels_and_an_existing_name_with_a_comma_stays_one(tmp_
 
 def test_a_folder_gives_a_job_for_each_nifti_file_with_results_of_its_name(scans):
     outputs = Outputs(scans / "masks", picture=scans / "pictures")
-    jobs = make_jobs([scans / "t1", scans / "t2"], outputs)
+    jobs = good_jobs([scans / "t1", scans / "t2"], outputs)
 
     assert [job.images for job in jobs] == [
         (scans / "t1" / name, scans / "t2" / name) for name in ("a.nii", "b.nii.gz")
@@ -44,7 +49,7 @@ def test_a_folder_gives_a_job_for_each_nifti_file_with_results_of_its_name(scans
 
 def test_an_image_into_an_existing_folder_keeps_its_name(scans):
     (scans / "out").mkdir()
-    (job,) = make_jobs([scans / "t1" / "a.nii"], Outputs(scans / "out"))
+    (job,) = good_jobs([scans / "t1" / "a.nii"], Outputs(scans / "out"))
 
     assert job.outputs.mask == scans / "out" / "a.nii"
 
@@ -54,7 +59,7 @@ def test_an_output_that_exists_is_refused_without_force(scans):
     mask.touch()
 
     assert "exists already" in problems([image], Outputs(mask))
-    assert make_jobs([image], Outputs(mask), force=True)[0].outputs.mask == mask
+    assert good_jobs([image], Outputs(mask), force=True)[0].outputs.mask == mask
 
 
 def test_all_that_is_wrong_is_told_at_once(scans):
@@ -82,3 +87,37 @@ def test_folders_that_do_not_match_are_refused(scans):
     assert "is no folder" in problems([scans / "t1", scans / "t2" / "b.nii.gz"], Outputs(scans / "out"))
     assert "there is no folder" in problems([scans / "t1"], Outputs(scans / "no" / "out"))
     assert "is a file" in problems([scans / "t1"], Outputs(scans / "t1" / "a.nii"))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_mask"),
+    [
+        ("pat01_seg.nii.gz", True),
+        ("BraTS-00001-seg.nii.gz", True),
+        ("case_MASK.nii", True),
+        ("label_01.nii.gz", True),
+        ("labels.nii", True),
+        ("pat01-label.nii.gz", True),
+        ("mask.nii.gz", True),
+        ("masked_t2.nii.gz", False),
+        ("segment3.nii.gz", False),
+        ("damask.nii.gz", False),
+        ("pat01_seg_t2.nii.gz", False),
+    ],
+)
+def test_masks_beside_the_scans_are_left_out_and_named(scans, name, is_mask):
+    (scans / "t1" / name).touch()
+    plan = plan_jobs([scans / "t1"], Outputs(scans / "out"))
+
+    assert plan.problems == ()
+    assert [path.name for path in plan.skipped] == [name] * is_mask
+    assert (name in {job.name for job in plan.jobs}) is not is_mask
+
+
+def test_a_mask_may_be_asked_for_by_name_and_a_folder_of_masks_is_no_folder_of_scans(scans):
+    (scans / "masks").mkdir()
+    mask = scans / "masks" / "a_seg.nii.gz"
+    mask.touch()
+
+    assert good_jobs([mask], Outputs(scans / "m.nii.gz"))[0].images == (mask,)
+    assert "holds 1 NIfTI file(s), all named as masks" in problems([scans / "masks"], Outputs(scans / "out"))

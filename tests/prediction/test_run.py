@@ -146,6 +146,54 @@ def test_of_a_folder_all_headers_are_looked_at_before_anything_is_computed(
     assert len(caught.value.problems) == 2 and not (tmp_path / "out").exists()
 
 
+def test_one_bad_scan_of_a_folder_does_not_stop_the_others(storage, add_target, scan, tmp_path):
+    for name in ("a", "c"):
+        save_scan(tmp_path / "in" / f"{name}.nii.gz", scan)
+    save_scan(tmp_path / "in" / "b.nii.gz", np.zeros_like(scan))
+    holes = np.where(scan > 120, np.nan, scan).astype(np.float32)
+    save_scan(tmp_path / "in" / "d.nii.gz", holes)
+
+    with pytest.raises(InputError) as caught:
+        dwp_sweep.predict_folder(add_target(), tmp_path / "in", tmp_path / "out", storage=storage)
+
+    assert files(tmp_path / "out") == {"a.nii.gz", "c.nii.gz"}
+    b, d = map(str, caught.value.problems)
+    assert "b.nii.gz: constant image" in b and "d.nii.gz" in d and "NaN" in d
+
+
+def test_all_problems_are_told_before_any_weights_are_read(storage, add_target, scan, tmp_path):
+    add_target()
+    (storage / "target" / KEY / "net.safetensors").unlink()
+    image = save_scan(tmp_path / "4d.nii.gz", np.stack([scan, scan], axis=-1))
+    mask = tmp_path / "m.nii.gz"
+    mask.touch()
+
+    with pytest.raises(InputError) as caught:
+        dwp_sweep.predict(KEY, image, mask, picture=tmp_path / "x.jpg", storage=storage)
+
+    text = str(caught.value)
+    assert len(caught.value.problems) == 3
+    for words in ("exists already", "is no name for the picture", "2 channels given", "one 3D image"):
+        assert words in text
+    mask.unlink()
+    good = save_scan(tmp_path / "3d.nii.gz", scan)
+    with pytest.raises(InputError, match=r"net\.safetensors"):
+        dwp_sweep.predict(KEY, good, mask, storage=storage)
+
+
+def test_a_run_that_is_none_is_told_with_what_else_is_wrong(storage, tmp_path):
+    (tmp_path / "text.nii.gz").write_text("no scan")
+    mask = tmp_path / "m.nii.gz"
+    mask.touch()
+
+    with pytest.raises(InputError) as caught:
+        dwp_sweep.predict("0" * 32, tmp_path / "text.nii.gz", mask, storage=storage)
+
+    told = [problem.what for problem in caught.value.problems]
+    assert [what.split(":")[0] for what in told[:2]] == ["exists already", "cannot be read as NIfTI"]
+    assert "begins no key" in told[2]
+
+
 def test_nothing_half_written_is_left(storage, add_target, scan, tmp_path, monkeypatch):
     image = save_scan(tmp_path / "in" / "t2.nii.gz", scan)
     write, out = prediction_run.write_volume, tmp_path / "out"

@@ -21,6 +21,7 @@ from dwp_sweep.report.page.styles import styles
 from dwp_sweep.report.page.table_files import latex
 from dwp_sweep.report.page.write import Written, write_page
 from dwp_sweep.report.scores_catalogue import BOUNDARY, CALIBRATION, DECIDES, OVERLAP
+from dwp_sweep.report.significance import holm
 from dwp_sweep.tracking.parent_report import Parent
 from dwp_sweep.tracking.rows import NodeRow
 from tests.report.toy_evidence import SETTINGS, toy_evidence
@@ -189,6 +190,40 @@ def test_few_methods_are_compared_pair_by_pair_and_the_reference_is_subtracted(t
     assert row.test.n == 26 and row.p_holm == pytest.approx(min(1, 9 * row.test.p), rel=1)
     assert row.p_holm >= row.test.p
     assert "Too few splits to tell" in " ".join(found.notes)
+
+
+def test_other_scores_are_tested_too_each_corrected_for_itself_and_lower_distances_are_ahead(
+    written: Written, outline: Outline, tmp_path: Path
+) -> None:
+    path = written.page.parent / "tables" / "paired_tests_other_scores.csv"
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    by_score = {
+        name: [row for row in rows if row["score"] == name] for name in {row["score"] for row in rows}
+    }
+    assert {name: len(found) for name, found in by_score.items()} == {"test_iou": 9, "test_hd95_mm": 9}
+    for found in by_score.values():
+        p_values = [float(row["p_wilcoxon"]) for row in found]
+        assert [float(row["p_holm"]) for row in found] == pytest.approx(holm(p_values))
+    first = {name: _of(found, "UNet-PR", "UNet-RI", "5") for name, found in by_score.items()}
+    # Distances are 20 (1 - Dice) here: what is ahead in Dice is ahead, with the other sign.
+    assert float(first["test_iou"]["difference"]) > 0 > float(first["test_hd95_mm"]["difference"])
+    assert {one["n_splits_ahead"] for one in first.values()} == {"2"}
+    assert {name: one["better"] for name, one in first.items()} == {
+        "test_iou": "higher",
+        "test_hd95_mm": "lower",
+    }
+    dice = compare(toy_evidence(tmp_path, with_files=False), "random_init").find("UNet-PR", "UNet-RI", 5)
+    assert dice is not None
+    assert float(first["test_hd95_mm"]["difference"]) == pytest.approx(-20 * dice.difference.mean)
+    assert float(first["test_hd95_mm"]["rank_biserial"]) == pytest.approx(-dice.test.rank_biserial)
+    assert "a negative difference or rank-biserial is in favour of the first named" in outline.text
+    assert "Test IoU: " in outline.text and "ASD" not in outline.text
+
+
+def _of(rows: list[dict[str, str]], name: str, reference: str, size: str) -> dict[str, str]:
+    wanted = (name, reference, size)
+    (found,) = [row for row in rows if (row["method"], row["minus"], row["m"]) == wanted]
+    return found
 
 
 def test_too_few_subjects_are_said_plainly(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class ToyScores:
         scores = {}
         for number in range(split * 6, split * 6 + N_SUBJECTS):
             level = random.Random(f"subject {number}").uniform(0.5, 0.8)
-            scores[f"s{number:02d}"] = {"dice": level + SHIFTS[method] + size / 100 + rng.gauss(0, 0.01)}
+            dice = level + SHIFTS[method] + size / 100 + rng.gauss(0, 0.01)
+            scores[f"s{number:02d}"] = {"dice": dice, "iou": dice / (2 - dice), "hd95_mm": 20 * (1 - dice)}
         self.values[key] = scores
         return sum(one["dice"] for one in scores.values()) / N_SUBJECTS
 

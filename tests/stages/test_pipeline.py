@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -14,11 +14,14 @@ import torch
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
+from dwp_sweep.data.config import PhantomConfig
+from dwp_sweep.data.phantom_scan import spacing_of
+from dwp_sweep.data.voxel_size import stored_voxel_size
 from dwp_sweep.errors import InputError, StopTrial
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_bank import load_bank
 from dwp_sweep.nets.kernel_prior import load_prior
-from dwp_sweep.nets.net_files import load_net
+from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
@@ -88,6 +91,10 @@ def only(built: tuple[Sweep, Store], stage: str, **labels: Any) -> tuple[Node, P
     return nodes[0], store.node_dir(stage, nodes[0].key)
 
 
+def voxel_size_of_phantom(kind: Literal["source", "target"]) -> Any:
+    return pytest.approx(spacing_of(PhantomConfig(kind=kind, shape=(16, 16, 16))), rel=1e-5)
+
+
 @pytest.mark.slow
 def test_every_stage_publishes_what_the_next_one_reads(built: tuple[Sweep, Store]) -> None:
     _, source = only(built, "source", seed=1)
@@ -103,6 +110,8 @@ def test_every_stage_publishes_what_the_next_one_reads(built: tuple[Sweep, Store
         logits = load_net(folder)(torch.zeros(1, 1, 16, 16, 16))
         assert logits.shape == (1, 2, 16, 16, 16)
         assert (folder / "figures" / "median_prediction.png").stat().st_size > 1000
+        assert stored_voxel_size(read_net_facts(folder).extra) == voxel_size_of_phantom("target")
+    assert stored_voxel_size(read_net_facts(source / "cycle1").extra) == voxel_size_of_phantom("source")
 
 
 @pytest.mark.slow

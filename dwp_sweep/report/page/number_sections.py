@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons
+from dwp_sweep.report.page.common_scans import common_table
+from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons, compare
 from dwp_sweep.report.page.cost import by_method, by_stage
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.forest_picture import forest_picture
@@ -14,7 +15,7 @@ from dwp_sweep.report.page.score_tables import ScoreTable, notes_on_cells, score
 from dwp_sweep.report.page.table_files import comparisons_csv, comparisons_latex, score_csv, score_latex
 from dwp_sweep.report.page.tables_html import comparisons_html, costs_html, score_html, winners_html
 from dwp_sweep.report.page.workshop import Workshop
-from dwp_sweep.report.scores_catalogue import BOUNDARY, CALIBRATION, OVERLAP, Score
+from dwp_sweep.report.scores_catalogue import BOUNDARY, CALIBRATION, OTHER_TESTED, OVERLAP, Score
 from dwp_sweep.tracking.rows import NodeRow
 
 _ALWAYS_OPEN = 12
@@ -77,7 +78,8 @@ def tables_section(shop: Workshop) -> Section:
     if any(boundary):
         body += "<h3>Surfaces, lesions and volumes</h3>" + _beside(boundary)
         body += paragraph(
-            "A distance is undefined where truth or prediction is empty: such scans do not enter its mean.",
+            "A distance is undefined where either truth or prediction is empty, a sensitivity where the "
+            "truth is: such scans do not enter a mean, and a cell counts them.",
             "note",
         )
     _, chosen = missing_lines(shop.evidence)
@@ -107,7 +109,43 @@ def tests_section(shop: Workshop, found: Comparisons, score: Score) -> Section:
         "Rank-biserial: the share of the rank sum in favour minus the share against, −1 to 1. Bold: an "
         "interval over splits without 0; a corrected p of at most 0.05.",
     ]
-    return Section("tests", "Paired tests", body + bullets(notes, "notes") + bullets(found.missing, "notes"))
+    body += bullets(notes, "notes") + bullets(found.missing, "notes")
+    return Section("tests", "Paired tests", body + _other_tests(shop))
+
+
+def _other_tests(shop: Workshop) -> str:
+    """The same for the other scores, folded: each corrected for its own comparisons."""
+    scores = [score for score in OTHER_TESTED if _has(shop.evidence, score)]
+    found = [(score, compare(shop.evidence, shop.reference, f"test_{score.by_scan}")) for score in scores]
+    tables = [(score, one) for score, one in found if one.rows]
+    if not tables:
+        return ""
+    name = "paired_tests_other_scores.csv"
+    files = shop.keep({name: comparisons_csv(*(one for _, one in tables))})
+    note = (
+        "Each score is corrected for its own comparisons, not for there being several scores: what only one "
+        "of them shows is weaker evidence than the table above. A scan on which a score is undefined for one "
+        "of two methods makes no pair: listed below its table."
+    )
+    folded = "".join(_folded(score, one, files if not n else {}) for n, (score, one) in enumerate(tables))
+    return "<h3>The other scores</h3>" + paragraph(note, "note") + folded
+
+
+def _folded(score: Score, found: Comparisons, files: Mapping[str, str]) -> str:
+    sign = "negative" if score.lower_is_better else "positive"
+    title = (
+        f"{score.title}; {score.way}: a {sign} difference or rank-biserial is in favour of the first named"
+    )
+    body = comparisons_html(found, title, score, files)
+    n_shown = sum(one.is_shown_over_subjects for one in found.rows)
+    summary = (
+        f"{score.title}: {n_shown} of {len(found.rows)} differences shown over subjects after correction"
+    )
+    return details(summary, body + bullets(found.notes, "notes") + bullets(found.missing, "notes"))
+
+
+def _has(evidence: Evidence, score: Score) -> bool:
+    return any(score.name in one.metrics for one in evidence.targets)
 
 
 def calibration_section(shop: Workshop) -> Section:
@@ -133,8 +171,23 @@ def _score(shop: Workshop, score: Score) -> str:
     found: ScoreTable | None = score_table(shop.evidence, score)
     if found is None:
         return ""
-    files = shop.keep({f"{score.name}.csv": score_csv(found), f"{score.name}.tex": score_latex(found)})
-    return score_html(found, files) + (paragraph(score.about, "note") if score.about else "")
+    about = paragraph(score.about, "note") if score.about else ""
+    return _table(shop, found) + about + (_on_common_scans(shop, found) if found.is_uneven else "")
+
+
+def _table(shop: Workshop, found: ScoreTable) -> str:
+    name = found.score.name
+    return score_html(found, shop.keep({f"{name}.csv": score_csv(found), f"{name}.tex": score_latex(found)}))
+
+
+def _on_common_scans(shop: Workshop, found: ScoreTable) -> str:
+    common = common_table(shop.evidence, found)
+    why = "Methods leave out different scans of the table above, so that no best one is marked there: "
+    if common is None:
+        return paragraph(why + "the same scans cannot be compared, none has a value for several.", "note")
+    which = "the table below compares them on the scans that all of them have a value for."
+    lost = "A method that leaves a lesion unseen is not worse for it here: see its undefined scans and Dice."
+    return paragraph(f"{why}{which} {lost}", "note") + _table(shop, common)
 
 
 def _beside(parts: Sequence[str]) -> str:

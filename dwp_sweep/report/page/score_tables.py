@@ -7,10 +7,11 @@ why. Forms the numbers; how they look is `html`'s and `table_files`'s matter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from dwp_sweep.report.cell import Cell, Repeat, cell_of
 from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.report.page.undefined import Undefined, is_uneven, undefined_scans
 from dwp_sweep.report.scores_catalogue import Score
 
 _MAX_COLUMNS = 5
@@ -24,27 +25,43 @@ class ScoreCell:
     Attributes:
         cell: Mean and spread, or what is wrong.
         values: By (split, seed).
-        is_best: The best mean of its training size, where several have one.
+        undefined: Scans that the values leave out, by (split, seed).
+        is_best: The best mean of its training size, where several have one over the same scans.
     """
 
     cell: Cell
     values: Mapping[Repeat, float]
+    undefined: Undefined = field(default_factory=dict)
     is_best: bool = False
 
+    @property
+    def n_undefined(self) -> int:
+        """Scans that the mean leaves out, over all runs."""
+        return sum(len(scans) for scans in self.undefined.values())
+
     def text(self, digits: int) -> str:
-        """``0.712 (0.021)``; ``2/3`` behind it where runs are missing; else the state in words."""
+        """``0.712 (0.021)``; ``2/3`` behind it where runs are missing; else the state in words.
+
+        Scans that the mean leaves out are counted: ``, 4 undefined``.
+        """
+        left_out = f", {self.n_undefined} undefined" if self.n_undefined else ""
         found = self.cell.summary
         if found is None:
-            return self.cell.state
+            return self.cell.state + left_out
         short = f" {found.n}/{self.cell.n_expected}" if found.n < self.cell.n_expected else ""
         spread = f" ({found.std:.{digits}f})" if found.std is not None else ""
-        return f"{found.mean:.{digits}f}{spread}{short}"
+        return f"{found.mean:.{digits}f}{spread}{short}{left_out}"
 
     def about(self, digits: int) -> str:
         """How many runs are behind it and what each of them has, in words."""
         n = self.cell.summary.n if self.cell.summary else 0
         runs = "; ".join(f"{place(repeat)}: {value:.{digits}f}" for repeat, value in self.values.items())
-        return f"n = {n} of {self.cell.n_expected} runs" + (f" ({runs})" if runs else "")
+        left_out = "; ".join(f"{place(one)}: {len(scans)}" for one, scans in self.undefined.items() if scans)
+        return (
+            f"n = {n} of {self.cell.n_expected} runs"
+            + (f" ({runs})" if runs else "")
+            + (f"; scans on which it is undefined: {left_out}" if left_out else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,7 @@ class ScoreTable:
         sizes: Training sizes, rising.
         n_repeats: Splits x seeds of a full cell.
         cells: Size -> method or variant -> cell.
+        which: Over which scans, where not over all.
     """
 
     score: Score
@@ -64,6 +82,12 @@ class ScoreTable:
     sizes: tuple[int, ...]
     n_repeats: int
     cells: Mapping[int, Mapping[str, ScoreCell]]
+    which: str = ""
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether methods of one size leave out different scans: then no best one is marked there."""
+        return any(is_uneven(cell.undefined for cell in row.values()) for row in self.cells.values())
 
     @property
     def is_wide(self) -> bool:
@@ -90,20 +114,31 @@ class ScoreTable:
     def caption(self) -> str:
         """What the numbers are."""
         runs = "run" if self.n_repeats == 1 else "runs"
-        return (
-            f"{self.score.title}, mean (std) over {self.n_repeats} {runs} (splits × seeds); {self.score.way}"
-        )
+        which = f", {self.which}" if self.which else ""
+        over = f"{self.n_repeats} {runs} (splits × seeds)"
+        return f"{self.score.title}, mean (std) over {over}{which}; {self.score.way}"
 
 
 def score_table(evidence: Evidence, score: Score) -> ScoreTable | None:
     """The table of one score; None where no run has it."""
     cells = {
-        size: _with_best({name: _cell(evidence, name, size, score) for name in evidence.columns}, score)
+        size: with_best({name: _cell(evidence, name, size, score) for name in evidence.columns}, score)
         for size in evidence.sizes
     }
     if not any(cell.cell.summary for row in cells.values() for cell in row.values()):
         return None
     return ScoreTable(score, evidence.columns, evidence.sizes, len(evidence.repeats), cells)
+
+
+def with_best(cells: dict[str, ScoreCell], score: Score) -> dict[str, ScoreCell]:
+    """Cells of one training size, the best mean marked where all of them are over the same scans."""
+    means = {name: one.cell.summary.mean for name, one in cells.items() if one.cell.summary}
+    if len(means) < 2 or score.lower_is_better is None:
+        return cells
+    if is_uneven(one.undefined for one in cells.values()):
+        return cells
+    best = (min if score.lower_is_better else max)(means.values())
+    return {name: replace(one, is_best=means.get(name) == best) for name, one in cells.items()}
 
 
 def notes_on_cells(evidence: Evidence) -> list[str]:
@@ -129,14 +164,4 @@ def _cell(evidence: Evidence, name: str, size: int, score: Score) -> ScoreCell:
         for repeat, run in sorted(runs.items())
         if run.state == "done" and score.name in run.metrics
     }
-    return ScoreCell(cell, values)
-
-
-def _with_best(cells: dict[str, ScoreCell], score: Score) -> dict[str, ScoreCell]:
-    means = {name: one.cell.summary.mean for name, one in cells.items() if one.cell.summary}
-    if len(means) < 2 or score.lower_is_better is None:
-        return cells
-    best = (min if score.lower_is_better else max)(means.values())
-    return {
-        name: ScoreCell(one.cell, one.values, is_best=means.get(name) == best) for name, one in cells.items()
-    }
+    return ScoreCell(cell, values, undefined_scans(evidence, runs, score))

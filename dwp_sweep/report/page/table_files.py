@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from dwp_sweep.report.page.comparisons import Comparisons
 from dwp_sweep.report.page.score_tables import ScoreTable, place
+from dwp_sweep.report.paired import LOWER_IS_BETTER
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -20,9 +21,9 @@ _LATEX = {
 
 
 def score_csv(table: ScoreTable) -> str:
-    """A row a cell: score, m, method, mean, std, n, n_expected, state, values of the runs."""
+    """A row a cell: score, m, method, mean, std, n, n_expected, scans left out, state, values of the runs."""
     lines: list[list[object]] = [
-        ["score", "m", "method", "label", "mean", "std", "n", "n_expected", "state", "runs"]
+        ["score", "m", "method", "label", "mean", "std", "n", "n_expected", "n_undefined", "state", "runs"]
     ]
     for size, row in table.cells.items():
         for name, one in row.items():
@@ -38,6 +39,7 @@ def score_csv(table: ScoreTable) -> str:
                     table.columns[name],
                     *numbers,
                     one.cell.n_expected,
+                    one.n_undefined,
                     state,
                     runs,
                 ]
@@ -45,18 +47,22 @@ def score_csv(table: ScoreTable) -> str:
     return _csv(lines)
 
 
-def comparisons_csv(found: Comparisons) -> str:
-    """A row a comparison, unrounded."""
+def comparisons_csv(*tables: Comparisons) -> str:
+    """A row a comparison, unrounded; p-values are corrected within each table.
+
+    ``difference`` is that of the scores, whichever way is better: ``better`` says it.
+    """
     header = [
-        "score", "m", "method", "minus", "difference", "splits_low", "splits_high", "subjects_low",
+        "score", "better", "m", "method", "minus", "difference", "splits_low", "splits_high", "subjects_low",
         "subjects_high", "rank_biserial", "rank_biserial_low", "rank_biserial_high", "p_wilcoxon", "p_holm",
         "n_subjects", "n_untied", "n_splits", "n_splits_ahead",
     ]  # fmt: skip
     lines: list[list[object]] = [list(header)]
-    for one in found.rows:
+    for metric, one in ((table.metric, one) for table in tables for one in table.rows):
         test, row = one.test, one.difference
         lines.append([
-            found.metric, row.train_size, row.name, one.reference, row.mean,
+            metric, "lower" if metric in LOWER_IS_BETTER else "higher",
+            row.train_size, row.name, one.reference, row.mean,
             *(row.over_splits or ("", "")), *(row.over_subjects or ("", "")),
             test.rank_biserial, *(test.interval or ("", "")), test.p, one.p_holm,
             test.n, test.n_untied, len(row.by_split), row.n_ahead,
