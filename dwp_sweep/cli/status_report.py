@@ -61,7 +61,9 @@ def _table(status: SweepStatus) -> Table:
 
 def _progress(node: NodeStatus) -> str:
     epochs = f"epoch {node.epoch}/{node.n_epochs}" if node.n_epochs else "begun"
-    return f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}"
+    return (
+        f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}{node.by and f', {node.by}'}"
+    )
 
 
 def _left(status: SweepStatus) -> str:

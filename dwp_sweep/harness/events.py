@@ -11,7 +11,19 @@ from typing import Literal
 
 from dwp_sweep.config.node import Node
 
-EventKind = Literal["started", "epoch", "done", "failed", "blocked", "again", "stopped", "pruned", "note"]
+EventKind = Literal[
+    "started",
+    "epoch",
+    "done",
+    "failed",
+    "blocked",
+    "again",
+    "stopped",
+    "pruned",
+    "elsewhere",
+    "found",
+    "note",
+]
 
 
 @dataclass(frozen=True)
@@ -20,7 +32,8 @@ class Event:
 
     Attributes:
         kind: What happened; ``again``: the node is tried once more, ``stopped``: it left at its checkpoint,
-            ``pruned``: a search gave it up.
+            ``pruned``: a search gave it up, ``elsewhere``: another run is building it, ``found``: another
+            run has published it.
         node: To which node; None for a ``note``.
         text: Message of a failure, reason, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.

@@ -18,6 +18,7 @@ from dwp_sweep.harness.dag_searcher import DagSearcher
 from dwp_sweep.harness.reconcile import Reconcile
 from dwp_sweep.harness.slots import Admission, Shape
 from dwp_sweep.harness.trainable import TrialContext, make_trainable
+from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.store import Store
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def tune_board(
     experiment: str,
     max_lost: int,
     search: SearchPlan | None = None,
+    leases: Leases | None = None,
 ) -> None:
     """Hand out a board's nodes through Tune until none is left.
 
@@ -45,9 +47,10 @@ def tune_board(
         experiment: Unique name: Tune's state of another run must not be taken up.
         max_lost: How often a node whose worker was lost is tried again.
         search: Brings further nodes to the board.
+        leases: Those of this run.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the board tells what Tune would, in our words
-    searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search)
+    searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search, leases)
     trainable = tune.with_resources(
         make_trainable(context),
         lambda config: tune.PlacementGroupFactory([_bundle(context.shapes[config["stage"]])]),
