@@ -97,9 +97,10 @@ def run_node(
         How it ended; never raises what a stage raised.
     """
     attempt = _Attempt(node, stage, store, observer, report, must_stop, holds_lease)
-    out_dir = store.new_out_dir(node.stage, node.key)
+    out_dirs: list[Path] = []
     try:
-        return attempt.run(out_dir)
+        out_dirs.append(store.new_out_dir(node.stage, node.key))
+        return attempt.run(out_dirs[0])
     except _DeposedError:
         return attempt.left()
     except StopTrial:
@@ -110,7 +111,8 @@ def run_node(
             return Ending("published")  # by another run, which has tidied this one's working folder away
         return attempt.fail(error) if holds_lease() else attempt.left()
     finally:
-        shutil.rmtree(out_dir, ignore_errors=True)
+        for out_dir in out_dirs:
+            shutil.rmtree(out_dir, ignore_errors=True)
 
 
 class _DeposedError(Exception):
@@ -176,7 +178,8 @@ class _Attempt:
     def fail(self, error: Exception) -> Ending:
         message = describe(error)
         record = self._record("failed", {}, f"{message}\n\n{''.join(traceback.format_exception(error))}")
-        self.store.write_failure(record)
+        with contextlib.suppress(OSError):  # a full disk: what it was is told all the same
+            self.store.write_failure(record)
         if self.observer:
             self.observer.fail(record)
         return Ending("failed", message, _spoils_process(error))

@@ -51,6 +51,7 @@ class Board:
         builders: Key -> who builds it, for nodes that another run builds now.
         used_s: Stage -> seconds of trials that have ended in this run, failed and lost ones too.
         spent: Why nothing more starts although running nodes go on to their end; empty: it does.
+        is_broken: Whether it is no budget that is spent, but something outside that failed.
         n_to_ask: Configurations that a search has not asked for yet: of their nodes nothing is known.
         n_impossible: Configurations of a search that make no experiment: they failed without any node.
         n_studies: Studies of the search; 0 where nothing is searched for.
@@ -68,7 +69,7 @@ class Board:
         self.n_lost: Counter[str] = Counter()
         self.work: dict[str, Work] = {}
         self.builders: dict[str, str] = {}
-        self.is_draining = False
+        self.is_draining = self.is_broken = False
         self.spent = ""
         self.n_to_ask = self.n_studies = self.n_impossible = 0
         self.n_repeats = 1
@@ -224,6 +225,15 @@ class Board:
         if not self.spent:
             self.spent = reason
             self.note(f"{reason}: nothing more starts, running nodes go on to their end")
+
+    def give_up(self, reason: str) -> None:
+        """Hand out nothing more: something outside is broken. The run does not end well.
+
+        Args:
+            reason: What is broken, in words; the first one stands.
+        """
+        self.is_broken = True
+        self.start_no_more(reason)
 
     def note(self, text: str) -> None:
         """Tell something that concerns no node."""

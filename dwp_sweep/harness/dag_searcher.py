@@ -7,6 +7,7 @@ twice, the store cannot. Knows nothing of what the stages compute.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -64,12 +65,17 @@ class DagSearcher(Searcher):
         """A node for a trial, None while there is none, FINISHED at the end."""
         self.board.watch()
         self._look_elsewhere()
-        node = self._next_or_new()
-        while node is not None and not self._is_ours_to_build(node):
+        try:
             node = self._next_or_new()
+            while node is not None and not self._is_ours_to_build(node):
+                node = self._next_or_new()
+            if node is not None:
+                self._hand_out(node, trial_id)
+        except OSError as error:
+            node = None
+            self.board.give_up(f"the storage cannot be written ({error})")
         if node is None:
             return str(Searcher.FINISHED) if self._is_finished() else None
-        self._hand_out(node, trial_id)
         return {"node": node.key, "stage": node.stage}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -86,7 +92,8 @@ class DagSearcher(Searcher):
     ) -> None:
         """Settle a trial's node; an error is settled by the callback, which knows the reason."""
         if not error:
-            self.close(trial_id, is_stopped=bool((result or {}).get("stopped")))
+            found = result or {}
+            self.close(trial_id, is_stopped=bool(found.get("stopped")), lost=str(found.get("failure", "")))
 
     def close(self, trial_id: str, is_stopped: bool = False, lost: str = "", give_up: bool = False) -> None:
         """A trial has ended: read from the store what became of its node. A second call does nothing.
@@ -210,7 +217,8 @@ class DagSearcher(Searcher):
         if not give_up and self.board.n_lost[node.key] <= self._max_lost:
             self.board.again(node, reason)
             return
-        self._store.write_failure(_failure(node, reason))
+        with contextlib.suppress(OSError):  # a full disk: the next run tries it again without being told
+            self._store.write_failure(_failure(node, reason))
         self.board.failed(node, first_line(reason))
 
 

@@ -272,6 +272,7 @@ def _outcome(board: Board, is_interrupted: bool, spent_by_search: str = "") -> O
     counts["failed"] += board.n_impossible
     counts["waiting"] = sum(states.get(name, 0) for name in _OPEN) + board.n_to_ask
     spent = board.spent or spent_by_search or ("budget.trials" if board.held else "")
+    spent = "" if board.is_broken else spent
     return Outcome(
         exit_code=_exit_code(counts, is_interrupted, bool(spent)),
         counts=counts,

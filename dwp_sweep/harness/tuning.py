@@ -6,11 +6,14 @@ known that there is something to build.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 
 from dwp_sweep.harness.board import Board
@@ -72,7 +75,13 @@ def tune_board(
         progress_reporter=_Silent(),
         verbose=0,
     )
-    tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    try:
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    except (OSError, TuneError) as error:
+        # Tune writes to the storage, too, and dies where it cannot; what is published is safe.
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        board.give_up(f"the storage cannot be written ({os.strerror(errno.ENOSPC)}: {store.root})")
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)

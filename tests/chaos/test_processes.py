@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 
 import pytest
 
@@ -46,7 +47,9 @@ def test_a_driver_that_is_killed_goes_on_by_the_same_command(
 
 
 def test_two_drivers_share_one_sweep(site: Site, calm: Account, chance: random.Random) -> None:
-    first, second = site.start(), site.start()
+    first = site.start()
+    time.sleep(chance.uniform(0, 4))
+    second = site.start()
     site.end(first)
     site.end(second)
     site.check(calm)
