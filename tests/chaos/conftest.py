@@ -26,8 +26,6 @@ SEED = int(os.environ.get("DWP_CHAOS_SEED", "0"))
 ROUNDS = int(os.environ.get("DWP_CHAOS_ROUNDS", "1"))
 N_LINES = 170
 """About as many lines as the log of an undisturbed run has: 11 starts and ends, 73 epochs begun and kept."""
-PATIENT = {"RAY_raylet_start_wait_time_s": "120"}
-"""A machine that does other things as well may need more than Ray's half a minute to start it."""
 _PATIENCE_S = 400.0
 
 
@@ -73,7 +71,7 @@ class Site:
     def start(self, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """A driver in a process of its own."""
         command = [sys.executable, "-m", "tests.chaos.driver", str(self.root), *options]
-        environment = os.environ | PATIENT | self.environment | {LOG: str(self.log)} | (env or {})
+        environment = os.environ | self.environment | {LOG: str(self.log)} | (env or {})
         with (self.folder / f"driver-{len(self.drivers)}.txt").open("wb") as output:
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.chaos.account import Account
-from tests.chaos.conftest import PATIENT, Site
+from tests.chaos.conftest import Site
 from tests.chaos.nodes import RayNode
 from tests.chaos.stages import LOG
 
@@ -30,7 +30,7 @@ def start(site: Site) -> Iterator[Start]:
     nodes: list[RayNode] = []
 
     def start(name: str, head: str | None = None) -> RayNode:
-        nodes.append(RayNode(site.folder, name, head, PATIENT | site.environment | {LOG: str(site.log)}))
+        nodes.append(RayNode(site.folder, name, head, site.environment | {LOG: str(site.log)}))
         return nodes[-1]
 
     yield start
