@@ -13,7 +13,7 @@ SLOW := slow or cluster or browser or gpu
 # A file's tests stay in one process, since they share servers and finished sweeps.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo bench test fast lint format hooks
+.PHONY: help setup demo bench test fast chaos lint format hooks
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -39,11 +39,14 @@ bench: $(STAMP) ## Measure what a training step costs on this machine, a few min
 	@$(BIN)/dwp-sweep bench
 
 test: $(STAMP) ## Run all tests, the fast ones first
-	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(SLOW))"
-	$(BIN)/python -m pytest -q $(PARALLEL) -m "$(SLOW)"
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(SLOW) or chaos)"
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "($(SLOW)) and not chaos"
 
 fast: $(STAMP) ## Run the fast tests, under 2 minutes
-	$(BIN)/python -m pytest -q -x $(PARALLEL) -m "not ($(SLOW))"
+	$(BIN)/python -m pytest -q -x $(PARALLEL) -m "not ($(SLOW) or chaos)"
+
+chaos: $(STAMP) ## Break sweeps at seeded moments, about 15 minutes
+	$(BIN)/python -m pytest -q --durations=20 -m chaos tests/chaos
 
 lint: $(STAMP) ## Check format, style, types and the layers of the package
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dwp_sweep.api.searches import studied
 from dwp_sweep.api.telling import Say
 from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.store.live_run import live_runs
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import recorded_resources
 
@@ -25,7 +26,8 @@ def send_missing(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> No
 
     if not tracking.online:
         return
-    report = sync_records(tracking, sweep.nodes.values(), store)
+    busy = {str(work["key"]) for run in live_runs(store) for work in run.in_hand}
+    report = sync_records(tracking, sweep.nodes.values(), store, busy)
     if report.problem:
         say(report.problem)
 

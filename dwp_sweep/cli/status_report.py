@@ -61,7 +61,8 @@ def _table(status: SweepStatus) -> Table:
 
 def _progress(node: NodeStatus) -> str:
     epochs = node.reading or (f"epoch {node.epoch}/{node.n_epochs}" if node.n_epochs else "begun")
-    return f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}"
+    by = f", {node.by}" if node.by else ""
+    return f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}{by}"
 
 
 def _left(status: SweepStatus) -> str:

@@ -79,6 +79,7 @@ def run_node(
     observer: Observer | None = None,
     report: Report = lambda epoch, n_epochs, metrics: None,
     must_stop: Callable[[], bool] = lambda: False,
+    holds_lease: Callable[[], bool] = lambda: True,
 ) -> Ending:
     """Run a node and publish it.
 
@@ -89,23 +90,33 @@ def run_node(
         observer: Mirrors the node's life; None: nobody.
         report: Called after every epoch, and while scans are read.
         must_stop: Asked as often; the stage leaves at its checkpoint when it says so.
+        holds_lease: Asked as often and before anything is published: where another run has taken the node
+            over, this attempt leaves and writes nothing more.
 
     Returns:
         How it ended; never raises what a stage raised.
     """
-    attempt = _Attempt(node, stage, store, observer, report, must_stop)
-    out_dir = store.new_out_dir(node.stage, node.key)
+    attempt = _Attempt(node, stage, store, observer, report, must_stop, holds_lease)
+    out_dirs: list[Path] = []
     try:
-        return attempt.run(out_dir)
+        out_dirs.append(store.new_out_dir(node.stage, node.key))
+        return attempt.run(out_dirs[0])
+    except _DeposedError:
+        return attempt.left()
     except StopTrial:
         reason = store.prune_reason(node.stage, node.key)
         return attempt.stop() if reason is None else attempt.prune(reason)
     except Exception as error:
         if store.is_published(node.stage, node.key):
             return Ending("published")  # by another run, which has tidied this one's working folder away
-        return attempt.fail(error)
+        return attempt.fail(error) if holds_lease() else attempt.left()
     finally:
-        shutil.rmtree(out_dir, ignore_errors=True)
+        for out_dir in out_dirs:
+            shutil.rmtree(out_dir, ignore_errors=True)
+
+
+class _DeposedError(Exception):
+    """Another run has taken the node over. No `StopTrial`: on that one a stage may write a checkpoint."""
 
 
 @dataclass
@@ -116,6 +127,7 @@ class _Attempt:
     observer: Observer | None
     report: Report
     must_stop: Callable[[], bool]
+    holds_lease: Callable[[], bool]
     config: StrictModel | None = None
     known: dict[int, Point] = field(default_factory=dict)
     last_step: int = 0
@@ -137,10 +149,16 @@ class _Attempt:
         self.config = parse(self.stage.config, self.node.config, self.node.title)
         metrics = self.stage.run(self.config, self._inputs(), self.work_dir, out_dir, self._emit)
         record = self._record("done", dict(metrics))
+        self._leave_if_deposed()
         folder = self.store.publish(out_dir, record)
         if self.observer:
             self.observer.finish(record, folder)
         return Ending("published")
+
+    def left(self) -> Ending:
+        """The node is another run's now, and so is its mirror image."""
+        is_published = self.store.is_published(self.node.stage, self.node.key)
+        return Ending("published" if is_published else "stopped", "another run has taken it over")
 
     def stop(self) -> Ending:
         # One that was stopped before it began has no mirror image that could be closed.
@@ -160,7 +178,8 @@ class _Attempt:
     def fail(self, error: Exception) -> Ending:
         message = describe(error)
         record = self._record("failed", {}, f"{message}\n\n{''.join(traceback.format_exception(error))}")
-        self.store.write_failure(record)
+        with contextlib.suppress(OSError):  # a full disk: what it was is told all the same
+            self.store.write_failure(record)
         if self.observer:
             self.observer.fail(record)
         return Ending("failed", message, _spoils_process(error))
@@ -174,6 +193,7 @@ class _Attempt:
         }
 
     def _emit(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        self._leave_if_deposed()
         values = {name: float(value) for name, value in metrics.items()}
         if step:
             self._keep(step, values)
@@ -192,6 +212,10 @@ class _Attempt:
         self.last_step = max(self.last_step, step)
         if self.observer:
             self.observer.epoch(point)
+
+    def _leave_if_deposed(self) -> None:
+        if not self.holds_lease():
+            raise _DeposedError
 
     def _leave_if_pruned(self) -> None:
         if self.store.prune_reason(self.node.stage, self.node.key) is not None:

@@ -21,9 +21,20 @@ from dwp_sweep.harness.work import Work
 __all__ = ["Board", "NodeState", "Work"]
 
 NodeState = Literal[
-    "cached", "unneeded", "waiting", "ready", "queued", "running", "done", "pruned", "failed", "blocked"
+    "cached",
+    "unneeded",
+    "waiting",
+    "ready",
+    "elsewhere",
+    "queued",
+    "running",
+    "done",
+    "pruned",
+    "failed",
+    "blocked",
 ]
-"""``queued``: handed to Tune, not started yet; ``pruned``: given up by a search."""
+"""``elsewhere``: another run builds it now; ``queued``: handed to Tune, not started yet; ``pruned``: given
+up by a search; ``cached``: published before this run, or by another one meanwhile."""
 
 
 class Board:
@@ -37,8 +48,10 @@ class Board:
 
     Attributes:
         watch: Called whenever work is handed out or a step of the run ends; may stop the run.
+        builders: Key -> who builds it, for nodes that another run builds now.
         used_s: Stage -> seconds of trials that have ended in this run, failed and lost ones too.
         spent: Why nothing more starts although running nodes go on to their end; empty: it does.
+        is_broken: Whether it is no budget that is spent, but something outside that failed.
         n_to_ask: Configurations that a search has not asked for yet: of their nodes nothing is known.
         n_impossible: Configurations of a search that make no experiment: they failed without any node.
         n_studies: Studies of the search; 0 where nothing is searched for.
@@ -55,7 +68,8 @@ class Board:
         self.messages: dict[str, str] = {}
         self.n_lost: Counter[str] = Counter()
         self.work: dict[str, Work] = {}
-        self.is_draining = False
+        self.builders: dict[str, str] = {}
+        self.is_draining = self.is_broken = False
         self.spent = ""
         self.n_to_ask = self.n_studies = self.n_impossible = 0
         self.n_repeats = 1
@@ -75,8 +89,12 @@ class Board:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is in hand and nothing will be handed out any more."""
-        return not self.work and not self.heads()
+        """Whether nothing is in hand, here or elsewhere, and nothing will be handed out any more."""
+        return not self.work and not self.heads() and not self.elsewhere()
+
+    def elsewhere(self) -> list[Node]:
+        """Nodes that another run builds, and that this one waits for; none while stopping."""
+        return [] if self.is_draining or self.spent else [self.nodes[key] for key in list(self.builders)]
 
     def ready(self) -> list[Node]:
         """All nodes that may start, the one with the longest way to go first; none while stopping."""
@@ -114,8 +132,9 @@ class Board:
 
     def drop(self, node: Node) -> None:
         """Take back a node that nobody works on: a search has given its configuration up."""
-        if self.states[node.key] in ("ready", "waiting"):
+        if self.states[node.key] in ("ready", "waiting", "elsewhere"):
             self.states[node.key] = "unneeded"
+            self.builders.pop(node.key, None)
 
     def hand_out(self, node: Node, trial_id: str) -> None:
         """A trial takes a ready node."""
@@ -153,13 +172,25 @@ class Board:
     def done(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
         """A node is published: its children may become ready."""
         self._settle(node, "done")
-        self.estimate.observe(node, wall_s)
-        self._queue.learned()
-        for child in self._children[node.key]:
-            if self.states[child.key] == "waiting" and self._has_all_inputs(child):
-                self.states[child.key] = "ready"
-                self._enqueue(child)
+        self._published(node, wall_s)
         self._tell(Event("done", node, wall_s=wall_s, metrics=metrics))
+
+    def left_to(self, node: Node, builder: str) -> None:
+        """Another run builds a ready node: it waits in no slot for it.
+
+        Args:
+            node: The node.
+            builder: Who builds it, in words.
+        """
+        self._settle(node, "elsewhere")
+        self.builders[node.key] = builder
+        self._tell(Event("elsewhere", node, text=f"built by {builder}"))
+
+    def found(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
+        """Another run has published a node: its children may become ready."""
+        self._settle(node, "cached")
+        self._published(node, wall_s)
+        self._tell(Event("found", node, wall_s=wall_s, metrics=metrics, text="built by another run"))
 
     def pruned(self, node: Node, reason: str) -> None:
         """A node was given up by a search."""
@@ -203,6 +234,15 @@ class Board:
             self.spent = reason
             self.note(f"{reason}: nothing more starts, running nodes go on to their end")
 
+    def give_up(self, reason: str) -> None:
+        """Hand out nothing more: something outside is broken. The run does not end well.
+
+        Args:
+            reason: What is broken, in words; the first one stands.
+        """
+        self.is_broken = True
+        self.start_no_more(reason)
+
     def note(self, text: str) -> None:
         """Tell something that concerns no node."""
         self._tell(Event("note", text=text))
@@ -230,7 +270,9 @@ class Board:
         if not self.estimate.is_measured and (not known or len(known) < len(running)):
             return None
         open_keys = [
-            key for key, state in list(self.states.items()) if state in ("ready", "waiting", "queued")
+            key
+            for key, state in list(self.states.items())
+            if state in ("ready", "waiting", "elsewhere", "queued")
         ]
         to_come = sum(self.estimate.seconds(self.nodes[key]) for key in open_keys) + self._unasked_s()
         return max([(to_come + sum(known)) / max(n_slots, 1), *known])
@@ -256,8 +298,17 @@ class Board:
         if node.key not in self.held:
             self._queue.push(node)
 
+    def _published(self, node: Node, wall_s: float) -> None:
+        self.estimate.observe(node, wall_s)
+        self._queue.learned()
+        for child in self._children[node.key]:
+            if self.states[child.key] == "waiting" and self._has_all_inputs(child):
+                self.states[child.key] = "ready"
+                self._enqueue(child)
+
     def _settle(self, node: Node, state: NodeState) -> None:
         self.states[node.key] = state
+        self.builders.pop(node.key, None)
         for trial_id in [trial_id for trial_id, work in self.work.items() if work.node.key == node.key]:
             self._count_time(self.work.pop(trial_id))
 

@@ -7,6 +7,7 @@ twice, the store cannot. Knows nothing of what the stages compute.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,14 @@ from dwp_sweep.config.node import NODE_FILE, Node, write_node
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
+from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.record import Record, first_line
 from dwp_sweep.store.store import Store
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.search_plan import SearchPlan
+
+_LOOK_EVERY_S = 1.0
 
 
 class DagSearcher(Searcher):
@@ -34,6 +38,7 @@ class DagSearcher(Searcher):
         shapes: Stage -> resources of its trials.
         max_lost: How often a node whose worker was lost is tried again.
         search: Brings further nodes when there is room; None: the board's nodes are all there are.
+        leases: Keep other runs from building what this one builds; None: nobody else works on the storage.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class DagSearcher(Searcher):
         shapes: Mapping[str, Shape],
         max_lost: int = 2,
         search: SearchPlan | None = None,
+        leases: Leases | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self.board = board
@@ -52,16 +58,24 @@ class DagSearcher(Searcher):
         self._shapes = shapes
         self._max_lost = max_lost
         self._search = search
+        self._leases = leases
+        self._looked_s = float("-inf")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A node for a trial, None while there is none, FINISHED at the end."""
         self.board.watch()
-        node = self._next_or_new()
-        while node is not None and self._was_built_elsewhere(node):
+        self._look_elsewhere()
+        try:
             node = self._next_or_new()
+            while node is not None and not self._is_ours_to_build(node):
+                node = self._next_or_new()
+            if node is not None:
+                self._hand_out(node, trial_id)
+        except OSError as error:
+            node = None
+            self.board.give_up(f"the storage cannot be written ({error})")
         if node is None:
             return str(Searcher.FINISHED) if self._is_finished() else None
-        self._hand_out(node, trial_id)
         return {"node": node.key, "stage": node.stage}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -81,7 +95,8 @@ class DagSearcher(Searcher):
     ) -> None:
         """Settle a trial's node; an error is settled by the callback, which knows the reason."""
         if not error:
-            self.close(trial_id, is_stopped=bool((result or {}).get("stopped")))
+            found = result or {}
+            self.close(trial_id, is_stopped=bool(found.get("stopped")), lost=str(found.get("failure", "")))
 
     def close(self, trial_id: str, is_stopped: bool = False, lost: str = "", give_up: bool = False) -> None:
         """A trial has ended: read from the store what became of its node. A second call does nothing.
@@ -108,6 +123,8 @@ class DagSearcher(Searcher):
             self.board.stopped(node)
         else:
             self._lost(node, lost or "its trial ended without a result", give_up)
+        if self._leases is not None:
+            self._leases.release(node.stage, node.key)
         if self._search is not None:
             self._search.update()
 
@@ -158,12 +175,41 @@ class DagSearcher(Searcher):
         self._admission.take(trial_id, self._shapes[node.stage])
         self.board.hand_out(node, trial_id)
 
-    def _was_built_elsewhere(self, node: Node) -> bool:
-        if not self._store.is_published(node.stage, node.key):
+    def _is_ours_to_build(self, node: Node) -> bool:
+        """Whether a ready node is missing and no other run builds it; else the board is told."""
+        holder = None
+        if self._leases is not None and not self._store.is_published(node.stage, node.key):
+            holder = self._leases.take(node.stage, node.key)
+        if holder is not None:
+            self.board.left_to(node, f"another run on {holder.host} (sweep {holder.sweep})")
             return False
-        self.board.note(f"{node.title} was built by another run")
-        self._done(node)
+        # Asked under the lease: whoever had it before may have published the node just now.
+        if self._store.is_published(node.stage, node.key):
+            self._found(node)
+            return False
         return True
+
+    def _look_elsewhere(self) -> None:
+        """Take up nodes that another run has ended, or given back, or died over."""
+        if self._leases is None or time.monotonic() - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = time.monotonic()
+        for node in self.board.elsewhere():
+            record = self._store.record(node.stage, node.key)
+            if self._store.is_published(node.stage, node.key):
+                self._found(node)
+            elif self._leases.other(node.stage, node.key) is not None:
+                continue
+            elif record is not None and record.status == "failed":  # it was cleared when that run began it
+                self.board.failed(node, first_line(record.error))
+            else:
+                self.board.again(node, "the run that was building it has ended without it")
+
+    def _found(self, node: Node) -> None:
+        record = self._store.record(node.stage, node.key)
+        self.board.found(node, record.wall_s if record else 0.0, record.metrics if record else {})
+        if self._leases is not None:
+            self._leases.release(node.stage, node.key)
 
     def _done(self, node: Node) -> None:
         record = self._store.record(node.stage, node.key)
@@ -174,7 +220,8 @@ class DagSearcher(Searcher):
         if not give_up and self.board.n_lost[node.key] <= self._max_lost:
             self.board.again(node, reason)
             return
-        self._store.write_failure(_failure(node, reason))
+        with contextlib.suppress(OSError):  # a full disk: the next run tries it again without being told
+            self._store.write_failure(_failure(node, reason))
         self.board.failed(node, first_line(reason))
 
 

@@ -12,7 +12,18 @@ from typing import Literal
 from dwp_sweep.config.node import Node
 
 EventKind = Literal[
-    "started", "reading", "epoch", "done", "failed", "blocked", "again", "stopped", "pruned", "note"
+    "started",
+    "reading",
+    "epoch",
+    "done",
+    "failed",
+    "blocked",
+    "again",
+    "stopped",
+    "pruned",
+    "elsewhere",
+    "found",
+    "note",
 ]
 
 
@@ -22,7 +33,8 @@ class Event:
 
     Attributes:
         kind: What happened; ``reading``: scans are prepared, ``again``: the node is tried once more,
-            ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up.
+            ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up, ``elsewhere``: another
+            run is building it, ``found``: another run has published it.
         node: To which node; None for a ``note``.
         text: Message of a failure, reason, how far the reading is, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.

@@ -84,8 +84,10 @@ class LiveDisplay:
         running = [work for work in list(self._board.work.values()) if work.started_s is not None]
         if self._outcome is None and running:
             parts.append(self._running(self._board, running))
-        elif self._outcome is None and not self._board.is_draining:
+        elif self._outcome is None and not self._board.is_draining and not self._board.builders:
             parts.append(self._idle())
+        if self._outcome is None and self._board.builders:
+            parts.append(self._elsewhere(self._board))
         return Padding(Group(*parts, self._foot(self._board)), (0, 1))
 
     def _head(self, board: Board) -> RenderableType:
@@ -138,6 +140,13 @@ class LiveDisplay:
         hidden = len(running) - _N_RUNNING_SHOWN
         lines = [table, Text(f"and {hidden} more", style="dim")] if hidden > 0 else [table]
         return Padding(Group(*lines), (0, 0, 1, 0))
+
+    def _elsewhere(self, board: Board) -> RenderableType:
+        builders = list(board.builders.items())
+        lines = [f"{board.nodes[key].title}: built by {by}" for key, by in builders[:_N_RUNNING_SHOWN]]
+        hidden = len(builders) - len(lines)
+        lines += [f"and {hidden} more"] if hidden else []
+        return Padding(Group(*(Text(line, style="dim") for line in lines)), (0, 0, 1, 0))
 
     def _foot(self, board: Board) -> RenderableType:
         table = Table.grid(padding=(0, 2))

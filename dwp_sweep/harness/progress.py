@@ -95,7 +95,7 @@ class LineProgress:
         return True
 
     def _standing(self, event: Event) -> str:
-        if self._board is None or event.kind not in ("done", "failed"):
+        if self._board is None or event.kind not in ("done", "found", "failed"):
             return ""
         left = self._board.time_left_s(self._n_slots)
         n_ended, n_all = progress_counts(self._board)
@@ -130,6 +130,10 @@ def event_text(event: Event) -> str:
             return f"given up {title}: {event.text}"
         case "stopped":
             return f"stopped  {title} at its checkpoint"
+        case "elsewhere":
+            return f"left to  {title}: {event.text}"
+        case "found":
+            return f"found    {title}: {event.text}{metric_text(event.metrics, ', ')}"
 
 
 def metric_text(metrics: Mapping[str, float], before: str = "") -> str:
@@ -161,7 +165,7 @@ def outcome_text(outcome: Outcome) -> str:
 def summary(board: Board) -> str:
     """What a run has before it, in one line."""
     counts = board.counts()
-    to_build = sum(counts.get(state, 0) for state in ("ready", "waiting", "queued", "running"))
+    to_build = sum(counts.get(state, 0) for state in ("ready", "waiting", "elsewhere", "queued", "running"))
     rest = [f"{counts[state]} {state}" for state in ("cached", "failed", "blocked") if counts.get(state)]
     if board.n_studies:
         return ", ".join([_search_words(board), *([f"{to_build} nodes to build"] if to_build else []), *rest])
@@ -195,7 +199,7 @@ def duration(seconds: float) -> str:
 def stage_rows(board: Board) -> list[tuple[str, dict[str, int]]]:
     """Stage -> number of nodes done (cached ones included), running, waiting, failed, blocked."""
     column = {
-        "cached": "done", "done": "done", "pruned": "done", "running": "running",
+        "cached": "done", "done": "done", "pruned": "done", "running": "running", "elsewhere": "running",
         "queued": "waiting", "ready": "waiting", "waiting": "waiting",
         "failed": "failed", "blocked": "blocked",
     }  # fmt: skip

@@ -29,6 +29,7 @@ DRIVER_ENVIRONMENT = {
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # volumes come from a memory-mapped cache, not through Ray
 _MACHINES_EVERY_S = 2.0
+_N_STARTS, _SLOW_START = 3, "timed out during startup"
 
 
 @contextlib.contextmanager
@@ -104,14 +105,29 @@ def _start_local(n_cpus: int | None) -> None:
     added = {name: value for name, value in MALLOC_ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)  # inherited by the workers; this process has read its own long ago
     try:
-        ray.init(
-            address="local",
-            num_cpus=n_cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-        )
+        for _ in range(_N_STARTS - 1):
+            try:
+                return _init_local(n_cpus)
+            except (
+                Exception
+            ) as error:  # a plain one: Ray gives a start half a minute, whatever else runs here
+                if _SLOW_START not in str(error):
+                    raise
+                ray.shutdown()
+        _init_local(n_cpus)
     finally:
         for name in added:
             del os.environ[name]
+
+
+def _init_local(n_cpus: int | None) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=n_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=_OBJECT_STORE_BYTES,
+    )

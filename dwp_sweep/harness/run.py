@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.config.node import pipeline_order
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.errors import InputError
+from dwp_sweep.errors import CorruptArtifactError, InputError
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
 from dwp_sweep.harness.estimate import Estimate
@@ -29,6 +29,7 @@ from dwp_sweep.harness.ray_session import RememberedMachines, machines, ray_sess
 from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slots
 from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.live_run import Presence, hold_file, stop_file
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from dwp_sweep.harness.search_plan import SearchPlan
     from dwp_sweep.tracking.client import Tracking
 
-_OPEN = ("ready", "waiting", "queued", "running")
+_OPEN = ("ready", "waiting", "elsewhere", "queued", "running")
 _WATCH_EVERY_S = 0.5
 
 
@@ -80,13 +81,15 @@ def run_sweep(
     facts = _Facts()
     # First say what is needed and that somebody is here: only then is what the plan finds there to stay.
     record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
-    with Presence(store, sweep.name, name, facts):
+    leases = Leases(store, sweep.name, name)
+    with Presence(store, sweep.name, name, facts), contextlib.closing(leases):
         wait_for_tidying(store)
         if plan is None or not _holds(plan, store):
             plan = make_plan(sweep, store, retry_failed)
         board = _board(sweep, store, plan, progress)
         search = _open_search(sweep, store, board, retry_failed)
-        run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name)
+        run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name,
+                   leases)  # fmt: skip
         facts.run = run
         return _run_to_its_end(run, plan)
 
@@ -131,10 +134,15 @@ def _open_search(sweep: Sweep, store: Store, board: Board, retry_failed: bool) -
     return SearchPlan(sweep, store, board, retry_failed)
 
 
-def _set_aside(plan: Plan, store: Store) -> None:
+def _set_aside(plan: Plan, store: Store, leases: Leases) -> None:
     for node in plan.damaged:
-        with contextlib.suppress(FileNotFoundError):  # another run of the same sweep has just done it
-            store.set_aside(node.stage, node.key)
+        if leases.take(node.stage, node.key) is not None:
+            continue  # another run has set it aside and builds it
+        try:
+            store.verify(node.stage, node.key)  # another run may have built it again since it was planned
+        except CorruptArtifactError:
+            with contextlib.suppress(FileNotFoundError):
+                store.set_aside(node.stage, node.key)
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,7 @@ class _Run:
     stages: Mapping[str, Stage] | None
     search: SearchPlan | None
     name: str
+    leases: Leases
     n_slots: list[int] = field(default_factory=list)
 
     @property
@@ -163,7 +172,7 @@ class _Run:
         if reason := forbids_start(self.sweep.budget):
             self.board.start_no_more(reason)
             return
-        _set_aside(plan, self.store)
+        _set_aside(plan, self.store, self.leases)
         self.build(interrupt)
 
     def where(self) -> dict[str, str]:
@@ -215,11 +224,12 @@ class _Run:
             tracking=self.tracking,
             stages=self.stages,
             every_epoch=self.search is not None and self.search.search.scheduler.kind != "none",
+            run=self.name,
         )
         admission = Admission(RememberedMachines(), self.max_concurrent)
         experiment = f"{self.sweep.name}-{self.name}"
         failures = self.sweep.max_failures
-        tune_board(self.board, self.store, context, admission, experiment, failures, self.search)
+        tune_board(self.board, self.store, context, admission, experiment, failures, self.search, self.leases)
 
 
 @dataclass
@@ -262,6 +272,7 @@ def _outcome(board: Board, is_interrupted: bool, spent_by_search: str = "") -> O
     counts["failed"] += board.n_impossible
     counts["waiting"] = sum(states.get(name, 0) for name in _OPEN) + board.n_to_ask
     spent = board.spent or spent_by_search or ("budget.trials" if board.held else "")
+    spent = "" if board.is_broken else spent
     return Outcome(
         exit_code=_exit_code(counts, is_interrupted, bool(spent)),
         counts=counts,

@@ -47,6 +47,7 @@ class NodeStatus:
         wall_s: Seconds of work up to now.
         log: Last lines of a failure, the message first.
         reading: What a running node does before its first epoch, in words; empty otherwise.
+        by: Who builds it, in words, where that is a run of another sweep.
     """
 
     key: str
@@ -59,6 +60,7 @@ class NodeStatus:
     wall_s: float = 0.0
     log: tuple[str, ...] = ()
     reading: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
         InputError: No such sweep on this storage; names the nearest.
     """
     require_sweep(sweep, store)
-    entries, runs = recorded_nodes(store, sweep), tuple(live_runs(store, sweep))
-    found = _standings(entries, _in_hand(runs), store)
+    entries, working = recorded_nodes(store, sweep), live_runs(store)
+    runs = tuple(run for run in working if run.sweep == sweep)
+    found = _standings(entries, _in_hand(sweep, working), store)
     resources = recorded_resources(store, sweep)
     n_slots = max(sum(run.n_slots for run in runs), 1)
     hours = [
@@ -136,8 +139,16 @@ def require_sweep(sweep: str, store: Store) -> None:
     raise InputError(Problem(str(store.root), f"no sweep named {sweep!r}", fix))
 
 
-def _in_hand(runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
-    return {str(work["key"]): work for run in runs for work in run.in_hand}
+def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
+    """What runs build now, by key; nodes of this sweep may be in the hands of another one's run."""
+    return {
+        str(work["key"]): {
+            **work,
+            "by": "" if run.sweep == sweep else f"built by another run on {run.host} (sweep {run.sweep})",
+        }
+        for run in sorted(runs, key=lambda run: run.sweep == sweep)
+        for work in run.in_hand
+    }
 
 
 def _standings(
@@ -166,7 +177,7 @@ def _standing(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) ->
     if work is not None:
         wall_s = max(time.time() - work["started_ms"] / 1000, 0.0)
         return replace(waiting, state="running", epoch=max(epoch, work["epoch"]), n_epochs=work["n_epochs"],
-                       metrics=metrics, wall_s=wall_s, reading=_reading(work))  # fmt: skip
+                       metrics=metrics, wall_s=wall_s, reading=_reading(work), by=work["by"])  # fmt: skip
     if last is None:
         return waiting
     wall_s = (last.time_ms - history[0].time_ms) / 1000

@@ -20,6 +20,7 @@ from dwp_sweep.harness.attempt import Ending, Observer, run_node
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.worker_process import prepare_process
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.lease import holds
 from dwp_sweep.store.record import first_line
 from dwp_sweep.store.store import Store
 
@@ -38,6 +39,7 @@ class TrialContext:
         shapes: Stage -> resources of its trials.
         tracking: What `NodeRun` needs; None: no MLflow.
         stages: Stages by name; None: those of the package.
+        run: Name of the run, which has the leases of its nodes; empty: it has none.
         every_epoch: Report each epoch of a target network, because a scheduler decides on it.
     """
 
@@ -49,6 +51,7 @@ class TrialContext:
     stages: Mapping[str, Stage] | None = None
     hold_file: str = ""
     every_epoch: bool = False
+    run: str = ""
 
 
 def make_trainable(context: TrialContext) -> Callable[[dict[str, Any]], None]:
@@ -90,7 +93,15 @@ def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> 
     stage = _stages(context)[stage_name]
     prepare_process(context.shapes[stage_name], context.folder)
     node = read_node(store.work_dir(stage_name, key) / NODE_FILE)
-    return run_node(node, stage, store, _observer(node, context), _reporter(node, context), stop_file.exists)
+    return run_node(
+        node,
+        stage,
+        store,
+        _observer(node, context),
+        _reporter(node, context),
+        stop_file.exists,
+        lambda: not context.run or holds(store, stage_name, key, context.run),
+    )
 
 
 def _stages(context: TrialContext) -> Mapping[str, Stage]:

@@ -6,11 +6,14 @@ known that there is something to build.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 
 from dwp_sweep.harness.board import Board
@@ -18,6 +21,7 @@ from dwp_sweep.harness.dag_searcher import DagSearcher
 from dwp_sweep.harness.reconcile import Reconcile
 from dwp_sweep.harness.slots import Admission
 from dwp_sweep.harness.trainable import TrialContext, make_trainable
+from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.store import Store
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ def tune_board(
     experiment: str,
     max_lost: int,
     search: SearchPlan | None = None,
+    leases: Leases | None = None,
 ) -> None:
     """Hand out a board's nodes through Tune until none is left.
 
@@ -45,9 +50,10 @@ def tune_board(
         experiment: Unique name: Tune's state of another run must not be taken up.
         max_lost: How often a node whose worker was lost is tried again.
         search: Brings further nodes to the board.
+        leases: Those of this run.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the board tells what Tune would, in our words
-    searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search)
+    searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search, leases)
     trainable = tune.with_resources(
         make_trainable(context),
         # Workers unpickle this: a name of this module in it would make them import the driver's side.
@@ -70,7 +76,13 @@ def tune_board(
         progress_reporter=_Silent(),
         verbose=0,
     )
-    tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    try:
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    except (OSError, TuneError) as error:
+        # Tune writes to the storage, too, and dies where it cannot; what is published is safe.
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        board.give_up(f"the storage cannot be written ({os.strerror(errno.ENOSPC)}: {store.root})")
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)

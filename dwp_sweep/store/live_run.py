@@ -2,7 +2,8 @@
 
 ``sweeps/<name>/run-<id>.json`` says who runs and what is in hand. Another terminal reads it to show, to
 stop or to leave the storage alone. A run that was killed leaves its file; it is then recognised by its
-process, or from another machine by its age.
+process, or from another machine by its age. Who can look more than once tells better, by whether the file
+goes on changing (`lease.RunWatch`): no clock of another machine takes part in that.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class LiveRun:
         pid: Process of its driver.
         started_ms: Unix time.
         n_slots: Nodes at once; 0 before the cluster is known.
-        in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``reading``,
-            ``started_ms``.
+        in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``reading``, ``started_ms``.
+        process: What tells the driver's process from a later one of the same number; empty: unknown.
+        beat: Counts how often the file was refreshed.
     """
 
     sweep: str
@@ -50,6 +52,8 @@ class LiveRun:
     started_ms: int
     n_slots: int = 0
     in_hand: tuple[Mapping[str, Any], ...] = ()
+    process: str = ""
+    beat: int = 0
 
 
 @dataclass
@@ -70,6 +74,7 @@ class Presence:
     _end: threading.Event = field(default_factory=threading.Event)
     _started_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     _thread: threading.Thread | None = None
+    _beat: int = 0
 
     @property
     def path(self) -> Path:
@@ -96,12 +101,15 @@ class Presence:
                 self._write()
 
     def _write(self) -> None:
+        self._beat += 1
         values = {
             "sweep": self.sweep,
             "run": self.run,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started_ms": self._started_ms,
+            "process": _mark(os.getpid()),
+            "beat": self._beat,
         }
         write_json(self.path, {**values, **self.facts()})
 
@@ -118,6 +126,12 @@ def read_alive(path: Path) -> LiveRun | None:
     """Who wrote a file of presence; None where there is none or its process has ended."""
     run = _read(path)
     return run if run is not None and _is_alive(run, path) else None
+
+
+def has_ended_here(path: Path) -> bool:
+    """Whether a file of presence is of a process of this machine that is no more."""
+    run = _read(path)
+    return run is not None and run.host == socket.gethostname() and not _is_process_of(run)
 
 
 def stop_file(store: Store, sweep: str, run: str) -> Path:
@@ -143,11 +157,36 @@ def _is_alive(run: LiveRun, path: Path) -> bool:
         with contextlib.suppress(OSError):
             return time.time() - path.stat().st_mtime < STALE_S
         return False
+    return _is_process_of(run)
+
+
+def _is_process_of(run: LiveRun) -> bool:
+    """Whether a run of this machine still has its process."""
+    mark = _mark(run.pid)
+    if run.process and mark:
+        return mark == run.process
     import psutil  # type: ignore[import-untyped]
 
     try:
-        born_s = float(psutil.Process(run.pid).create_time())
+        process = psutil.Process(run.pid)
+        born_s = float(process.create_time())
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
     except psutil.Error:
         return False
     # Of a number that another process has by now, that one is younger than the run.
     return born_s <= run.started_ms / 1000 + _CLOCK_S
+
+
+def _mark(pid: int) -> str:
+    """Boot of the machine and ticks from there to the start of a process; empty where there is no /proc.
+
+    The Unix time of a start is not enough: it moves with the machine's clock.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, ticks = values[0], values[19]
+    except (OSError, IndexError):
+        return ""
+    return f"{boot}/{ticks}" if state not in "ZX" else ""  # one that has ended and was not waited for

@@ -118,12 +118,16 @@ def write_json(path: Path, values: Mapping[str, Any], durable: bool = True) -> N
         durable: Wait for the disk; False for what is synced later or written again after a crash.
     """
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with beside.open("w") as file:
-        json.dump(_nameable(values), file, indent=1, allow_nan=False)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("w") as file:
+            json.dump(_nameable(values), file, indent=1, allow_nan=False)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:  # a full disk must not be filled with what is left of such attempts
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _ends_in_newline(file: IO[bytes]) -> bool:

@@ -41,6 +41,13 @@ def log_lineage(client: MlflowClient, experiment_id: str, run_id: str, node: Nod
         client.log_inputs(run_id, datasets=data, models=models)
 
 
+def remove_output(client: MlflowClient, experiment_id: str, node: Node) -> None:
+    """Take the name of a node's output away, with the run that it came from: the node is built again."""
+    model_id = _find_model(client, experiment_id, node.key)
+    if model_id is not None:
+        client.delete_logged_model(model_id)
+
+
 def _log_output(client: MlflowClient, experiment_id: str, run_id: str, node: Node) -> None:
     from mlflow.entities import LoggedModelOutput
 

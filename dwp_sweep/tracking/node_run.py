@@ -125,6 +125,9 @@ class NodeRun:
         if self.run_id:
             return
         runs = find_runs(self._client(), self.tracking.experiment_id, self.node.key)
+        if runs and _is_whole(runs[0]):
+            # Of the same node, built before and damaged since: its values would stand beside the new ones.
+            self._remove(runs.pop(0))
         if runs:
             self.run_id = str(runs[0].info.run_id)
             if runs[0].info.status != "RUNNING":
@@ -135,6 +138,12 @@ class NodeRun:
             known = set()
         self._saw_all = not runs
         self._log_params(known)
+
+    def _remove(self, run: Run) -> None:
+        from dwp_sweep.tracking.lineage import remove_output
+
+        remove_output(self._client(), self.tracking.experiment_id, self.node)
+        self._client().delete_run(run.info.run_id)
 
     def _create(self, started_ms: int | None) -> str:
         run = self._client().create_run(
@@ -235,6 +244,10 @@ def find_runs(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
             order_by=["attributes.start_time ASC"],
         )
     )
+
+
+def _is_whole(run: Run) -> bool:
+    return bool(run.info.status == "FINISHED" and RECORD_TAG in run.data.tags)
 
 
 def node_tags(tracking: Tracking, node: Node) -> dict[str, str]:

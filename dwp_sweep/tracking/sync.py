@@ -6,7 +6,7 @@ that another sweep built get their run here as well. Sends only what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,13 +47,16 @@ class SyncReport:
     problem: str | None = None
 
 
-def sync_records(tracking: Tracking, nodes: Iterable[Node], store: Store) -> SyncReport:
-    """Send what MLflow lacks; call it only while no node of the sweep is running. Never raises.
+def sync_records(
+    tracking: Tracking, nodes: Iterable[Node], store: Store, busy: Collection[str] = ()
+) -> SyncReport:
+    """Send what MLflow lacks; call it while no node of the sweep is running but those named. Never raises.
 
     Args:
         tracking: From `open_tracking`; one that was offline is tried again.
         nodes: All nodes of the sweep, parents before children.
         store: Where the records are.
+        busy: Keys of nodes that a worker of another run has in hand: it mirrors them itself.
     """
     tracking = reopen(tracking)
     if not tracking.online:
@@ -62,7 +65,7 @@ def sync_records(tracking: Tracking, nodes: Iterable[Node], store: Store) -> Syn
     try:
         client = mlflow_client(tracking.uri)
         runs, doubles = _runs_by_key(client, tracking.experiment_id, {node.key for node in nodes})
-        return _sync(client, tracking, nodes, store, runs, doubles)
+        return _sync(client, tracking, nodes, store, runs, doubles, busy)
     except Exception as error:  # the sweep's result is in the store; MLflow gets it next time
         return SyncReport(problem=f"MLflow went away: {one_line(error)}")
 
@@ -74,6 +77,7 @@ def _sync(
     store: Store,
     runs: dict[str, Run],
     doubles: int,
+    busy: Collection[str],
 ) -> SyncReport:
     sent = complete = closed = 0
     statuses = []
@@ -81,6 +85,8 @@ def _sync(
         record, run = store.record(node.stage, node.key), runs.get(node.key)
         _rename(client, run, node)
         statuses.append(record.status if record else "open")
+        if node.key in busy:
+            continue
         if record is None:
             closed += _close(client, run)
         elif run is not None and _mirrors(run, record):

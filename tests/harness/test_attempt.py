@@ -200,6 +200,24 @@ def test_a_node_that_another_run_publishes_meanwhile_is_done(store: Store) -> No
     store.verify("source", node.key)
 
 
+def test_an_attempt_whose_node_another_run_has_taken_over_leaves_without_a_trace(store: Store) -> None:
+    node = toy_node("source", "source", n_epochs=5)
+    mirror = Mirror()
+    answers = iter([True, True, False, False])
+    ending = run(store, node, observer=mirror, holds_lease=lambda: next(answers))
+    assert ending == Ending("stopped", "another run has taken it over")
+    assert [seen.step if isinstance(seen, Point) else seen for seen in mirror.seen] == ["start", 1, 2]
+    assert store.record("source", node.key) is None and not store.is_published("source", node.key)
+    assert not list((store.root / "source").glob(".*"))
+
+
+def test_a_deposed_attempt_neither_publishes_nor_records_its_failure(store: Store) -> None:
+    quick, bad = toy_node("source", "source", n_epochs=0), toy_node("source", "bad", behaviour="has a bug")
+    for node in (quick, bad):
+        assert run(store, node, holds_lease=lambda: False).status == "stopped"
+        assert store.record("source", node.key) is None
+
+
 def test_wall_time_counts_a_lost_attempt_up_to_its_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "_now_ms", lambda: 103_000)
     history = (Point(1, 1_500, {}), Point(2, 4_000, {}), Point(3, 101_000, {}))

@@ -113,7 +113,7 @@ def test_what_another_run_has_published_meanwhile_is_not_built(store: Store) -> 
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     build(store, SOURCE)
     assert searcher.suggest("1") == {"node": CHILD.key, "stage": "target"}
-    assert searcher.board.states[SOURCE.key] == "done"
+    assert searcher.board.states[SOURCE.key] == "cached"
 
 
 def test_a_stopped_node_is_left_for_the_next_run(store: Store) -> None:

@@ -110,10 +110,12 @@ def test_cancel_asks_the_runs_that_live_and_no_others(store: Store) -> None:
     assert live_runs(store) == []
 
 
-def test_a_run_that_was_killed_does_not_count_as_live(store: Store) -> None:
+@pytest.mark.parametrize("process", ["", "another boot/7"])
+def test_a_run_that_was_killed_does_not_count_as_live(store: Store, process: str) -> None:
     with Presence(store, "toy", "now") as presence:
         values = json.loads(presence.path.read_text())
         values["started_ms"] = 1  # long before this process was born: its number was another one's
+        values["process"] = process
         other = presence.path.with_name("run-killed.json")
         other.write_text(json.dumps({**values, "run": "killed"}))
         assert [run.run for run in live_runs(store, "toy")] == ["now"]
