@@ -113,7 +113,7 @@ def test_checks_remembered_without_shapes_are_made_again_where_patches_ask_for_t
     space["fixed"] = {"train_size": 2}
     patched = {**space, "fixed": {"train_size": 2, "target": {"patch": {"shape": [16, 16, 16]}}}}
     prepare_datasets(load_space(space).conditions, tmp_path / "runs")
-    (memory,) = (tmp_path / "runs" / "cache" / "checks").iterdir()
+    (memory,) = (tmp_path / "runs" / "cache" / "checks").glob("*.json")
     known = json.loads(memory.read_text())
     assert sorted(known.pop("shapes")) == [[16, 16, 8]] + 4 * [[16, 16, 16]]
     memory.write_text(json.dumps(known))
