@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dwp_sweep.tracking.ranking import rank
 from dwp_sweep.tracking.statistic import Stat, stat
 
 Repeat = tuple[int, int]
-_CHOOSE_BY = ("best_val_dice", "val_dice")
+_CHOOSE_BY = "val_dice"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def chosen_runs(targets: Sequence[Target]) -> tuple[Mapping[Repeat, Target], int
     groups = _newest(targets)
     if not groups:
         return {}, 0
-    return groups[max(groups, key=lambda name: _rank(groups[name]))], len(groups)
+    return groups[min(groups, key=lambda name: _place(name, groups[name]))], len(groups)
 
 
 def _newest(targets: Sequence[Target]) -> dict[str, dict[Repeat, Target]]:
@@ -105,14 +106,11 @@ def _newest(targets: Sequence[Target]) -> dict[str, dict[Repeat, Target]]:
     return groups
 
 
-def _rank(group: Mapping[Repeat, Target]) -> tuple[int, float]:
-    done = [target for target in group.values() if target.state == "done"]
-    found = stat([value for target in done if (value := _validation(target)) is not None])
-    return len(done), found.mean if found else -math.inf
-
-
-def _validation(target: Target) -> float | None:
-    return next((target.metrics[name] for name in _CHOOSE_BY if name in target.metrics), None)
+def _place(configuration: str, group: Mapping[Repeat, Target]) -> tuple[int, float, int, str]:
+    """As `best_config` ranks them; where no run has the validation score, most finished runs first."""
+    done = [target.metrics for target in group.values() if target.state == "done"]
+    values = [metrics.get(f"best_{_CHOOSE_BY}", metrics.get(_CHOOSE_BY, math.nan)) for metrics in done]
+    return *rank(values, _CHOOSE_BY), -len(done), configuration
 
 
 def _state(group: Mapping[Repeat, Target]) -> str:

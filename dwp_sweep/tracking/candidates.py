@@ -5,15 +5,14 @@ Between the rows of a sweep and the answers about it: the best configuration, th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.tracking.configuration import Configuration, changes_results, configurations
 from dwp_sweep.tracking.params import encode
+from dwp_sweep.tracking.ranking import rank
 from dwp_sweep.tracking.rows import NodeRow
-from dwp_sweep.tracking.selection import lower_is_better
 from dwp_sweep.tracking.statistic import Stat, stat
 
 Pair = tuple[NodeRow, Configuration]
@@ -54,13 +53,12 @@ def groups_of(pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 def ranked(groups: list[list[Pair]], metric: str) -> list[list[Pair]]:
     """Configurations with most runs first, among them by the mean of a metric, best first."""
-    sign = 1.0 if lower_is_better(metric) else -1.0
 
-    def rank(group: list[Pair]) -> tuple[int, float, str]:
+    def place(group: list[Pair]) -> tuple[int, float, str]:
         values = [value for row, _ in group if (value := row.metric(metric)) is not None]
-        return -len(group), sign * math.fsum(values) / len(values), group[0][1].identity
+        return *rank(values, metric), group[0][1].identity
 
-    return sorted(groups, key=rank)
+    return sorted(groups, key=place)
 
 
 def candidate_of(group: Sequence[Pair]) -> Candidate:

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from dwp_sweep.tracking.node_run import CONFIGURATION_TAG, STAGE_TAG
+from dwp_sweep.tracking.ranking import rank
 from dwp_sweep.tracking.rows import LABELS, NodeRow, row_of_run
-from dwp_sweep.tracking.selection import lower_is_better, same_value
+from dwp_sweep.tracking.selection import same_value
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -225,12 +226,7 @@ def _grouped(usable: Iterable[_Target], by: Sequence[str]) -> list[Group]:
 
 
 def _ranked(groups: Iterable[Group], metric: str) -> list[Group]:
-    sign = 1.0 if lower_is_better(metric) else -1.0
-
-    def rank(group: Group) -> tuple[int, float]:
-        return -len(group), sign * math.fsum(one.metric(metric) for one in group) / len(group)
-
-    return sorted(groups, key=rank)
+    return sorted(groups, key=lambda group: rank([one.metric(metric) for one in group], metric))
 
 
 def _notes(n_chosen: int, n_done: int, n_usable: int, metrics: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tomllib
 from importlib.metadata import distributions, requires
 from pathlib import Path
 
@@ -68,5 +69,14 @@ def test_scripts_can_be_run() -> None:
 
 
 def test_make_and_package_agree_on_the_oldest_python_of_the_pins() -> None:
-    assert sys.version_info >= (3, 11)
-    assert "sys.version_info < (3, 11)" in (ROOT / "Makefile").read_text()
+    pinned = {plain(name) for name in PINS}
+    asked = [one.metadata["Requires-Python"] or "" for one in distributions() if plain(one.name) in pinned]
+    oldest = max(tuple(map(int, pair)) for text in asked for pair in re.findall(r">= ?(\d+)\.(\d+)", text))
+    major, minor = oldest
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    assert sys.version_info >= oldest
+    assert f"sys.version_info < ({major}, {minor})" in (ROOT / "Makefile").read_text()
+    assert project["project"]["requires-python"] == f">={major}.{minor}"
+    assert project["tool"]["ruff"]["target-version"] == f"py{major}{minor}"
+    assert project["tool"]["mypy"]["python_version"] == f"{major}.{minor}"
