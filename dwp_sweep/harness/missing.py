@@ -6,6 +6,7 @@ store; sets damaged folders aside.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -76,6 +77,7 @@ class Missing:
             self.store.verify(node.stage, node.key)
         except CorruptArtifactError as error:
             self.board.note(f"{node.title} is damaged and will be built again: {error}")
-            self.store.set_aside(node.stage, node.key)
+            with contextlib.suppress(FileNotFoundError):  # another run has just done it
+                self.store.set_aside(node.stage, node.key)
             return False
         return True

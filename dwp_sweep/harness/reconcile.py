@@ -70,6 +70,8 @@ def _reason(trial: Trial) -> str:
     text = "\n".join(lines)
     if "memory pressure" in text:
         return f"its worker was killed because the machine ran out of memory\n{text}"
+    if "is temporarily unavailable" in text:
+        return f"its worker cannot be reached (its machine was lost, or the network)\n{text}"
     if "died" in text:
         return f"its worker died (killed, out of memory, or its machine was lost)\n{text}"
     return f"its trial was aborted by Tune: {lines[-1] if lines else 'no reason given'}\n{text}".strip()

@@ -215,18 +215,29 @@ def _artifact_location(uri: str, storage: Path, name: str) -> str | None:
 
 
 def _parent_run(client: MlflowClient, experiment_id: str, name: str, settings: Mapping[str, Any]) -> str:
-    found = client.search_runs(
-        [experiment_id],
-        f"tags.`{PARENT_TAG}` = 'true'",
-        max_results=1,
-        order_by=["attributes.start_time ASC"],
-    )
+    found = _parents(client, experiment_id)
     if found:
-        run_id = str(found[0].info.run_id)
-        client.update_run(run_id, status="RUNNING")
+        client.update_run(found[0], status="RUNNING")
     else:
         tags = {SWEEP_TAG: name, PARENT_TAG: "true", "mlflow.source.name": "dwp_sweep"}
-        run_id = str(client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}").info.run_id)
+        client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
+        found = _parents(
+            client, experiment_id
+        )  # another driver may have made one just now: both take the same
+    run_id, *doubles = found
+    for double in doubles:  # also of a request that MLflow obeyed but whose answer was lost
+        client.delete_run(double)
     client.log_text(run_id, json.dumps(settings, indent=1, default=str), SETTINGS_FILE)
     client.log_text(run_id, json.dumps(run_environment(), indent=1), ENVIRONMENT_FILE)
     return run_id
+
+
+def _parents(client: MlflowClient, experiment_id: str) -> list[str]:
+    """Parent runs that are not deleted, oldest first."""
+    runs = client.search_runs(
+        [experiment_id],
+        f"tags.`{PARENT_TAG}` = 'true'",
+        max_results=20,
+        order_by=["attributes.start_time ASC"],
+    )
+    return [str(run.info.run_id) for run in runs]

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.store.record import Record
-from dwp_sweep.tracking.client import KEY_TAG, Tracking, close_tracking, mlflow_client, one_line, reopen
+from dwp_sweep.tracking.client import (
+    KEY_TAG,
+    MLFLOW_PARENT,
+    Tracking,
+    close_tracking,
+    mlflow_client,
+    one_line,
+    reopen,
+)
 from dwp_sweep.tracking.node_run import RECORD_TAG, NodeRun, record_digest
 from dwp_sweep.tracking.pages import run_name
 from dwp_sweep.tracking.runs import search_all
@@ -83,6 +91,7 @@ def _sync(
     statuses = []
     for node in nodes:
         record, run = store.record(node.stage, node.key), runs.get(node.key)
+        _adopt(client, run, tracking)
         _rename(client, run, node)
         statuses.append(record.status if record else "open")
         if node.key in busy:
@@ -120,6 +129,12 @@ def _rename(client: MlflowClient, run: Run | None, node: Node) -> None:
         else:
             client.set_tag(run.info.run_id, VARIANT_TAG, name)
         client.update_run(run.info.run_id, name=run_name(node))
+
+
+def _adopt(client: MlflowClient, run: Run | None, tracking: Tracking) -> None:
+    """The parent under which a run was made may have turned out to be a double."""
+    if run is not None and run.data.tags.get(MLFLOW_PARENT) != tracking.parent_run_id:
+        client.set_tag(run.info.run_id, MLFLOW_PARENT, tracking.parent_run_id)
 
 
 def _close(client: MlflowClient, run: Run | None) -> int:

@@ -52,13 +52,14 @@ def account_of(root: Path, uri: str | None = None, sweep: Sweep | None = None) -
     for node in sweep.nodes.values():
         store.verify(node.stage, node.key)
         assert holder_of(store, node.stage, node.key) is None, f"{node.title} is leased still"
-    return Account(
-        table=_rows(results_of_store(sweep.nodes.values(), store)),
-        answers=_rows(results(sweep.name, uri)),
-        manifests={key: _manifest(store.node_dir(node.stage, key)) for key, node in sweep.nodes.items()},
-        records={key: _record(store.node_dir(node.stage, key)) for key, node in sweep.nodes.items()},
+    parts = {
+        "table": _rows(results_of_store(sweep.nodes.values(), store)),
+        "answers": _rows(results(sweep.name, uri)),
+        "manifests": {key: _manifest(store.node_dir(node.stage, key)) for key, node in sweep.nodes.items()},
+        "records": {key: _record(store.node_dir(node.stage, key)) for key, node in sweep.nodes.items()},
         **_mlflow(uri, sweep),
-    )
+    }
+    return Account(**json.loads(json.dumps(parts).replace(str(root), "STORAGE")))
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:

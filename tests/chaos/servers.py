@@ -34,6 +34,10 @@ class Proxy:
     In one of three ways, drawn for each request: it answers 500 and tells the server nothing; it answers 500
     although the server has done what was asked; it lets the client wait for an answer until it gives up.
 
+    Attributes:
+        is_bad: Whether it is.
+        loses: Part of a path: answers to such requests are lost, always.
+
     Args:
         port: Of the server.
         chance: Draws what fails.
@@ -42,7 +46,7 @@ class Proxy:
     """
 
     def __init__(self, port: int, chance: random.Random, share: float, slow_s: float) -> None:
-        self.is_bad, self.n_failed, self.n_passed = False, 0, 0
+        self.is_bad, self.n_failed, self.n_passed, self.loses = False, 0, 0, ""
         self._chance, self._share, self._slow_s, self._lock = chance, share, slow_s, threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(port))
         self._server.daemon_threads = True
@@ -54,9 +58,12 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def fate(self) -> str:
+    def fate(self, path: str) -> str:
         """What becomes of a request."""
         with self._lock:
+            if self.loses and self.loses in path:
+                self.n_failed += 1
+                return "answer lost"
             is_unlucky = self.is_bad and self._chance.random() < self._share
             fate = self._chance.choice(["refused", "answer lost", "no answer"]) if is_unlucky else "passed"
             self.n_failed += is_unlucky
@@ -71,7 +78,7 @@ class Proxy:
 
             def _pass(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                fate = proxy.fate()
+                fate = proxy.fate(self.path)
                 if fate == "refused":
                     return self._answer(500, b"the weather is bad", {})
                 if fate == "no answer":

@@ -55,22 +55,42 @@ def test_mlflow_that_dies_in_the_middle_costs_no_epoch_and_gets_the_rest_later(
     site.check(calm, server.uri)
 
 
-def test_mlflow_that_answers_500_or_not_at_all_loses_and_doubles_nothing(
-    site: Site, server: Server, calm: Account, chance: random.Random
-) -> None:
+@pytest.fixture
+def proxy(site: Site, server: Server, chance: random.Random) -> Iterator[Proxy]:
+    """Between the drivers, which are impatient, and the server, which runs."""
     server.start()
-    proxy = Proxy(server.port, chance, share=0.15, slow_s=4.0)
     site.environment |= IMPATIENT
-    try:
-        proxy.is_bad = True
-        site.run("--uri", proxy.uri)
-        check_log(site.log, site.root)
-        assert proxy.n_failed > 0
-        proxy.is_bad = False
-        site.run("--uri", proxy.uri)
-        site.check(calm, server.uri)
-    finally:
-        proxy.close()
+    made = Proxy(server.port, chance, share=0.15, slow_s=4.0)
+    yield made
+    made.close()
+
+
+def test_mlflow_that_answers_500_or_not_at_all_loses_and_doubles_nothing(
+    site: Site, server: Server, proxy: Proxy, calm: Account, chance: random.Random
+) -> None:
+    proxy.is_bad = chance.random() < 0.3  # else it opens well and goes bad in the middle
+    driver = site.start("--uri", proxy.uri)
+    site.wait_until(chance, last=0.3)
+    proxy.is_bad = True
+    site.end(driver)
+    check_log(site.log, site.root)
+    assert proxy.n_failed > 0
+    proxy.is_bad = False
+    site.run("--uri", proxy.uri)
+    site.check(calm, server.uri)
+
+
+def test_runs_that_mlflow_made_without_its_answer_arriving_are_not_doubled(
+    site: Site, server: Server, proxy: Proxy, calm: Account
+) -> None:
+    proxy.loses = "/runs/create"
+    driver = site.start("--uri", proxy.uri)
+    site.wait_for(bool)
+    proxy.loses = ""
+    site.end(driver)
+    assert proxy.n_failed > 1, "the client did not ask again: the test shows nothing"
+    site.run("--uri", proxy.uri)
+    site.check(calm, server.uri)
 
 
 @pytest.fixture
