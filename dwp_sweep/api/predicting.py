@@ -43,7 +43,7 @@ def predict(
         picture: PNG with three planes.
         force: Write over files that exist.
         where: With ``best:SWEEP``, as for `best_config`.
-        storage: Folder of the store.
+        storage: As for `run_sweep`.
         tracking_uri: As for `run_sweep`.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Receives (scan, forward passes done, in all).
@@ -60,7 +60,7 @@ def predict(
     if folders:
         raise InputError(Problem(str(path), "is a folder", "use predict_folder") for path in folders)
     jobs = make_jobs(images, _outputs(mask, probability, uncertainty, picture), force)
-    trained = find_trained(run, Path(storage), tracking_uri, where, device)
+    trained = find_trained(run, storage, tracking_uri, where, device)
     (done,) = run_jobs(jobs, trained, progress)
     return done.found
 
@@ -107,7 +107,7 @@ def predict_folder(
     from dwp_sweep.prediction.trained import find_trained
 
     jobs = make_jobs(_paths(images), _outputs(masks, probability, uncertainty, picture), force)
-    trained = find_trained(run, Path(storage), tracking_uri, where, device)
+    trained = find_trained(run, storage, tracking_uri, where, device)
     return tuple(done.job.outputs.mask for done in run_jobs(jobs, trained, progress) if done.job.outputs.mask)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from dwp_sweep.config.node import Node, write_node
+from dwp_sweep.config.node import Node, node_values
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
 from dwp_sweep.store.record import Record
@@ -21,8 +21,6 @@ from dwp_sweep.store.store import Store
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.search_plan import SearchPlan
-
-NODE_FILE = "node.json"
 
 
 class DagSearcher(Searcher):
@@ -152,7 +150,7 @@ class DagSearcher(Searcher):
 
     def _hand_out(self, node: Node, trial_id: str) -> None:
         self._store.clear_failure(node.stage, node.key)
-        write_node(node, self._store.work_dir(node.stage, node.key) / NODE_FILE)
+        self._store.hand_over(node.stage, node.key, node_values(node))
         self._admission.take(trial_id, self._shapes[node.stage])
         self.board.hand_out(node, trial_id)
 

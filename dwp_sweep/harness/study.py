@@ -20,6 +20,7 @@ from dwp_sweep.config.search import SearchCondition, SearchSpace
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.samplers import make_sampler
 from dwp_sweep.harness.suggestion import drawn, encoded, suggested
+from dwp_sweep.store.remote import is_url
 from dwp_sweep.store.store import Store
 
 VALUES, NODES, SAME_AS, REASON = "values", "nodes", "same_as", "reason"
@@ -63,7 +64,15 @@ STATES = {
 
 
 def storage_url(store: Store, sweep: str, given: str | None) -> str:
-    """The database of a sweep's studies: the given one, else a file in the sweep's folder."""
+    """The database of a sweep's studies: the given one, else a file in the sweep's folder.
+
+    Raises:
+        InputError: None is given, and the storage is no folder that could hold one.
+    """
+    if given is None and is_url(store.place):
+        what = f"a search on {store.place} needs a database of its studies that is not on S3"
+        fix = "set it to one that the driver reaches, as in postgresql+psycopg://USER@HOST/DATABASE"
+        raise InputError(Problem("searcher.storage", what, fix))
     return given or f"sqlite:///{store.root / 'sweeps' / sweep / 'optuna.db'}"
 
 
