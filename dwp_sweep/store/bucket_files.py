@@ -66,7 +66,10 @@ class BucketFiles:
 
     def folders(self, folder: str) -> list[str]:
         """See `SharedFiles`."""
-        return sorted(self._bucket.folders(f"{folder}/"))
+        start = len(folder) + 1
+        # Some servers go on listing a folder whose last object is gone: only objects count.
+        rest = (entry.name[start:] for entry in self._bucket.entries(f"{folder}/"))
+        return sorted({name.partition("/")[0] for name in rest if "/" in name})
 
     def has_log(self, name: str) -> bool:
         """See `SharedFiles`."""

@@ -30,7 +30,7 @@ from dwp_sweep.store.store import MANIFEST, NODE, PRUNE, RECORD, Store, sync_fol
 
 DAMAGED = "damaged"
 """Beside a manifest: its files were found to differ from it."""
-_SHARED_FOLDERS = ("phantom", "brought")
+SHARED_FOLDERS = ("phantom", "brought")
 """Folders of a storage that workers read besides inputs."""
 
 
@@ -74,7 +74,7 @@ class BucketStore(Store):
 
     def stages(self) -> list[str]:
         """See `Store`."""
-        return sorted(name for name in self.bucket.folders(bundle.FILES + "/") if name not in _SHARED_FOLDERS)
+        return sorted(name for name in self.bucket.folders(bundle.FILES + "/") if name not in SHARED_FOLDERS)
 
     def publish(self, out_dir: Path, record: Record) -> Path:
         """Upload, create the manifest in the bucket, then put the folder in place here.
@@ -316,7 +316,7 @@ class BucketStore(Store):
 
     def _shared(self, places: Iterable[str]) -> set[tuple[str, str]]:
         parts = (place.split("/") for place in places)
-        return {(part[0], part[1]) for part in parts if part[0] in _SHARED_FOLDERS and len(part) > 1}
+        return {(part[0], part[1]) for part in parts if part[0] in SHARED_FOLDERS and len(part) > 1}
 
     def _share(self, folder: tuple[str, str]) -> None:
         name = "/".join(folder)

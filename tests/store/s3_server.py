@@ -39,13 +39,12 @@ class S3Server:
                 _command(folder, kind, port), cwd=folder, stdout=output, stderr=output, start_new_session=True
             )
         for _ in range(300):
-            with contextlib.suppress(OSError):
-                try:
+            try:
+                with contextlib.suppress(urllib.error.HTTPError):  # it wants credentials: it is there
                     urllib.request.urlopen(self.endpoint, timeout=2)
-                except urllib.error.HTTPError:
-                    pass  # it wants credentials: it is there
                 break
-            time.sleep(0.1)
+            except OSError:
+                time.sleep(0.1)
         else:
             self.stop()
             pytest.fail((folder / "server.log").read_text()[-2_000:])
@@ -123,6 +122,7 @@ def _command(folder: Path, kind: str, port: int) -> list[str]:
         str(scripts / "weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-volume.max=0", "-master.volumeSizeLimitMB=64", *options,
         "-s3", f"-s3.port={port}", f"-s3.port.grpc={_free()}", f"-s3.config={folder / 's3.json'}",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
     ]  # fmt: skip
 
 

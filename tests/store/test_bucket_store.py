@@ -1,4 +1,4 @@
-"""The store on S3: one of several builders wins, nothing half is read, damage is found, work outlives machines."""
+"""The store on S3: one builder wins, nothing half is read, damage is found, work outlives machines."""
 
 from __future__ import annotations
 
