@@ -54,5 +54,9 @@ class CorruptArtifactError(DwpSweepError):
     """A published file differs from its manifest; names the file."""
 
 
+class StorageError(DwpSweepError, OSError):
+    """A storage that is no folder did not do what was asked; names it and says why. Trying again may help."""
+
+
 class StopTrial(DwpSweepError):  # noqa: N818 - a request, not an error
     """Raised by ``emit`` to ask a stage to leave politely after a checkpoint."""

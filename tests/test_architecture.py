@@ -33,6 +33,8 @@ HOMES = {
     "ray": ("harness/",),
     "optuna": ("harness/",),
     "mlflow": ("tracking/",),
+    "boto3": ("store/remote.py",),
+    "botocore": ("store/remote.py",),
     "click": ("cli/",),
     "yaml": ("config/",),
 }

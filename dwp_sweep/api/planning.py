@@ -14,6 +14,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.costs import PlanCost
 from dwp_sweep.harness.costs import plan_cost as cost_of_plan
 from dwp_sweep.harness.plan import Plan, make_plan
+from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.client import resolve_uri
 from dwp_sweep.tracking.load import download_outputs
@@ -35,7 +36,7 @@ def plan_sweep(
     Raises:
         InputError: With every problem of the search space and of the data.
     """
-    store = Store(Path(storage))
+    store = open_store(storage)
     sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say or silent, checking)
     return make_plan(sweep, store, retry_failed=retry_failed)
 
@@ -54,7 +55,7 @@ def plan_cost(
         n_slots: Nodes at once; None: as the resources of this machine allow.
         tracking_uri: MLflow that knows durations which the storage lacks; None: as in `run_sweep`.
     """
-    return cost_of_plan(plan, Store(Path(storage)), n_slots, tracking_uri)
+    return cost_of_plan(plan, open_store(storage), n_slots, tracking_uri)
 
 
 def read_sweep(
@@ -73,7 +74,7 @@ def read_sweep(
     """
 
     def fetch(text: str, key: str) -> Path:
-        return _fetch_run(text, key, store.root, tracking_uri)
+        return _fetch_run(text, key, store, tracking_uri)
 
     sweep = build_sweep(load_space(space, overrides, smoke=smoke), store.root, checking or _once(say), fetch)
     for warning in sweep.warnings:
@@ -92,14 +93,14 @@ def _once(say: Say) -> Checking:
     return progress
 
 
-def _fetch_run(text: str, key: str, storage: Path, tracking_uri: str | None) -> Path:
+def _fetch_run(text: str, key: str, store: Store, tracking_uri: str | None) -> Path:
     """The local folder of ``runs:/<run id>[/<path>]``, fetched once: finished runs never change."""
     run_id, _, path = text.removeprefix("runs:/").partition("/")
-    folder = storage / "brought" / run_id
+    folder = store.root / "brought" / run_id
     try:
         if not folder.is_dir():
             beside = folder.with_name(f".{run_id}.{uuid.uuid4().hex[:8]}")
-            download_outputs(run_id, beside, resolve_uri(tracking_uri, storage))
+            download_outputs(run_id, beside, resolve_uri(tracking_uri, store.place))
             beside.replace(folder)
     except InputError as error:
         raise InputError(

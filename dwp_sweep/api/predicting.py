@@ -44,7 +44,7 @@ def predict(
         picture: PNG with three planes.
         force: Write over files that exist.
         where: With ``best:SWEEP``, as for `best_config`.
-        storage: Folder of the store.
+        storage: As for `run_sweep`.
         tracking_uri: As for `run_sweep`.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Receives (scan, forward passes done, in all).
@@ -128,7 +128,7 @@ def _ready(
 ) -> Ready:
     from dwp_sweep.prediction.request import Request, make_ready
 
-    return make_ready(Request(run, images, outputs, force, where, Path(storage), tracking_uri, device))
+    return make_ready(Request(run, images, outputs, force, where, storage, tracking_uri, device))
 
 
 def _paths(images: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

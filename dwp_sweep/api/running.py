@@ -14,6 +14,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.status import SweepStatus, sweep_status
+from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.answers import Best, best_config
 from dwp_sweep.tracking.client import resolve_uri
@@ -89,8 +90,9 @@ def run_sweep(
 
     Args:
         space: A search-space file, or its content as a mapping.
-        storage: Folder of the content-addressed store; on a cluster a shared one.
-        tracking_uri: MLflow's; default ``MLFLOW_TRACKING_URI``, else SQLite under ``storage``.
+        storage: Folder of the content-addressed store, on a cluster a shared one; or ``s3://BUCKET/PREFIX``.
+        tracking_uri: MLflow's; default ``MLFLOW_TRACKING_URI``, else SQLite under ``storage``; on S3 there
+            is no default.
         smoke: Shrink the sweep by its ``smoke`` section.
         overrides: ``key=value`` in dotted form, as after ``--set``.
         address: Of an existing Ray cluster; default ``RAY_ADDRESS``, else a local Ray.
@@ -105,7 +107,8 @@ def run_sweep(
         InputError: With every problem of the search space and of the data; nothing was started.
     """
     say = say or silent
-    store = Store(Path(storage))
+    store = open_store(storage, writes=True)
+    resolve_uri(tracking_uri, store.place)  # what is missing is told before minutes are spent on scans
     sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say, checking)
     return _run(sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say)
 
@@ -131,7 +134,7 @@ def retrain_best(
 
     Args:
         sweep: Name of the sweep.
-        storage: Folder that holds its nodes.
+        storage: Holds its nodes.
         tracking_uri: As for `run_sweep`.
         where: As for `best_config`.
         metric: As for `best_config`.
@@ -148,7 +151,7 @@ def retrain_best(
     from dwp_sweep.config.retrain import retrain_sweep
     from dwp_sweep.tracking.best_run import best_run
 
-    store, uri = Store(Path(storage)), resolve_uri(tracking_uri, Path(storage))
+    store, uri = open_store(storage, writes=True), resolve_uri(tracking_uri, storage)
     row = best_run(best_config(sweep, metric, where, uri), uri)
     again = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
     (say or silent)(f"training again: {again.nodes[again.targets[0]].title} (run {row.run_id})")
@@ -161,7 +164,7 @@ def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:
     Raises:
         InputError: No such sweep on this storage.
     """
-    return sweep_status(sweep, Store(Path(storage)))
+    return sweep_status(sweep, open_store(storage))
 
 
 def _run(
@@ -179,7 +182,7 @@ def _run(
 
     plan = make_plan(sweep, store, retry_failed)
     say("opening MLflow ...")
-    tracking = open_tracking(tracking_uri, store.root, sweep.name, dict(sweep.settings))
+    tracking = open_tracking(tracking_uri, store.place, sweep.name, dict(sweep.settings))
     if not tracking.online:
         say(str(tracking.problem))
     send_missing(tracking, sweep, store, say)

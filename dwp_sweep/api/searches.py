@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.api.telling import DEFAULT_STORAGE
+from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import sweep_path
 from dwp_sweep.tracking.client import resolve_uri
@@ -33,11 +34,11 @@ def search_report(
     """
     from dwp_sweep.report.search_report import kept_report
 
-    store = Store(Path(storage))
+    store = open_store(storage)
     folder = sweep_path(store, sweep)
     # Optuna takes a second to import: not for what lies there finished.
     found = studied(sweep, store, None) if (folder / "optuna.db").is_file() else None
-    return found or kept_report(sweep, folder, resolve_uri(tracking_uri, Path(storage)))
+    return found or kept_report(sweep, folder, resolve_uri(tracking_uri, storage))
 
 
 def search_figures(

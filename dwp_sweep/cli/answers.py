@@ -37,7 +37,7 @@ def best(
     by: tuple[str, ...],
     pareto: str | None,
     as_json: bool,
-    storage: Path,
+    storage: Path | str,
     tracking_uri: str | None,
 ) -> None:
     """Print a sweep's best configuration, or the best ones of a sweep that was searched for several things.
@@ -111,7 +111,7 @@ def report(
     markdown: bool,
     search: Path | None,
     as_json: bool,
-    storage: Path,
+    storage: Path | str,
     tracking_uri: str | None,
 ) -> None:
     """Print a sweep's table: test Dice, then IoU, mean (std) by method or variant and training size.
@@ -134,12 +134,12 @@ def report(
     from dwp_sweep.cli.summary import show_report
     from dwp_sweep.report.paired import paired_table
     from dwp_sweep.report.table import paper_table
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.open_store import open_store
     from dwp_sweep.tracking.client import resolve_uri
     from dwp_sweep.tracking.scores import ScoreReader
 
     uri = resolve_uri(tracking_uri, storage)
-    found, read = results(sweep, uri), ScoreReader(Store(storage), uri).read
+    found, read = results(sweep, uri), ScoreReader(open_store(storage), uri).read
     pairs = [paired_table(found, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
     show_report(paper_table(found), pairs, form)
     if figure is not None:
@@ -151,7 +151,7 @@ def report(
         _write_search(sweep, storage, uri, search, form)
 
 
-def _write_search(sweep: str, storage: Path, uri: str, folder: Path, form: str) -> None:
+def _write_search(sweep: str, storage: Path | str, uri: str, folder: Path, form: str) -> None:
     from dwp_sweep.api import search_report
     from dwp_sweep.cli.summary import show_search
 

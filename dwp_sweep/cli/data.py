@@ -60,7 +60,8 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
     """Refuse a kind of picture that cannot be drawn before minutes go into reading scans."""
     if value is not None and value.suffix.lower() not in _PICTURES:
         raise click.BadParameter(f"{str(value)!r} must end in {', '.join(_PICTURES)}")
-    return place("--picture")(context, parameter, value)
+    place("--picture")(context, parameter, value)
+    return value
 
 
 @data.command()

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dwp_sweep.cli.places import place_of
-from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
+from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError
 
 _DISK_ERRORS = {
     errno.EACCES,
@@ -49,6 +49,9 @@ class Commands(click.Group):
             ctx.exit(BAD_INPUT)
         except CorruptArtifactError as error:
             click.echo(f"damaged file: {error}", err=True)
+            ctx.exit(FAILED)
+        except StorageError as error:
+            click.echo(f"the storage failed: {error}\n      -> the same command goes on from here", err=True)
             ctx.exit(FAILED)
         except OSError as error:
             problem = _disk_problem(ctx, error)

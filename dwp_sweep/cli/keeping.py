@@ -14,16 +14,16 @@ from dwp_sweep.cli import options
 @click.argument("second", metavar="[NODE]", required=False)
 @options.as_json
 @options.storage
-def explain(first: str, second: str | None, as_json: bool, storage: Path) -> None:
+def explain(first: str, second: str | None, as_json: bool, storage: Path | str) -> None:
     """With two nodes: the fields in which they differ, down their inputs. With one: why it is not cached.
 
     A node is named by the beginning of its key, as `plan --nodes` and `status` show it.
     """
     from dwp_sweep.cli.explain_report import show_differences, show_explanation
     from dwp_sweep.harness.explain import KnownNodes, differences, explain_node
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.open_store import open_store
 
-    known = KnownNodes(Store(storage))
+    known = KnownNodes(open_store(storage))
     node = known.find(first)
     if second is None:
         show_explanation(explain_node(node, known), as_json)
@@ -42,7 +42,7 @@ def explain(first: str, second: str | None, as_json: bool, storage: Path) -> Non
     help="Count this sweep as gone: what it alone needs may go; may be repeated.",
 )
 @options.storage
-def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path) -> None:
+def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path | str) -> None:
     """Show disk use by stage, and remove what no recorded sweep refers to, after asking.
 
     That is: nodes of forgotten sweeps, damaged folders that were set aside, what dead workers left half
@@ -51,9 +51,9 @@ def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path) -> None
     """
     from dwp_sweep.cli.gc_report import megabytes, show_survey
     from dwp_sweep.store.gc import collect, forbid_while_live, survey
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.open_store import open_store
 
-    store = Store(storage)
+    store = open_store(storage)
     found = survey(store, forget)
     show_survey(found)
     if dry_run or not found.garbage:

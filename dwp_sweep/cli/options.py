@@ -9,18 +9,36 @@ from typing import Any, TypeVar
 import click
 
 from dwp_sweep.cli.places import place
+from dwp_sweep.store.remote import is_url
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
+
+class StoragePlace(click.ParamType[str | Path]):
+    """A folder, or an URL: the latter stays a text."""
+
+    name = "directory"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        """A `Path` for a folder, the text itself for an URL."""
+        if is_url(value):
+            return str(value)
+        path: Path = click.Path(file_okay=False, path_type=Path).convert(value, param, ctx)
+        return path
+
+
 storage = click.option(
     "--storage",
-    type=click.Path(file_okay=False, path_type=Path),
+    metavar="PLACE",
+    type=StoragePlace(),
     default=Path("dwp_runs"),
     show_default="./dwp_runs",
     envvar="DWP_SWEEP_STORAGE",
     show_envvar=True,
     callback=place("--storage"),
-    help="Folder of results, checkpoints and caches; on a cluster a shared one.",
+    help="Folder of results, checkpoints and caches, on a cluster a shared one; or s3://BUCKET/PREFIX.",
 )
 
 tracking_uri = click.option(

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 _KEY = "dwp_sweep.places"
 
-PathCallback = Callable[[click.Context, click.Parameter, Path | None], Path | None]
+PathCallback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
 def place(name: str) -> PathCallback:
     """A callback of a path option or argument: remembers its value as ``name``, e.g. ``--storage``."""
 
-    def remember(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
-        if value is not None:
+    def remember(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
+        if isinstance(value, Path):
             ctx.meta.setdefault(_KEY, {})[name] = value
         return value
 

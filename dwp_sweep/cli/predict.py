@@ -61,7 +61,7 @@ def predict(
     force: bool,
     where: tuple[str, ...],
     device: Device,
-    storage: Path,
+    storage: Path | str,
     tracking_uri: str | None,
 ) -> None:
     """Segment a scan with the network of a run.

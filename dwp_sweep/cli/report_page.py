@@ -15,7 +15,7 @@ def write_and_tell(
     out: Path,
     versus: tuple[str, ...],
     refused: Mapping[str, object],
-    storage: Path,
+    storage: Path | str,
     tracking_uri: str | None,
 ) -> None:
     """Write the report of a sweep; print its headline, what is missing and where the page lies.
@@ -41,11 +41,11 @@ def write_and_tell(
     if problems:
         raise InputError(problems)
     from dwp_sweep.report.page.write import write_report
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.open_store import open_store
     from dwp_sweep.tracking.client import resolve_uri
 
     written = write_report(
-        sweep, out, resolve_uri(tracking_uri, storage), Store(storage), versus[0] if versus else None
+        sweep, out, resolve_uri(tracking_uri, storage), open_store(storage), versus[0] if versus else None
     )
     click.echo(written.headline)
     if written.missing:

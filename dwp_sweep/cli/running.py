@@ -14,16 +14,16 @@ from dwp_sweep.cli.exits import FAILED
 @click.argument("sweep", metavar="SWEEP")
 @options.as_json
 @options.storage
-def status(sweep: str, as_json: bool, storage: Path) -> None:
+def status(sweep: str, as_json: bool, storage: Path | str) -> None:
     """Show how a sweep stands, while it runs or after: nodes by stage, what runs, what failed, hours used.
 
     Reads the storage alone, so it works from any terminal that sees it, without MLflow and without Ray.
     """
     from dwp_sweep.cli.status_report import show_status, status_as_json
     from dwp_sweep.harness.status import sweep_status
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.open_store import open_store
 
-    found = sweep_status(sweep, Store(storage))
+    found = sweep_status(sweep, open_store(storage))
     if as_json:
         click.echo(status_as_json(found))
     else:
@@ -42,15 +42,15 @@ def status(sweep: str, as_json: bool, storage: Path) -> None:
 )
 @options.storage
 @click.pass_context
-def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path) -> None:
+def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> None:
     """Stop a running sweep as Ctrl-C does: nodes leave at their checkpoints, the run ends with 130.
 
     The same run command goes on from there. Exit code 1 if it has not ended when the wait is over.
     """
     from dwp_sweep.harness.cancel import cancel_sweep, wait_for_end
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.open_store import open_store
 
-    store = Store(storage)
+    store = open_store(storage)
     runs = cancel_sweep(sweep, store)
     for run in runs:
         click.echo(f"asked to stop: {run.sweep}, process {run.pid} on {run.host}")
@@ -87,7 +87,7 @@ def retrain(
     seed: int | None,
     all_images: bool,
     address: str | None,
-    storage: Path,
+    storage: Path | str,
     tracking_uri: str | None,
 ) -> None:
     """Train the best configuration of a sweep once more, from the very same upstream nodes.

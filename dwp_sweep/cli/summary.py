@@ -100,7 +100,7 @@ def plan_as_json(plan: Plan, cost: PlanCost | None = None) -> str:
     return json.dumps(values | ({"cost": cost_as_dict(cost)} if cost else {}), indent=1)
 
 
-def show_run(run: SweepRun, storage: Path) -> None:
+def show_run(run: SweepRun, storage: Path | str) -> None:
     """Print how a run ended: table, best configuration, what failed, and where to look further.
 
     Args:
@@ -193,7 +193,7 @@ def _show_failures(run: SweepRun, console: Console) -> None:
         console.print(f"[yellow]blocked[/] by them: {names}", soft_wrap=True, highlight=False)
 
 
-def _show_ways_on(run: SweepRun, storage: Path, console: Console) -> None:
+def _show_ways_on(run: SweepRun, storage: Path | str, console: Console) -> None:
     if not run.tracking.online:
         console.print(
             f"  the records are in {escape(str(storage))}; the same command sends them to MLflow",
@@ -204,7 +204,7 @@ def _show_ways_on(run: SweepRun, storage: Path, console: Console) -> None:
         console.print(f"  {what:<24}{escape(command)}", highlight=False, soft_wrap=True)
 
 
-def _ways_on(run: SweepRun, storage: Path) -> list[tuple[str, str]]:
+def _ways_on(run: SweepRun, storage: Path | str) -> list[tuple[str, str]]:
     uri = shown_uri(run.tracking.uri)
     sweep = [run.sweep.name, *([] if str(storage) == "dwp_runs" else ["--storage", str(storage)])]
     sweep += [] if uri == own_uri(storage) else ["--tracking-uri", uri]
@@ -222,13 +222,18 @@ def _ways_on(run: SweepRun, storage: Path) -> list[tuple[str, str]]:
     if where:
         ways.append(("of one method and size", f"{best} {where}"))
     if run.search is not None:
-        ways.append(("figures of the search", str(storage / "sweeps" / run.sweep.name / "figures")))
+        figures = (
+            "artifacts of the parent run"
+            if isinstance(storage, str)
+            else f"{storage}/sweeps/{run.sweep.name}/figures"
+        )
+        ways.append(("figures of the search", figures))
     if run.best is not None:
         code = f"import dwp_sweep; net = dwp_sweep.load_model({run.best.run_ids[0]!r}, {uri!r})"
         ways.append(("the trained network", f'python -c "{code}"'))
     return ways
 
 
-def own_uri(storage: Path) -> str:
-    """MLflow's database inside a storage folder: the default of every command."""
-    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+def own_uri(storage: Path | str) -> str:
+    """MLflow's database inside a storage folder: the default of every command; empty where there is none."""
+    return "" if isinstance(storage, str) else f"sqlite:///{storage.resolve() / 'mlflow.db'}"

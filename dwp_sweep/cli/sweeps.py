@@ -128,9 +128,9 @@ def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
     ctx.exit(finished.exit_code)
 
 
-def _warn_of_lost_results(storage: Path) -> None:
+def _warn_of_lost_results(storage: Path | str) -> None:
     # A Ray job runs in a copy of the working directory, which Ray deletes some time after the job.
-    if not storage.is_absolute() and "runtime_resources" in Path.cwd().parts:
+    if isinstance(storage, Path) and not storage.is_absolute() and "runtime_resources" in Path.cwd().parts:
         _remark(
             f"note: results in {storage.resolve()} are deleted with this job's working directory; "
             "give --storage an absolute path, or set DWP_SWEEP_STORAGE where Ray is started"

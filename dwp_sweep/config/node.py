@@ -6,12 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.stages.contract import Stage
-from dwp_sweep.store.record import write_json
 from dwp_sweep.strict import StrictModel, keyed_values
 
 NODE_FILE = "node.json"
@@ -106,13 +104,12 @@ def pipeline_order(nodes: Iterable[Node]) -> tuple[str, ...]:
     return tuple(sorted(deepest, key=deepest.__getitem__))
 
 
-def write_node(node: Node, path: Path) -> None:
-    """Write a node as JSON, atomically; a run that is repeated after a crash writes it again."""
-    write_json(path, asdict(node), durable=False)
+def node_values(node: Node) -> dict[str, Any]:
+    """A node as plain values, for JSON."""
+    return asdict(node)
 
 
-def read_node(path: Path) -> Node:
-    """Read a node that `write_node` wrote."""
-    values = json.loads(path.read_text())
-    values["inputs"] = {role: tuple((s, k) for s, k in pairs) for role, pairs in values["inputs"].items()}
-    return Node(**values)
+def node_of(values: Mapping[str, Any]) -> Node:
+    """Inverse of `node_values`."""
+    inputs = {role: tuple((s, k) for s, k in pairs) for role, pairs in values["inputs"].items()}
+    return Node(**{**values, "inputs": inputs})

@@ -116,5 +116,5 @@ def _require(stage: str, key: str, store: Store) -> Record:
     if record is None or not store.is_published(stage, key):
         what = f"{stage} node {key} is not on this storage"
         fix = "name the --storage that the sweep ran on, or run the sweep again"
-        raise InputError(Problem(str(store.root), what, fix))
+        raise InputError(Problem(store.place, what, fix))
     return record

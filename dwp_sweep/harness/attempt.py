@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.errors import DeviceMemoryError, DwpSweepError, StopTrial
+from dwp_sweep.errors import DeviceMemoryError, DwpSweepError, StopTrial, StorageError
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.record import Point, Record, Status, append_point, read_history
 from dwp_sweep.store.store import Store
@@ -140,6 +140,7 @@ class _Attempt:
     def run(self, out_dir: Path) -> Ending:
         if self.must_stop():
             raise StopTrial("the run is stopping")
+        self.store.take_work(self.node.stage, self.node.key)
         _note_start(self.work_dir / STARTS)
         self.known = {point.step: point for point in read_history(self.work_dir / HISTORY)}
         self.has_begun = True
@@ -161,6 +162,8 @@ class _Attempt:
         return Ending("published" if is_published else "stopped", "another run has taken it over")
 
     def stop(self) -> Ending:
+        if self.has_begun:
+            self._keep_work(at_once=True)
         # One that was stopped before it began has no mirror image that could be closed.
         if self.observer and self.has_begun:
             self.observer.stop()
@@ -177,6 +180,8 @@ class _Attempt:
 
     def fail(self, error: Exception) -> Ending:
         message = describe(error)
+        if self.has_begun:
+            self._keep_work(at_once=True)
         record = self._record("failed", {}, f"{message}\n\n{''.join(traceback.format_exception(error))}")
         with contextlib.suppress(OSError):  # a full disk: what it was is told all the same
             self.store.write_failure(record)
@@ -185,10 +190,8 @@ class _Attempt:
         return Ending("failed", message, _spoils_process(error))
 
     def _inputs(self) -> dict[str, tuple[Path, ...]]:
-        for parent_stage, key in self.node.parents:
-            self.store.verify(parent_stage, key)
         return {
-            role: tuple(self.store.node_dir(parent_stage, key) for parent_stage, key in pairs)
+            role: tuple(self.store.fetch(parent_stage, key) for parent_stage, key in pairs)
             for role, pairs in self.node.inputs.items()
         }
 
@@ -198,6 +201,7 @@ class _Attempt:
         if step:
             self._keep(step, values)
         self.report(step, self.stage.n_steps(self.config), values)
+        self._keep_work()
         self._leave_if_pruned()
         if self.must_stop():
             raise StopTrial("the run is stopping")
@@ -216,6 +220,11 @@ class _Attempt:
     def _leave_if_deposed(self) -> None:
         if not self.holds_lease():
             raise _DeposedError
+
+    def _keep_work(self, at_once: bool = False) -> None:
+        # A network that fails for a while costs no training: what was not kept is kept after the next epoch.
+        with contextlib.suppress(StorageError):
+            self.store.keep_work(self.node.stage, self.node.key, at_once)
 
     def _leave_if_pruned(self) -> None:
         if self.store.prune_reason(self.node.stage, self.node.key) is not None:

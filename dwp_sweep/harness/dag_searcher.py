@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from dwp_sweep.config.node import NODE_FILE, Node, write_node
+from dwp_sweep.config.node import Node, node_values
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
@@ -171,7 +171,7 @@ class DagSearcher(Searcher):
 
     def _hand_out(self, node: Node, trial_id: str) -> None:
         self._store.clear_failure(node.stage, node.key)
-        write_node(node, self._store.work_dir(node.stage, node.key) / NODE_FILE)
+        self._store.hand_over(node.stage, node.key, node_values(node))
         self._admission.take(trial_id, self._shapes[node.stage])
         self.board.hand_out(node, trial_id)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.attempt import HISTORY
 from dwp_sweep.stages.contract import Stage
-from dwp_sweep.store.record import read_history
+from dwp_sweep.store.record import history_of
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes
 from dwp_sweep.strict import keyed_values, parse
@@ -94,15 +94,15 @@ class KnownNodes:
         found = sorted(key for key in {*self._by_key, *self._published} if key.startswith(text))
         if not found:
             fix = "dwp-sweep plan SPACE --nodes and dwp-sweep status SWEEP list keys"
-            raise InputError(Problem(str(self.store.root), f"no node's key begins with {prefix!r}", fix))
+            raise InputError(Problem(self.store.place, f"no node's key begins with {prefix!r}", fix))
         if len(found) > 1:
             named = ", ".join(f"{key[:12]} ({self._title(key)})" for key in found[:_N_NAMED])
             more = f" and {len(found) - _N_NAMED} more" if len(found) > _N_NAMED else ""
             what = f"{len(found)} keys begin with {prefix!r}"
-            raise InputError(Problem(str(self.store.root), what, f"give more digits: {named}{more}"))
+            raise InputError(Problem(self.store.place, what, f"give more digits: {named}{more}"))
         entry = self.get(self._published.get(found[0], ""), found[0])
         if entry is None:
-            raise InputError(Problem(str(self.store.root), f"the record of node {found[0]} cannot be read"))
+            raise InputError(Problem(self.store.place, f"the record of node {found[0]} cannot be read"))
         return entry
 
     def get(self, stage: str, key: str) -> NodeEntry | None:
@@ -186,7 +186,7 @@ def _state(
         return "failed", f"its last attempt failed: {first}"
     if record is not None:
         return "pruned", "its search stopped it early; a rerun leaves it so"
-    history = read_history(store.root / "work" / node.stage / node.key / HISTORY)
+    history = history_of(store.read_work(node.stage, node.key, HISTORY) or "")
     if history:
         return "stopped", f"it was left after epoch {history[-1].step} and goes on from its checkpoint"
     return "never built", "no run has built it"
@@ -253,6 +253,6 @@ def _stages() -> Stages:
 
 
 def _published(store: Store) -> Iterable[tuple[str, str]]:
-    for manifest in store.root.glob("*/*/manifest.json"):
-        if not manifest.parent.name.startswith("."):
-            yield manifest.parent.name, manifest.parent.parent.name
+    for stage in store.stages():
+        for _, key in store.published(stage):
+            yield key, stage

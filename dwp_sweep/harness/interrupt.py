@@ -9,8 +9,9 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType, TracebackType
+
+from dwp_sweep.store.shared_files import Mark
 
 
 class Interrupt:
@@ -21,7 +22,7 @@ class Interrupt:
         on_request: Called at the first signal.
     """
 
-    def __init__(self, stop_file: Path, on_request: Callable[[], None]) -> None:
+    def __init__(self, stop_file: Mark, on_request: Callable[[], None]) -> None:
         self.stop_file = stop_file
         self.is_requested = False
         self._on_request = on_request

@@ -5,17 +5,14 @@ What estimates of money and time rest on. Reads records only; nothing measured m
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.store.record import read_record
-from dwp_sweep.store.store import RECORD, Store
+from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.params import public_config
 
 _N_READ = 400
@@ -75,13 +72,12 @@ class PastRuns:
     def from_store(cls, store: Store, stages: Iterable[str]) -> PastRuns:
         """What a storage knows of some stages: the newest nodes of whatever sweep."""
         past = cls()
-        for stage in stages:
-            for folder in _newest(store.root / stage):
-                try:
-                    record = read_record(folder / RECORD)
-                except (OSError, ValueError):
-                    continue
-                past.add(stage, record.config, record.wall_s)
+        nodes = [(stage, key) for stage in stages for _, key in store.published(stage)[-_N_READ:]]
+        with store.snapshot(nodes):
+            for stage, key in nodes:
+                record = store.record(stage, key)
+                if record is not None and record.status == "done":
+                    past.add(stage, record.config, record.wall_s)
         return past
 
     def add(self, stage: str, config: Mapping[str, Any], wall_s: float) -> None:
@@ -132,14 +128,6 @@ class PastRuns:
 def size_of(stage: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells how much work a node is: equal for nodes that should take equally long."""
     return (stage, *_sizes(config, ""))
-
-
-def _newest(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        found = [(entry.stat().st_mtime, entry.path) for entry in entries if not entry.name.startswith(".")]
-    return [Path(path) for _, path in sorted(found, reverse=True)[:_N_READ]]
 
 
 def _sizes(config: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:

@@ -87,12 +87,13 @@ def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
     if sweep.search is not None:
         _recall(sweep, store)
     damaged: dict[str, str] = {}
-    cached, needed = _cached_and_needed(sweep, store, damaged)
     states: dict[str, PlanState] = {}
-    for key, node in sweep.nodes.items():
-        states[key] = _state(node, cached, needed, states, not retry_failed and _has_failed(node, store))
-    if sweep.search is not None:
-        states = {key: _of_search(sweep, key, state, store) for key, state in states.items()}
+    with store.snapshot():
+        cached, needed = _cached_and_needed(sweep, store, damaged)
+        for key, node in sweep.nodes.items():
+            states[key] = _state(node, cached, needed, states, not retry_failed and _has_failed(node, store))
+        if sweep.search is not None:
+            states = {key: _of_search(sweep, key, state, store) for key, state in states.items()}
     notes = [
         f"{sweep.nodes[key].title} is damaged and will be built again: {why}" for key, why in damaged.items()
     ]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 
 from dwp_sweep.config.node import Node
+from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
 
@@ -53,9 +54,10 @@ def validation_scores(store: Store, nodes: Mapping[int, Node], metric: str) -> S
     found: dict[tuple[int, str], float] = {}
     for repeat, node in nodes.items():
         try:
-            table = json.loads((store.node_dir(node.stage, node.key) / VAL_SCORES).read_text())
+            path = store.fetch_file(node.stage, node.key, VAL_SCORES)
+            table = json.loads(path.read_text()) if path is not None else {}
             found |= {(repeat, subject): float(scores[name]) for subject, scores in table.items()}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, CorruptArtifactError):
             continue
     return found
 

@@ -7,6 +7,7 @@ running the same command again is cheap and always right.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import uuid
 from collections.abc import Mapping
@@ -30,7 +31,9 @@ from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slot
 from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.live_run import Presence, hold_file, stop_file
+from dwp_sweep.store.live_run import Presence, hold_file, hold_name, stop_file, stop_name
+from dwp_sweep.store.remote import address, is_url
+from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
 from dwp_sweep.store.tidying import wait_for_tidying
@@ -60,7 +63,7 @@ def run_sweep(
 
     Args:
         sweep: Targets and all that they need.
-        store: The storage; on a cluster a folder that all machines share.
+        store: The storage; on a cluster one that all machines see.
         tracking: Where nodes log to; None: nowhere.
         address: Of an existing Ray cluster; None: see `ray_session`.
         retry_failed: Whether nodes that failed in an earlier run are tried again.
@@ -97,7 +100,8 @@ def run_sweep(
 def _holds(plan: Plan, store: Store) -> bool:
     """Whether what a plan found on the storage is there yet."""
     cached = (plan.sweep.nodes[key] for key, state in plan.states.items() if state == "cached")
-    return all(store.is_published(node.stage, node.key) for node in cached)
+    with store.snapshot():
+        return all(store.is_published(node.stage, node.key) for node in cached)
 
 
 def _board(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Board:
@@ -160,12 +164,12 @@ class _Run:
     leases: Leases
     n_slots: list[int] = field(default_factory=list)
 
-    @property
-    def stop_file(self) -> Path:
+    @functools.cached_property
+    def stop_file(self) -> Mark:
         return stop_file(self.store, self.sweep.name, self.name)
 
-    @property
-    def hold_file(self) -> Path:
+    @functools.cached_property
+    def hold_file(self) -> Mark:
         return hold_file(self.store, self.sweep.name, self.name)
 
     def start(self, plan: Plan, interrupt: Interrupt) -> None:
@@ -177,7 +181,7 @@ class _Run:
 
     def where(self) -> dict[str, str]:
         where = {"MLflow": shown_uri(self.tracking.uri)} if self.tracking is not None else {}
-        return where | {"storage": str(self.store.root)}
+        return where | {"storage": self.store.place}
 
     def build(self, interrupt: Interrupt) -> None:
         try:
@@ -216,15 +220,16 @@ class _Run:
         from dwp_sweep.harness.tuning import tune_board
 
         context = TrialContext(
-            root=str(self.store.root),
-            stop_file=str(self.stop_file),
-            hold_file=str(self.hold_file),
+            root=self.store.place,
+            stop_file=stop_name(self.sweep.name, self.name),
+            hold_file=hold_name(self.sweep.name, self.name),
             folder=str(Path.cwd()),
             shapes=shapes,
             tracking=self.tracking,
             stages=self.stages,
             every_epoch=self.search is not None and self.search.search.scheduler.kind != "none",
             run=self.name,
+            environment=address() if is_url(self.store.place) else {},
         )
         admission = Admission(RememberedMachines(), self.max_concurrent)
         experiment = f"{self.sweep.name}-{self.name}"

@@ -21,7 +21,7 @@ from dwp_sweep.harness.schedule import list_schedule
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.work import reading_text
 from dwp_sweep.store.live_run import LiveRun, live_runs
-from dwp_sweep.store.record import Record, read_history
+from dwp_sweep.store.record import Record, history_of
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import NodeEntry, is_recorded, recorded_nodes, recorded_resources
 
@@ -108,7 +108,8 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
     require_sweep(sweep, store)
     entries, working = recorded_nodes(store, sweep), live_runs(store)
     runs = tuple(run for run in working if run.sweep == sweep)
-    found = _standings(entries, _in_hand(sweep, working), store)
+    with store.snapshot((entry.stage, entry.key) for entry in entries):
+        found = _standings(entries, _in_hand(sweep, working), store)
     resources = recorded_resources(store, sweep)
     n_slots = max(sum(run.n_slots for run in runs), 1)
     hours = [
@@ -132,11 +133,11 @@ def require_sweep(sweep: str, store: Store) -> None:
     known = [name for name in store.sweeps() if is_recorded(store, name)]
     if sweep in store.sweeps():
         what = f"sweep {sweep!r} was last run by a version that kept no list of its nodes"
-        raise InputError(Problem(str(store.root), what, "run it again (nothing finished is repeated)"))
+        raise InputError(Problem(store.place, what, "run it again (nothing finished is repeated)"))
     close = difflib.get_close_matches(sweep, known, n=1)
     there = "sweeps there: " + ", ".join(known) if known else "no sweep was run there yet; name its --storage"
     fix = f"did you mean {close[0]!r}? {there}" if close else there
-    raise InputError(Problem(str(store.root), f"no sweep named {sweep!r}", fix))
+    raise InputError(Problem(store.place, f"no sweep named {sweep!r}", fix))
 
 
 def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
@@ -171,7 +172,7 @@ def _standing(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) ->
         record = store.record(entry.stage, entry.key)
     if record is not None:
         return _ended(waiting, record)
-    history = read_history(store.root / "work" / entry.stage / entry.key / HISTORY)
+    history = history_of(store.read_work(entry.stage, entry.key, HISTORY) or "")
     last = history[-1] if history else None
     epoch, metrics = (last.step, last.metrics) if last else (0, {})
     if work is not None:

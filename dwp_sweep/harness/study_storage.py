@@ -10,6 +10,7 @@ import hashlib
 import optuna
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.store.remote import is_url
 from dwp_sweep.store.store import Store
 
 _MAX_NAME = 400
@@ -17,7 +18,15 @@ _SQLITE_WAIT_S = 60
 
 
 def storage_url(store: Store, sweep: str, given: str | None) -> str:
-    """The database of a sweep's studies: the given one, else a file in the sweep's folder."""
+    """The database of a sweep's studies: the given one, else a file in the sweep's folder.
+
+    Raises:
+        InputError: None is given, and the storage is no folder that could hold one.
+    """
+    if given is None and is_url(store.place):
+        what = f"a search on {store.place} needs a database of its studies that is not on S3"
+        fix = "set it to one that the driver reaches, as in postgresql+psycopg://USER@HOST/DATABASE"
+        raise InputError(Problem("searcher.storage", what, fix))
     return given or f"sqlite:///{store.root / 'sweeps' / sweep / 'optuna.db'}"
 
 

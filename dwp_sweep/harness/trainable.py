@@ -9,18 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
 
-from dwp_sweep.config.node import NODE_FILE, Node, read_node
+from dwp_sweep.config.node import Node, node_of
 from dwp_sweep.harness.attempt import Ending, Observer, run_node
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.worker_process import prepare_process
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.lease import holds
+from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.record import first_line
 from dwp_sweep.store.store import Store
 
@@ -32,15 +32,16 @@ class TrialContext:
     """What every trial of a run shares; travels to the workers.
 
     Attributes:
-        root: The storage folder.
-        stop_file: Exists when nodes shall leave at their checkpoints.
-        hold_file: Exists when nodes that have not started shall not do so any more.
+        root: The storage: a folder, or an URL.
+        stop_file: Name on the storage of the mark that nodes shall leave at their checkpoints.
+        hold_file: Name of the mark that nodes which have not started shall not do so any more.
         folder: Working folder of the driver, for relative paths.
         shapes: Stage -> resources of its trials.
         tracking: What `NodeRun` needs; None: no MLflow.
         stages: Stages by name; None: those of the package.
         run: Name of the run, which has the leases of its nodes; empty: it has none.
         every_epoch: Report each epoch of a target network, because a scheduler decides on it.
+        environment: Variables of the driver that say where the storage is, for workers that lack them.
     """
 
     root: str
@@ -52,6 +53,7 @@ class TrialContext:
     hold_file: str = ""
     every_epoch: bool = False
     run: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_trainable(context: TrialContext) -> Callable[[dict[str, Any]], None]:
@@ -65,7 +67,9 @@ def make_trainable(context: TrialContext) -> Callable[[dict[str, Any]], None]:
 
 def run_trial(stage_name: str, key: str, context: TrialContext) -> None:
     """Run one node in this process and report how it ended."""
-    store = Store(Path(context.root))
+    for name, value in context.environment.items():
+        os.environ.setdefault(name, value)
+    store = open_store(context.root, check=False)
     ending = _settled(store, stage_name, key) or _attempt(stage_name, key, store, context)
     if ending.needs_new_process:
         # The failure is recorded; Tune starts a fresh worker, which finds the record and reports it.
@@ -87,12 +91,12 @@ def _settled(store: Store, stage_name: str, key: str) -> Ending | None:
 
 
 def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> Ending:
-    stop_file = Path(context.stop_file)
-    if stop_file.exists() or (context.hold_file and Path(context.hold_file).exists()):
+    stop_file = store.mark(context.stop_file)
+    if stop_file.exists() or (context.hold_file and store.mark(context.hold_file).exists()):
         return Ending("stopped")
     stage = _stages(context)[stage_name]
     prepare_process(context.shapes[stage_name], context.folder)
-    node = read_node(store.work_dir(stage_name, key) / NODE_FILE)
+    node = node_of(store.handed_over(stage_name, key))
     return run_node(
         node,
         stage,

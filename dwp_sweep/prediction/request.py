@@ -39,7 +39,7 @@ class Request:
     outputs: Outputs
     force: bool
     where: Mapping[str, Any] | None
-    storage: Path
+    storage: str | Path
     tracking_uri: str | None
     device: Device
 

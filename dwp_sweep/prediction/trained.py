@@ -24,6 +24,7 @@ from dwp_sweep.stages.network_training import WHOLE, arrange
 from dwp_sweep.stages.postprocess import PostprocessConfig
 from dwp_sweep.stages.source import SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig
+from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.record import Record, read_record
 from dwp_sweep.store.store import RECORD, Store
 from dwp_sweep.strict import parse
@@ -71,7 +72,7 @@ class Trained:
 
 def find_trained(
     run: str,
-    storage: Path,
+    storage: str | Path,
     tracking_uri: str | None = None,
     where: Mapping[str, Any] | None = None,
     device: Device = "auto",
@@ -91,28 +92,29 @@ def find_trained(
     Raises:
         InputError: Nothing or several things answer to this name, or it holds no trained network.
     """
-    store, uri = Store(storage), resolve_uri(tracking_uri, storage)
+    store = open_store(storage)
+    uri = resolve_uri(tracking_uri, storage)
     if run.startswith(BEST):
         row = best_run(best_config(run.removeprefix(BEST), where=where, tracking_uri=uri), uri)
         return _of_row(row, store, uri, device, check)
     if where:
         settings = ", ".join(f"{name}={value}" for name, value in where.items())
         raise InputError(Problem(f"--where {settings}", f"chooses within {BEST}SWEEP, and {run} is one run"))
-    folder = _by_key(run, store)
-    if folder is not None:
-        return _of_folder(folder, f"{folder.parent.name} {folder.name}", device, check)
+    found = _by_key(run, store)
+    if found is not None:
+        return _of_folder(store.fetch(*found, check=False), " ".join(found), device, check)
     return _of_row(_row(run, store, uri), store, uri, device, check)
 
 
-def _by_key(prefix: str, store: Store) -> Path | None:
+def _by_key(prefix: str, store: Store) -> tuple[str, str] | None:
     if len(prefix) < _SHORTEST_PREFIX or not prefix.isalnum():
         return None
-    folders = [folder for stage in _STAGES for folder in sorted((store.root / stage).glob(f"{prefix}*"))]
-    folders = [folder for folder in folders if store.is_published(folder.parent.name, folder.name)]
-    if len(folders) > 1:
-        known = ", ".join(f"{folder.parent.name} {folder.name}" for folder in folders[:5])
-        raise InputError(Problem(prefix, f"begins {len(folders)} keys: {known}", "give more of the key"))
-    return folders[0] if folders else None
+    keys = [(stage, key) for stage in _STAGES for _, key in store.published(stage)]
+    found = sorted(pair for pair in keys if pair[1].startswith(prefix))
+    if len(found) > 1:
+        known = ", ".join(" ".join(pair) for pair in found[:5])
+        raise InputError(Problem(prefix, f"begins {len(found)} keys: {known}", "give more of the key"))
+    return found[0] if found else None
 
 
 def _row(run_id: str, store: Store, uri: str) -> NodeRow:
@@ -122,7 +124,7 @@ def _row(run_id: str, store: Store, uri: str) -> NodeRow:
             raise FileNotFoundError(path)  # MLflow would make an empty database here
         return row_of_run(mlflow_client(uri).get_run(run_id))
     except Exception as error:  # MLflow's own kinds, a server that does not answer among them
-        what = f"begins no key of a trained node on {store.root}, and MLflow has no run of this id"
+        what = f"begins no key of a trained node on {store.place}, and MLflow has no run of this id"
         fix = "see the run ids of `dwp-sweep best`, the keys of `dwp-sweep plan --nodes`, or say best:SWEEP"
         raise InputError(Problem(run_id, what, fix)) from error
 
@@ -130,7 +132,7 @@ def _row(run_id: str, store: Store, uri: str) -> NodeRow:
 def _of_row(row: NodeRow, store: Store, uri: str, device: Device, check: Check) -> Trained:
     name = f"run {row.run_id}"
     if row.key and row.stage in _STAGES and store.is_published(row.stage, row.key):
-        return _of_folder(store.node_dir(row.stage, row.key), name, device, check)
+        return _of_folder(store.fetch(row.stage, row.key, check=False), name, device, check)
     with tempfile.TemporaryDirectory() as folder:
         return _of_folder(download_outputs(row.run_id, Path(folder), uri), name, device, check)
 

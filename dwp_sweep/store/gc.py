@@ -10,10 +10,12 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.store import bucket_gc
+from dwp_sweep.store.bucket_store import BucketStore
+from dwp_sweep.store.garbage import RUN_FILE, Garbage, Survey, Usage
 from dwp_sweep.store.live_run import live_runs
 from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import is_recorded, recorded_nodes
@@ -24,60 +26,7 @@ __all__ = ["Garbage", "Survey", "Usage", "collect", "forbid_while_live", "size_o
 _KEY = re.compile(r"^[0-9a-f]{20}$")
 _LEFT_OVER = re.compile(r"^\.([0-9a-f]{20})\.[0-9a-f]{8}$")
 _DAMAGED = re.compile(r"^\.damaged-([0-9a-f]{20})-[0-9a-f]{8}$")
-_RUN_FILE = re.compile(r"^(run-.+\.json|stop-.+|hold-.+)$")
 _NOT_STAGES = frozenset({"work", "sweeps", "ray", "cache", "brought", "mlartifacts", "phantom"})
-
-
-@dataclass(frozen=True)
-class Garbage:
-    """Something that may go.
-
-    Attributes:
-        path: Folder or file.
-        n_bytes: On the disk.
-        why: In words.
-    """
-
-    path: Path
-    n_bytes: int
-    why: str
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Disk use of one part of a storage.
-
-    Attributes:
-        name: A stage, or another folder of the storage.
-        n_nodes: Published nodes; 0 for what is no stage.
-        n_bytes: Of everything in it.
-    """
-
-    name: str
-    n_nodes: int
-    n_bytes: int
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What lies on a storage.
-
-    Attributes:
-        usage: Stages first, then the other folders; the largest of each first.
-        garbage: What may go.
-        notes: What a reader should know, e.g. why nothing of a stage may go.
-        forgotten: Sweeps that counted as gone.
-    """
-
-    usage: tuple[Usage, ...]
-    garbage: tuple[Garbage, ...]
-    notes: tuple[str, ...] = ()
-    forgotten: tuple[str, ...] = ()
-
-    @property
-    def n_bytes_garbage(self) -> int:
-        """Bytes that would be free again."""
-        return sum(one.n_bytes for one in self.garbage)
 
 
 def survey(store: Store, forget: Collection[str] = ()) -> Survey:
@@ -116,15 +65,17 @@ def collect(store: Store, found: Survey) -> int:
         forgotten = [name for name in found.forgotten if name in store.sweeps()]
         still_garbage = {one.path for one in _garbage(store, forgotten)}
         for one in found.garbage:
-            if not one.path.is_relative_to(store.root) or one.path == store.root:
-                raise ValueError(f"{one.path} is not in the storage {store.root}")
             if one.path in still_garbage:
                 still_here()
-                freed += _remove(one)
+                freed += (
+                    bucket_gc.remove(store, one) if isinstance(store, BucketStore) else _remove(store, one)
+                )
     return freed
 
 
-def _remove(one: Garbage) -> int:
+def _remove(store: Store, one: Garbage) -> int:
+    if not one.path.is_relative_to(store.root) or one.path == store.root:
+        raise ValueError(f"{one.path} is not in the storage {store.root}")
     if one.path.is_dir() and not one.path.is_symlink():
         shutil.rmtree(one.path, ignore_errors=True)
     else:
@@ -139,6 +90,8 @@ def _unrecorded(store: Store, forget: Collection[str]) -> list[str]:
 def _garbage(store: Store, forget: Collection[str]) -> list[Garbage]:
     may_drop_nodes = not _unrecorded(store, forget)
     kept = _referred(store, forget)
+    if isinstance(store, BucketStore):
+        return [*bucket_gc.garbage(store, kept, may_drop_nodes, forget), *_of_ray(store)]
     found: list[Garbage] = []
     for stage in _stages(store):
         found += _of_stage(store.root / stage, kept, may_drop_nodes)
@@ -153,7 +106,7 @@ def _require(store: Store, names: Collection[str]) -> None:
     missing = [name for name in names if name not in known]
     if missing:
         fix = "sweeps there: " + (", ".join(known) or "none")
-        raise InputError(Problem(str(store.root), f"no sweep named {name!r}", fix) for name in missing)
+        raise InputError(Problem(store.place, f"no sweep named {name!r}", fix) for name in missing)
 
 
 def _referred(store: Store, forget: Collection[str]) -> frozenset[str]:
@@ -220,11 +173,14 @@ def _of_sweeps(store: Store, forget: Collection[str]) -> Iterator[Garbage]:
             yield Garbage(folder, size_of(folder), "record of a sweep to be forgotten")
             continue
         for path in sorted(folder.iterdir()):
-            if _RUN_FILE.match(path.name) and not any(run in path.name for run in live):
+            if RUN_FILE.match(path.name) and not any(run in path.name for run in live):
                 yield Garbage(path, size_of(path), "left by a run that has ended")
 
 
 def _usage(store: Store) -> Iterator[Usage]:
+    if isinstance(store, BucketStore):
+        yield from bucket_gc.usage(store)
+        return
     stages = _stages(store)
     folders = sorted(path for path in store.root.iterdir() if path.is_dir()) if store.root.is_dir() else []
     rows = [Usage(path.name, _n_nodes(path) if path.name in stages else 0, size_of(path)) for path in folders]

@@ -2,30 +2,26 @@
 
 A run takes a node's lease before it hands the node to a worker; all attempts of that run are under it, so
 that a retry never waits for itself. Leases lie in the node's working folder as ``lease-1.json``,
-``lease-2.json``, ...: the one with the highest number counts. Each name is given once, by a link that fails
-where it exists, and whoever takes a lease over takes the next number, so that of several that see the same
-run die only one follows it. A run lives while its file of presence (`live_run`) goes on changing as the
-observer sees it, on the observer's own monotonic clock: no wall clock takes part. Publishing a node removes
-its working folder and so its leases. Knows nothing of what is built.
+``lease-2.json``, ...: the one with the highest number counts. Each name is given once, since making a file
+that is there fails, in a folder as in a bucket. Whoever takes a lease over takes the next number, so that of
+several that see the same run die only one follows it. A run lives while its file of presence (`live_run`)
+goes on changing as the observer sees it, on the observer's own monotonic clock: no wall clock takes part.
+Publishing a node removes its working folder and so its leases. Knows nothing of what is built.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dwp_sweep.store.live_run import STALE_S, has_ended_here
-from dwp_sweep.store.record import write_json
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.live_run import STALE_S, has_ended_here, run_name, run_names
+from dwp_sweep.store.store import Store, work_name
 
 GRACE_S = 5.0
 """Workers of a driver that was killed end within this time; only then does another run follow it."""
@@ -51,7 +47,7 @@ class Holder:
 class _Seen:
     """What an observer knows of a run's file; times are of the observer's clock."""
 
-    content: bytes
+    content: str
     changed_s: float
     ended_s: float | None = None
 
@@ -69,30 +65,30 @@ class RunWatch:
         self, store: Store, ttl_s: float = STALE_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store, self._ttl_s, self._clock = store, ttl_s, clock
-        self._seen: dict[Path, _Seen] = {}
+        self._seen: dict[str, _Seen] = {}
         # Whatever is there is seen now: what turns out dead need not be watched from its first lease on.
-        for path in (store.root / "sweeps").glob("*/run-*.json"):
-            self._lives(path)
+        for name in run_names(store):
+            self._lives(name)
 
     def is_alive(self, holder: Holder) -> bool:
         """Whether the run that holds a lease is at work, as far as this observer has seen."""
         names = (holder.sweep, holder.run)
         if not all(names) or any(Path(name).name != name for name in names):
             return False
-        return self._lives(self._store.root / "sweeps" / holder.sweep / f"run-{holder.run}.json")
+        return self._lives(run_name(holder.sweep, holder.run))
 
-    def _lives(self, path: Path) -> bool:
+    def _lives(self, name: str) -> bool:
         now = self._clock()
-        seen = self._seen.get(path)
+        seen = self._seen.get(name)
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return False
+            content = self._store.files.read(name)
         except OSError:  # a storage that stutters says nothing about the run
-            content = seen.content if seen else b""
+            content = seen.content if seen else ""
+        if content is None:
+            return False
         if seen is None or content != seen.content:
-            seen = self._seen[path] = _Seen(content, now)
-        if has_ended_here(path):
+            seen = self._seen[name] = _Seen(content, now)
+        if has_ended_here(self._store, name):
             seen.ended_s = now if seen.ended_s is None else seen.ended_s
             return now - seen.ended_s < GRACE_S
         return now - seen.changed_s < self._ttl_s
@@ -112,7 +108,7 @@ class Leases:
         self._store = store
         self._own = Holder(run, sweep, socket.gethostname())
         self._watch = watch or RunWatch(store)
-        self._held: dict[tuple[str, str], Path] = {}
+        self._held: dict[tuple[str, str], str] = {}
 
     def take(self, stage: str, key: str) -> Holder | None:
         """Take a node's lease; that of a run that has died or given it back is taken over.
@@ -120,23 +116,23 @@ class Leases:
         Returns:
             The live run that has it; None: it is this one's now, or was already.
         """
-        folder = self._store.work_dir(stage, key)
-        number = _newest(folder)
+        number = _newest(self._store, stage, key)
         while True:
-            holder = _read(folder / _name(number))
+            holder = _read(self._store, _name(stage, key, number))
             if holder is not None and holder.run == self._own.run:
                 return None
             if holder is not None and self._watch.is_alive(holder):
                 return holder
             number += 1
-            if self._create(folder / _name(number)):
-                if _newest(folder) == number:
-                    self._held[stage, key] = folder / _name(number)
-                    _remove_below(folder, number)
+            name = _name(stage, key, number)
+            if self._create(name):
+                if _newest(self._store, stage, key) == number:
+                    self._held[stage, key] = name
+                    _remove_below(self._store, stage, key, number)
                     return None
-                # Others took and left it between the look and the link: theirs counts.
-                (folder / _name(number)).unlink(missing_ok=True)
-                number = _newest(folder)
+                # Others took and left it between the look and the making: theirs counts.
+                self._store.files.remove(name)
+                number = _newest(self._store, stage, key)
 
     def other(self, stage: str, key: str) -> Holder | None:
         """The other live run that has a node's lease; None: there is none."""
@@ -146,43 +142,34 @@ class Leases:
 
     def release(self, stage: str, key: str) -> None:
         """Give a lease back, if this run still has it."""
-        path = self._held.pop((stage, key), None)
-        if path is None:
-            return
-        if self._store.is_published(stage, key):  # nobody needs the folder any more
-            shutil.rmtree(path.parent, ignore_errors=True)
+        name = self._held.pop((stage, key), None)
+        if name is None:
             return
         # Where that cannot be written (a full disk), the lease ends with the run.
         with contextlib.suppress(OSError):
-            if _read(path) == self._own:
-                write_json(path, asdict(Holder()), durable=False)
+            if self._store.is_published(stage, key):  # nobody needs the folder any more
+                self._store.remove_work(stage, key)
+            elif _read(self._store, name) == self._own:
+                self._store.files.write(name, _text(Holder()))
 
     def close(self) -> None:
         """Give all leases back: the run ends."""
         for stage, key in list(self._held):
             self.release(stage, key)
 
-    def _create(self, path: Path) -> bool:
+    def _create(self, name: str) -> bool:
         """Whether this call made the file, which has its content from the start."""
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         while True:
             try:
-                _write(beside, self._own)
-                os.link(beside, path)
-                return True
-            except FileExistsError:
-                return False
+                return self._store.files.create(name, _text(self._own))
             except FileNotFoundError:  # the node was published: its folder has just been removed
-                path.parent.mkdir(parents=True, exist_ok=True)
-            finally:
-                beside.unlink(missing_ok=True)
+                continue
 
 
 def holder_of(store: Store, stage: str, key: str) -> Holder | None:
     """Who took a node's lease last, alive or not; None: nobody has it."""
-    folder = store.root / "work" / stage / key
-    number = _newest(folder)
-    found = _read(folder / _name(number)) if number else None
+    number = _newest(store, stage, key)
+    found = _read(store, _name(stage, key, number)) if number else None
     return found if found is not None and found.run else None
 
 
@@ -190,41 +177,44 @@ def holds(store: Store, stage: str, key: str, run: str) -> bool:
     """Whether a run still has a node's lease: for its workers, who have been deposed where it has not."""
     try:
         found = holder_of(store, stage, key)
-    except OSError:  # a storage that stutters deposes nobody; a second builder is wasteful, never wrong
+    except OSError:
+        # A storage that stutters deposes nobody; a second builder is wasteful, never wrong.
         return True
     return found is not None and found.run == run
 
 
-def _name(number: int) -> str:
-    return f"lease-{number}.json"
+def _name(stage: str, key: str, number: int) -> str:
+    return work_name(stage, key, f"lease-{number}.json")
 
 
-def _newest(folder: Path) -> int:
+def _numbers(store: Store, stage: str, key: str) -> dict[int, str]:
+    names = store.files.names(work_name(stage, key, "").rstrip("/"))
+    found = ((_NAME.match(name.rpartition("/")[2]), name) for name in names)
+    return {int(match[1]): name for match, name in found if match}
+
+
+def _newest(store: Store, stage: str, key: str) -> int:
     """The highest number of a lease in a working folder; 0: there is none."""
-    try:
-        found = [_NAME.match(name) for name in os.listdir(folder)]  # noqa: PTH208 - names are enough
-    except FileNotFoundError:
-        return 0
-    return max((int(match[1]) for match in found if match), default=0)
+    return max(_numbers(store, stage, key), default=0)
 
 
-def _remove_below(folder: Path, number: int) -> None:
-    for path in folder.glob("lease-*.json"):
-        match = _NAME.match(path.name)
-        if match and int(match[1]) < number:
-            path.unlink(missing_ok=True)
+def _remove_below(store: Store, stage: str, key: str, number: int) -> None:
+    older = [name for one, name in _numbers(store, stage, key).items() if one < number]
+    if older:
+        store.files.remove(*older)
 
 
-def _read(path: Path) -> Holder | None:
+def _read(store: Store, name: str) -> Holder | None:
     """Who wrote a lease; nobody, where it holds no such thing (a machine lost power); None: no file."""
     try:
-        values = json.loads(path.read_text())
+        text = store.files.read(name)
+        if text is None:
+            return None
+        values = json.loads(text)
         return Holder(str(values["run"]), str(values["sweep"]), str(values["host"]))
-    except FileNotFoundError:
-        return None
     except (ValueError, KeyError, TypeError):
         return Holder()
 
 
-def _write(path: Path, holder: Holder) -> None:
-    path.write_text(json.dumps(asdict(holder)))
+def _text(holder: Holder) -> str:
+    return json.dumps(asdict(holder))

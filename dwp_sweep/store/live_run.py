@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -20,13 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dwp_sweep.store.record import write_json
+from dwp_sweep.store.record import json_text
+from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import Store
 
-FRESH_EVERY_S = 2.0
 STALE_S = 120.0
 """A run on another machine whose file is older has ended; clocks of two machines may differ by some."""
 _CLOCK_S = 5.0
+_RUN = re.compile(r"run-.*\.json")
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,12 @@ class Presence:
 
     @property
     def path(self) -> Path:
-        """The run's file."""
-        return self.store.sweep_dir(self.sweep) / f"run-{self.run}.json"
+        """The run's file, where the storage is a folder."""
+        return self.store.root / self._name
+
+    @property
+    def _name(self) -> str:
+        return run_name(self.sweep, self.run)
 
     def __enter__(self) -> Presence:
         self._write()
@@ -93,11 +99,11 @@ class Presence:
         self._end.set()
         if self._thread is not None:
             self._thread.join()
-        self.path.unlink(missing_ok=True)
+        self.store.files.remove(self._name)
 
     def _keep(self) -> None:
-        while not self._end.wait(FRESH_EVERY_S):
-            with contextlib.suppress(OSError):  # a full or slow disk must not end the run
+        while not self._end.wait(self.store.files.fresh_every_s):
+            with contextlib.suppress(OSError):  # a full or slow disk, or network, must not end the run
                 self._write()
 
     def _write(self) -> None:
@@ -111,51 +117,72 @@ class Presence:
             "process": _mark(os.getpid()),
             "beat": self._beat,
         }
-        write_json(self.path, {**values, **self.facts()})
+        self.store.files.write(self._name, json_text({**values, **self.facts()}))
 
 
 def live_runs(store: Store, sweep: str | None = None) -> list[LiveRun]:
     """Runs that are working now, of one sweep or of all."""
-    names = [sweep] if sweep is not None else store.sweeps()
-    folders = [store.root / "sweeps" / name for name in names]
-    paths = sorted(path for folder in folders for path in folder.glob("run-*.json"))
-    return [run for run in map(read_alive, paths) if run is not None]
+    runs = (read_alive(store, name) for name in run_names(store, sweep))
+    return [run for run in runs if run is not None]
 
 
-def read_alive(path: Path) -> LiveRun | None:
+def run_name(sweep: str, run: str) -> str:
+    """Name on the storage of a run's file."""
+    return f"sweeps/{sweep}/run-{run}.json"
+
+
+def run_names(store: Store, sweep: str | None = None) -> list[str]:
+    """Names of the files of presence of one sweep or of all; some may be of runs that have died."""
+    sweeps = [sweep] if sweep is not None else store.sweeps()
+    names = (name for one in sweeps for name in store.files.names(f"sweeps/{one}"))
+    return [name for name in names if _RUN.fullmatch(name.rpartition("/")[2])]
+
+
+def read_alive(store: Store, name: str) -> LiveRun | None:
     """Who wrote a file of presence; None where there is none or its process has ended."""
-    run = _read(path)
-    return run if run is not None and _is_alive(run, path) else None
+    run = _read(store, name)
+    return run if run is not None and _is_alive(run, store, name) else None
 
 
-def has_ended_here(path: Path) -> bool:
+def has_ended_here(store: Store, name: str) -> bool:
     """Whether a file of presence is of a process of this machine that is no more."""
-    run = _read(path)
+    run = _read(store, name)
     return run is not None and run.host == socket.gethostname() and not _is_process_of(run)
 
 
-def stop_file(store: Store, sweep: str, run: str) -> Path:
-    """The file whose existence asks a run to leave at its nodes' checkpoints."""
-    return store.sweep_dir(sweep) / f"stop-{run}"
+def stop_name(sweep: str, run: str) -> str:
+    """Name on the storage of the mark that asks a run to leave at its nodes' checkpoints."""
+    return f"sweeps/{sweep}/stop-{run}"
 
 
-def hold_file(store: Store, sweep: str, run: str) -> Path:
-    """The file whose existence tells a run's workers to begin nothing more."""
-    return store.sweep_dir(sweep) / f"hold-{run}"
+def hold_name(sweep: str, run: str) -> str:
+    """Name on the storage of the mark that tells a run's workers to begin nothing more."""
+    return f"sweeps/{sweep}/hold-{run}"
 
 
-def _read(path: Path) -> LiveRun | None:
+def stop_file(store: Store, sweep: str, run: str) -> Mark:
+    """The mark that asks a run to leave at its nodes' checkpoints."""
+    return store.mark(stop_name(sweep, run))
+
+
+def hold_file(store: Store, sweep: str, run: str) -> Mark:
+    """The mark that tells a run's workers to begin nothing more."""
+    return store.mark(hold_name(sweep, run))
+
+
+def _read(store: Store, name: str) -> LiveRun | None:
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(store.files.read(name) or "")
         return LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _is_alive(run: LiveRun, path: Path) -> bool:
+def _is_alive(run: LiveRun, store: Store, name: str) -> bool:
     if run.host != socket.gethostname():
         with contextlib.suppress(OSError):
-            return time.time() - path.stat().st_mtime < STALE_S
+            age_s = store.files.age_s(name)
+            return age_s is not None and age_s < STALE_S
         return False
     return _is_process_of(run)
 

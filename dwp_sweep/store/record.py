@@ -60,9 +60,12 @@ class Record:
 
 def write_record(record: Record, path: Path, durable: bool = True) -> None:
     """Write a record as JSON beside its place, then rename; see `write_json`."""
-    values = asdict(record)
-    values["history"] = [asdict(point) for point in record.history]
-    write_json(path, values, durable)
+    write_json(path, record_values(record), durable)
+
+
+def record_values(record: Record) -> dict[str, Any]:
+    """A record as plain values, as its file holds them."""
+    return asdict(record) | {"history": [asdict(point) for point in record.history]}
 
 
 def read_record(path: Path) -> Record:
@@ -72,13 +75,20 @@ def read_record(path: Path) -> Record:
         FileNotFoundError: Where there is none.
         ValueError: Where the file is no record.
     """
-    values = json.loads(path.read_text())
+    return record_of(json.loads(path.read_text()), str(path))
+
+
+def record_of(values: Any, where: str) -> Record:
+    """Inverse of `record_values`; ``where`` names the place in the error.
+
+    Raises:
+        ValueError: The values are no record.
+    """
     try:
-        values["history"] = tuple(_point(item) for item in values["history"])
-        values["metrics"] = _floats(values["metrics"])
-        return Record(**values)
+        history = tuple(_point(item) for item in values["history"])
+        return Record(**{**values, "history": history, "metrics": _floats(values["metrics"])})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no record of a node: {error}") from error
+        raise ValueError(f"{where} is no record of a node: {error}") from error
 
 
 def first_line(text: str | None) -> str:
@@ -97,10 +107,13 @@ def append_point(path: Path, point: Point) -> None:
 
 def read_history(path: Path) -> tuple[Point, ...]:
     """The points of a history file, one a step (a later line wins), in order; half a last line is dropped."""
-    if not path.exists():
-        return ()
+    return history_of(path.read_text()) if path.exists() else ()
+
+
+def history_of(text: str) -> tuple[Point, ...]:
+    """The points of a history file's text; see `read_history`."""
     points = {}
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         try:
             point = _point(json.loads(line))
         except (ValueError, KeyError, TypeError):
@@ -120,7 +133,7 @@ def write_json(path: Path, values: Mapping[str, Any], durable: bool = True) -> N
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with beside.open("w") as file:
-            json.dump(_nameable(values), file, indent=1, allow_nan=False)
+            file.write(json_text(values))
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -128,6 +141,11 @@ def write_json(path: Path, values: Mapping[str, Any], durable: bool = True) -> N
     except OSError:  # a full disk must not be filled with what is left of such attempts
         beside.unlink(missing_ok=True)
         raise
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """Strict JSON; non-finite numbers as strings."""
+    return json.dumps(_nameable(values), indent=1, allow_nan=False)
 
 
 def _ends_in_newline(file: IO[bytes]) -> bool:

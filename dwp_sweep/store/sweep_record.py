@@ -8,14 +8,12 @@ the sweep has ever needed. Knows nothing of how nodes come about.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.store.record import write_json
+from dwp_sweep.store.record import json_text
 from dwp_sweep.store.store import Store
 
 NODES = "nodes.jsonl"
@@ -52,21 +50,17 @@ class NodeEntry:
 
 def record_nodes(store: Store, sweep: str, entries: Iterable[NodeEntry]) -> None:
     """Write the nodes of a sweep, atomically; those recorded earlier stay, at the start."""
-    merged = {entry.key: entry for entry in recorded_nodes(store, sweep)}
-    merged |= {entry.key: entry for entry in entries}
-    path = store.sweep_dir(sweep) / NODES
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with beside.open("w") as file:
-        file.writelines(_line(entry) for entry in merged.values())
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    new = {entry.key: entry for entry in entries}
+
+    def merged(text: str) -> str:
+        return "".join(map(_line, (_entries(text) | new).values()))
+
+    store.files.rewrite_log(_name(sweep, NODES), merged)
 
 
 def append_nodes(store: Store, sweep: str, entries: Iterable[NodeEntry]) -> None:
     """Add nodes that a search has just asked for; cheap however many there are already."""
-    with (store.sweep_dir(sweep) / NODES).open("a") as file:
-        file.writelines(_line(entry) for entry in entries)
+    store.files.append_log(_name(sweep, NODES), "".join(map(_line, entries)))
 
 
 def recorded_nodes(store: Store, sweep: str) -> list[NodeEntry]:
@@ -74,38 +68,42 @@ def recorded_nodes(store: Store, sweep: str) -> list[NodeEntry]:
 
     Half a last line is dropped, as a driver that was killed may leave it; a later line wins.
     """
-    try:
-        lines = (store.root / "sweeps" / sweep / NODES).read_text().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    entries: dict[str, NodeEntry] = {}
-    for line in lines:
-        try:
-            entry = _entry(json.loads(line))
-        except (ValueError, KeyError, TypeError):
-            continue
-        entries[entry.key] = entry
-    return list(entries.values())
+    return list(_entries(store.files.read_log(_name(sweep, NODES)) or "").values())
 
 
 def is_recorded(store: Store, sweep: str) -> bool:
     """Whether the nodes of a sweep are known."""
-    return (store.root / "sweeps" / sweep / NODES).is_file()
+    return store.files.has_log(_name(sweep, NODES))
 
 
 def record_resources(store: Store, sweep: str, resources: Mapping[str, tuple[float, float]]) -> None:
     """Keep what a trial of each stage was given, as (CPUs, GPUs): hours are counted with it."""
     known = recorded_resources(store, sweep)
-    write_json(store.sweep_dir(sweep) / RESOURCES, known | dict(resources))
+    store.files.write(_name(sweep, RESOURCES), json_text(known | dict(resources)))
 
 
 def recorded_resources(store: Store, sweep: str) -> dict[str, tuple[float, float]]:
     """Stage -> (CPUs, GPUs) of its trials in the last run; empty before the first."""
     try:
-        values = json.loads((store.root / "sweeps" / sweep / RESOURCES).read_text())
+        values = json.loads(store.files.read(_name(sweep, RESOURCES)) or "")
         return {str(stage): (float(cpu), float(gpu)) for stage, (cpu, gpu) in values.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def _name(sweep: str, file: str) -> str:
+    return f"sweeps/{sweep}/{file}"
+
+
+def _entries(text: str) -> dict[str, NodeEntry]:
+    entries: dict[str, NodeEntry] = {}
+    for line in text.splitlines():
+        try:
+            entry = _entry(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            continue
+        entries[entry.key] = entry
+    return entries
 
 
 def _line(entry: NodeEntry) -> str:
@@ -118,5 +116,5 @@ def _entry(values: Mapping[str, Any]) -> NodeEntry:
 
 
 def sweep_path(store: Store, sweep: str) -> Path:
-    """The folder of a sweep, not made."""
+    """The folder of a sweep on this machine, not made."""
     return store.root / "sweeps" / sweep

@@ -11,15 +11,15 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.store.live_run import LiveRun, live_runs, read_alive
-from dwp_sweep.store.record import write_json
+from dwp_sweep.store.record import json_text
 from dwp_sweep.store.store import Store
 
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.2
+_NAME = "gc.json"
 
 
 @contextlib.contextmanager
@@ -32,12 +32,12 @@ def tidying(store: Store) -> Iterator[Callable[[], None]]:
     Raises:
         InputError: A run, or somebody else who removes, is working on this storage.
     """
-    path = _announce(store)
+    _announce(store)
     try:
         forbid_while_live(store)
-        yield lambda: os.utime(path)
+        yield lambda: store.files.refresh(_NAME)
     finally:
-        path.unlink(missing_ok=True)
+        store.files.remove(_NAME)
 
 
 def forbid_while_live(store: Store) -> None:
@@ -50,7 +50,7 @@ def forbid_while_live(store: Store) -> None:
     if runs:
         who = ", ".join(f"{run.sweep} (process {run.pid} on {run.host})" for run in runs)
         what = f"a run is working on it: {who}"
-        raise InputError(Problem(str(store.root), what, f"wait, or: dwp-sweep cancel {runs[0].sweep}"))
+        raise InputError(Problem(store.place, what, f"wait, or: dwp-sweep cancel {runs[0].sweep}"))
 
 
 def wait_for_tidying(store: Store, patience_s: float = _PATIENCE_S) -> bool:
@@ -72,7 +72,7 @@ def wait_for_tidying(store: Store, patience_s: float = _PATIENCE_S) -> bool:
     while other is not None:
         if time.monotonic() >= until_s:
             what = f"process {other.pid} on {other.host} is removing what no sweep needs (dwp-sweep gc)"
-            raise InputError(Problem(str(store.root), what, "try again when it has ended"))
+            raise InputError(Problem(store.place, what, "try again when it has ended"))
         time.sleep(_LOOK_EVERY_S)
         other = tidier(store)
     return was_busy
@@ -80,27 +80,15 @@ def wait_for_tidying(store: Store, patience_s: float = _PATIENCE_S) -> bool:
 
 def tidier(store: Store) -> LiveRun | None:
     """Who is removing things from a storage now; None: nobody."""
-    return read_alive(_file(store))
+    return read_alive(store, _NAME)
 
 
-def _file(store: Store) -> Path:
-    return store.root / "gc.json"
-
-
-def _announce(store: Store) -> Path:
-    """Write who removes; of two at the same moment one is refused by the link, which exists only once."""
-    path = _file(store)
-    store.root.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".gc-{socket.gethostname()}-{os.getpid()}-{time.monotonic_ns()}.json")
-    write_json(beside, {"sweep": "", "run": "gc", "host": socket.gethostname(), "pid": os.getpid(),
-                        "started_ms": time.time_ns() // 1_000_000})  # fmt: skip
-    try:
-        if tidier(store) is None:
-            path.unlink(missing_ok=True)  # left by one that was killed
-        os.link(beside, path)
-    except FileExistsError:
+def _announce(store: Store) -> None:
+    """Write who removes; of two at the same moment one is refused, since the file is made only once."""
+    who = {"sweep": "", "run": "gc", "host": socket.gethostname(), "pid": os.getpid(),
+           "started_ms": time.time_ns() // 1_000_000}  # fmt: skip
+    if tidier(store) is None:
+        store.files.remove(_NAME)  # left by one that was killed
+    if not store.files.create(_NAME, json_text(who)):
         what = "another dwp-sweep gc is removing things there"
-        raise InputError(Problem(str(store.root), what, "try again when it has ended")) from None
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+        raise InputError(Problem(store.place, what, "try again when it has ended"))

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.store.remote import is_url
 from dwp_sweep.tracking.pages import experiment_tags
 from dwp_sweep.tracking.versions import run_environment
 
@@ -63,7 +65,7 @@ class Tracking:
         online: Whether MLflow answered.
         problem: Why not, for people.
         sweep_name: Name of the sweep and its experiment.
-        storage: The storage folder.
+        storage: The storage, a folder or an URL.
         settings: The resolved search space, kept with the parent run.
         opened_s: Unix time of the attempt.
     """
@@ -79,19 +81,24 @@ class Tracking:
     opened_s: float = 0.0
 
 
-def open_tracking(uri: str | None, storage: Path, sweep_name: str, settings: Mapping[str, Any]) -> Tracking:
-    """Make MLflow ready for a sweep: database, experiment, parent run. Never raises.
+def open_tracking(
+    uri: str | None, storage: str | Path, sweep_name: str, settings: Mapping[str, Any]
+) -> Tracking:
+    """Make MLflow ready for a sweep: database, experiment, parent run. What MLflow raises ends here.
 
     Args:
         uri: Tracking URI; None takes ``MLFLOW_TRACKING_URI``, else ``sqlite:///<storage>/mlflow.db``.
-        storage: The storage folder; a database without a server keeps its artifacts there.
+        storage: The storage, a folder or an URL; a database without a server keeps its artifacts there.
         sweep_name: Names the experiment; the parent run of an earlier start is continued.
         settings: The resolved search space.
 
     Returns:
         With ``online`` False and ``problem`` set where MLflow cannot be used.
+
+    Raises:
+        InputError: As `resolve_uri`.
     """
-    storage = Path(storage).resolve()
+    storage = str(storage) if is_url(storage) else str(Path(storage).resolve())
     uri = resolve_uri(uri, storage)
     now = time.time()
     try:
@@ -105,15 +112,15 @@ def open_tracking(uri: str | None, storage: Path, sweep_name: str, settings: Map
             f"MLflow at {shown_uri(uri)} cannot be used: {one_line(error)}. "
             f"Going on with the records under {storage}; the same command sends them once MLflow answers."
         )
-        return Tracking(uri, "", "", False, problem, sweep_name, str(storage), settings, now)
-    return Tracking(uri, experiment_id, parent, True, None, sweep_name, str(storage), settings, now)
+        return Tracking(uri, "", "", False, problem, sweep_name, storage, settings, now)
+    return Tracking(uri, experiment_id, parent, True, None, sweep_name, storage, settings, now)
 
 
 def reopen(tracking: Tracking) -> Tracking:
     """Try again where MLflow was not there a while ago; at once after a failure it stays as it is."""
     if tracking.online or time.time() - tracking.opened_s < _PATIENCE_S:
         return tracking
-    return open_tracking(tracking.uri, Path(tracking.storage), tracking.sweep_name, tracking.settings)
+    return open_tracking(tracking.uri, tracking.storage, tracking.sweep_name, tracking.settings)
 
 
 def close_tracking(tracking: Tracking, status: str) -> None:
@@ -126,9 +133,18 @@ def close_tracking(tracking: Tracking, status: str) -> None:
         log.warning("MLflow did not take the end of sweep %s: %s", tracking.sweep_name, one_line(error))
 
 
-def resolve_uri(uri: str | None, storage: Path) -> str:
-    """The tracking URI to use; relative SQLite paths become absolute, since workers live elsewhere."""
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+def resolve_uri(uri: str | None, storage: str | Path) -> str:
+    """The tracking URI to use; relative SQLite paths become absolute, since workers live elsewhere.
+
+    Raises:
+        InputError: None is given, and the storage is no folder that could hold a database.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri and is_url(storage):
+        what = f"results on {storage} need an MLflow of their own: its default, a file, cannot lie there"
+        fix = "give --tracking-uri, or set MLFLOW_TRACKING_URI, as in http://HOST:5000"
+        raise InputError(Problem("--tracking-uri", what, fix))
+    uri = uri or f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
     path = sqlite_path(uri)
     return uri if path is None else f"sqlite:///{path}"
 
@@ -182,7 +198,7 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
         yield
 
 
-def _experiment(client: MlflowClient, uri: str, storage: Path, name: str) -> str:
+def _experiment(client: MlflowClient, uri: str, storage: str, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
@@ -206,12 +222,13 @@ def _tag_experiment(client: MlflowClient, experiment_id: str, name: str) -> None
             client.set_experiment_tag(experiment_id, tag, value)
 
 
-def _artifact_location(uri: str, storage: Path, name: str) -> str | None:
+def _artifact_location(uri: str, storage: str, name: str) -> str | None:
     if re.match(r"https?://|databricks", uri):
         return None  # the server knows
-    path = sqlite_path(uri)
-    folder = path.parent if path else storage
-    return (folder / "mlartifacts" / (re.sub(r"[^\w.-]+", "_", name) or "_")).as_uri()
+    path, folder = sqlite_path(uri), re.sub(r"[^\w.-]+", "_", name) or "_"
+    if path is None and is_url(storage):
+        return f"{storage}/mlartifacts/{folder}"
+    return ((path.parent if path else Path(storage)) / "mlartifacts" / folder).as_uri()
 
 
 def _parent_run(client: MlflowClient, experiment_id: str, name: str, settings: Mapping[str, Any]) -> str:

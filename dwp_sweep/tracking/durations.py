@@ -31,7 +31,7 @@ class LoggedDuration(NamedTuple):
     wall_s: float
 
 
-def logged_durations(stages: Iterable[str], uri: str | None, storage: Path) -> list[LoggedDuration]:
+def logged_durations(stages: Iterable[str], uri: str | None, storage: str | Path) -> list[LoggedDuration]:
     """What finished runs of some stages took, of whatever sweep; nothing where MLflow is not there.
 
     Args:
@@ -52,9 +52,9 @@ def logged_durations(stages: Iterable[str], uri: str | None, storage: Path) -> l
         return []
 
 
-def has_mlflow(uri: str | None, storage: Path) -> bool:
+def has_mlflow(uri: str | None, storage: str | Path) -> bool:
     """Whether there is an MLflow to ask, without asking it."""
-    return bool(uri or os.environ.get("MLFLOW_TRACKING_URI")) or (storage / "mlflow.db").is_file()
+    return bool(uri or os.environ.get("MLFLOW_TRACKING_URI")) or (Path(storage) / "mlflow.db").is_file()
 
 
 def _of_stage(stage: str, client: MlflowClient, experiments: list[str]) -> Iterator[LoggedDuration]:

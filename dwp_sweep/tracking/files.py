@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.tracking.runs import open_reader
 
 if TYPE_CHECKING:
@@ -42,13 +43,20 @@ class NodeFiles:
             row: The node.
             name: Path of the file inside its folder, e.g. ``figures/learning_curve.png``.
         """
-        if self._store is not None and row.key and self._store.is_published(row.stage, row.key):
-            path = self._store.node_dir(row.stage, row.key) / name
-            if path.is_file():
-                return path
+        kept = self._kept(row, name)
+        if kept is not None:
+            return kept
         if not row.run_id or name not in self._names(row.run_id, name.rpartition("/")[0]):
             return None
         return self._fetched(row.run_id, name)
+
+    def _kept(self, row: NodeRow, name: str) -> Path | None:
+        if self._store is None or not row.key:
+            return None
+        try:
+            return self._store.fetch_file(row.stage, row.key, name)
+        except CorruptArtifactError:
+            return None  # MLflow's copy may be sound
 
     def folder(self, row: NodeRow, names: tuple[str, ...]) -> Path | None:
         """A folder that holds all of some files of a node, side by side; None where one is missing."""

@@ -94,15 +94,17 @@ def _was_pruned(run: Run) -> bool:
 
 def rows_of_store(nodes: Iterable[Node], store: Store) -> list[NodeRow]:
     """Rows of a sweep's nodes (parents before children) from the store's records."""
+    nodes = list(nodes)
     rows: dict[str, NodeRow] = {}
-    for node in nodes:
-        row = _row_of_record(node, store)
-        failed_parent = any(
-            key in rows and rows[key].state in ("failed", "blocked") for _, key in node.parents
-        )
-        if row.state == "missing" and failed_parent:
-            row = NodeRow(node.key, node.stage, "blocked", row.labels, row.params, inputs=node.inputs)
-        rows[node.key] = row
+    with store.snapshot((node.stage, node.key) for node in nodes):
+        for node in nodes:
+            row = _row_of_record(node, store)
+            failed_parent = any(
+                key in rows and rows[key].state in ("failed", "blocked") for _, key in node.parents
+            )
+            if row.state == "missing" and failed_parent:
+                row = NodeRow(node.key, node.stage, "blocked", row.labels, row.params, inputs=node.inputs)
+            rows[node.key] = row
     return list(rows.values())
 
 
@@ -120,7 +122,7 @@ def _row_of_record(node: Node, store: Store) -> NodeRow:
         params=params,
         metrics=metrics | record.metrics,
         inputs=node.inputs,
-        artifacts=str(store.node_dir(node.stage, node.key)) if record.status == "done" else "",
+        artifacts=f"{store.place}/{node.stage}/{node.key}" if record.status == "done" else "",
         started_ms=record.started_ms,
         error=(record.error or "").strip().partition("\n")[0],
     )

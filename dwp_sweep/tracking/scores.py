@@ -55,10 +55,9 @@ class ScoreReader:
         return self._known[name]
 
     def _text(self, key: str, run_id: str) -> str:
-        if self._store is not None and key and self._store.is_published("target", key):
-            path = self._store.node_dir("target", key) / SCORES_FILE
-            if path.is_file():
-                return path.read_text()
+        path = self._store.fetch_file("target", key, SCORES_FILE) if self._store is not None and key else None
+        if path is not None:
+            return path.read_text()
         if not run_id:
             raise InputError(Problem(f"target {key}", f"has no {SCORES_FILE} in the store", "run it again"))
         return self._artifact(run_id)

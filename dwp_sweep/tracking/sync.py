@@ -73,7 +73,8 @@ def sync_records(
     try:
         client = mlflow_client(tracking.uri)
         runs, doubles = _runs_by_key(client, tracking.experiment_id, {node.key for node in nodes})
-        return _sync(client, tracking, nodes, store, runs, doubles, busy)
+        with store.snapshot((node.stage, node.key) for node in nodes):
+            return _sync(client, tracking, nodes, store, runs, doubles, busy)
     except Exception as error:  # the sweep's result is in the store; MLflow gets it next time
         return SyncReport(problem=f"MLflow went away: {one_line(error)}")
 
@@ -110,7 +111,7 @@ def _sync(
 
 
 def _send(tracking: Tracking, node: Node, record: Record, store: Store) -> bool:
-    folder = store.node_dir(node.stage, node.key) if record.status == "done" else None
+    folder = store.fetch(node.stage, node.key, check=False) if record.status == "done" else None
     return NodeRun(tracking, node).resend(record, folder)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from dwp_sweep.config.node import NODE_FILE, Node, read_node
+from dwp_sweep.config.node import Node, node_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.board import Board
@@ -41,7 +41,7 @@ def build(store: Store, node: Node) -> None:
 def test_a_trials_config_is_the_nodes_key_and_stage_and_the_node_lies_in_its_folder(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     assert searcher.suggest("1") == {"node": SOURCE.key, "stage": "source"}
-    assert read_node(store.work_dir("source", SOURCE.key) / NODE_FILE) == SOURCE
+    assert node_of(store.handed_over("source", SOURCE.key)) == SOURCE
 
 
 def test_nothing_is_handed_out_before_its_inputs_are_published_and_the_end_is_told(store: Store) -> None:

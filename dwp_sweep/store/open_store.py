@@ -1,0 +1,69 @@
+"""From what a user gives as ``--storage`` to the store: a folder, or ``s3://bucket/prefix``.
+
+The only place that knows which kinds of storage there are.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from dwp_sweep.store.bucket_store import BucketStore
+from dwp_sweep.store.remote import Bucket, is_url
+from dwp_sweep.store.store import Store
+
+MIRROR_VARIABLE = "DWP_SWEEP_MIRROR"
+"""Folder for mirrors of storages on S3; default: ``dwp_sweep`` in the user's folder of caches."""
+
+
+def open_store(place: str | Path, *, check: bool = True, writes: bool = False) -> Store:
+    """The store of a storage.
+
+    Args:
+        place: A folder, or ``s3://bucket/prefix``.
+        check: Whether to make sure that a bucket answers; waits some seconds at most.
+        writes: Whether to make sure that it takes something, too.
+
+    Raises:
+        InputError: A URL of another kind; no such bucket; refused credentials; no server answers.
+    """
+    if not is_url(place):
+        return Store(Path(place))
+    bucket = _bucket(str(place))
+    if check:
+        bucket.check(writes)
+    return BucketStore(bucket, mirror_of(bucket))
+
+
+def mirror_of(bucket: Bucket) -> Path:
+    """The folder of this machine that belongs to a bucket's prefix; one per server, too."""
+    home = os.environ.get(MIRROR_VARIABLE)
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwp_sweep"
+    identity = hashlib.sha256(f"{bucket.endpoint} {bucket.url}".encode()).hexdigest()[:12]
+    return (Path(home).expanduser() if home else caches) / f"{bucket.bucket}-{identity}"
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(url: str, environment: tuple[str | None, ...]) -> Bucket:
+    return Bucket(url)
+
+
+def _bucket(url: str) -> Bucket:
+    # A client takes a while to make and may be shared; with other settings it is another one.
+    return _opened(url, tuple(os.environ.get(name) for name in _SETTINGS))
+
+
+_SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+)

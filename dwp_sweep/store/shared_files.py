@@ -1,0 +1,178 @@
+"""Small files that all machines of a sweep see: who runs, who shall stop, what a sweep consists of.
+
+Two kinds do the same: files in a shared folder (here) and objects of a bucket (`bucket_files`). Names are
+relative to the storage. Knows nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+
+class Mark(Protocol):
+    """A file that says something by being there; `pathlib.Path` is one."""
+
+    def touch(self) -> None:
+        """Set it."""
+
+    def exists(self) -> bool:
+        """Whether it is set."""
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Take it away."""
+
+
+class SharedFiles(Protocol):
+    """What a storage offers beside published nodes and working folders.
+
+    Attributes:
+        fresh_every_s: How often a file that tells of somebody's presence is written again.
+    """
+
+    fresh_every_s: float
+
+    def read(self, name: str) -> str | None:
+        """A file's text; None where there is none."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file whole, over what was there: a reader sees the old text or the new one."""
+
+    def create(self, name: str, text: str) -> bool:
+        """Write a file unless there is one; of all that try at once, one succeeds."""
+
+    def refresh(self, name: str) -> None:
+        """Make a file young again."""
+
+    def remove(self, *names: str) -> None:
+        """Remove files; those that are not there do not matter."""
+
+    def age_s(self, name: str) -> float | None:
+        """Seconds since a file was written; None where there is none."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files directly in a folder, in order."""
+
+    def folders(self, folder: str) -> list[str]:
+        """Last parts of the names of the folders in a folder, in order."""
+
+    def has_log(self, name: str) -> bool:
+        """Whether there is a log."""
+
+    def read_log(self, name: str) -> str | None:
+        """All lines of a log; None where there is none."""
+
+    def append_log(self, name: str, text: str) -> None:
+        """Add lines to a log; costs the same however long it is."""
+
+    def rewrite_log(self, name: str, change: Callable[[str], str]) -> None:
+        """Replace a log by what ``change`` makes of it, at once."""
+
+    def mark(self, name: str) -> Mark:
+        """A file as a mark."""
+
+
+class FolderFiles:
+    """Files in a folder that all machines mount.
+
+    Args:
+        root: The storage folder.
+    """
+
+    fresh_every_s = 2.0
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, name: str) -> str | None:
+        """See `SharedFiles`."""
+        try:
+            return (self._root / name).read_text()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, text: str) -> None:
+        """See `SharedFiles`."""
+        path = self._root / name
+        beside = _written_beside(path, text)
+        beside.replace(path)
+
+    def create(self, name: str, text: str) -> bool:
+        """See `SharedFiles`."""
+        path = self._root / name
+        beside = _written_beside(path, text)
+        try:
+            os.link(beside, path)
+            return True
+        except FileExistsError:
+            return False
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def refresh(self, name: str) -> None:
+        """See `SharedFiles`."""
+        os.utime(self._root / name)
+
+    def remove(self, *names: str) -> None:
+        """See `SharedFiles`."""
+        for name in names:
+            (self._root / name).unlink(missing_ok=True)
+
+    def age_s(self, name: str) -> float | None:
+        """See `SharedFiles`."""
+        try:
+            return time.time() - (self._root / name).stat().st_mtime
+        except OSError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """See `SharedFiles`."""
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(f"{folder}/{one.name}" for one in entries if one.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def folders(self, folder: str) -> list[str]:
+        """See `SharedFiles`."""
+        path = self._root / folder
+        return sorted(one.name for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
+
+    def has_log(self, name: str) -> bool:
+        """See `SharedFiles`."""
+        return (self._root / name).is_file()
+
+    def read_log(self, name: str) -> str | None:
+        """See `SharedFiles`."""
+        return self.read(name)
+
+    def append_log(self, name: str, text: str) -> None:
+        """See `SharedFiles`."""
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(text)
+
+    def rewrite_log(self, name: str, change: Callable[[str], str]) -> None:
+        """See `SharedFiles`."""
+        self.write(name, change(self.read(name) or ""))
+
+    def mark(self, name: str) -> Mark:
+        """See `SharedFiles`."""
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _written_beside(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return beside
