@@ -121,6 +121,7 @@ def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
             options["address"],
             retry_failed=not options["no_retry_failed"],
             max_concurrent=options["max_concurrent"],
+            wait_s=options["wait_for_machines"],
             say=_remark,
             checking=checking,
         )

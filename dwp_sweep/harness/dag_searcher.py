@@ -102,7 +102,7 @@ class DagSearcher(Searcher):
             self.board.failed(node, first_line(record.error))
         elif record is not None and record.status == "pruned":
             self.board.pruned(node, first_line(record.error))
-        elif is_stopped or self.board.is_draining:
+        elif is_stopped or self.board.is_draining or (self.board.spent and work.started_s is None):
             self.board.stopped(node)
         else:
             self._lost(node, lost or "its trial ended without a result", give_up)

@@ -16,16 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.config.node import pipeline_order
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.errors import InputError
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
+from dwp_sweep.harness.cluster_growth import DEFAULT_WAIT_S, Patience
+from dwp_sweep.harness.cluster_probe import data_paths, require_seen
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Outcome
 from dwp_sweep.harness.interrupt import Interrupt
 from dwp_sweep.harness.past_runs import PastRuns
 from dwp_sweep.harness.plan import Plan, make_plan
 from dwp_sweep.harness.progress import Progress, default_progress
-from dwp_sweep.harness.ray_session import RememberedMachines, machines, ray_session
+from dwp_sweep.harness.ray_session import (
+    RememberedMachines,
+    cluster_grows,
+    machines,
+    other_machines,
+    ray_session,
+)
 from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slots
 from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
 from dwp_sweep.stages.contract import Stage
@@ -54,6 +62,7 @@ def run_sweep(
     progress: Progress | None = None,
     stages: Mapping[str, Stage] | None = None,
     plan: Plan | None = None,
+    wait_s: float = DEFAULT_WAIT_S,
 ) -> Outcome:
     """Build everything of a sweep that is missing.
 
@@ -67,13 +76,14 @@ def run_sweep(
         progress: Shows the run; None: the terminal, or lines where there is none.
         stages: Stages by name, importable in the workers; None: those of the package.
         plan: The sweep's plan where the caller has just made it.
+        wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
 
     Returns:
         How it ended, with the exit code of the command.
 
     Raises:
-        InputError: A stage asks for resources that no machine of the local Ray has; somebody goes on
-            removing things from the storage.
+        InputError: A stage asks for resources that no machine has, and none that has them came in time; a
+            machine does not see the storage or the data; somebody goes on removing things from the storage.
     """
     progress = progress or default_progress()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
@@ -87,6 +97,7 @@ def run_sweep(
         board = _board(sweep, store, plan, progress)
         search = _open_search(sweep, store, board, retry_failed)
         run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name)
+        run.patience.limit_s = wait_s
         facts.run = run
         return _run_to_its_end(run, plan)
 
@@ -150,6 +161,8 @@ class _Run:
     search: SearchPlan | None
     name: str
     n_slots: list[int] = field(default_factory=list)
+    patience: Patience = field(default_factory=lambda: Patience({}, RememberedMachines()))
+    in_vain: list[Problem] = field(default_factory=list)
 
     @property
     def stop_file(self) -> Path:
@@ -173,12 +186,20 @@ class _Run:
     def build(self, interrupt: Interrupt) -> None:
         try:
             with ray_session(self.address) as is_local:
-                shapes = self._shapes(is_local)
+                shapes = self.patience.shapes = self._shapes(is_local)
+                self._require_seen(shapes)
                 self.board.watch = _Watch(self, interrupt, shapes)
                 if not interrupt.is_requested:
                     self._tune(shapes)
         except KeyboardInterrupt:
             interrupt.is_requested = True  # the second Ctrl-C: end at once, the workers die with Ray
+        if self.in_vain:
+            raise InputError(self.in_vain)
+
+    def _require_seen(self, shapes: Mapping[str, Shape]) -> None:
+        if others := other_machines():
+            to_build = [self.board.nodes[key] for key, state in self.board.states.items() if state in _OPEN]
+            require_seen(self.store.root, data_paths(to_build), shapes, others, self.board.note)
 
     def _shapes(self, is_local: bool) -> Mapping[str, Shape]:
         present = machines()
@@ -188,7 +209,7 @@ class _Run:
         to_build |= set(self.sweep.resources) if self.search is not None else set()
         shapes = {stage: shape_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
         problems = impossible(shapes, present)
-        if problems and is_local:
+        if problems and (is_local or not cluster_grows()):
             raise InputError(problems)
         for problem in problems:
             self.board.note(f"waits until the cluster grows: {problem}")
@@ -249,6 +270,9 @@ class _Watch:
         self.looked_s = time.monotonic()
         if not self.interrupt.is_requested and self.run.stop_file.exists():
             self.interrupt.request()
+        if not self.run.board.spent and (problems := self.run.patience.over(self.run.board)):
+            self.run.in_vain[:] = problems
+            self.run.board.start_no_more("no machine came that is large enough")
         if not self.run.board.spent:
             reason = exhausted(self.run.sweep.budget, spent_by(self.run.board, self.shapes))
             if reason:
