@@ -44,14 +44,15 @@ class Head:
 
 
 @contextmanager
-def started(folder: Path, *options: str) -> Iterator[Head]:
+def started(folder: Path, *options: str, **variables: str) -> Iterator[Head]:
     (folder / "token").write_text(TOKEN)
     (port,) = free_ports(1)
     head = Head(f"127.0.0.1:{port}", folder)
     command = [BIN / "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"]
     rest = ["--num-cpus=1", "--include-dashboard=False", "--disable-usage-stats", *options]
     log = folder / "head.log"
-    with running([*command, *rest], head.environment, log, lambda: "Ray runtime started" in log.read_text()):
+    environment = head.environment | variables
+    with running([*command, *rest], environment, log, lambda: "Ray runtime started" in log.read_text()):
         yield head
 
 
@@ -156,7 +157,8 @@ def test_waiting_for_a_machine_that_never_comes_has_an_end(tmp_path: Path) -> No
         },
     }
     (tmp_path / "growing.yaml").write_text(json.dumps(config))
-    with started(tmp_path, f"--autoscaling-config={tmp_path / 'growing.yaml'}") as head:
+    option = f"--autoscaling-config={tmp_path / 'growing.yaml'}"
+    with started(tmp_path, option, RAY_FAKE_CLUSTER="1", AUTOSCALER_UPDATE_INTERVAL_S="1") as head:
         done = head.drive(gpu=1.0, wait_s=3.0)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "waits until the cluster grows" in done.stdout + done.stderr
