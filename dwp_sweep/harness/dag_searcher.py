@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from dwp_sweep.config.node import Node, write_node
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
+from dwp_sweep.passwords import without_secrets
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.store import Store
 
@@ -191,5 +192,5 @@ def _failure(node: Node, reason: str) -> Record:
         inputs={role: [key for _, key in pairs] for role, pairs in node.inputs.items()},
         labels=dict(node.labels),
         started_ms=time.time_ns() // 1_000_000,
-        error=reason,
+        error=without_secrets(reason),
     )

@@ -7,6 +7,7 @@ lost workers, not deterministic failures.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 from ray import tune
 
 from dwp_sweep.config.node import Node, read_node
+from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.attempt import Ending, Observer, run_node
 from dwp_sweep.harness.dag_searcher import NODE_FILE, first_line
 from dwp_sweep.harness.slots import Shape
@@ -89,8 +91,17 @@ def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> 
         return Ending("stopped")
     stage = _stages(context)[stage_name]
     prepare_process(context.shapes[stage_name], context.folder)
-    node = read_node(store.work_dir(stage_name, key) / NODE_FILE)
+    node = read_node(_seen(store.work_dir(stage_name, key) / NODE_FILE, store))
     return run_node(node, stage, store, _observer(node, context), _reporter(node, context), stop_file.exists)
+
+
+def _seen(path: Path, store: Store) -> Path:
+    """The file that the driver has written; a machine that joined later may lack the storage."""
+    if not path.is_file():
+        raise DwpSweepError(
+            f"{socket.gethostname()} does not see the storage {store.root} that the driver uses"
+        )
+    return path
 
 
 def _stages(context: TrialContext) -> Mapping[str, Stage]:

@@ -70,7 +70,12 @@ def tune_board(
         progress_reporter=_Silent(),
         verbose=0,
     )
-    tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    try:
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    finally:
+        # Tune pickles the trainable with all that it holds: the tracking URI, which may have a password.
+        for path in (store.root / "ray" / experiment).rglob("*.pkl"):
+            path.unlink(missing_ok=True)
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
