@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,16 @@ def data_paths(nodes: Collection[Node]) -> tuple[DataPath, ...]:
 
 
 def require_seen(
-    root: Path, data: Sequence[DataPath], shapes: Mapping[str, Shape], machines: Sequence[Machine], tell: Tell
+    root: Path | None,
+    data: Sequence[DataPath],
+    shapes: Mapping[str, Shape],
+    machines: Sequence[Machine],
+    tell: Tell,
 ) -> None:
     """Make sure that every machine which can take a node sees the storage and the data of that node's stage.
 
     Args:
-        root: The storage folder, as the driver sees it.
+        root: The storage folder, as the driver sees it; None where the storage is no folder.
         data: From `data_paths`.
         shapes: Stage -> resources of its trials.
         machines: Of the connected cluster.
@@ -62,20 +67,30 @@ def require_seen(
         InputError: With one problem for each path and machine.
     """
     wanted = {machine: _stages_on(machine, shapes) for machine in machines}
-    probe = root / f".probe-{uuid.uuid4().hex[:12]}"
-    root.mkdir(parents=True, exist_ok=True)
-    probe.write_text("looked for by the other machines\n")
-    try:
+    with _probe(root) as probe:
         paths = {
-            machine: [str(probe), *(one.path for one in data if one.stages & stages)]
+            machine: [*probe, *(one.path for one in data if one.stages & stages)]
             for machine, stages in wanted.items()
             if stages
         }
         missing = _missing(paths, tell)
-    finally:
-        probe.unlink(missing_ok=True)
-    if problems := list(_problems(missing, probe, data)):
+    if problems := list(_problems(missing, root, data)):
         raise InputError(problems)
+
+
+@contextmanager
+def _probe(root: Path | None) -> Iterator[list[str]]:
+    """The path of a new file on the storage while the context lasts; empty where it has no folder."""
+    if root is None:
+        yield []
+        return
+    path = root / f".probe-{uuid.uuid4().hex[:12]}"
+    root.mkdir(parents=True, exist_ok=True)
+    path.write_text("looked for by the other machines\n")
+    try:
+        yield [str(path)]
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _named_paths(node: Node) -> Iterator[tuple[str, str]]:
@@ -126,7 +141,7 @@ def _looking() -> Callable[[list[str]], list[str]]:
         from importlib.util import find_spec
 
         patience_s = 5.0  # a network file system may show a new file only after a while
-        while not os.path.exists(paths[0]) and patience_s > 0:  # noqa: PTH110
+        while paths and not os.path.exists(paths[0]) and patience_s > 0:  # noqa: PTH110
             patience_s -= 0.5
             time.sleep(0.5)
         lacks = [] if find_spec("dwp_sweep") else [""]
@@ -136,17 +151,17 @@ def _looking() -> Callable[[list[str]], list[str]]:
 
 
 def _problems(
-    missing: Mapping[Machine, Sequence[str]], probe: Path, data: Sequence[DataPath]
+    missing: Mapping[Machine, Sequence[str]], root: Path | None, data: Sequence[DataPath]
 ) -> Iterator[Problem]:
     keys = {one.path: one.key for one in data}
     for machine, paths in missing.items():
         for path in paths:
             if not path:
                 yield Problem(machine.name, "has no package dwp_sweep", "install it on every machine alike")
-            elif path == str(probe):
+            elif path not in keys:
                 what = f"{machine.name} does not see it: it is no folder that all machines share"
                 fix = "give --storage a folder that every machine has mounted under the same path"
-                yield Problem(f"storage {probe.parent}", what, fix)
+                yield Problem(f"storage {root}", what, fix)
             else:
                 fix = "mount it under the same path on every machine whose resources fit the stage"
                 yield Problem(f"{keys[path]}: {path}", f"is not there on {machine.name}", fix)

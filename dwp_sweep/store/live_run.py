@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dwp_sweep.store.record import write_json
+from dwp_sweep.store.record import UNREADABLE, write_json
 from dwp_sweep.store.store import Store
 
 FRESH_EVERY_S = 2.0
@@ -132,8 +132,9 @@ def hold_file(store: Store, sweep: str, run: str) -> Path:
 def _read(path: Path) -> LiveRun | None:
     try:
         values = json.loads(path.read_text())
-        return LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
-    except (OSError, ValueError, TypeError):
+        run = LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
+        return run if isinstance(run.pid + run.started_ms, int) else None
+    except (OSError, *UNREADABLE):
         return None
 
 
@@ -146,7 +147,7 @@ def _is_alive(run: LiveRun, path: Path) -> bool:
 
     try:
         born_s = float(psutil.Process(run.pid).create_time())
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # a number that no process can have
         return False
     # Of a number that another process has by now, that one is younger than the run.
     return born_s <= run.started_ms / 1000 + _CLOCK_S

@@ -9,9 +9,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 Status = Literal["done", "failed", "pruned"]
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What values raise that are not what they should be: a file on a storage may hold anything."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,13 @@ def read_record(path: Path) -> Record:
         FileNotFoundError: Where there is none.
         ValueError: Where the file is no record.
     """
-    values = json.loads(path.read_text())
+    text = path.read_text(errors="replace")
     try:
+        values = json.loads(text)
         values["history"] = tuple(_point(item) for item in values["history"])
         values["metrics"] = _floats(values["metrics"])
-        return Record(**values)
-    except (KeyError, TypeError) as error:
+        return _sound(Record(**values))
+    except UNREADABLE as error:
         raise ValueError(f"{path} is no record of a node: {error}") from error
 
 
@@ -94,10 +98,10 @@ def read_history(path: Path) -> tuple[Point, ...]:
     if not path.exists():
         return ()
     points = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
             point = _point(json.loads(line))
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             continue
         points[point.step] = point
     return tuple(points[step] for step in sorted(points))
@@ -137,6 +141,21 @@ def _nameable(value: Any) -> Any:
 
 def _point(values: Mapping[str, Any]) -> Point:
     return Point(int(values["step"]), int(values["time_ms"]), _floats(values["metrics"]))
+
+
+def _sound(record: Record) -> Record:
+    """The record, whose fields are of their types.
+
+    Raises:
+        TypeError: One is not; names it.
+    """
+    types: dict[str, type | tuple[type, ...]] = dict.fromkeys(("key", "stage", "host"), str)
+    types |= dict.fromkeys(("config", "inputs", "labels", "versions"), dict)
+    types |= {"started_ms": int, "wall_s": (int, float), "error": (str, type(None))}
+    wrong = [name for name, kind in types.items() if not isinstance(getattr(record, name), kind)]
+    if wrong or record.status not in get_args(Status):
+        raise TypeError(f"wrong kind of {', '.join(wrong) or 'status'}")
+    return record
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:

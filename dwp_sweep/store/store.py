@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.record import Record, read_record, write_json, write_record
+from dwp_sweep.store.record import UNREADABLE, Record, read_record, write_json, write_record
 
 MANIFEST = "manifest.json"
 RECORD = "record.json"
@@ -100,7 +100,7 @@ class Store:
             expected = {
                 str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise CorruptArtifactError(f"{folder / MANIFEST} is no manifest: {error}") from error
         for name, (size, digest) in expected.items():
             path = folder / name

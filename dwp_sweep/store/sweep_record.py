@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.store.record import write_json
+from dwp_sweep.store.record import UNREADABLE, write_json
 from dwp_sweep.store.store import Store
 
 NODES = "nodes.jsonl"
@@ -75,14 +75,14 @@ def recorded_nodes(store: Store, sweep: str) -> list[NodeEntry]:
     Half a last line is dropped, as a driver that was killed may leave it; a later line wins.
     """
     try:
-        lines = (store.root / "sweeps" / sweep / NODES).read_text().splitlines()
+        lines = (store.root / "sweeps" / sweep / NODES).read_text(errors="replace").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return []
     entries: dict[str, NodeEntry] = {}
     for line in lines:
         try:
             entry = _entry(json.loads(line))
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             continue
         entries[entry.key] = entry
     return list(entries.values())
@@ -104,7 +104,7 @@ def recorded_resources(store: Store, sweep: str) -> dict[str, tuple[float, float
     try:
         values = json.loads((store.root / "sweeps" / sweep / RESOURCES).read_text())
         return {str(stage): (float(cpu), float(gpu)) for stage, (cpu, gpu) in values.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, *UNREADABLE):
         return {}
 
 
@@ -114,7 +114,10 @@ def _line(entry: NodeEntry) -> str:
 
 def _entry(values: Mapping[str, Any]) -> NodeEntry:
     inputs = {role: tuple((str(s), str(k)) for s, k in pairs) for role, pairs in values["inputs"].items()}
-    return NodeEntry(**{**values, "inputs": inputs})
+    entry = NodeEntry(**{**values, "inputs": inputs})
+    if not (isinstance(entry.key, str) and isinstance(entry.stage, str) and isinstance(entry.config, dict)):
+        raise TypeError("no node")
+    return entry
 
 
 def sweep_path(store: Store, sweep: str) -> Path:

@@ -79,7 +79,7 @@ def _run_all(left: Left, folder: Path, port: int) -> None:
     good, searching = folder / "good.yaml", folder / "searching.yaml"
     good.write_text(yaml.safe_dump(demo))
     url = f"postgresql+psycopg://me:{SECRETS['STUDY_STORAGE']}@127.0.0.1:9/studies"
-    demo |= {"search": {"target.lr": [1e-4, 1e-3]}, "searcher": {"storage": url}}
+    demo |= {"search": {"target.lr": {"float": [1e-4, 1e-3]}}, "searcher": {"storage": url}}
     searching.write_text(yaml.safe_dump(demo))
     for expected, *words in (
         (0, "plan", str(good), "--smoke", "--json"),
@@ -93,10 +93,8 @@ def _run_all(left: Left, folder: Path, port: int) -> None:
         (2, "submit", str(searching), "--smoke", "--address", "http://127.0.0.1:9"),
         (2, "best", "nosuch", "--tracking-uri", f"http://me:{SECRETS['TRACKING_URI']}@127.0.0.1:9"),
     ):
-        import time; t0 = time.time()
         done = finished([BIN / "dwp-sweep", *words], environment)
         assert done.returncode == expected, (words, done.stdout[-3_000:], done.stderr[-3_000:])
-        print(words, time.time() - t0, flush=True)
         left.said[" ".join(words)] = done.stdout + done.stderr
 
 
