@@ -76,7 +76,7 @@ def end(process: subprocess.Popen[bytes], stop_by: int = signal.SIGTERM) -> None
 
 
 def finished(
-    command: Sequence[str | Path], environment: Mapping[str, str], timeout_s: float = 240.0
+    command: Sequence[str | Path], environment: Mapping[str, str], timeout_s: float = 900.0
 ) -> subprocess.CompletedProcess[str]:
     """A command that has ended, with what it printed."""
     return subprocess.run(

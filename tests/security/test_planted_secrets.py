@@ -17,7 +17,7 @@ from tests.cli.command import ROOT
 from tests.cluster.processes import BIN, PLAIN, finished
 from tests.tracking.mlflow_server import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SECRETS = {
     name: f"planted-{name.lower().replace('_', '-')}-7f3a"
