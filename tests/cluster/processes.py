@@ -1,14 +1,11 @@
-"""Servers of the cluster tests: started as processes of their own, waited for, and always ended."""
+"""What the cluster tests start commands with: a plain environment, and waiting for their end."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -27,52 +24,6 @@ PLAIN = {
     "DO_NOT_TRACK": "true",
 }
 """The environment of this process without what points to servers."""
-
-
-@contextmanager
-def running(
-    command: Sequence[str | Path],
-    environment: Mapping[str, str],
-    log: Path,
-    is_ready: Callable[[], bool],
-    stop_by: int = signal.SIGTERM,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that is ready; ended with all that is left in its session.
-
-    Args:
-        command: Stays in the foreground.
-        environment: Of the process, whole.
-        log: Gets its output.
-        is_ready: Asked until it says so; pytest's timeout ends a wait that never succeeds.
-        stop_by: The signal that ends it in order.
-    """
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    try:
-        while not is_ready():
-            assert process.poll() is None, f"{command[0]} ended:\n{log.read_text()[-3_000:]}"
-            time.sleep(0.3)
-        yield process
-    finally:
-        end(process, stop_by)
-
-
-def end(process: subprocess.Popen[bytes], stop_by: int = signal.SIGTERM) -> None:
-    """End a server in order, or not; nothing of its session is left."""
-    with suppress(ProcessLookupError):
-        process.send_signal(stop_by)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(30)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
 
 
 def finished(

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from dwp_sweep.bench.servers import running
 from tests.cluster.heads import free_ports
-from tests.cluster.processes import BIN, PLAIN, ROOT, finished, running
+from tests.cluster.processes import BIN, PLAIN, ROOT, finished
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -14,10 +14,11 @@ from subprocess import CompletedProcess, run
 
 import pytest
 
+from dwp_sweep.bench.postgres import started_postgres, why_no_postgres
+from dwp_sweep.bench.servers import running
 from tests.cluster import hosts as namespaces
-from tests.cluster import postgres
 from tests.cluster.hosts import Host, everything_gone, joined_hosts
-from tests.cluster.processes import BIN, PLAIN, ROOT, finished, running
+from tests.cluster.processes import BIN, PLAIN, ROOT, finished
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -70,7 +71,7 @@ class Machines:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    if reason := namespaces.why_not() or postgres.why_not():
+    if reason := namespaces.why_not() or why_no_postgres():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("machines")
     (folder / "token").write_text(TOKEN)
@@ -88,7 +89,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
 
 def _start_mlflow(machines: Machines, stack: ExitStack) -> None:
     head = machines.hosts[0]
-    database = stack.enter_context(postgres.started_postgres("127.0.0.1", _POSTGRES, head.inside))
+    database = stack.enter_context(started_postgres("127.0.0.1", _POSTGRES, head.inside))
     name = f"{head.address}:{_MLFLOW}"
     options = ["--host", "0.0.0.0", "--port", str(_MLFLOW), "--workers", "1", "--allowed-hosts", name]
     stores = ["--backend-store-uri", database, "--artifacts-destination", str(machines.folder / "artifacts")]
