@@ -1,12 +1,14 @@
 """Errors written for people: what, where, which value, what to do.
 
-Bottom of the package: everything may import it, it imports nothing of the package.
+Near the bottom of the package: everything may import it. No secret gets into a message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from dwp_sweep.passwords import without_secrets
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,10 @@ class Problem:
     where: str
     what: str
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("where", "what", "fix"):
+            object.__setattr__(self, name, without_secrets(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" + (f" ({self.fix})" if self.fix else "")

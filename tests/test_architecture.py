@@ -24,6 +24,7 @@ LAYERS = (
     ("training", "losses", "metrics", "nets", "data"),
     ("strict",),
     ("errors",),
+    ("passwords",),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 COMPUTE = [name for name in DEPTH if DEPTH[name] >= DEPTH["store"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,6 +97,9 @@ def _once(say: Say) -> Checking:
 def _fetch_run(text: str, key: str, store: Store, tracking_uri: str | None) -> Path:
     """The local folder of ``runs:/<run id>[/<path>]``, fetched once: finished runs never change."""
     run_id, _, path = text.removeprefix("runs:/").partition("/")
+    if not re.fullmatch(r"[\w-]+", run_id) or ".." in Path(path).parts or path.startswith("/"):
+        fix = "give runs:/RUN_ID, or runs:/RUN_ID/FOLDER of the run's artifacts"
+        raise InputError(Problem(key, f"{text} names no folder of a run", fix))
     folder = store.root / "brought" / run_id
     try:
         if not folder.is_dir():

@@ -12,6 +12,7 @@ from dwp_sweep.api.planning import read_sweep
 from dwp_sweep.api.telling import DEFAULT_STORAGE, Checking, Say, silent
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
+from dwp_sweep.harness.cluster_growth import DEFAULT_WAIT_S
 from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.status import SweepStatus, sweep_status
 from dwp_sweep.store.open_store import open_store
@@ -82,6 +83,7 @@ def run_sweep(
     retry_failed: bool = True,
     *,
     max_concurrent: int | None = None,
+    wait_s: float = DEFAULT_WAIT_S,
     progress: Progress | None = None,
     say: Say | None = None,
     checking: Checking | None = None,
@@ -98,6 +100,7 @@ def run_sweep(
         address: Of an existing Ray cluster; default ``RAY_ADDRESS``, else a local Ray.
         retry_failed: Try nodes again that failed earlier.
         max_concurrent: Largest number of nodes at once; default: as the resources allow.
+        wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
         progress: Shows the run; default: a live table on a terminal, one line per event elsewhere.
         say: Receives remarks for people (what is being prepared, MLflow out of reach).
         checking: Receives (what, done, total) after each scan that is checked, up to done = total;
@@ -110,7 +113,7 @@ def run_sweep(
     store = open_store(storage, writes=True)
     resolve_uri(tracking_uri, store.place)  # what is missing is told before minutes are spent on scans
     sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say, checking)
-    return _run(sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say)
+    return _run(sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say, wait_s)
 
 
 def retrain_best(
@@ -176,6 +179,7 @@ def _run(
     max_concurrent: int | None,
     progress: Progress | None,
     say: Say,
+    wait_s: float = DEFAULT_WAIT_S,
 ) -> SweepRun:
     from dwp_sweep.harness.run import run_sweep as run_nodes
     from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
@@ -197,6 +201,7 @@ def _run(
             max_concurrent=max_concurrent,
             progress=progress,
             plan=plan,
+            wait_s=wait_s,
         )
     except BaseException:
         close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever

@@ -146,7 +146,7 @@ def _nodes(sweeps: Sequence[Sweep], folder: Path) -> Measured:
 
     store, since_s, since_cpu_s = Store(folder), time.time(), time.process_time()
     for sweep in sweeps:
-        outcome = run_sweep(sweep, store, progress=_Silent(), stages=STAGES)
+        outcome = run_sweep(sweep, store, progress=Silent(), stages=STAGES)
         if outcome.exit_code:
             raise RuntimeError(f"sleeping nodes failed: {outcome}")
     seconds, cpu_s = time.time() - since_s, time.process_time() - since_cpu_s
@@ -165,7 +165,7 @@ def _span(store: Store, stage: str, key: str) -> Span:
     return Span(record.metrics["began_s"], record.metrics["ended_s"], int(record.metrics["pid"]))
 
 
-class _Silent:
+class Silent:
     """Shows nothing: printing is not what is measured."""
 
     def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:

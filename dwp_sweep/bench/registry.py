@@ -6,6 +6,7 @@ from dwp_sweep.bench.bound import bound
 from dwp_sweep.bench.data import data
 from dwp_sweep.bench.fraction import fraction
 from dwp_sweep.bench.frame import Bench
+from dwp_sweep.bench.load import load
 from dwp_sweep.bench.makespan import makespan
 from dwp_sweep.bench.memory import memory
 from dwp_sweep.bench.noise import noise
@@ -17,6 +18,7 @@ BENCHES: dict[str, Bench] = {
     "bound": bound,
     "data": data,
     "fraction": fraction,
+    "load": load,
     "makespan": makespan,
     "memory": memory,
     "noise": noise,

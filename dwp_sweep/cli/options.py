@@ -100,4 +100,14 @@ _RUN = (
         metavar="N",
         help="Nodes at once, at most.  [default: as the resources allow]",
     ),
+    click.option(
+        "--wait-for-machines",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        default=900.0,
+        show_default=True,
+        envvar="DWP_SWEEP_WAIT_FOR_MACHINES",
+        show_envvar=True,
+        help="How long a cluster that grows may take to bring a machine that a stage asks for.",
+    ),
 )

@@ -10,6 +10,7 @@ import click
 
 from dwp_sweep.cli.options import as_json, run_options, sweep_options
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.passwords import without_secrets
 
 space_argument = click.argument("space", metavar="SPACE", type=click.Path(path_type=Path))
 
@@ -93,15 +94,9 @@ def _run_command(space: Path, options: dict[str, Any]) -> str:
     words += [word for override in options["overrides"] for word in ("--set", override)]
     words += ["--smoke"] if options["smoke"] else []
     words += ["--storage", str(options["storage"])] if str(options["storage"]) != "dwp_runs" else []
-    words += ["--tracking-uri", _without_password(options["tracking_uri"])] if options["tracking_uri"] else []
+    words += ["--tracking-uri", without_secrets(options["tracking_uri"])] if options["tracking_uri"] else []
     words += ["--no-retry-failed"] if options["no_retry_failed"] else []
     return shlex.join(words)
-
-
-def _without_password(uri: str) -> str:
-    from dwp_sweep.tracking.client import shown_uri
-
-    return shown_uri(uri)
 
 
 def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
@@ -121,6 +116,7 @@ def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
             options["address"],
             retry_failed=not options["no_retry_failed"],
             max_concurrent=options["max_concurrent"],
+            wait_s=options["wait_for_machines"],
             say=_remark,
             checking=checking,
         )

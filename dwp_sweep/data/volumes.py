@@ -25,7 +25,18 @@ from dwp_sweep.errors import InputError, Problem
 FloatArray = NDArray[np.float32]
 Affine = NDArray[np.float64]
 
-_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+# A damaged header may claim any shape, more voxels than memory holds among them.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    zlib.error,
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    nib.spatialimages.ImageDataError,
+)
 _AXES = {1: "1D", 2: "2D", 3: "3D", 4: "4D"}
 
 
@@ -125,7 +136,7 @@ def _open(path: Path) -> Any:
 
 def _header(path: Path, image: Any) -> Header:
     shape = tuple(int(n) for n in image.shape)
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in (3, 4) or min(shape) <= 0:
         kind = _AXES.get(len(shape), f"{len(shape)}D")
         raise _error(
             path, f"{kind} image of shape {_times(shape)} where 3D is expected", "give one volume a file"

@@ -22,6 +22,7 @@ from typing import Literal, Protocol
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.errors import DeviceMemoryError, DwpSweepError, StopTrial, StorageError
+from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.record import Point, Record, Status, append_point, read_history
 from dwp_sweep.store.store import Store
@@ -182,7 +183,8 @@ class _Attempt:
         message = describe(error)
         if self.has_begun:
             self._keep_work(at_once=True)
-        record = self._record("failed", {}, f"{message}\n\n{''.join(traceback.format_exception(error))}")
+        trace = without_secrets("".join(traceback.format_exception(error)))
+        record = self._record("failed", {}, f"{message}\n\n{trace}")
         with contextlib.suppress(OSError):  # a full disk: what it was is told all the same
             self.store.write_failure(record)
         if self.observer:
@@ -260,7 +262,7 @@ def _spoils_process(error: Exception) -> bool:
 
 def describe(error: Exception) -> str:
     """One line for people: our own errors speak for themselves, others with their type."""
-    lines = str(error).strip().splitlines()
+    lines = without_secrets(str(error)).strip().splitlines()
     if isinstance(error, DwpSweepError):
         return "; ".join(lines) or type(error).__name__
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 from dwp_sweep.config.node import Node, node_values
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.slots import Admission, Shape
+from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.record import Record, first_line
@@ -119,7 +120,7 @@ class DagSearcher(Searcher):
             self.board.failed(node, first_line(record.error))
         elif record is not None and record.status == "pruned":
             self.board.pruned(node, first_line(record.error))
-        elif is_stopped or self.board.is_draining:
+        elif is_stopped or self.board.is_draining or (self.board.spent and work.started_s is None):
             self.board.stopped(node)
         else:
             self._lost(node, lost or "its trial ended without a result", give_up)
@@ -234,5 +235,5 @@ def _failure(node: Node, reason: str) -> Record:
         inputs={role: [key for _, key in pairs] for role, pairs in node.inputs.items()},
         labels=dict(node.labels),
         started_ms=time.time_ns() // 1_000_000,
-        error=reason,
+        error=without_secrets(reason),
     )

@@ -17,6 +17,7 @@ import dwp_sweep
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.passwords import without_secrets
 from dwp_sweep.tracking.client import shown_uri
 
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
@@ -65,10 +66,11 @@ def job_request(
 
     Raises:
         InputError: The file or an override is wrong; a path means something here, but nothing there; the
-            tracking URI holds a password.
+            tracking URI, the file or an override holds a password.
     """
     space = load_space(space_file, overrides, smoke)
     problems = [*_local_paths(space), *_place_problems(storage, tracking_uri)]
+    problems += _secrets(space_file, overrides)
     if problems:
         raise InputError(problems)
     words = ["dwp-sweep", "run", space_file.name]
@@ -100,6 +102,17 @@ def write_package(request: JobRequest, folder: Path, source: Path | None = None)
     if (source.parent / "pyproject.toml").is_file():
         shutil.copytree(source, folder / source.name, ignore=_IGNORED)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _secrets(space_file: Path, overrides: Sequence[str]) -> Iterator[Problem]:
+    """Passwords in what travels: whoever may ask for a job may read its package and its command line."""
+    lines = space_file.read_text(encoding="utf-8").splitlines()
+    places = [(f"{space_file} line {number}", line.strip()) for number, line in enumerate(lines, 1)]
+    places += [("--set", override) for override in overrides]
+    for where, text in places:
+        if (shown := without_secrets(text)) != text:
+            fix = "leave it out: PostgreSQL's clients take it from ~/.pgpass or PGPASSFILE on the head"
+            yield Problem(where, f"holds a password, which would travel with the job: {shown}", fix)
 
 
 def _local_paths(space: Space) -> Iterator[Problem]:

@@ -13,36 +13,17 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.cluster_token import cluster_token
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 _ANSWER_WITHIN_S = 15.0
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-
-
-@dataclass(frozen=True)
-class Token:
-    """What proves to the cluster that we may.
-
-    Attributes:
-        value: Never shown.
-        source: Where it comes from, for messages.
-    """
-
-    value: str = field(repr=False)
-    source: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of each request."""
-        return {"Authorization": f"Bearer {self.value}"}
 
 
 def connect(address: str) -> JobSubmissionClient:
@@ -65,13 +46,10 @@ def connect(address: str) -> JobSubmissionClient:
     status, answer = _asked(address, {})
     token = None
     if status == 401:
-        token = _token(address)
+        token = cluster_token(f"--address {address}")
         status, answer = _asked(address, token.headers)
         if status in (401, 403):
-            fix = "use the token that the head was started with"
-            raise InputError(
-                Problem(f"--address {address}", f"the cluster refuses the token of {token.source}", fix)
-            )
+            raise token.refused(f"--address {address}")
     _check_version(address, status, answer)
     return _client(address, token.headers if token else {})
 
@@ -88,23 +66,6 @@ def _asked(address: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         fix = "is the cluster up, is this its dashboard's address, does a tunnel or port-forward run?"
         raise InputError(Problem(f"--address {address}", f"nothing answers there: {reason}", fix)) from error
-
-
-def _token(address: str) -> Token:
-    if value := os.environ.get("RAY_AUTH_TOKEN", "").strip():
-        return Token(value, "RAY_AUTH_TOKEN")
-    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(given) if given else Path.home() / ".ray" / "auth_token"
-    source = f"RAY_AUTH_TOKEN_PATH={given}" if given else str(path)
-    try:
-        value = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        value = ""
-    if not value:
-        what = "the cluster asks for a token" + (f", and {source} holds none" if given else "")
-        fix = "set RAY_AUTH_TOKEN_PATH to a file with the token that the head was started with"
-        raise InputError(Problem(f"--address {address}", what, fix))
-    return Token(value, source)
 
 
 def _check_version(address: str, status: int, answer: bytes) -> None:

@@ -9,9 +9,11 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.cluster_door import not_connected, require_open_door
+from dwp_sweep.harness.cluster_growth import grows
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.worker_process import MALLOC_ENVIRONMENT
 
@@ -30,6 +32,8 @@ DRIVER_ENVIRONMENT = {
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # volumes come from a memory-mapped cache, not through Ray
 _MACHINES_EVERY_S = 2.0
 _N_STARTS, _SLOW_START = 3, "timed out during startup"
+_STATUS = "__autoscaling_status"
+_STATUS_WITHIN_S = 10.0  # every head writes one within five seconds of its start
 
 
 @contextlib.contextmanager
@@ -65,24 +69,57 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
 def _connect(address: str) -> None:
     import ray
 
+    require_open_door(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        what = f"no Ray cluster answers there: {lines[0]}"
-        fix = "start one (ray start --head), correct --address or RAY_ADDRESS, or leave both out"
-        raise InputError(Problem(f"Ray address {address}", what, fix)) from error
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise not_connected(address, error) from error
 
 
-def machines() -> Sequence[Shape]:
+class Machine(NamedTuple):
+    """A machine of the connected cluster.
+
+    Attributes:
+        id: Ray's.
+        name: For people.
+        shape: What it has.
+    """
+
+    id: str
+    name: str
+    shape: Shape
+
+
+def known_machines() -> Sequence[Machine]:
     """The machines of the connected cluster that are alive, as Ray sees them."""
     import ray
 
-    return [
-        Shape(float(node["Resources"].get("CPU", 0.0)), float(node["Resources"].get("GPU", 0.0)))
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
+    return [_machine(node) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def other_machines() -> Sequence[Machine]:
+    """The machines that are alive, without the one that this process runs on."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return [machine for machine in known_machines() if machine.id != own]
+
+
+def machines() -> Sequence[Shape]:
+    """What the machines that are alive have."""
+    return [machine.shape for machine in known_machines()]
+
+
+def cluster_grows() -> bool:
+    """Whether the connected cluster adds machines by itself when work asks for them."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    is_second = _internal_kv_get("__autoscaler_v2_enabled", namespace="__autoscaler") == b"1"
+    patience_s = _STATUS_WITHIN_S
+    while not is_second and _internal_kv_get(_STATUS) is None and patience_s > 0:
+        patience_s -= 0.5
+        time.sleep(0.5)
+    return is_second or grows(_internal_kv_get(_STATUS))
 
 
 class RememberedMachines:
@@ -97,6 +134,12 @@ class RememberedMachines:
         if time.monotonic() - self._asked_s > _MACHINES_EVERY_S:
             self._known, self._asked_s = machines(), time.monotonic()
         return self._known
+
+
+def _machine(node: Mapping[str, Any]) -> Machine:
+    has = node["Resources"]
+    name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+    return Machine(node["NodeID"], name, Shape(float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))))
 
 
 def _start_local(n_cpus: int | None) -> None:

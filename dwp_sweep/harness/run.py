@@ -17,16 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.config.node import pipeline_order
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.errors import CorruptArtifactError, InputError
+from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
+from dwp_sweep.harness.cluster_growth import DEFAULT_WAIT_S, Patience
+from dwp_sweep.harness.cluster_probe import data_paths, require_seen
 from dwp_sweep.harness.estimate import Estimate
 from dwp_sweep.harness.events import Outcome
 from dwp_sweep.harness.interrupt import Interrupt
 from dwp_sweep.harness.past_runs import PastRuns
 from dwp_sweep.harness.plan import Plan, make_plan
 from dwp_sweep.harness.progress import Progress, default_progress
-from dwp_sweep.harness.ray_session import RememberedMachines, machines, ray_session
+from dwp_sweep.harness.ray_session import (
+    RememberedMachines,
+    cluster_grows,
+    machines,
+    other_machines,
+    ray_session,
+)
 from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slots
 from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
 from dwp_sweep.stages.contract import Stage
@@ -58,6 +66,7 @@ def run_sweep(
     progress: Progress | None = None,
     stages: Mapping[str, Stage] | None = None,
     plan: Plan | None = None,
+    wait_s: float = DEFAULT_WAIT_S,
 ) -> Outcome:
     """Build everything of a sweep that is missing.
 
@@ -71,13 +80,14 @@ def run_sweep(
         progress: Shows the run; None: the terminal, or lines where there is none.
         stages: Stages by name, importable in the workers; None: those of the package.
         plan: The sweep's plan where the caller has just made it.
+        wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
 
     Returns:
         How it ended, with the exit code of the command.
 
     Raises:
-        InputError: A stage asks for resources that no machine of the local Ray has; somebody goes on
-            removing things from the storage.
+        InputError: A stage asks for resources that no machine has, and none that has them came in time; a
+            machine does not see the storage or the data; somebody goes on removing things from the storage.
     """
     progress = progress or default_progress()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
@@ -93,6 +103,7 @@ def run_sweep(
         search = _open_search(sweep, store, board, retry_failed)
         run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name,
                    leases)  # fmt: skip
+        run.patience.limit_s = wait_s
         facts.run = run
         return _run_to_its_end(run, plan)
 
@@ -163,6 +174,8 @@ class _Run:
     name: str
     leases: Leases
     n_slots: list[int] = field(default_factory=list)
+    patience: Patience = field(default_factory=lambda: Patience({}, RememberedMachines()))
+    in_vain: list[Problem] = field(default_factory=list)
 
     @functools.cached_property
     def stop_file(self) -> Mark:
@@ -186,12 +199,24 @@ class _Run:
     def build(self, interrupt: Interrupt) -> None:
         try:
             with ray_session(self.address) as is_local:
-                shapes = self._shapes(is_local)
+                shapes = self.patience.shapes = self._shapes(is_local)
+                self._require_seen(shapes)
                 self.board.watch = _Watch(self, interrupt, shapes)
                 if not interrupt.is_requested:
                     self._tune(shapes)
         except KeyboardInterrupt:
             interrupt.is_requested = True  # the second Ctrl-C: end at once, the workers die with Ray
+        if self.in_vain:
+            raise InputError(self.in_vain)
+
+    def _require_seen(self, shapes: Mapping[str, Shape]) -> None:
+        if others := other_machines():
+            to_build = [self.board.nodes[key] for key, state in self.board.states.items() if state in _OPEN]
+            data, root = data_paths(to_build), self.store.root
+            if is_url(self.store.place):  # what lies in this machine's mirror is handed over with the nodes
+                data = tuple(one for one in data if not Path(one.path).is_relative_to(root))
+            folder = None if is_url(self.store.place) else root
+            require_seen(folder, data, shapes, others, self.board.note)
 
     def _shapes(self, is_local: bool) -> Mapping[str, Shape]:
         present = machines()
@@ -201,7 +226,7 @@ class _Run:
         to_build |= set(self.sweep.resources) if self.search is not None else set()
         shapes = {stage: shape_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
         problems = impossible(shapes, present)
-        if problems and is_local:
+        if problems and (is_local or not cluster_grows()):
             raise InputError(problems)
         for problem in problems:
             self.board.note(f"waits until the cluster grows: {problem}")
@@ -264,6 +289,9 @@ class _Watch:
         self.looked_s = time.monotonic()
         if not self.interrupt.is_requested and self.run.stop_file.exists():
             self.interrupt.request()
+        if not self.run.board.spent and (problems := self.run.patience.over(self.run.board)):
+            self.run.in_vain[:] = problems
+            self.run.board.start_no_more("no machine came that is large enough")
         if not self.run.board.spent:
             reason = exhausted(self.run.sweep.budget, spent_by(self.run.board, self.shapes))
             if reason:

@@ -8,6 +8,7 @@ autoscaler that there is more to do. Knows nothing of the DAG; asks Ray only thr
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -53,12 +54,20 @@ def impossible(shapes: Mapping[str, Shape], machines: Sequence[Shape]) -> list[P
         Problem(
             f"resources.{stage}",
             f"asks for {shape.cpu:g} CPUs and {shape.gpu:g} GPUs; "
-            f"the largest machine has {largest.cpu:g} and {largest.gpu:g}",
+            f"the largest machine has {largest.cpu:g} and {largest.gpu:g}{_listed(machines)}",
             "lower it, or run on a cluster that has them (--address)",
         )
         for stage, shape in shapes.items()
         if slots(shape, machines) == 0
     ]
+
+
+def _listed(machines: Sequence[Shape]) -> str:
+    """What there is, where several machines make that a question."""
+    if len(machines) < 2:
+        return ""
+    counts = [f"{n} of {m.cpu:g} and {m.gpu:g}" for m, n in sorted(Counter(machines).items(), reverse=True)]
+    return f" (machines: {', '.join(counts)})"
 
 
 class Admission:

@@ -7,6 +7,7 @@ lost workers, not deterministic failures.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 from ray import tune
 
 from dwp_sweep.config.node import Node, node_of
+from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.attempt import Ending, Observer, run_node
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.worker_process import prepare_process
@@ -96,7 +98,7 @@ def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> 
         return Ending("stopped")
     stage = _stages(context)[stage_name]
     prepare_process(context.shapes[stage_name], context.folder)
-    node = node_of(store.handed_over(stage_name, key))
+    node = _handed_over(stage_name, key, store)
     return run_node(
         node,
         stage,
@@ -106,6 +108,14 @@ def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> 
         stop_file.exists,
         lambda: not context.run or holds(store, stage_name, key, context.run),
     )
+
+
+def _handed_over(stage_name: str, key: str, store: Store) -> Node:
+    try:
+        return node_of(store.handed_over(stage_name, key))
+    except FileNotFoundError:  # a machine that joined later may lack the storage
+        what = f"{socket.gethostname()} does not see the storage {store.place} that the driver uses"
+        raise DwpSweepError(what) from None
 
 
 def _stages(context: TrialContext) -> Mapping[str, Stage]:

@@ -73,6 +73,7 @@ def tune_board(
         storage_path=str(store.root / "ray"),
         failure_config=tune.FailureConfig(max_failures=max_lost),
         callbacks=[Reconcile(searcher)],
+        stop=_NothingRuns(board),
         progress_reporter=_Silent(),
         verbose=0,
     )
@@ -82,10 +83,35 @@ def tune_board(
         # Tune writes to the storage, too, and dies where it cannot; what is published is safe.
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
-        board.give_up(f"the storage cannot be written ({os.strerror(errno.ENOSPC)}: {store.root})")
+        board.give_up(f"the storage cannot be written ({os.strerror(errno.ENOSPC)}: {store.place})")
+    finally:
+        # Tune pickles the trainable with all that it holds: the tracking URI, which may have a password.
+        for path in (store.root / "ray" / experiment).rglob("*.pkl"):
+            path.unlink(missing_ok=True)
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+class _NothingRuns(tune.Stopper):
+    """Ends the wait for places once nothing more shall start: on a cluster that lacks them it has no end."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped for what it reports."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all that is in hand waits for a place that it shall not take any more."""
+        is_ending = self._board.is_draining or bool(self._board.spent)
+        in_hand = list(self._board.work.values())
+        return is_ending and bool(in_hand) and all(work.started_s is None for work in in_hand)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to restore from: the store is the truth."""
+        return {}
 
 
 class _Silent(tune.ProgressReporter):

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dwp_sweep.store.live_run import STALE_S, has_ended_here, run_name, run_names
+from dwp_sweep.store.record import UNREADABLE
 from dwp_sweep.store.store import Store, work_name
 
 GRACE_S = 5.0
@@ -212,7 +213,7 @@ def _read(store: Store, name: str) -> Holder | None:
             return None
         values = json.loads(text)
         return Holder(str(values["run"]), str(values["sweep"]), str(values["host"]))
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return Holder()
 
 

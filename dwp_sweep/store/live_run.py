@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dwp_sweep.store.record import json_text
+from dwp_sweep.store.record import UNREADABLE, json_text
 from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import Store
 
@@ -173,8 +173,9 @@ def hold_file(store: Store, sweep: str, run: str) -> Mark:
 def _read(store: Store, name: str) -> LiveRun | None:
     try:
         values = json.loads(store.files.read(name) or "")
-        return LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
-    except (OSError, ValueError, TypeError):
+        run = LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
+        return run if isinstance(run.pid + run.started_ms, int) else None
+    except (OSError, *UNREADABLE):
         return None
 
 
@@ -199,7 +200,7 @@ def _is_process_of(run: LiveRun) -> bool:
         born_s = float(process.create_time())
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # a number that no process can have
         return False
     # Of a number that another process has by now, that one is younger than the run.
     return born_s <= run.started_ms / 1000 + _CLOCK_S

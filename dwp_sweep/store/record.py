@@ -9,9 +9,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 Status = Literal["done", "failed", "pruned"]
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What values raise that are not what they should be: a file on a storage may hold anything."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,12 @@ def read_record(path: Path) -> Record:
         FileNotFoundError: Where there is none.
         ValueError: Where the file is no record.
     """
-    return record_of(json.loads(path.read_text()), str(path))
+    text = path.read_text(errors="replace")
+    try:
+        values = json.loads(text)
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is no record of a node: {error}") from error
+    return record_of(values, str(path))
 
 
 def record_of(values: Any, where: str) -> Record:
@@ -86,8 +94,8 @@ def record_of(values: Any, where: str) -> Record:
     """
     try:
         history = tuple(_point(item) for item in values["history"])
-        return Record(**{**values, "history": history, "metrics": _floats(values["metrics"])})
-    except (KeyError, TypeError) as error:
+        return _sound(Record(**{**values, "history": history, "metrics": _floats(values["metrics"])}))
+    except UNREADABLE as error:
         raise ValueError(f"{where} is no record of a node: {error}") from error
 
 
@@ -107,7 +115,7 @@ def append_point(path: Path, point: Point) -> None:
 
 def read_history(path: Path) -> tuple[Point, ...]:
     """The points of a history file, one a step (a later line wins), in order; half a last line is dropped."""
-    return history_of(path.read_text()) if path.exists() else ()
+    return history_of(path.read_text(errors="replace")) if path.exists() else ()
 
 
 def history_of(text: str) -> tuple[Point, ...]:
@@ -116,7 +124,7 @@ def history_of(text: str) -> tuple[Point, ...]:
     for line in text.splitlines():
         try:
             point = _point(json.loads(line))
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             continue
         points[point.step] = point
     return tuple(points[step] for step in sorted(points))
@@ -165,6 +173,21 @@ def _nameable(value: Any) -> Any:
 
 def _point(values: Mapping[str, Any]) -> Point:
     return Point(int(values["step"]), int(values["time_ms"]), _floats(values["metrics"]))
+
+
+def _sound(record: Record) -> Record:
+    """The record, whose fields are of their types.
+
+    Raises:
+        TypeError: One is not; names it.
+    """
+    types: dict[str, type | tuple[type, ...]] = dict.fromkeys(("key", "stage", "host"), str)
+    types |= dict.fromkeys(("config", "inputs", "labels", "versions"), dict)
+    types |= {"started_ms": int, "wall_s": (int, float), "error": (str, type(None))}
+    wrong = [name for name, kind in types.items() if not isinstance(getattr(record, name), kind)]
+    if wrong or record.status not in get_args(Status):
+        raise TypeError(f"wrong kind of {', '.join(wrong) or 'status'}")
+    return record
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:

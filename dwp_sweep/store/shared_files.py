@@ -91,7 +91,7 @@ class FolderFiles:
     def read(self, name: str) -> str | None:
         """See `SharedFiles`."""
         try:
-            return (self._root / name).read_text()
+            return (self._root / name).read_text(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.record import Record, json_text, read_record, record_values, write_json, write_record
+from dwp_sweep.store.record import (
+    UNREADABLE,
+    Record,
+    json_text,
+    read_record,
+    record_values,
+    write_json,
+    write_record,
+)
 from dwp_sweep.store.shared_files import FolderFiles, Mark, SharedFiles
 
 MANIFEST = "manifest.json"
@@ -200,7 +208,7 @@ class Store:
             expected = {
                 str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise CorruptArtifactError(f"{folder / MANIFEST} is no manifest: {error}") from error
         for name, (size, digest) in expected.items():
             path = folder / name

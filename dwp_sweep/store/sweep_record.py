@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.store.record import json_text
+from dwp_sweep.store.record import UNREADABLE, json_text
 from dwp_sweep.store.store import Store
 
 NODES = "nodes.jsonl"
@@ -87,7 +87,7 @@ def recorded_resources(store: Store, sweep: str) -> dict[str, tuple[float, float
     try:
         values = json.loads(store.files.read(_name(sweep, RESOURCES)) or "")
         return {str(stage): (float(cpu), float(gpu)) for stage, (cpu, gpu) in values.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, *UNREADABLE):
         return {}
 
 
@@ -100,7 +100,7 @@ def _entries(text: str) -> dict[str, NodeEntry]:
     for line in text.splitlines():
         try:
             entry = _entry(json.loads(line))
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             continue
         entries[entry.key] = entry
     return entries
@@ -112,7 +112,10 @@ def _line(entry: NodeEntry) -> str:
 
 def _entry(values: Mapping[str, Any]) -> NodeEntry:
     inputs = {role: tuple((str(s), str(k)) for s, k in pairs) for role, pairs in values["inputs"].items()}
-    return NodeEntry(**{**values, "inputs": inputs})
+    entry = NodeEntry(**{**values, "inputs": inputs})
+    if not (isinstance(entry.key, str) and isinstance(entry.stage, str) and isinstance(entry.config, dict)):
+        raise TypeError("no node")
+    return entry
 
 
 def sweep_path(store: Store, sweep: str) -> Path:

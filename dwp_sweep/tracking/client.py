@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.passwords import without_secrets
 from dwp_sweep.store.remote import is_url
 from dwp_sweep.tracking.pages import experiment_tags
 from dwp_sweep.tracking.versions import run_environment
@@ -70,7 +71,7 @@ class Tracking:
         opened_s: Unix time of the attempt.
     """
 
-    uri: str
+    uri: str = field(repr=False)
     experiment_id: str
     parent_run_id: str
     online: bool
@@ -171,8 +172,8 @@ def mlflow_client(uri: str) -> MlflowClient:
 
 
 def shown_uri(uri: str) -> str:
-    """The URI without the password that a database URI may hold."""
-    return re.sub(r"(://[^:/@]+):[^@/]+@", r"\1:***@", uri)
+    """The URI without the password that it may hold."""
+    return without_secrets(uri)
 
 
 def one_line(error: BaseException, limit: int = 240) -> str:
@@ -181,7 +182,7 @@ def one_line(error: BaseException, limit: int = 240) -> str:
         if sign in str(error):
             return words
     lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
+    text = without_secrets(lines[0]) if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

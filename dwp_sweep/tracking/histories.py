@@ -5,9 +5,10 @@ Used for learning curves. A run that lacks a metric has an empty curve.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from dwp_sweep.tracking.runs import open_reader
+from dwp_sweep.tracking.client import KEY_TAG
+from dwp_sweep.tracking.runs import open_reader, sweep_runs
 
 Curve = tuple[tuple[int, float], ...]
 """(epoch, value), epochs rising."""
@@ -44,3 +45,30 @@ class HistoryReader:
                 }
                 return tuple(sorted(by_step.items()))
         return ()
+
+
+def told_points(
+    tracking_uri: str | None, sweep: str, names: Sequence[str]
+) -> Iterator[tuple[str, str, Mapping[str, list[tuple[int, float]]]]]:
+    """Every point that MLflow holds of some metrics, doubles included, run by run.
+
+    Args:
+        tracking_uri: As for `tracking.results`.
+        sweep: Name of the sweep.
+        names: Of the metrics.
+
+    Yields:
+        (key of the node, status of its run, metric -> (step, value) in no order).
+
+    Raises:
+        InputError: No such sweep, or MLflow does not answer.
+    """
+    client, uri = open_reader(tracking_uri)
+    for run in sweep_runs(client, uri, sweep):
+        points = {
+            name: [
+                (int(one.step), float(one.value)) for one in client.get_metric_history(run.info.run_id, name)
+            ]
+            for name in names
+        }
+        yield run.data.tags.get(KEY_TAG, ""), str(run.info.status), points

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.tracking.client import one_line
 from dwp_sweep.tracking.runs import open_reader
 
@@ -59,6 +59,7 @@ def download_outputs(run_id: str, folder: Path, tracking_uri: str | None = None)
 
     Raises:
         InputError: No such run.
+        CorruptArtifactError: A file's name leads out of the folder.
     """
     client, _ = open_reader(tracking_uri)
     files = _files(client, run_id)
@@ -103,15 +104,28 @@ def _place(
 
 
 def _files(client: MlflowClient, run_id: str) -> list[str]:
+    found: list[str] = []
+    folders = [""]
     try:
         client.get_run(run_id)
+        while folders:
+            for item in client.list_artifacts(run_id, folders.pop() or None):
+                (folders if item.is_dir else found).append(item.path)
     except Exception as error:  # MLflow's own kinds; the message says it
         raise InputError(
             Problem(f"run {run_id}", one_line(error), "see the run ids of `dwp-sweep best`")
         ) from error
-    found: list[str] = []
-    folders = [""]
-    while folders:
-        for item in client.list_artifacts(run_id, folders.pop() or None):
-            (folders if item.is_dir else found).append(item.path)
-    return sorted(found)
+    return sorted(_inside(run_id, found))
+
+
+def _inside(run_id: str, files: list[str]) -> list[str]:
+    """The names, none of which leads out of the folder that they are fetched into.
+
+    Raises:
+        CorruptArtifactError: One does: no artifact store of ours has such names.
+    """
+    for file in files:
+        place = PurePosixPath(file)
+        if place.is_absolute() or ".." in place.parts or "\0" in file or "\\" in file:
+            raise CorruptArtifactError(f"run {run_id} names a file outside its folder: {file!r}")
+    return files

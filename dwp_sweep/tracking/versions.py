@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from dwp_sweep import __version__
+from dwp_sweep.passwords import without_secrets
 
 PACKAGES = (
     "torch", "ray", "mlflow", "optuna", "monai", "nibabel", "numpy", "scipy", "pandas", "pydantic",
@@ -57,8 +57,4 @@ def _git(folder: Path, *words: str) -> str:
 
 def _command(arguments: list[str]) -> str:
     name = Path(arguments[0]).name if arguments else ""
-    return shlex.join([name, *(_without_password(word) for word in arguments[1:])])
-
-
-def _without_password(word: str) -> str:
-    return re.sub(r"(://[^:/@]+):[^@/]+@", r"\1:***@", word)
+    return shlex.join([name, *(without_secrets(word) for word in arguments[1:])])

@@ -25,7 +25,7 @@ def started_head(folder: Path, environment: Mapping[str, str], page: str) -> Ite
         environment: Of the head, without what says where it listens and writes.
         page: Of its dashboard; the head is ready when that answers without a token.
     """
-    dashboard, gcs, agent = _free_ports(3)
+    dashboard, gcs, agent = free_ports(3)
     own = {
         "DWP_SWEEP_BIN": str(BIN),
         "DWP_SWEEP_STORAGE": str(folder / "runs"),
@@ -47,7 +47,8 @@ def started_head(folder: Path, environment: Mapping[str, str], page: str) -> Ite
         _end(head)
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
+    """Ports that were free a moment ago."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:

@@ -218,9 +218,9 @@ def test_a_local_ray_refuses_resources_that_the_machine_lacks(
 
 
 def test_resources_that_the_cluster_lacks_are_waited_for_with_a_note_and_ctrl_c_ends_the_wait(
-    ray_cluster: None, tmp_path: Path
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The session's Ray counts as a cluster that may grow.
+    monkeypatch.setattr("dwp_sweep.harness.run.cluster_grows", lambda: True)
     node = toy_node("target", "huge")
     witness = Witness()
     sweep = toy_sweep(node, cpu=4096.0)

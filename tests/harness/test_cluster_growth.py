@@ -1,0 +1,103 @@
+"""Which clusters grow, and when waiting for one to grow has been long enough."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.harness.board import Board
+from dwp_sweep.harness.cluster_growth import Patience, grows
+from dwp_sweep.harness.estimate import Estimate
+from dwp_sweep.harness.plan import Plan
+from dwp_sweep.harness.slots import Shape
+
+
+def status(**report: Any) -> bytes:
+    empty = {"active_nodes": {}, "idle_nodes": None, "pending_nodes": [], "pending_launches": {}}
+    return json.dumps({"autoscaler_report": empty | report}).encode()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (None, False),
+        (b"no JSON", False),
+        (b"[]", False),
+        (status(active_nodes={"node_6866": 1, "node_77aa": 1}), False),
+        (status(active_nodes={"ray.head.default": 1}), True),
+        (status(idle_nodes={"headgroup": 1}), True),
+        (status(active_nodes={"node_6866": 1}, pending_launches={"gpu": 1}), True),
+    ],
+)
+def test_a_cluster_grows_where_its_machines_have_types_to_launch(said: bytes | None, expected: bool) -> None:
+    assert grows(said) is expected
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def board_with(*stages: str) -> Board:
+    """A board whose nodes, one a stage, are all in the hands of trials that have not started."""
+    nodes = {stage: Node(stage, stage, {}) for stage in stages}
+    sweep = Sweep("growth", nodes, tuple(nodes), {stage: Resources() for stage in stages})
+    board = Board(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
+    for stage, node in nodes.items():
+        board.hand_out(node, f"trial of {stage}")
+    return board
+
+
+SMALL, LARGE = Shape(1, 0), Shape(1, 1)
+
+
+def test_patience_ends_after_the_limit_and_says_what_was_asked_and_what_there_is() -> None:
+    clock, board = Clock(), board_with("target")
+    patience = Patience({"target": LARGE}, lambda: [Shape(8, 0)], limit_s=60.0, now=clock)
+    assert patience.over(board) == []
+    clock.now_s = 59.0
+    assert patience.over(board) == []
+    clock.now_s = 60.0
+    (problem,) = patience.over(board)
+    assert problem.where == "resources.target"
+    assert "asks for 1 CPUs and 1 GPUs; the largest machine has 8 and 0" in problem.what
+    assert "none came within 60 s" in problem.what
+
+
+def test_as_long_as_another_node_runs_or_may_start_nothing_is_lost_by_waiting() -> None:
+    clock, board = Clock(), board_with("prior", "target")
+    patience = Patience({"prior": SMALL, "target": LARGE}, lambda: [Shape(8, 0)], limit_s=60.0, now=clock)
+    for _ in range(5):
+        clock.now_s += 100.0
+        assert patience.over(board) == []
+    board.started("trial of prior")
+    clock.now_s += 100.0
+    assert patience.over(board) == []
+    board.done(board.nodes["prior"], 1.0, {})
+    assert patience.over(board) == []  # the clock starts only now
+    clock.now_s += 60.0
+    assert [problem.where for problem in patience.over(board)] == ["resources.target"]
+
+
+def test_a_machine_that_comes_in_time_begins_the_wait_anew_when_it_goes() -> None:
+    clock, board, machines = Clock(), board_with("target"), [Shape(8, 0)]
+    patience = Patience({"target": LARGE}, lambda: machines, limit_s=60.0, now=clock)
+    patience.over(board)
+    clock.now_s = 50.0
+    machines.append(Shape(8, 1))
+    assert patience.over(board) == []
+    machines.pop()
+    clock.now_s = 70.0
+    assert patience.over(board) == []
+    clock.now_s = 131.0
+    assert patience.over(board) != []
