@@ -26,3 +26,6 @@ BENCHES: dict[str, Bench] = {
     "step": step,
     "subjects": subjects,
 }
+
+ONLY_BY_NAME = ("load", "subjects")
+"""Those that take many minutes: left out where no bench is named."""

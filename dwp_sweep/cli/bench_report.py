@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dwp_sweep.bench.frame import Row, Setting, Tell, machine
-from dwp_sweep.bench.registry import BENCHES
+from dwp_sweep.bench.registry import BENCHES, ONLY_BY_NAME
 from dwp_sweep.cli.summary import standard_output
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.step_rates import KEPT, keep_rates
@@ -42,7 +42,7 @@ def run_and_show(
     """Run benches one after the other and print each as soon as it is done.
 
     Args:
-        names: Which ones, in order; all of them if empty.
+        names: Which ones, in order; all but the longest (`ONLY_BY_NAME`) if empty.
         threads: Of torch; None: as torch chose.
         device: ``auto``, ``cpu`` or ``cuda``.
         quick: At the tiny scale.
@@ -104,7 +104,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
         raise InputError(
             Problem("bench", f"there is no {name!r}", f"choose from: {known}") for name in unknown
         )
-    return list(dict.fromkeys(names)) or list(BENCHES)
+    return list(dict.fromkeys(names)) or [name for name in BENCHES if name not in ONLY_BY_NAME]
 
 
 def _device(name: str) -> torch.device:

@@ -102,6 +102,7 @@ def test_gpu_hours_that_nobody_asks_for_are_told_to_limit_nothing(
     assert isinstance(console.file, StringIO) and words in console.file.getvalue()
     monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: nullcontext(False))
     monkeypatch.setattr("dwp_sweep.harness.run.machines", lambda: [Shape(2.0, 0.0)])
+    monkeypatch.setattr("dwp_sweep.harness.run.other_machines", list)
     monkeypatch.setattr("dwp_sweep.harness.run._Run._tune", lambda run, shapes: None)
     lines = LineProgress(Console(file=StringIO(), width=200))
     run_sweep(plan.sweep, Store(tmp_path), stages=STAGES, progress=lines)
