@@ -46,7 +46,7 @@ class Demo:
 
     @property
     def sweep(self) -> Sweep:
-        return read_sweep(SPACE, Store(self.root), True, LONGER, None, silent)
+        return read_sweep(SPACE, Store(self.root), True, LONGER, None, silent, None)
 
     def n_epochs(self) -> int:
         """Epochs done by now."""
