@@ -89,11 +89,12 @@ class _Check:
     def __call__(self, dataset: DatasetConfig) -> None:
         self.was_asked = True
         problems = list(self._plan.problems)
+        told = {problem.where for problem in problems}  # a missing channel need not be missed twice
         for job in self._plan.jobs:
             try:
                 self.scans[job] = find_channels(job.images, dataset)
             except InputError as error:
-                problems += error.problems
+                problems += [problem for problem in error.problems if problem.where not in told]
         if problems:
             raise InputError(dict.fromkeys(problems))
 

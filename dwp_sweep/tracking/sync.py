@@ -96,8 +96,8 @@ def _sync(
         _rename(client, run, node)
         statuses.append(record.status if record else "open")
         if node.key in busy:
-            continue
-        if record is None:
+            statuses[-1] = "open"
+        elif record is None:
             closed += _close(client, run)
         elif run is not None and _mirrors(run, record):
             complete += 1

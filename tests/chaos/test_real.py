@@ -21,7 +21,7 @@ from dwp_sweep.store.store import RECORD, Store
 from tests.chaos.account import Account, account_of, assert_same
 from tests.cli.command import ROOT, SCRIPT
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(2000)]
 
 SPACE = ROOT / "search_spaces" / "demo.yaml"
 LONGER = ("target.max_epochs=5", "source.max_epochs=5", "prior.max_epochs=4")
@@ -46,7 +46,7 @@ class Demo:
 
     @property
     def sweep(self) -> Sweep:
-        return read_sweep(SPACE, Store(self.root), True, LONGER, None, silent)
+        return read_sweep(SPACE, Store(self.root), True, LONGER, None, silent, None)
 
     def n_epochs(self) -> int:
         """Epochs done by now."""
@@ -59,7 +59,7 @@ class Demo:
             time.sleep(0.05)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        process.wait(600)
+        process.wait(900)
         assert process.returncode == 0, self.output[-5_000:]
 
     def account(self) -> Account:

@@ -127,3 +127,27 @@ def test_time_left_shares_the_work_among_the_slots_but_never_undercuts_the_longe
     work_on(board, SOURCE)
     many_slots = board.time_left_s(1000)
     assert many_slots is not None and 9.0 < many_slots <= 10.0
+
+
+def test_a_node_of_another_run_is_waited_for_without_being_handed_out(
+    board: Board, events: list[Event]
+) -> None:
+    board.left_to(SOURCE, "another run on host (sweep s)")
+    assert SOURCE not in board.ready() and board.elsewhere() == [SOURCE]
+    for node in (OTHER, FREE):
+        work_on(board, node)
+        board.done(node, 1.0, {})
+    assert not board.is_finished
+    board.found(SOURCE, 2.0, {})
+    assert board.states[SOURCE.key] == "cached" and board.ready() == [PRIOR, TUNED]
+    assert board.builders == {} and [event.kind for event in events if event.node == SOURCE] == [
+        "elsewhere", "found",
+    ]  # fmt: skip
+
+
+def test_something_broken_outside_ends_the_run_and_is_no_budget(board: Board) -> None:
+    work_on(board, SOURCE)
+    board.give_up("the storage cannot be written")
+    assert board.heads() == [] and not board.is_finished and board.is_broken
+    board.again(SOURCE, "no space left")
+    assert board.is_finished and board.spent

@@ -95,6 +95,22 @@ def test_a_terminal_shows_stages_running_nodes_and_where_to_look(screen: io.Stri
         assert expected in text
 
 
+def test_a_terminal_names_the_run_that_builds_a_node_elsewhere(screen: io.StringIO, tmp_path: Path) -> None:
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    display, node = LiveDisplay(console), toy_node("target", "shared")
+    board = Board(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), display.event)
+    display.follow("demo", board, WHERE)
+    board.left_to(node, "another run on host7 (sweep toy)")
+    with console.capture() as capture:
+        console.print(display.render())
+    assert "target shared: built by another run on host7 (sweep toy)" in capture.get()
+    assert "starting" not in capture.get() and stage_rows(board)[0][1]["running"] == 1
+    board.found(node, 1.0, {})
+    with console.capture() as capture:
+        console.print(display.render())
+    assert "host7" not in capture.get() and "1/1 nodes" in capture.get()
+
+
 def test_failures_stay_on_the_terminal_and_the_last_state_too(screen: io.StringIO, tmp_path: Path) -> None:
     display = LiveDisplay(Console(file=screen, force_terminal=True, width=100, color_system=None))
     _, outcome = a_run(display, tmp_path)

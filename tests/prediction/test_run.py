@@ -194,6 +194,18 @@ def test_a_run_that_is_none_is_told_with_what_else_is_wrong(storage, tmp_path):
     assert "begins no key" in told[2]
 
 
+def test_a_missing_channel_of_a_folder_is_told_once(storage, add_target, scan, tmp_path):
+    add_target(layout="brats", modality=("t2", "flair"))
+    for name in ("a", "b"):
+        save_scan(tmp_path / "t2" / f"{name}.nii.gz", scan)
+    save_scan(tmp_path / "flair" / "a.nii.gz", scan)
+
+    with pytest.raises(InputError) as caught:
+        dwp_sweep.predict_folder(KEY, f"{tmp_path}/t2,{tmp_path}/flair", tmp_path / "out", storage=storage)
+
+    assert [problem.where for problem in caught.value.problems] == [str(tmp_path / "flair" / "b.nii.gz")]
+
+
 def test_nothing_half_written_is_left(storage, add_target, scan, tmp_path, monkeypatch):
     image = save_scan(tmp_path / "in" / "t2.nii.gz", scan)
     write, out = prediction_run.write_volume, tmp_path / "out"

@@ -13,6 +13,7 @@ import pytest
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.page.common_scans import common_table
+from dwp_sweep.report.page.comparisons import compare
 from dwp_sweep.report.page.evidence import Evidence, evidence_of
 from dwp_sweep.report.page.score_tables import ScoreTable, score_table
 from dwp_sweep.report.page.write import write_page
@@ -108,6 +109,16 @@ def test_as_many_but_other_scans_are_other_scans(tmp_path: Path) -> None:
 
     assert best(table(found)) == set()
     assert common is not None and "(4 of 6" in common.caption
+
+
+def test_paired_tests_leave_such_scans_out_and_say_of_which_pair(tmp_path: Path) -> None:
+    found = compare(evidence(tmp_path, SCANS), "random_init", "test_hd95_mm")
+
+    (row,) = found.rows
+    # By split: the mean of 4 - 3 and 6 - 5, then of three times 5 - 4. No scan c with its 40 mm.
+    assert row.difference.by_split == {0: 1.0, 1: 1.0} and row.test.n == 5
+    assert row.difference.n_ahead == 0, "a longer distance is never ahead"
+    assert found.missing == ("UNet-PR − UNet-RI, m = 5: split 0: only 2 test subjects have both scores",)
 
 
 def test_counts_alone_tell_unlike_scans_where_scores_cannot_be_read(tmp_path: Path) -> None:

@@ -30,6 +30,16 @@ def test_a_sweep_gets_one_experiment_and_one_parent_run_however_often_it_starts(
     assert [run.data.tags["dwp.parent"] for run in runs] == ["true"]
 
 
+def test_a_parent_run_that_was_made_twice_becomes_one(
+    tracking: Tracking, mlflow_folder: Path, client: Any
+) -> None:
+    tags = client.get_run(tracking.parent_run_id).data.tags
+    client.create_run(tracking.experiment_id, tags=tags)  # its answer was lost, so the client asked again
+    again = open_tracking(tracking.uri, mlflow_folder, tracking.sweep_name, {})
+    assert again.parent_run_id == tracking.parent_run_id
+    assert len(client.search_runs([tracking.experiment_id])) == 1
+
+
 def test_the_parent_run_keeps_the_search_space_and_is_continued(tracking: Tracking, client: Any) -> None:
     assert [item.path for item in client.list_artifacts(tracking.parent_run_id)] == [
         "environment.json",

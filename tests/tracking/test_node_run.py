@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -189,3 +190,26 @@ def test_lineage_leads_from_the_target_to_its_priors_and_data(
     runs["t1"].resend(make_record(target), store.node_dir("target", "t1"))
     assert len(client.search_logged_models([tracking.experiment_id])) == 3
     assert len(find_runs(client, tracking.experiment_id, "t1")) == 1
+
+
+def test_a_node_that_is_built_again_gets_a_run_of_its_own_and_doubles_no_value(
+    tracking: Tracking, store: Store, client: Any
+) -> None:
+    source = make_node("s", "source", seed=0)
+    node = make_node("t", "target", {"source": (source,)}, method="fine_tune", train_size=5, split=0)
+    for one in (source, node):
+        record = make_record(one, test_dice=0.5)
+        assert NodeRun(tracking, one).resend(record, publish(store, one, record))
+    damaged = NodeRun(tracking, source)
+    damaged.start()
+    store.set_aside("source", "s")
+    again = make_record(source, test_dice=0.5)
+    later = tuple(Point(p.step, p.time_ms + 60_000, p.metrics) for p in again.history)
+    for point in later:
+        damaged.epoch(point)
+    damaged.finish(dataclasses.replace(again, history=later), publish(store, source, again))
+    (run,) = find_runs(client, tracking.experiment_id, "s")
+    assert run.info.status == "FINISHED"
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val_dice")] == [1, 2, 3]
+    models = client.search_logged_models([tracking.experiment_id], "tags.`dwp.key` = 's'")
+    assert [model.source_run_id for model in models] == [run.info.run_id]

@@ -72,6 +72,25 @@ def test_left_over_running_runs_are_closed_and_later_continued(
     assert node_runs(client, tracking)["a"].info.run_id == lost.run_id
 
 
+def test_a_node_that_another_run_has_in_hand_is_left_to_it(
+    tracking: Tracking, store: Store, client: Any
+) -> None:
+    nodes = three_nodes(store)
+    NodeRun(tracking, nodes[2]).start()
+    assert sync_records(tracking, nodes, store, busy={"a", "c"}) == SyncReport(sent=1)
+    assert {key: run.info.status for key, run in node_runs(client, tracking).items()} == {
+        "b": "FAILED", "c": "RUNNING",
+    }  # fmt: skip
+    assert client.get_run(tracking.parent_run_id).info.status == "RUNNING"
+
+
+def test_a_run_is_put_under_the_parent_that_stayed(tracking: Tracking, store: Store, client: Any) -> None:
+    nodes = three_nodes(store)
+    sync_records(dataclasses.replace(tracking, parent_run_id="double"), nodes[:1], store)
+    sync_records(tracking, nodes[:1], store)
+    assert node_runs(client, tracking)["a"].data.tags["mlflow.parentRunId"] == tracking.parent_run_id
+
+
 def test_an_outage_in_the_middle_is_mended(tracking: Tracking, store: Store, client: Any) -> None:
     node, record = make_node("a"), make_record(make_node("a"), n_epochs=5, test_dice=0.6)
     run = NodeRun(tracking, node, flush_s=0)

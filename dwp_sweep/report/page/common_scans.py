@@ -35,8 +35,7 @@ def common_table(evidence: Evidence, table: ScoreTable) -> ScoreTable | None:
         cells[size] = with_best(row, score)
     if not n_common:
         return None
-    share = f"{n_common} of {n_all}, over all sizes and runs"
-    which = f"on the scans on which it is defined for every method compared ({share})"
+    which = f"on common scans ({n_common} of {n_all}, over all sizes and runs)"
     return replace(table, score=score, cells=cells, which=which)
 
 

@@ -116,7 +116,7 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
             test = signed_rank(list(row.by_subject.values()))
             if row.name in labels and test is not None:
                 found.append((evidence.columns[base], row, test))
-        missing += [note for note in table.notes if "m = " in note and note not in missing]
+        missing += _of_pairs(table.notes, labels, evidence.columns[base])
     corrected = holm([test.p for _, _, test in found])
     rows = [Comparison(base, row, test, p) for (base, row, test), p in zip(found, corrected, strict=True)]
     rows.sort(key=lambda one: one.difference.train_size)
@@ -136,6 +136,16 @@ def _pairs(evidence: Evidence, reference: str | None) -> list[tuple[str, list[st
     for first, second in combinations(names, 2):
         pairs.setdefault(second, []).append(first)
     return [(base, pairs[base]) for base in reversed(names) if base in pairs]
+
+
+def _of_pairs(notes: Sequence[str], labels: set[str], base: str) -> list[str]:
+    """What a table's notes say of the pairs that are wanted, with both names."""
+    return [
+        f"{label} − {base}{note.removeprefix(label)}"
+        for note in notes
+        for label in sorted(labels)
+        if note.startswith(f"{label}, m = ")
+    ]
 
 
 def _notes(rows: Sequence[Comparison]) -> list[str]:

@@ -24,8 +24,8 @@ from dwp_sweep.report.page.number_sections import (
     missing_lines,
     status_html,
     tables_section,
-    tests_section,
 )
+from dwp_sweep.report.page.paired_section import tests_section
 from dwp_sweep.report.page.picture_sections import (
     curves_section,
     examples_section,
