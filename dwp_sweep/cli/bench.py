@@ -23,7 +23,7 @@ from dwp_sweep.cli import options
 def bench(
     names: tuple[str, ...], only_list: bool, threads: int | None, device: str, quick: bool, as_json: bool
 ) -> None:
-    """Run benches, all of them without a NAME, and print a table of each.
+    """Run benches, all but the longest (load, subjects) without a NAME, and print a table of each.
 
     A ratio relates a version to its baseline, which took turns with it in the same process; below 1 is
     faster. Times of two commands or of two machines say little about each other.
