@@ -49,6 +49,7 @@ class BucketStore(Store):
         self.files = BucketFiles(bucket)
         self._seen: Seen | None = None
         self._work: dict[tuple[str, str], WorkFolder] = {}
+        self._is_shared: set[tuple[str, str]] = set()
         self._prune: dict[tuple[str, str], Mark] = {}
 
     @contextlib.contextmanager
@@ -57,7 +58,7 @@ class BucketStore(Store):
         outer = self._seen
         self._seen = outer or Seen(self.bucket)
         try:
-            side_by_side(lambda pair: self._bundle(*pair), nodes)
+            side_by_side(self._learn, nodes)
             yield
         finally:
             self._seen = outer
@@ -153,7 +154,7 @@ class BucketStore(Store):
 
     def record(self, stage: str, key: str) -> Record | None:
         """See `Store`."""
-        with contextlib.suppress(CorruptArtifactError):
+        with contextlib.suppress(CorruptArtifactError, ValueError):
             found = self._bundle(stage, key)
             if found is not None:
                 return record_of(self._local(found.record), f"{self.place}/{found.name}")
@@ -230,6 +231,10 @@ class BucketStore(Store):
             missing = f"{self.place}/{bundle.manifest_name(f'{stage}/{key}')} is missing"
             raise CorruptArtifactError(damage or missing)
         return found
+
+    def _learn(self, node: tuple[str, str]) -> None:
+        with contextlib.suppress(CorruptArtifactError):
+            self._bundle(*node)
 
     def _bundle(self, stage: str, key: str) -> Bundle | None:
         """A node's manifest, from this machine where the listing says that it is the same."""
@@ -320,6 +325,9 @@ class BucketStore(Store):
 
     def _share(self, folder: tuple[str, str]) -> None:
         name = "/".join(folder)
+        if folder in self._is_shared:
+            return
+        self._is_shared.add(folder)
         if self.bucket.stat(bundle.manifest_name(name)) is None and (self.root / name).is_dir():
             bundle.upload(self.bucket, name, self.root / name, {})
 
