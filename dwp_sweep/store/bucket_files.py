@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dwp_sweep.errors import StorageError
 from dwp_sweep.store.remote import Bucket, side_by_side
 
-LOOK_EVERY_S = 2.0
-"""A mark that was not there is looked for again after this time."""
 _WHOLE, _ADDED = "0", "1"
 
 
@@ -28,6 +26,7 @@ class BucketFiles:
     """
 
     fresh_every_s = 10.0
+    look_every_s = 2.0
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -134,7 +133,7 @@ class BucketMark:
 
     def exists(self) -> bool:
         """Whether it is set; an answer is up to two seconds old, and older while the network fails."""
-        if not self._is_set and time.monotonic() - self._looked_s >= LOOK_EVERY_S:
+        if not self._is_set and time.monotonic() - self._looked_s >= BucketFiles.look_every_s:
             with contextlib.suppress(StorageError):
                 self._is_set = self._bucket.stat(self.name) is not None
             self._looked_s = time.monotonic()

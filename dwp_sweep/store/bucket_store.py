@@ -93,8 +93,7 @@ class BucketStore(Store):
         else:
             with self._lock(record.stage, record.key):
                 folder = self._put_in_place(out_dir, uploaded, self.node_dir(record.stage, record.key))
-        self.bucket.remove_folder(work_name(record.stage, record.key, ""))
-        shutil.rmtree(self.root / work_name(record.stage, record.key, ""), ignore_errors=True)
+        self.drop_work(record.stage, record.key)
         return folder
 
     def verify(self, stage: str, key: str) -> None:
@@ -205,6 +204,11 @@ class BucketStore(Store):
     def keep_work(self, stage: str, key: str, at_once: bool = False) -> None:
         """See `Store`; takes at most a tenth of the time, unless ``at_once``."""
         self._work_folder(stage, key).keep(at_once)
+
+    def drop_work(self, stage: str, key: str) -> None:
+        """See `Store`."""
+        self.bucket.remove_folder(work_name(stage, key, ""))
+        super().drop_work(stage, key)
 
     def read_work(self, stage: str, key: str, name: str) -> str | None:
         """See `Store`."""

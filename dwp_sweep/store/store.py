@@ -128,7 +128,7 @@ class Store:
             else:
                 shutil.rmtree(out_dir)
         sync_folder(final.parent)
-        shutil.rmtree(self.root / "work" / record.stage / record.key, ignore_errors=True)
+        self.drop_work(record.stage, record.key)
         return final
 
     def fetch(self, stage: str, key: str, check: bool = True) -> Path:
@@ -179,6 +179,10 @@ class Store:
             key: Of the node.
             at_once: Now; else when the time that keeping takes is small beside the work.
         """
+
+    def drop_work(self, stage: str, key: str) -> None:
+        """Remove the working folder of a node that is published."""
+        shutil.rmtree(self.root / work_name(stage, key, ""), ignore_errors=True)
 
     def read_work(self, stage: str, key: str, name: str) -> str | None:
         """The text of a file in a node's working folder, wherever it is at work; None: there is none."""

@@ -97,7 +97,7 @@ def test_an_outage_in_the_middle_of_training_costs_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dwp_sweep.store.bucket_files.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("dwp_sweep.store.bucket_files.BucketFiles.look_every_s", 0.0)
     store, log = on("first"), tmp_path / "log.txt"
     assert isinstance(store, BucketStore)
     node = toy_node("target", "long", (), log, n_epochs=6)
