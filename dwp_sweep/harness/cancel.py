@@ -9,7 +9,7 @@ import time
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.status import require_sweep
-from dwp_sweep.store.live_run import LiveRun, live_runs, stop_file
+from dwp_sweep.store.live_run import LiveRun, live_runs, stop_name
 from dwp_sweep.store.store import Store
 
 _LOOK_EVERY_S = 0.5
@@ -30,7 +30,7 @@ def cancel_sweep(sweep: str, store: Store) -> tuple[LiveRun, ...]:
             )
         )
     for run in runs:
-        stop_file(store, sweep, run.run).touch()
+        store.files.write(stop_name(sweep, run.run), "")
     return runs
 
 

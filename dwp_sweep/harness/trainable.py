@@ -21,7 +21,7 @@ from dwp_sweep.harness.attempt import Ending, Observer, run_node
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.harness.worker_process import prepare_process
 from dwp_sweep.stages.contract import Stage
-from dwp_sweep.store.lease import holds
+from dwp_sweep.store.lease import watched
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.record import first_line
 from dwp_sweep.store.store import Store
@@ -106,7 +106,7 @@ def _attempt(stage_name: str, key: str, store: Store, context: TrialContext) -> 
         _observer(node, context),
         _reporter(node, context),
         stop_file.exists,
-        lambda: not context.run or holds(store, stage_name, key, context.run),
+        watched(store, stage_name, key, context.run) if context.run else lambda: True,
     )
 
 

@@ -6,15 +6,15 @@ answered from memory for a moment, since each is a request.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
 from collections.abc import Callable
 
+from dwp_sweep.errors import StorageError
 from dwp_sweep.store.remote import Bucket, side_by_side
 
-LOOK_EVERY_S = 2.0
-"""A mark that was not there is looked for again after this time."""
 _WHOLE, _ADDED = "0", "1"
 
 
@@ -26,6 +26,7 @@ class BucketFiles:
     """
 
     fresh_every_s = 10.0
+    look_every_s = 2.0
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -69,7 +70,8 @@ class BucketFiles:
         start = len(folder) + 1
         # Some servers go on listing a folder whose last object is gone: only objects count.
         rest = (entry.name[start:] for entry in self._bucket.entries(f"{folder}/"))
-        return sorted({name.partition("/")[0] for name in rest if "/" in name})
+        found = {name.partition("/")[0] for name in rest if "/" in name}
+        return sorted(found - {"", ".", ".."})  # they become names of folders here
 
     def has_log(self, name: str) -> bool:
         """See `SharedFiles`."""
@@ -122,13 +124,18 @@ class BucketMark:
     def touch(self) -> None:
         """Set it. Does not wait for the network: a handler of signals may call it at any moment."""
         self._is_set, self._looked_s = True, time.monotonic()
-        self._writer = threading.Thread(target=self._bucket.write, args=(self.name, b""), name="mark")
+        self._writer = threading.Thread(target=self._write, name="mark")
         self._writer.start()
 
+    def _write(self) -> None:
+        with contextlib.suppress(StorageError):
+            self._bucket.write(self.name, b"")
+
     def exists(self) -> bool:
-        """Whether it is set; an answer is up to two seconds old."""
-        if not self._is_set and time.monotonic() - self._looked_s >= LOOK_EVERY_S:
-            self._is_set = self._bucket.stat(self.name) is not None
+        """Whether it is set; an answer is up to two seconds old, and older while the network fails."""
+        if not self._is_set and time.monotonic() - self._looked_s >= BucketFiles.look_every_s:
+            with contextlib.suppress(StorageError):
+                self._is_set = self._bucket.stat(self.name) is not None
             self._looked_s = time.monotonic()
         return self._is_set
 
@@ -137,4 +144,5 @@ class BucketMark:
         if self._writer is not None:
             self._writer.join()
         self._is_set = False
-        self._bucket.remove([self.name])
+        with contextlib.suppress(StorageError):  # `gc` takes what is left of a run that has ended
+            self._bucket.remove([self.name])

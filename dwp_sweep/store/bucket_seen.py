@@ -6,8 +6,13 @@ is one request. Knows nothing of what manifests say.
 
 from __future__ import annotations
 
+import re
+
 from dwp_sweep.store.remote import Bucket, Entry
 from dwp_sweep.store.store import MANIFEST
+
+_MANIFEST = re.compile(rf"[^/]+/([\w-]+)/{re.escape(MANIFEST)}")
+"""Of a node: its key becomes the name of a folder here."""
 
 
 class Seen:
@@ -37,8 +42,8 @@ class Seen:
 
     def published(self, stage: str) -> list[tuple[float, str]]:
         """(Unix time, key) of the published nodes, oldest first."""
-        entries = (entry for name, entry in self._listed(stage).items() if name.endswith(f"/{MANIFEST}"))
-        return sorted((entry.modified_s, entry.name.split("/")[1]) for entry in entries)
+        found = [(_MANIFEST.fullmatch(name), entry) for name, entry in self._listed(stage).items()]
+        return sorted((entry.modified_s, match[1]) for match, entry in found if match)
 
     def has_work(self, name: str) -> bool:
         """Whether there is a file in a working folder."""

@@ -49,6 +49,7 @@ class BucketStore(Store):
         self.files = BucketFiles(bucket)
         self._seen: Seen | None = None
         self._work: dict[tuple[str, str], WorkFolder] = {}
+        self._is_shared: set[tuple[str, str]] = set()
         self._prune: dict[tuple[str, str], Mark] = {}
 
     @contextlib.contextmanager
@@ -57,7 +58,7 @@ class BucketStore(Store):
         outer = self._seen
         self._seen = outer or Seen(self.bucket)
         try:
-            side_by_side(lambda pair: self._bundle(*pair), nodes)
+            side_by_side(self._learn, nodes)
             yield
         finally:
             self._seen = outer
@@ -92,7 +93,7 @@ class BucketStore(Store):
         else:
             with self._lock(record.stage, record.key):
                 folder = self._put_in_place(out_dir, uploaded, self.node_dir(record.stage, record.key))
-        self.remove_work(record.stage, record.key)
+        self.drop_work(record.stage, record.key)
         return folder
 
     def verify(self, stage: str, key: str) -> None:
@@ -152,7 +153,7 @@ class BucketStore(Store):
 
     def record(self, stage: str, key: str) -> Record | None:
         """See `Store`."""
-        with contextlib.suppress(CorruptArtifactError):
+        with contextlib.suppress(CorruptArtifactError, ValueError):
             found = self._bundle(stage, key)
             if found is not None:
                 return record_of(self._local(found.record), f"{self.place}/{found.name}")
@@ -204,10 +205,10 @@ class BucketStore(Store):
         """See `Store`; takes at most a tenth of the time, unless ``at_once``."""
         self._work_folder(stage, key).keep(at_once)
 
-    def remove_work(self, stage: str, key: str) -> None:
+    def drop_work(self, stage: str, key: str) -> None:
         """See `Store`."""
         self.bucket.remove_folder(work_name(stage, key, ""))
-        super().remove_work(stage, key)
+        super().drop_work(stage, key)
 
     def read_work(self, stage: str, key: str, name: str) -> str | None:
         """See `Store`."""
@@ -234,6 +235,10 @@ class BucketStore(Store):
             missing = f"{self.place}/{bundle.manifest_name(f'{stage}/{key}')} is missing"
             raise CorruptArtifactError(damage or missing)
         return found
+
+    def _learn(self, node: tuple[str, str]) -> None:
+        with contextlib.suppress(CorruptArtifactError):
+            self._bundle(*node)
 
     def _bundle(self, stage: str, key: str) -> Bundle | None:
         """A node's manifest, from this machine where the listing says that it is the same."""
@@ -324,6 +329,9 @@ class BucketStore(Store):
 
     def _share(self, folder: tuple[str, str]) -> None:
         name = "/".join(folder)
+        if folder in self._is_shared:
+            return
+        self._is_shared.add(folder)
         if self.bucket.stat(bundle.manifest_name(name)) is None and (self.root / name).is_dir():
             bundle.upload(self.bucket, name, self.root / name, {})
 

@@ -52,8 +52,8 @@ class WorkFolder:
             return
         beside = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}")
         beside.mkdir(parents=True)
-        for file in json.loads(turn)["files"]:
-            self.bucket.download(self.name + file, beside / Path(file).name)
+        for file in _files(turn):
+            self.bucket.download(self.name + file, beside / file)
         (beside / _OWN_TURN).write_bytes(turn)
         shutil.rmtree(self.path, ignore_errors=True)
         beside.rename(self.path)
@@ -67,6 +67,13 @@ class WorkFolder:
         begun_s = time.monotonic()
         if begun_s < self._next_s and not at_once:
             return
+        try:
+            self._keep()
+        finally:
+            end_s = time.monotonic()
+            self._next_s = end_s + (end_s - begun_s) / _SHARE
+
+    def _keep(self) -> None:
         now = self._stamps()
         changed = [file for file in now if self._kept.get(file) != now[file]]
         for file in sorted(changed, key=lambda file: (not file.endswith(_TEXTS), now[file][2])):
@@ -75,8 +82,6 @@ class WorkFolder:
             self._end_turn(sorted(now))
             self.bucket.remove(self.name + file for file in set(self._kept) - set(now))
         self._kept = now
-        end_s = time.monotonic()
-        self._next_s = end_s + (end_s - begun_s) / _SHARE
 
     def _end_turn(self, files: list[str]) -> None:
         turn = json.dumps({"turn": uuid.uuid4().hex, "files": files}).encode()
@@ -98,3 +103,12 @@ class WorkFolder:
                 stat = path.stat()
                 found[path.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         return found
+
+
+def _files(turn: bytes) -> list[str]:
+    """Files that a turn names; none where it was not written by us."""
+    try:
+        names = [str(name) for name in json.loads(turn)["files"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if name == Path(name).name and not name.startswith(".")]

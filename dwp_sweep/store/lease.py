@@ -126,7 +126,7 @@ class Leases:
                 return holder
             number += 1
             name = _name(stage, key, number)
-            if self._create(name):
+            if self._store.files.create(name, _text(self._own)):
                 if _newest(self._store, stage, key) == number:
                     self._held[stage, key] = name
                     _remove_below(self._store, stage, key, number)
@@ -149,7 +149,7 @@ class Leases:
         # Where that cannot be written (a full disk), the lease ends with the run.
         with contextlib.suppress(OSError):
             if self._store.is_published(stage, key):  # nobody needs the folder any more
-                self._store.remove_work(stage, key)
+                self._store.drop_work(stage, key)
             elif _read(self._store, name) == self._own:
                 self._store.files.write(name, _text(Holder()))
 
@@ -157,14 +157,6 @@ class Leases:
         """Give all leases back: the run ends."""
         for stage, key in list(self._held):
             self.release(stage, key)
-
-    def _create(self, name: str) -> bool:
-        """Whether this call made the file, which has its content from the start."""
-        while True:
-            try:
-                return self._store.files.create(name, _text(self._own))
-            except FileNotFoundError:  # the node was published: its folder has just been removed
-                continue
 
 
 def holder_of(store: Store, stage: str, key: str) -> Holder | None:
@@ -182,6 +174,20 @@ def holds(store: Store, stage: str, key: str, run: str) -> bool:
         # A storage that stutters deposes nobody; a second builder is wasteful, never wrong.
         return True
     return found is not None and found.run == run
+
+
+def watched(store: Store, stage: str, key: str, run: str) -> Callable[[], bool]:
+    """`holds`, asked after every epoch: not more often than the storage bears."""
+    looked_s, still = float("-inf"), True
+
+    def ask() -> bool:
+        nonlocal looked_s, still
+        if time.monotonic() - looked_s >= store.files.look_every_s:
+            still = holds(store, stage, key, run)
+            looked_s = time.monotonic()
+        return still
+
+    return ask
 
 
 def _name(stage: str, key: str, number: int) -> str:

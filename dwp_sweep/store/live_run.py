@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dwp_sweep.errors import StorageError
 from dwp_sweep.store.record import UNREADABLE, json_text
 from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import Store
@@ -99,7 +100,8 @@ class Presence:
         self._end.set()
         if self._thread is not None:
             self._thread.join()
-        self.store.files.remove(self._name)
+        with contextlib.suppress(StorageError):  # it will be too old soon
+            self.store.files.remove(self._name)
 
     def _keep(self) -> None:
         while not self._end.wait(self.store.files.fresh_every_s):

@@ -33,7 +33,7 @@ _DELETED_AT_ONCE = 1000
 _PATIENCE = {
     "connect_timeout": 5,
     "read_timeout": 60,
-    "retries": {"mode": "standard", "total_max_attempts": 5},
+    "retries": {"mode": "standard", "total_max_attempts": 8},
 }
 _SHORT_PATIENCE = {
     "connect_timeout": 4,

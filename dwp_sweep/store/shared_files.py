@@ -6,6 +6,7 @@ relative to the storage. Knows nothing of what the files hold.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import uuid
@@ -32,9 +33,11 @@ class SharedFiles(Protocol):
 
     Attributes:
         fresh_every_s: How often a file that tells of somebody's presence is written again.
+        look_every_s: How often to look at most for what is asked after every epoch.
     """
 
     fresh_every_s: float
+    look_every_s: float
 
     def read(self, name: str) -> str | None:
         """A file's text; None where there is none."""
@@ -84,6 +87,7 @@ class FolderFiles:
     """
 
     fresh_every_s = 2.0
+    look_every_s = 0.0
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -98,20 +102,21 @@ class FolderFiles:
     def write(self, name: str, text: str) -> None:
         """See `SharedFiles`."""
         path = self._root / name
-        beside = _written_beside(path, text)
-        beside.replace(path)
+        _written_beside(path, text).replace(path)
 
     def create(self, name: str, text: str) -> bool:
         """See `SharedFiles`."""
         path = self._root / name
-        beside = _written_beside(path, text)
-        try:
-            os.link(beside, path)
-            return True
-        except FileExistsError:
-            return False
-        finally:
-            beside.unlink(missing_ok=True)
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # its folder has just been removed
+                beside = _written_beside(path, text, durable=False)
+                try:
+                    os.link(beside, path)
+                    return True
+                except FileExistsError:
+                    return False
+                finally:
+                    beside.unlink(missing_ok=True)
 
     def refresh(self, name: str) -> None:
         """See `SharedFiles`."""
@@ -168,11 +173,16 @@ class FolderFiles:
         return path
 
 
-def _written_beside(path: Path, text: str) -> Path:
+def _written_beside(path: Path, text: str, durable: bool = True) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with beside.open("w") as file:
+            file.write(text)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+    except OSError:  # a full disk must not be filled with what is left of such attempts
+        beside.unlink(missing_ok=True)
+        raise
     return beside

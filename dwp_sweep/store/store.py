@@ -136,7 +136,7 @@ class Store:
             else:
                 shutil.rmtree(out_dir)
         sync_folder(final.parent)
-        self.remove_work(record.stage, record.key)
+        self.drop_work(record.stage, record.key)
         return final
 
     def fetch(self, stage: str, key: str, check: bool = True) -> Path:
@@ -179,10 +179,6 @@ class Store:
     def take_work(self, stage: str, key: str) -> None:
         """Bring the working folder to this machine, as the last attempt left it; call it at a start."""
 
-    def remove_work(self, stage: str, key: str) -> None:
-        """Remove a node's working folder: it is published."""
-        shutil.rmtree(self.root / work_name(stage, key, ""), ignore_errors=True)
-
     def keep_work(self, stage: str, key: str, at_once: bool = False) -> None:
         """Let the working folder outlive this machine, as it is now; call it when something has changed.
 
@@ -191,6 +187,10 @@ class Store:
             key: Of the node.
             at_once: Now; else when the time that keeping takes is small beside the work.
         """
+
+    def drop_work(self, stage: str, key: str) -> None:
+        """Remove the working folder of a node that is published."""
+        shutil.rmtree(self.root / work_name(stage, key, ""), ignore_errors=True)
 
     def read_work(self, stage: str, key: str, name: str) -> str | None:
         """The text of a file in a node's working folder, wherever it is at work; None: there is none."""

@@ -15,7 +15,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 KEY, SECRET = "planted-key-id", "planted-secret-key"
@@ -48,6 +47,8 @@ class S3Server:
         else:
             self.stop()
             pytest.fail((folder / "server.log").read_text()[-2_000:])
+        import boto3  # half a second that tests without a server do not need
+
         self.client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
