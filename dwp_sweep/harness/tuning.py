@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.error import TuneError
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
 from dwp_sweep.harness.board import Board
@@ -52,6 +53,7 @@ def tune_board(
         search: Brings further nodes to the board.
         leases: Those of this run.
     """
+    _keep_secrets_here()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the board tells what Tune would, in our words
     searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search, leases)
     trainable = tune.with_resources(
@@ -91,6 +93,15 @@ def tune_board(
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+def _keep_secrets_here() -> None:
+    """Let no trial's process be started with the driver's keys of AWS: every machine's Ray would log them.
+
+    Workers have those of their own machine, as the cluster's environment or files give them.
+    """
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    names.difference_update([name for name in names if name.startswith("AWS_")])
 
 
 class _NothingRuns(tune.Stopper):

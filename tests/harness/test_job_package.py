@@ -95,3 +95,15 @@ def test_an_installed_package_stays_at_home(tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     write_package(job_request(DEMO), tmp_path / "job", installed)
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["demo.yaml"]
+
+
+def test_a_password_in_the_file_or_in_an_override_does_not_travel(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://me:hunter2@host/studies"
+    space = tmp_path / "searching.yaml"
+    space.write_text(
+        f"{DEMO.read_text()}\nsearch:\n  target.lr: {{float: [1e-4, 1e-3]}}\nsearcher:\n  storage: {url}\n"
+    )
+    with pytest.raises(InputError) as refused:
+        job_request(space, ("searcher.storage=postgresql://me:hunter2@other/studies",))
+    assert [problem.where.split(" line ")[0] for problem in refused.value.problems] == [str(space), "--set"]
+    assert "PGPASSFILE" in str(refused.value) and "hunter2" not in str(refused.value)

@@ -20,9 +20,9 @@ TEXTS = [path.read_text() for path in FILES]
 DOCUMENTS = [yaml.safe_load(text) for text in TEXTS]
 
 FEW = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
-MANY = settings(FEW, max_examples=3_000, derandomize=False)
+MANY = settings(FEW, max_examples=1_000, derandomize=False)
 
 PIECES = st.one_of(
     st.sampled_from(

@@ -16,9 +16,9 @@ from dwp_sweep.data.volumes import read_header, read_volume
 from dwp_sweep.errors import InputError
 
 FEW = settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
-MANY = settings(FEW, max_examples=10_000, derandomize=False)
+MANY = settings(FEW, max_examples=3_000, derandomize=False)
 _HEADER = 352
 
 

@@ -85,11 +85,9 @@ def _run_all(left: Left, folder: Path, port: int) -> None:
         (0, "plan", str(good), "--smoke", "--json"),
         (0, "run", str(good), "--smoke"),
         (1, "run", str(good), "--smoke", "--set", "name=failing", "--set", "target.lr=1e30"),
-        (0, "status", "good-smoke"),
         (0, "best", "good-smoke"),
         (0, "report", "good-smoke", "--out", str(left.folders["storage"] / "report.html")),
-        (0, "plan", str(searching), "--smoke"),
-        (2, "run", str(searching), "--smoke"),
+        (2, "plan", str(searching), "--smoke"),
         (2, "submit", str(searching), "--smoke", "--address", "http://127.0.0.1:9"),
         (2, "best", "nosuch", "--tracking-uri", f"http://me:{SECRETS['TRACKING_URI']}@127.0.0.1:9"),
     ):
