@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dwp_sweep.api import search_figures as search_figures
     from dwp_sweep.api import search_report as search_report
     from dwp_sweep.api import status as status
+    from dwp_sweep.api import sync as sync
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ _PUBLIC = (
     "search_figures",
     "search_report",
     "status",
+    "sync",
 )
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
 

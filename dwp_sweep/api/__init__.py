@@ -9,6 +9,7 @@ from dwp_sweep.api.planning import plan_cost, plan_sweep
 from dwp_sweep.api.predicting import predict, predict_folder
 from dwp_sweep.api.running import SweepRun, retrain_best, run_sweep, status
 from dwp_sweep.api.searches import search_figures, search_report
+from dwp_sweep.api.syncing import sync
 from dwp_sweep.tracking.answers import best_config
 from dwp_sweep.tracking.conditions import best_configs
 from dwp_sweep.tracking.load import load_model, load_prior
@@ -32,4 +33,5 @@ __all__ = [
     "search_figures",
     "search_report",
     "status",
+    "sync",
 ]

@@ -26,10 +26,14 @@ def send_missing(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> No
 
     if not tracking.online:
         return
-    busy = {str(work["key"]) for run in live_runs(store) for work in run.in_hand}
-    report = sync_records(tracking, sweep.nodes.values(), store, busy)
+    report = sync_records(tracking, sweep.nodes.values(), store, in_hand(store))
     if report.problem:
         say(report.problem)
+
+
+def in_hand(store: Store) -> frozenset[str]:
+    """Keys of the nodes that live runs are at: their workers send what they measure themselves."""
+    return frozenset(str(work["key"]) for run in live_runs(store) for work in run.in_hand)
 
 
 def tell_facts(tracking: Tracking, sweep: Sweep, store: Store) -> None:

@@ -17,6 +17,7 @@ from dwp_sweep.harness.plan import make_plan
 from dwp_sweep.harness.status import SweepStatus, sweep_status
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.store import Store
+from dwp_sweep.store.sweep_record import record_settings
 from dwp_sweep.tracking.answers import Best, best_config
 from dwp_sweep.tracking.client import resolve_uri
 from dwp_sweep.tracking.pareto import Front, pareto_front
@@ -185,6 +186,7 @@ def _run(
     from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
 
     plan = make_plan(sweep, store, retry_failed)
+    record_settings(store, sweep.name, sweep.settings)
     say("opening MLflow ...")
     tracking = open_tracking(tracking_uri, store.place, sweep.name, dict(sweep.settings))
     if not tracking.online:

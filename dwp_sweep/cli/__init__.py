@@ -13,7 +13,7 @@ from dwp_sweep.cli.answers import best, report
 from dwp_sweep.cli.bench import bench
 from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
-from dwp_sweep.cli.keeping import explain, gc
+from dwp_sweep.cli.keeping import explain, gc, sync
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
 from dwp_sweep.cli.submit import submit
@@ -35,6 +35,6 @@ def main() -> None:
 
 
 for command in (
-    demo, run, submit, plan, status, cancel, best, report, retrain, predict, explain, gc, data, bench
+    demo, run, submit, plan, status, cancel, best, report, retrain, predict, explain, sync, gc, data, bench
 ):  # fmt: skip
     main.add_command(command)

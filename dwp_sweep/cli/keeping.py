@@ -1,4 +1,4 @@
-"""``dwp-sweep explain | gc``: why a node is or is not on the storage, and what there may go."""
+"""``dwp-sweep explain | sync | gc``: why a node is not on the storage, what MLflow lacks, what may go."""
 
 from __future__ import annotations
 
@@ -30,6 +30,28 @@ def explain(first: str, second: str | None, as_json: bool, storage: Path | str) 
     else:
         other = known.find(second)
         show_differences(node, other, differences(node, other, known), as_json)
+
+
+@click.command(short_help="Send MLflow what it missed of a sweep.")
+@click.argument("sweep", metavar="SWEEP")
+@options.storage
+@options.tracking_uri
+@click.pass_context
+def sync(ctx: click.Context, /, sweep: str, storage: Path | str, tracking_uri: str | None) -> None:
+    """Send MLflow what it missed of a sweep while it was away: runs, metrics by epoch, files.
+
+    The next run of the sweep does the same; this needs neither its search space nor its data. What MLflow
+    has already is not sent again.
+    """
+    from dwp_sweep.api import sync as send
+
+    found = send(sweep, storage, tracking_uri)
+    click.echo(f"{sweep}: {found.sent} node(s) sent, {found.complete} already there")
+    if found.closed or found.doubles:
+        click.echo(f"{found.closed} run(s) of lost workers closed, {found.doubles} double(s) removed")
+    if found.problem:
+        click.echo(found.problem, err=True)
+        ctx.exit(1)
 
 
 @click.command(short_help="Show disk use by stage; remove what no sweep needs, after asking.")

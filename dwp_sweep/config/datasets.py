@@ -16,6 +16,7 @@ from pathlib import Path
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.data.check import check_dataset, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.examine import CHECK_VERSION
 from dwp_sweep.data.fingerprint import dataset_fingerprint
 from dwp_sweep.data.layouts import Listing, list_subjects, scan_layout
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
@@ -213,7 +214,8 @@ def _check_once(
     config: DatasetConfig, cache_dir: Path, show: Callable[[int, int], None], needs_shapes: bool
 ) -> _Checked:
     """What a check of every scan finds; a clean one of the same files is remembered."""
-    identity = hashlib.sha256(json.dumps(keyed_values(config), sort_keys=True).encode()).hexdigest()[:20]
+    asked = json.dumps([CHECK_VERSION, keyed_values(config)], sort_keys=True)
+    identity = hashlib.sha256(asked.encode()).hexdigest()[:20]
     path = cache_dir / "checks" / f"{identity}.json"
     if path.is_file():
         known = json.loads(path.read_text())

@@ -6,16 +6,20 @@ who suggests the values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from dwp_sweep.config.search import SearchCondition, SearchSpace
 from dwp_sweep.config.search_graph import Resolve
-from dwp_sweep.config.search_reach import can_apply, needed
+from dwp_sweep.config.search_reach import can_apply
 from dwp_sweep.errors import InputError, Problem
 
 _MAX_STUDIES = 24
 """Studies that are looked at: those of a larger grid differ in size and split, which decide nothing here."""
+
+_MAX_COMBINATIONS = 64
 
 
 def idle_fields(search: SearchSpace, resolve: Resolve, where: str) -> list[str]:
@@ -48,31 +52,43 @@ def idle_fields(search: SearchSpace, resolve: Resolve, where: str) -> list[str]:
 
 
 def _is_idle(search: SearchSpace, resolve: Resolve, key: str, study: SearchCondition) -> bool:
-    # What the others are may decide whether a field is read: two very different settings of them are tried.
-    return all(_is_same(search, resolve, key, study, others) for others in (0, -1))
+    """Whether no value of a field changes a network, whatever the other fields are.
+
+    Every combination of the other choices is tried, with all numbers at their least and at their largest.
+    """
+    choices = [name for name, one in search.distributions.items() if one.kind == "choice" and name != key]
+    combinations = itertools.product(*(search.distributions[name].choices for name in choices))
+    if math.prod(len(search.distributions[name].choices) for name in choices) > _MAX_COMBINATIONS:
+        return False  # too many to be sure
+    applied = False
+    for values, numbers in itertools.product(combinations, (0, -1)):
+        found = _is_same(search, resolve, key, study, dict(zip(choices, values, strict=True)), numbers)
+        if found is False:
+            return False
+        applied = applied or bool(found)
+    return applied
 
 
-def _is_same(search: SearchSpace, resolve: Resolve, key: str, study: SearchCondition, others: int) -> bool:
+def _is_same(
+    search: SearchSpace,
+    resolve: Resolve,
+    key: str,
+    study: SearchCondition,
+    chosen: Mapping[str, Any],
+    numbers: int,
+) -> bool | None:
+    """Whether all values of a field make one network, given the others; None where it does not apply."""
     keys = set()
     for value in search.distributions[key].probes:
-        values = _values(search, key, value, study, others)
-        if values is None:
-            return False
+        values: dict[str, Any] = {}
+        for name, one in search.distributions.items():
+            if search.applies(name, {**study.values, **values}):
+                others = chosen.get(name, one.probes[numbers])
+                values[name] = value if name == key else others
+        if key not in values:
+            return None
         try:
             keys.add(resolve(values, study.members[0]).key)
         except InputError:
-            return False  # told when the search suggests it
-    return len(keys) == 1
-
-
-def _values(
-    search: SearchSpace, key: str, value: Any, study: SearchCondition, others: int
-) -> Mapping[str, Any] | None:
-    """A configuration with a value of one field; None where the field does not apply in it."""
-    asked: Mapping[str, Sequence[Any]] = {**needed(search, key), key: (value,)}
-    values: dict[str, Any] = {}
-    for name, one in search.distributions.items():
-        if search.applies(name, {**study.values, **values}):
-            allowed = [each for each in asked.get(name, one.probes) if one.holds(each)]
-            values[name] = allowed[others] if allowed else one.probes[others]
-    return values if key in values else None
+            continue  # told when the search suggests it
+    return len(keys) == 1 if keys else None

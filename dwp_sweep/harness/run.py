@@ -39,7 +39,7 @@ from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slot
 from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.live_run import Presence, hold_file, hold_name, stop_file, stop_name
+from dwp_sweep.store.live_run import Presence, hold_file, hold_name, live_runs, stop_file, stop_name
 from dwp_sweep.store.remote import address, is_url
 from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import Store
@@ -87,7 +87,8 @@ def run_sweep(
 
     Raises:
         InputError: A stage asks for resources that no machine has, and none that has them came in time; a
-            machine does not see the storage or the data; somebody goes on removing things from the storage.
+            machine does not see the storage or the data; somebody goes on removing things from the storage;
+            another driver runs the same search.
     """
     progress = progress or default_progress()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
@@ -100,7 +101,7 @@ def run_sweep(
         if plan is None or not _holds(plan, store):
             plan = make_plan(sweep, store, retry_failed)
         board = _board(sweep, store, plan, progress)
-        search = _open_search(sweep, store, board, retry_failed)
+        search = _open_search(sweep, store, board, retry_failed, name)
         run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name,
                    leases)  # fmt: skip
         run.patience.limit_s = wait_s
@@ -141,9 +142,16 @@ def _run_to_its_end(run: _Run, plan: Plan) -> Outcome:
     return outcome
 
 
-def _open_search(sweep: Sweep, store: Store, board: Board, retry_failed: bool) -> SearchPlan | None:
+def _open_search(
+    sweep: Sweep, store: Store, board: Board, retry_failed: bool, name: str
+) -> SearchPlan | None:
     if sweep.search is None:
         return None
+    # Nodes can be shared out between drivers; who decides what is tried next, and what is given up, is one.
+    if others := [run for run in live_runs(store, sweep.name) if run.run != name]:
+        what = f"process {others[0].pid} on {others[0].host} runs this search already"
+        fix = f"look with dwp-sweep status {sweep.name}; run it again when that one has ended"
+        raise InputError(Problem(sweep.name, what, fix))
     from dwp_sweep.harness.search_plan import SearchPlan  # imports optuna: for searches only
 
     return SearchPlan(sweep, store, board, retry_failed)

@@ -23,6 +23,7 @@ from dwp_sweep.harness.reconcile import Reconcile
 from dwp_sweep.harness.slots import Admission
 from dwp_sweep.harness.trainable import TrialContext, make_trainable
 from dwp_sweep.store.lease import Leases
+from dwp_sweep.store.live_run import live_runs
 from dwp_sweep.store.store import Store
 
 if TYPE_CHECKING:
@@ -87,12 +88,23 @@ def tune_board(
             raise
         board.give_up(f"the storage cannot be written ({os.strerror(errno.ENOSPC)}: {store.place})")
     finally:
-        # Tune pickles the trainable with all that it holds: the tracking URI, which may have a password.
-        for path in (store.root / "ray" / experiment).rglob("*.pkl"):
-            path.unlink(missing_ok=True)
+        _remove_pickles(store, experiment)
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+def _remove_pickles(store: Store, experiment: str) -> None:
+    """Tune pickles the trainable with all that it holds: the tracking URI, which may have a password.
+
+    Those of drivers that were killed go as well; those of live ones are theirs.
+    """
+    live = tuple(f"-{run.run}" for run in live_runs(store))
+    folder = store.root / "ray"
+    for one in folder.iterdir() if folder.is_dir() else ():
+        if one.name == experiment or not (live and one.name.endswith(live)):
+            for path in one.rglob("*.pkl"):
+                path.unlink(missing_ok=True)
 
 
 def _keep_secrets_here() -> None:

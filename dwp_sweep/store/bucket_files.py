@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 
 from dwp_sweep.errors import StorageError
-from dwp_sweep.store.remote import Bucket, side_by_side
+from dwp_sweep.store.remote import Bucket, brief, side_by_side
 
 _WHOLE, _ADDED = "0", "1"
 
@@ -134,7 +134,7 @@ class BucketMark:
     def exists(self) -> bool:
         """Whether it is set; an answer is up to two seconds old, and older while the network fails."""
         if not self._is_set and time.monotonic() - self._looked_s >= BucketFiles.look_every_s:
-            with contextlib.suppress(StorageError):
+            with brief(), contextlib.suppress(StorageError):
                 self._is_set = self._bucket.stat(self.name) is not None
             self._looked_s = time.monotonic()
         return self._is_set

@@ -24,7 +24,7 @@ from dwp_sweep.store.bucket_work import WorkFolder
 from dwp_sweep.store.bundle import Bundle
 from dwp_sweep.store.portable import places_in, replaced
 from dwp_sweep.store.record import Record, json_text, record_of, record_values, write_json
-from dwp_sweep.store.remote import Bucket, side_by_side
+from dwp_sweep.store.remote import Bucket, brief, side_by_side
 from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import MANIFEST, NODE, PRUNE, RECORD, Store, sync_folder, work_name
 
@@ -62,6 +62,10 @@ class BucketStore(Store):
             yield
         finally:
             self._seen = outer
+
+    def brief(self) -> contextlib.AbstractContextManager[None]:
+        """See `Store`."""
+        return brief()
 
     def is_published(self, stage: str, key: str) -> bool:
         """Whether the node's manifest is in the bucket."""
@@ -203,7 +207,8 @@ class BucketStore(Store):
 
     def keep_work(self, stage: str, key: str, at_once: bool = False) -> None:
         """See `Store`; takes at most a tenth of the time, unless ``at_once``."""
-        self._work_folder(stage, key).keep(at_once)
+        with contextlib.nullcontext() if at_once else self.brief():
+            self._work_folder(stage, key).keep(at_once)
 
     def drop_work(self, stage: str, key: str) -> None:
         """See `Store`."""

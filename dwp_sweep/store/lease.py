@@ -83,8 +83,10 @@ class RunWatch:
         seen = self._seen.get(name)
         try:
             content = self._store.files.read(name)
-        except OSError:  # a storage that stutters says nothing about the run
-            content = seen.content if seen else ""
+        except OSError:
+            # A storage that stutters says nothing about the run, whose beats could not get there either.
+            self._seen[name] = _Seen(seen.content if seen else "", now)
+            return True
         if content is None:
             return False
         if seen is None or content != seen.content:
@@ -183,7 +185,8 @@ def watched(store: Store, stage: str, key: str, run: str) -> Callable[[], bool]:
     def ask() -> bool:
         nonlocal looked_s, still
         if time.monotonic() - looked_s >= store.files.look_every_s:
-            still = holds(store, stage, key, run)
+            with store.brief():  # asked again after the next epoch
+                still = holds(store, stage, key, run)
             looked_s = time.monotonic()
         return still
 

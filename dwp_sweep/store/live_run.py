@@ -44,6 +44,7 @@ class LiveRun:
         started_ms: Unix time.
         n_slots: Nodes at once; 0 before the cluster is known.
         in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``reading``, ``started_ms``.
+        space: Of process numbers, which containers of one machine do not share; empty: unknown.
         process: What tells the driver's process from a later one of the same number; empty: unknown.
         beat: Counts how often the file was refreshed.
     """
@@ -55,6 +56,7 @@ class LiveRun:
     started_ms: int
     n_slots: int = 0
     in_hand: tuple[Mapping[str, Any], ...] = ()
+    space: str = ""
     process: str = ""
     beat: int = 0
 
@@ -117,6 +119,7 @@ class Presence:
             "pid": os.getpid(),
             "started_ms": self._started_ms,
             "process": _mark(os.getpid()),
+            "space": _space(),
             "beat": self._beat,
         }
         self.store.files.write(self._name, json_text({**values, **self.facts()}))
@@ -149,7 +152,7 @@ def read_alive(store: Store, name: str) -> LiveRun | None:
 def has_ended_here(store: Store, name: str) -> bool:
     """Whether a file of presence is of a process of this machine that is no more."""
     run = _read(store, name)
-    return run is not None and run.host == socket.gethostname() and not _is_process_of(run)
+    return run is not None and _is_here(run) and not _is_process_of(run)
 
 
 def stop_name(sweep: str, run: str) -> str:
@@ -182,12 +185,25 @@ def _read(store: Store, name: str) -> LiveRun | None:
 
 
 def _is_alive(run: LiveRun, store: Store, name: str) -> bool:
-    if run.host != socket.gethostname():
+    if not _is_here(run):
         with contextlib.suppress(OSError):
             age_s = store.files.age_s(name)
             return age_s is not None and age_s < STALE_S
         return False
     return _is_process_of(run)
+
+
+def _is_here(run: LiveRun) -> bool:
+    """Whether a run's process would be seen from here; containers may share a host's name."""
+    return run.host == socket.gethostname() and run.space in ("", _space())
+
+
+def _space() -> str:
+    """The space of process numbers of this process; empty where there is no /proc."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a name, no file
+    except OSError:
+        return ""
 
 
 def _is_process_of(run: LiveRun) -> bool:

@@ -7,13 +7,17 @@ nothing of nodes.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import functools
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -35,6 +39,9 @@ _PATIENCE = {
     "read_timeout": 60,
     "retries": {"mode": "standard", "total_max_attempts": 8},
 }
+OUTAGE_S = 120.0
+"""How long a server may be away before what was asked of it fails."""
+_LONGEST_PAUSE_S = 5.0
 _SHORT_PATIENCE = {
     "connect_timeout": 4,
     "read_timeout": 8,
@@ -75,26 +82,63 @@ def is_url(place: object) -> bool:
     return "://" in str(place)
 
 
+_is_brief: ContextVar[bool] = ContextVar("_is_brief", default=False)
+
+
+@contextlib.contextmanager
+def brief() -> Iterator[None]:
+    """Context in which an outage is told at once: for what is asked again soon, and is not worth a wait."""
+    token = _is_brief.set(True)
+    try:
+        yield
+    finally:
+        _is_brief.reset(token)
+
+
 def _told(method: Callable[ArgumentsT, ResultT]) -> Callable[ArgumentsT, ResultT]:
+    """Outlive an outage of the server; tell what does not pass as `StorageError`."""
+
     @functools.wraps(method)
     def called(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            return method(*args, **kwargs)
-        except (BotoCoreError, ClientError) as error:
-            bucket = args[0]
-            assert isinstance(bucket, Bucket)
-            raise StorageError(str(bucket.problem(error))) from error
-        except Exception as error:
-            # The transfer manager wraps what it meets; what the disk raised stays as it is.
-            if type(error).__module__.startswith(("boto3.", "s3transfer.", "urllib3.")):
-                bucket = args[0]
-                assert isinstance(bucket, Bucket)
-                raise StorageError(str(bucket.problem(error))) from error
-            raise
+        begun_s, pause_s = time.monotonic(), 0.25
+        while True:
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                if not _is_of_client(error):  # what the disk raised stays as it is
+                    raise
+                is_over = _is_brief.get() or time.monotonic() - begun_s + pause_s > OUTAGE_S
+                if is_over or not _may_pass(error):
+                    bucket = args[0]
+                    assert isinstance(bucket, Bucket)
+                    raise StorageError(str(bucket.problem(error))) from error
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     return called
+
+
+def _is_of_client(error: Exception) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    # The transfer manager wraps what it meets.
+    wrappers = ("boto3.", "s3transfer.", "urllib3.")
+    return isinstance(error, BotoCoreError | ClientError) or type(error).__module__.startswith(wrappers)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed a while later: nobody answered, or the server was unwell."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+    permanent = (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.ParamValidationError,
+    )
+    return not isinstance(error, permanent)
 
 
 class Bucket:

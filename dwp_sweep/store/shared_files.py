@@ -7,12 +7,16 @@ relative to the storage. Knows nothing of what the files hold.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What file systems without hard links answer: some shares of Windows, some mounts of buckets."""
 
 
 class Mark(Protocol):
@@ -115,6 +119,10 @@ class FolderFiles:
                     return True
                 except FileExistsError:
                     return False
+                except OSError as error:
+                    if error.errno not in _NO_LINKS:
+                        raise
+                    return _made(path, text)
                 finally:
                     beside.unlink(missing_ok=True)
 
@@ -171,6 +179,16 @@ class FolderFiles:
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _made(path: Path, text: str) -> bool:
+    """Make a file where no links can be had: for a moment it may be seen without its text."""
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _written_beside(path: Path, text: str, durable: bool = True) -> Path:

@@ -87,6 +87,10 @@ class Store:
         """
         yield
 
+    def brief(self) -> contextlib.AbstractContextManager[None]:
+        """Context in which an outage of the storage is told at once, and not waited for."""
+        return contextlib.nullcontext()
+
     def published(self, stage: str) -> list[tuple[float, str]]:
         """(Unix time, key) of the published nodes of a stage, oldest first."""
         folder = self.root / stage

@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.passwords import without_secrets
 from dwp_sweep.store.record import UNREADABLE, json_text
 from dwp_sweep.store.store import Store
 
 NODES = "nodes.jsonl"
 RESOURCES = "resources.json"
+SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,21 @@ def record_resources(store: Store, sweep: str, resources: Mapping[str, tuple[flo
     """Keep what a trial of each stage was given, as (CPUs, GPUs): hours are counted with it."""
     known = recorded_resources(store, sweep)
     store.files.write(_name(sweep, RESOURCES), json_text(known | dict(resources)))
+
+
+def record_settings(store: Store, sweep: str, settings: Mapping[str, Any]) -> None:
+    """Keep the resolved search space, without passwords: MLflow may get it later, from another command."""
+    plain = json.dumps(settings, default=str)
+    store.files.write(_name(sweep, SETTINGS), without_secrets(plain))
+
+
+def recorded_settings(store: Store, sweep: str) -> dict[str, Any]:
+    """The resolved search space of the last run; empty before the first."""
+    try:
+        values = json.loads(store.files.read(_name(sweep, SETTINGS)) or "{}")
+    except (OSError, *UNREADABLE):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def recorded_resources(store: Store, sweep: str) -> dict[str, tuple[float, float]]:

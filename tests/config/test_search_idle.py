@@ -73,3 +73,18 @@ def test_a_field_that_nothing_reads_is_refused_by_its_dotted_key() -> None:
     search = space({"lr": LR, "deep.other": {"int": [0, 4]}})
     with pytest.raises(InputError, match=r"space.yaml: search.deep.other changes no network"):
         idle_fields(search, resolve_for("dwp"), "space.yaml")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_field_that_one_of_the_searched_methods_reads_is_not_refused(place: int) -> None:
+    names = ["random_init", "fine_tune"]
+    names.insert(place, "dwp")
+    search = space({"lr": LR, "method": {"choice": names}, "weight": {"int": [0, 4]}}, all="random_init")
+
+    def resolve(values: Mapping[str, Any], place: int) -> Node:
+        read = {name: values[name] for name in ("lr", "method")}
+        if values["method"] == "dwp":
+            read["weight"] = values["weight"]
+        return make_node(STAGES["target"], ToyConfig(name=str(sorted(read.items()))))
+
+    assert idle_fields(search, resolve, "space.yaml") == []

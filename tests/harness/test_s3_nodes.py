@@ -15,9 +15,9 @@ from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.errors import InputError, StorageError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.study import storage_url
+from dwp_sweep.harness.study_storage import storage_url
 from dwp_sweep.prediction.trained import find_trained
-from dwp_sweep.stages import STAGES
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.bucket_store import BucketStore
 from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.results import results_of_store

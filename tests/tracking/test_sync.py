@@ -3,8 +3,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from click.testing import CliRunner
+
+from dwp_sweep.cli import main
 from dwp_sweep.config.node import Node
+from dwp_sweep.harness.sweep_nodes import entries_of
 from dwp_sweep.store.store import Store
+from dwp_sweep.store.sweep_record import record_nodes
 from dwp_sweep.tracking.client import Tracking, open_tracking
 from dwp_sweep.tracking.node_run import NodeRun
 from dwp_sweep.tracking.sync import SyncReport, sync_records
@@ -141,3 +146,23 @@ def test_a_dead_server_is_reported_and_a_later_sync_reaches_the_living(
     assert report.sent == 0 and report.problem
     offline = dataclasses.replace(tracking, online=False, problem="was away", opened_s=0.0)
     assert sync_records(offline, nodes, store).sent == 2
+
+
+def test_the_command_sends_what_was_missed_from_the_storage_alone(
+    tracking: Tracking, store: Store, client: Any
+) -> None:
+    nodes = three_nodes(store)
+    record_nodes(store, tracking.sweep_name, entries_of(nodes, [node.key for node in nodes]))
+    words = ["sync", tracking.sweep_name, "--storage", str(store.root), "--tracking-uri", tracking.uri]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, done.output) == (0, f"{tracking.sweep_name}: 2 node(s) sent, 0 already there\n")
+    assert {key: run.info.status for key, run in node_runs(client, tracking).items()} == {
+        "a": "FINISHED",
+        "b": "FAILED",
+    }
+    assert "0 node(s) sent, 2 already there" in CliRunner().invoke(main, words).output
+
+
+def test_the_command_knows_no_sweep_that_was_not_run(tracking: Tracking, store: Store) -> None:
+    words = ["sync", "other", "--storage", str(store.root), "--tracking-uri", tracking.uri]
+    assert CliRunner().invoke(main, words).exit_code == 2
