@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -204,3 +205,34 @@ def test_a_lease_that_names_nobody_stops_nobody(store: Store, content: str) -> N
     (store.work_dir("source", KEY) / "lease-3.json").write_text(content)
     assert leases(store, "one").take("source", KEY) is None
     assert [path.name for path in store.work_dir("source", KEY).iterdir()] == ["lease-4.json"]
+
+
+def test_a_run_in_a_container_beside_this_one_lives_while_its_file_changes(
+    store: Store, clock: Clock
+) -> None:
+    path = elsewhere(store, "beside")
+    values = json.loads(path.read_text()) | {
+        "host": os.uname().nodename,
+        "space": "pid:[1]",
+        "pid": 2**22 - 1,
+    }
+    path.write_text(json.dumps(values))
+    watch = RunWatch(store, clock=clock)
+    clock.now_s += GRACE_S + 1
+    assert watch.is_alive(Holder("beside", "toy")), "its process is not to be seen from here"
+    clock.now_s += STALE_S
+    assert not watch.is_alive(Holder("beside", "toy"))
+
+
+def test_of_two_runs_one_gets_a_lease_where_the_file_system_has_no_links(
+    store: Store, presences: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    for name in ("one", "two"):
+        presences.enter_context(Presence(store, "toy", name))
+    assert leases(store, "one").take("source", KEY) is None
+    refused = leases(store, "two").take("source", KEY)
+    assert refused is not None and refused.run == "one"
