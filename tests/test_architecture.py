@@ -88,7 +88,7 @@ def test_a_line_imports_only_from_lines_below_it(path: Path) -> None:
 
 def test_the_store_knows_no_stage() -> None:
     names = {name for path in (PACKAGE / "store").rglob("*.py") for name, _ in imported_layers(path)}
-    assert names <= {"store", "strict", "errors"}
+    assert names <= {"store", "strict", "errors", "passwords"}
 
 
 @pytest.mark.parametrize("library", HOMES)

@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Callable
 
 from dwp_sweep.errors import StorageError
-from dwp_sweep.store.remote import Bucket, brief, side_by_side
+from dwp_sweep.store.outage import brief
+from dwp_sweep.store.remote import Bucket, side_by_side
 
 _WHOLE, _ADDED = "0", "1"
 

@@ -22,9 +22,10 @@ from dwp_sweep.store.bucket_files import BucketFiles
 from dwp_sweep.store.bucket_seen import Seen
 from dwp_sweep.store.bucket_work import WorkFolder
 from dwp_sweep.store.bundle import Bundle
+from dwp_sweep.store.outage import brief
 from dwp_sweep.store.portable import places_in, replaced
 from dwp_sweep.store.record import Record, json_text, record_of, record_values, write_json
-from dwp_sweep.store.remote import Bucket, brief, side_by_side
+from dwp_sweep.store.remote import Bucket, side_by_side
 from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import MANIFEST, NODE, PRUNE, RECORD, Store, sync_folder, work_name
 

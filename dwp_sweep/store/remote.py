@@ -7,21 +7,17 @@ nothing of nodes.
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
-import functools
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from dwp_sweep.errors import InputError, Problem, StorageError
+from dwp_sweep.store.outage import outlived
 
 SCHEME = "s3://"
 ADDRESS_VARIABLES = (
@@ -39,9 +35,6 @@ _PATIENCE = {
     "read_timeout": 60,
     "retries": {"mode": "standard", "total_max_attempts": 8},
 }
-OUTAGE_S = 120.0
-"""How long a server may be away before what was asked of it fails."""
-_LONGEST_PAUSE_S = 5.0
 _SHORT_PATIENCE = {
     "connect_timeout": 4,
     "read_timeout": 8,
@@ -53,7 +46,6 @@ _REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNo
             "InvalidToken", "AuthorizationHeaderMalformed", "TokenRefreshRequired"}  # fmt: skip
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of this machine"
 
-ArgumentsT = ParamSpec("ArgumentsT")
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
 
@@ -80,65 +72,6 @@ class Entry:
 def is_url(place: object) -> bool:
     """Whether a storage is given by an URL rather than as a folder."""
     return "://" in str(place)
-
-
-_is_brief: ContextVar[bool] = ContextVar("_is_brief", default=False)
-
-
-@contextlib.contextmanager
-def brief() -> Iterator[None]:
-    """Context in which an outage is told at once: for what is asked again soon, and is not worth a wait."""
-    token = _is_brief.set(True)
-    try:
-        yield
-    finally:
-        _is_brief.reset(token)
-
-
-def _told(method: Callable[ArgumentsT, ResultT]) -> Callable[ArgumentsT, ResultT]:
-    """Outlive an outage of the server; tell what does not pass as `StorageError`."""
-
-    @functools.wraps(method)
-    def called(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT:
-        begun_s, pause_s = time.monotonic(), 0.25
-        while True:
-            try:
-                return method(*args, **kwargs)
-            except Exception as error:
-                if not _is_of_client(error):  # what the disk raised stays as it is
-                    raise
-                is_over = _is_brief.get() or time.monotonic() - begun_s + pause_s > OUTAGE_S
-                if is_over or not _may_pass(error):
-                    bucket = args[0]
-                    assert isinstance(bucket, Bucket)
-                    raise StorageError(str(bucket.problem(error))) from error
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    return called
-
-
-def _is_of_client(error: Exception) -> bool:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    # The transfer manager wraps what it meets.
-    wrappers = ("boto3.", "s3transfer.", "urllib3.")
-    return isinstance(error, BotoCoreError | ClientError) or type(error).__module__.startswith(wrappers)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed a while later: nobody answered, or the server was unwell."""
-    from botocore import exceptions
-
-    if isinstance(error, exceptions.ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    permanent = (
-        exceptions.NoCredentialsError,
-        exceptions.PartialCredentialsError,
-        exceptions.ParamValidationError,
-    )
-    return not isinstance(error, permanent)
 
 
 class Bucket:
@@ -181,13 +114,13 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             raise InputError(self.problem(error)) from None
 
-    @_told
+    @outlived
     def read(self, name: str) -> bytes | None:
         """An object's content; None where there is none."""
         found = self.read_tagged(name)
         return None if found is None else found[0]
 
-    @_told
+    @outlived
     def read_tagged(self, name: str) -> tuple[bytes, str] | None:
         """An object's content with its etag; None where there is none."""
         from botocore.exceptions import ClientError
@@ -200,7 +133,7 @@ class Bucket:
                 return None
             raise
 
-    @_told
+    @outlived
     def stat(self, name: str) -> Entry | None:
         """What a listing would tell of one object; None where there is none."""
         from botocore.exceptions import ClientError
@@ -213,12 +146,12 @@ class Bucket:
             raise
         return _entry(name, int(answer["ContentLength"]), answer, answer)
 
-    @_told
+    @outlived
     def write(self, name: str, content: bytes) -> None:
         """Write an object whole, over what was there."""
         self._s3.put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content)
 
-    @_told
+    @outlived
     def create(self, name: str, content: bytes) -> bool:
         """Write an object unless there is one: of all that try, one succeeds.
 
@@ -239,12 +172,12 @@ class Bucket:
             return self.create(name, content)
         return there == content
 
-    @_told
+    @outlived
     def upload(self, path: Path, name: str) -> None:
         """Upload a file, in parts where it is large."""
         self._s3.upload_file(str(path), self.bucket, self._prefix + name)
 
-    @_told
+    @outlived
     def download(self, name: str, path: Path) -> bool:
         """Download an object into a file; False where there is none."""
         from botocore.exceptions import ClientError
@@ -257,7 +190,7 @@ class Bucket:
                 return False
             raise
 
-    @_told
+    @outlived
     def entries(self, folder: str) -> list[Entry]:
         """All objects whose names begin so, in order of name."""
         pages = self._pages(folder, "")
@@ -267,7 +200,7 @@ class Bucket:
             for one in page.get("Contents", ())
         ]
 
-    @_told
+    @outlived
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder, whose name ends in a slash or is empty."""
         start = len(self._prefix + folder)
@@ -277,7 +210,7 @@ class Bucket:
             for one in page.get("CommonPrefixes", ())
         ]
 
-    @_told
+    @outlived
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects; those that are not there do not matter."""
         keys = [{"Key": self._prefix + name} for name in names]
