@@ -1,7 +1,6 @@
 """Requests to a server that may be away for a while: sent again until it answers, or the patience ends.
 
-Around every method of `remote.Bucket` that travels. Knows what may pass from the client's errors; nothing of
-what was asked.
+Around every method of `remote.Bucket` that travels. Knows neither the client nor what was asked.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from http import HTTPStatus
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from dwp_sweep.errors import Problem, StorageError
@@ -23,6 +21,12 @@ _LONGEST_PAUSE_S = 5.0
 
 class Server(Protocol):
     """Who asks a server, and can say what went wrong."""
+
+    def is_of_client(self, error: Exception) -> bool:
+        """Whether the client of the server raised an error, rather than the disk, say."""
+
+    def may_pass(self, error: Exception) -> bool:
+        """Whether the same request may succeed a while later."""
 
     def problem(self, error: Exception) -> Problem:
         """What an error means, for people."""
@@ -57,35 +61,12 @@ def outlived(
             try:
                 return method(self, *args, **kwargs)
             except Exception as error:
-                if not _is_of_client(error):  # what the disk raised stays as it is
+                if not self.is_of_client(error):  # what the disk raised stays as it is
                     raise
                 is_over = _is_brief.get() or time.monotonic() - begun_s + pause_s > OUTAGE_S
-                if is_over or not _may_pass(error):
+                if is_over or not self.may_pass(error):
                     raise StorageError(str(self.problem(error))) from error
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     return cast(Callable[Concatenate[SelfT, ArgumentsT], ResultT], called)
-
-
-def _is_of_client(error: Exception) -> bool:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    # The transfer manager wraps what it meets.
-    wrappers = ("boto3.", "s3transfer.", "urllib3.")
-    return isinstance(error, BotoCoreError | ClientError) or type(error).__module__.startswith(wrappers)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed a while later: nobody answered, or the server was unwell."""
-    from botocore import exceptions
-
-    if isinstance(error, exceptions.ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    permanent = (
-        exceptions.NoCredentialsError,
-        exceptions.PartialCredentialsError,
-        exceptions.ParamValidationError,
-    )
-    return not isinstance(error, permanent)

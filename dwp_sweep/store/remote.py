@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -223,6 +224,27 @@ class Bucket:
     def remove_folder(self, folder: str) -> None:
         """Remove all objects whose names begin so."""
         self.remove(entry.name for entry in self.entries(folder))
+
+    def is_of_client(self, error: Exception) -> bool:
+        """Whether boto3 raised an error; its transfer manager wraps what it meets."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        wrappers = ("boto3.", "s3transfer.", "urllib3.")
+        return isinstance(error, BotoCoreError | ClientError) or type(error).__module__.startswith(wrappers)
+
+    def may_pass(self, error: Exception) -> bool:
+        """Whether the same request may succeed later: nobody answered, or the server was unwell."""
+        from botocore import exceptions
+
+        if isinstance(error, exceptions.ClientError):
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        permanent = (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.ParamValidationError,
+        )
+        return not isinstance(error, permanent)
 
     def problem(self, error: Exception) -> Problem:
         """What went wrong, for people."""
