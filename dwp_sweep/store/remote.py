@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _SHORT_PATIENCE = {
 }
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
+_THERE = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 _REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
             "InvalidToken", "AuthorizationHeaderMalformed", "TokenRefreshRequired"}  # fmt: skip
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of this machine"
@@ -109,11 +111,29 @@ class Bucket:
         client = _client(self.url, **_SHORT_PATIENCE)
         try:
             client.list_objects_v2(Bucket=self.bucket, Prefix=self._prefix, MaxKeys=1)
-            if writes:
-                client.put_object(Bucket=self.bucket, Key=self._prefix + ".writable", Body=b"")
-                client.delete_object(Bucket=self.bucket, Key=self._prefix + ".writable")
+            refuses = not writes or self._refuses_a_second(client)
         except (BotoCoreError, ClientError) as error:
             raise InputError(self.problem(error)) from None
+        if not refuses:
+            what = f"{self.endpoint} writes over an object that it was asked to create (If-None-Match)"
+            fix = "of two builders both would win: take a server that answers 412, as S3 itself does"
+            raise InputError(Problem(self.url, what, fix))
+
+    def _refuses_a_second(self, client: Any) -> bool:
+        """Whether an object cannot be created where there is one; also tries to write and to remove."""
+        from botocore.exceptions import ClientError
+
+        name = {"Bucket": self.bucket, "Key": f"{self._prefix}.writable-{uuid.uuid4().hex[:8]}"}
+        client.put_object(**name, Body=b"")
+        try:
+            client.put_object(**name, Body=b"", IfNoneMatch="*")
+            return False
+        except ClientError as error:
+            if _code(error) not in _THERE:
+                raise
+            return True
+        finally:
+            client.delete_object(**name)
 
     @outlived
     def read(self, name: str) -> bytes | None:
@@ -166,7 +186,7 @@ class Bucket:
             self._s3.put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content, IfNoneMatch="*")
             return True
         except ClientError as error:
-            if _code(error) not in {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}:
+            if _code(error) not in _THERE:
                 raise
         there = self.read(name)
         if there is None:  # the other one was removed, or has not come through yet

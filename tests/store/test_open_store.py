@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,40 @@ def test_a_server_that_never_answers_is_not_waited_for_long(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(InputError, match="no S3 server answers"):
             open_store("s3://bucket/runs")
+
+
+class Careless(BaseHTTPRequestHandler):
+    """A server that takes every object, whatever the request asks for."""
+
+    def answer(self, body: bytes = b"") -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.answer(b"<ListBucketResult></ListBucketResult>")
+
+    def do_PUT(self) -> None:
+        self.answer()
+
+    def do_DELETE(self) -> None:
+        self.answer()
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+def test_a_server_that_writes_over_what_was_to_be_created_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Careless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        values = {"ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "REGION": "us-east-1"}
+        for name, value in {**values, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": SECRET}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.setenv("DWP_SWEEP_MIRROR", str(tmp_path))
+        with pytest.raises(InputError, match="If-None-Match"):
+            open_store("s3://bucket/runs", check=True, writes=True)
+        server.shutdown()
