@@ -192,7 +192,9 @@ class DagSearcher(Searcher):
 
     def _look_elsewhere(self) -> None:
         """Take up nodes that another run has ended, or given back, or died over."""
-        if self._leases is None or time.monotonic() - self._looked_s < _LOOK_EVERY_S:
+        # Each look is some requests where the storage is a bucket, and Tune's loop waits for them.
+        every_s = max(_LOOK_EVERY_S, 5 * self._store.files.look_every_s)
+        if self._leases is None or time.monotonic() - self._looked_s < every_s:
             return
         self._looked_s = time.monotonic()
         for node in self.board.elsewhere():
