@@ -198,15 +198,19 @@ class DagSearcher(Searcher):
             return
         self._looked_s = time.monotonic()
         for node in self.board.elsewhere():
-            record = self._store.record(node.stage, node.key)
-            if self._store.is_published(node.stage, node.key):
-                self._found(node)
-            elif self._leases.other(node.stage, node.key) is not None:
-                continue
-            elif record is not None and record.status == "failed":  # it was cleared when that run began it
-                self.board.failed(node, first_line(record.error))
-            else:
-                self.board.again(node, "the run that was building it has ended without it")
+            with contextlib.suppress(OSError):  # a storage that stutters: looked at again soon
+                self._look_at(node, self._leases)
+
+    def _look_at(self, node: Node, leases: Leases) -> None:
+        record = self._store.record(node.stage, node.key)
+        if self._store.is_published(node.stage, node.key):
+            self._found(node)
+        elif leases.other(node.stage, node.key) is not None:
+            return
+        elif record is not None and record.status == "failed":  # it was cleared when that run began it
+            self.board.failed(node, first_line(record.error))
+        else:
+            self.board.again(node, "the run that was building it has ended without it")
 
     def _found(self, node: Node) -> None:
         record = self._store.record(node.stage, node.key)

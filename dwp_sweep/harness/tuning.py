@@ -17,6 +17,7 @@ from ray.tune.error import TuneError
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
+from dwp_sweep.errors import StorageError
 from dwp_sweep.harness.board import Board
 from dwp_sweep.harness.dag_searcher import DagSearcher
 from dwp_sweep.harness.reconcile import Reconcile
@@ -24,6 +25,7 @@ from dwp_sweep.harness.slots import Admission
 from dwp_sweep.harness.trainable import TrialContext, make_trainable
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.live_run import live_runs
+from dwp_sweep.store.outage import OUTAGE_S
 from dwp_sweep.store.store import Store
 
 if TYPE_CHECKING:
@@ -83,15 +85,25 @@ def tune_board(
     try:
         tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     except (OSError, TuneError) as error:
-        # Tune writes to the storage, too, and dies where it cannot; what is published is safe.
-        if os.strerror(errno.ENOSPC) not in str(error):
+        # Tune wraps what the searcher meets as text; what is published is safe.
+        if not (reason := _reason_of_storage(error)):
             raise
-        board.give_up(f"the storage cannot be written ({os.strerror(errno.ENOSPC)}: {store.place})")
+        board.give_up(f"the storage cannot be written ({reason}: {store.place})")
     finally:
         _remove_pickles(store, experiment)
     if not board.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+def _reason_of_storage(error: Exception) -> str:
+    """Why the storage ended the run, in words; empty where something else did."""
+    text = str(error)
+    if os.strerror(errno.ENOSPC) in text:
+        return os.strerror(errno.ENOSPC)
+    if isinstance(error, StorageError) or StorageError.__name__ in text:
+        return f"its server was away for more than {OUTAGE_S:g} s, or refuses"
+    return ""
 
 
 def _remove_pickles(store: Store, experiment: str) -> None:
