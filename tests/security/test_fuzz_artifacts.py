@@ -20,7 +20,7 @@ from dwp_sweep.store.sweep_record import NodeEntry, record_nodes, recorded_nodes
 FEW = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
-MANY = settings(FEW, max_examples=2_000, derandomize=False)
+MANY = settings(FEW, max_examples=600, derandomize=False)
 
 KEY = "0123456789abcdef0123"
 RECORD = Record(

@@ -22,7 +22,7 @@ DOCUMENTS = [yaml.safe_load(text) for text in TEXTS]
 FEW = settings(
     max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
-MANY = settings(FEW, max_examples=1_000, derandomize=False)
+MANY = settings(FEW, max_examples=300, derandomize=False)
 
 PIECES = st.one_of(
     st.sampled_from(

@@ -18,7 +18,7 @@ from dwp_sweep.errors import InputError
 FEW = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
-MANY = settings(FEW, max_examples=3_000, derandomize=False)
+MANY = settings(FEW, max_examples=800, derandomize=False)
 _HEADER = 352
 
 
