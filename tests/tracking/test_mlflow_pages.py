@@ -77,6 +77,8 @@ def log_target(tracking: Tracking, store: Store, node: Node, dice: float) -> str
     )
     run = NodeRun(tracking, node)
     run.start()
+    for point in record.history:
+        run.epoch(point)
     run.finish(record, folder)
     assert run.online, run.problem
     return run.run_id
@@ -153,3 +155,12 @@ def test_an_experiment_keeps_what_a_person_wrote_about_it(shown: Shown) -> None:
     tags = client.get_experiment(shown.tracking.experiment_id).tags
     assert tags["mlflow.note.content"] == "mine"
     assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_run_shows_its_metrics_epoch_by_epoch(shown: Shown) -> None:
+    run_id = shown.run_ids["fine_tune m=10 split 0 seed 0"]
+    shown.open(f"{shown.experiment}/runs/{run_id}/model-metrics")
+    shown.browser.wait_for("train_loss", "val_dice", "best_val_dice")
+    # A line of a chart has a point an epoch; MLflow draws it with plotly.
+    plots = "[...document.querySelectorAll('.js-plotly-plot')]"
+    shown.browser.wait_until(f"{plots}.some(one => one.data.some(line => (line.x || []).length === 5))")
