@@ -12,9 +12,6 @@ from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.strict import StrictModel, keyed_values
 
-NODE_FILE = "node.json"
-"""In a node's working folder: what the worker reads."""
-
 
 @dataclass(frozen=True)
 class Node:

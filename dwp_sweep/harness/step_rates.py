@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from dwp_sweep.harness.past_runs import Duration
 from dwp_sweep.harness.slots import Shape
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.store.record import write_json
+from dwp_sweep.store.user_cache import user_cache
 
 BENCH_VOXELS, BENCH_BATCH, BENCH_CHANNELS = 48**3, 2, (16, 32, 32, 64)
 """What a step of the bench is: a batch of volumes of so many voxels through the default network."""
@@ -34,9 +34,8 @@ _FORWARD = 1 / 3
 
 
 def rates_file() -> Path:
-    """``$XDG_CACHE_HOME/dwp_sweep/step_rates.json``; under ``~/.cache`` where that is not set."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "dwp_sweep" / "step_rates.json"
+    """In the user's folder of caches: what a step takes belongs to the machine, not to a storage."""
+    return user_cache() / "step_rates.json"
 
 
 def keep_rates(device: str, n_threads: int, seconds: Mapping[str, float], path: Path | None = None) -> Path:

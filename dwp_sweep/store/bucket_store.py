@@ -24,7 +24,7 @@ from dwp_sweep.store.bucket_work import WorkFolder
 from dwp_sweep.store.bundle import Bundle
 from dwp_sweep.store.outage import brief
 from dwp_sweep.store.portable import places_in, replaced
-from dwp_sweep.store.record import Record, json_text, record_of, record_values, write_json
+from dwp_sweep.store.record import UNREADABLE, Record, json_text, record_of, record_values, write_json
 from dwp_sweep.store.remote import Bucket, side_by_side
 from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.store import MANIFEST, NODE, PRUNE, RECORD, Store, sync_folder, work_name
@@ -272,7 +272,7 @@ class BucketStore(Store):
     def _is_copy(self, folder: Path, found: Bundle) -> bool:
         try:
             return bool(json.loads((folder / MANIFEST).read_text())["attempt"] == found.attempt)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, *UNREADABLE):
             return False
 
     def _differs(self, stage: str, key: str) -> bool:

@@ -15,6 +15,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dwp_sweep.store.record import UNREADABLE
 from dwp_sweep.store.remote import Bucket
 from dwp_sweep.store.store import NODE, PRUNE, RECORD
 
@@ -109,6 +110,6 @@ def _files(turn: bytes) -> list[str]:
     """Files that a turn names; none where it was not written by us."""
     try:
         names = [str(name) for name in json.loads(turn)["files"]]
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return []
     return [name for name in names if name == Path(name).name and not name.startswith(".")]

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.record import json_text
+from dwp_sweep.store.record import UNREADABLE, json_text
 from dwp_sweep.store.remote import Bucket, side_by_side
 from dwp_sweep.store.store import MANIFEST, entries_of, file_sha256
 
@@ -81,7 +81,7 @@ def parse(name: str, text: bytes) -> Bundle:
         values = json.loads(text)
         files = {str(file): (int(one["size"]), str(one["sha256"])) for file, one in values["files"].items()}
         found = Bundle(name, str(values["attempt"]), files, dict(values.get("record") or {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise CorruptArtifactError(f"{manifest_name(name)} is no manifest: {error}") from error
     outside = [file for file in (*files, found.attempt) if not _is_inside(file)]
     if outside or not found.attempt.isalnum():

@@ -115,14 +115,17 @@ class Presence:
         values = {
             "sweep": self.sweep,
             "run": self.run,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            **this_process(),
             "started_ms": self._started_ms,
-            "process": _mark(os.getpid()),
-            "space": _space(),
             "beat": self._beat,
         }
         self.store.files.write(self._name, json_text({**values, **self.facts()}))
+
+
+def this_process() -> dict[str, Any]:
+    """What a file of presence says of its process, so that others can tell whether it lives."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "process": _mark(pid), "space": _space()}
 
 
 def live_runs(store: Store, sweep: str | None = None) -> list[LiveRun]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from dwp_sweep.store.bucket_store import BucketStore
 from dwp_sweep.store.remote import Bucket, is_url
 from dwp_sweep.store.store import Store
+from dwp_sweep.store.user_cache import user_cache
 
 MIRROR_VARIABLE = "DWP_SWEEP_MIRROR"
 """Folder for mirrors of storages on S3; default: ``dwp_sweep`` in the user's folder of caches."""
@@ -40,9 +41,8 @@ def open_store(place: str | Path, *, check: bool = True, writes: bool = False) -
 def mirror_of(bucket: Bucket) -> Path:
     """The folder of this machine that belongs to a bucket's prefix; one per server, too."""
     home = os.environ.get(MIRROR_VARIABLE)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwp_sweep"
     identity = hashlib.sha256(f"{bucket.endpoint} {bucket.url}".encode()).hexdigest()[:12]
-    return (Path(home).expanduser() if home else caches) / f"{bucket.bucket}-{identity}"
+    return (Path(home).expanduser() if home else user_cache()) / f"{bucket.bucket}-{identity}"
 
 
 @functools.lru_cache(maxsize=8)

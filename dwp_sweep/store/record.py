@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
+
+from dwp_sweep.store.whole_file import write_whole
 
 Status = Literal["done", "failed", "pruned"]
 
@@ -138,17 +139,7 @@ def write_json(path: Path, values: Mapping[str, Any], durable: bool = True) -> N
         values: Its content.
         durable: Wait for the disk; False for what is synced later or written again after a crash.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with beside.open("w") as file:
-            file.write(json_text(values))
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:  # a full disk must not be filled with what is left of such attempts
-        beside.unlink(missing_ok=True)
-        raise
+    write_whole(path, json_text(values), durable)
 
 
 def json_text(values: Mapping[str, Any]) -> str:

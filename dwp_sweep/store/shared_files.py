@@ -10,10 +10,11 @@ import contextlib
 import errno
 import os
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from dwp_sweep.store.whole_file import write_whole, written_beside
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What file systems without hard links answer: some shares of Windows, some mounts of buckets."""
@@ -106,14 +107,16 @@ class FolderFiles:
     def write(self, name: str, text: str) -> None:
         """See `SharedFiles`."""
         path = self._root / name
-        _written_beside(path, text).replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
 
     def create(self, name: str, text: str) -> bool:
         """See `SharedFiles`."""
         path = self._root / name
         while True:
             with contextlib.suppress(FileNotFoundError):  # its folder has just been removed
-                beside = _written_beside(path, text, durable=False)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside = written_beside(path, text, durable=False)
                 try:
                     os.link(beside, path)
                     return True
@@ -189,18 +192,3 @@ def _made(path: Path, text: str) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _written_beside(path: Path, text: str, durable: bool = True) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with beside.open("w") as file:
-            file.write(text)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-    except OSError:  # a full disk must not be filled with what is left of such attempts
-        beside.unlink(missing_ok=True)
-        raise
-    return beside

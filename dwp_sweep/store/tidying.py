@@ -7,13 +7,11 @@ least one sees the other: whoever removes gives up, whoever runs waits. Knows no
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.store.live_run import LiveRun, live_runs, read_alive
+from dwp_sweep.store.live_run import LiveRun, live_runs, read_alive, this_process
 from dwp_sweep.store.record import json_text
 from dwp_sweep.store.store import Store
 
@@ -85,8 +83,7 @@ def tidier(store: Store) -> LiveRun | None:
 
 def _announce(store: Store) -> None:
     """Write who removes; of two at the same moment one is refused, since the file is made only once."""
-    who = {"sweep": "", "run": "gc", "host": socket.gethostname(), "pid": os.getpid(),
-           "started_ms": time.time_ns() // 1_000_000}  # fmt: skip
+    who = {"sweep": "", "run": "gc", **this_process(), "started_ms": time.time_ns() // 1_000_000}
     if tidier(store) is None:
         store.files.remove(_NAME)  # left by one that was killed
     if not store.files.create(_NAME, json_text(who)):
