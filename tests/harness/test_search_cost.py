@@ -121,7 +121,7 @@ def test_hours_makespan_and_cut_of_a_search(tmp_path: Path) -> None:
     assert (cost.n_configurations, cost.n_drawn, rows["target"].n_to_build) == (6, 6, 12)
     hours = rows["target"].cpu_hours
     assert hours is not None and hours.mean == pytest.approx(12 * past.wall_s / 3600)
-    assert cost.makespan_s >= 12 * past.wall_s
+    assert cost.makespan_s >= 12 * past.wall_s * (1 - 1e-9)  # a sum of floats
     assert cost.cut["target"] == 8 and cost.cut_by == "budget.trials", "two of six configurations may start"
 
 
