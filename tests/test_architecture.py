@@ -34,8 +34,8 @@ HOMES = {
     "ray": ("harness/",),
     "optuna": ("harness/",),
     "mlflow": ("tracking/",),
-    "boto3": ("store/remote.py",),
-    "botocore": ("store/remote.py",),
+    "boto3": ("store/s3/bucket.py",),
+    "botocore": ("store/s3/bucket.py",),
     "click": ("cli/",),
     "yaml": ("config/",),
 }

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dwp_sweep.api.planning import plan_cost, plan_sweep
 from dwp_sweep.api.predicting import predict, predict_folder
 from dwp_sweep.api.running import SweepRun, retrain_best, run_sweep, status
-from dwp_sweep.api.searches import search_figures, search_report
-from dwp_sweep.api.syncing import sync
-from dwp_sweep.tracking.answers import best_config
-from dwp_sweep.tracking.conditions import best_configs
-from dwp_sweep.tracking.load import load_model, load_prior
-from dwp_sweep.tracking.pareto import pareto_front
-from dwp_sweep.tracking.results import results
+from dwp_sweep.api.tracking import search_figures, search_report, sync
+from dwp_sweep.tracking.read.best import best_config
+from dwp_sweep.tracking.read.conditions import best_configs
+from dwp_sweep.tracking.read.load import load_model, load_prior
+from dwp_sweep.tracking.read.pareto import pareto_front
+from dwp_sweep.tracking.read.results import results
 
 __all__ = [
     "SweepRun",

@@ -1,24 +1,33 @@
-"""From a search space to a sweep, to what a run of it would build, and to what that costs."""
+"""What every public function takes: where nodes lie by default, and whom to tell."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.api.telling import DEFAULT_STORAGE, Checking, Say, silent
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.costs import PlanCost
-from dwp_sweep.harness.costs import plan_cost as cost_of_plan
-from dwp_sweep.harness.plan import Plan, make_plan
+from dwp_sweep.harness.cost.plan_cost import PlanCost
+from dwp_sweep.harness.cost.plan_cost import plan_cost as cost_of_plan
+from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import resolve_uri
-from dwp_sweep.tracking.load import download_outputs
+from dwp_sweep.tracking.read.load import download_outputs
+
+DEFAULT_STORAGE = "./dwp_runs"
+Say = Callable[[str], None]
+"""Receives remarks for people."""
+Checking = Callable[[str, int, int], None]
+"""Receives (what, done, total) while scans are checked or predicted."""
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
 
 
 def plan_sweep(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.api.telling import DEFAULT_STORAGE, Checking
+from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:

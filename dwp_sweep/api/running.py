@@ -7,28 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.api.keeping import keep_report, keep_search, keep_tables, send_missing, tell_facts
-from dwp_sweep.api.planning import read_sweep
-from dwp_sweep.api.telling import DEFAULT_STORAGE, Checking, Say, silent
+from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking, Say, read_sweep, silent
+from dwp_sweep.api.tracking import keep_report, keep_search, keep_tables, send_missing, tell_facts
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
-from dwp_sweep.harness.cluster_growth import DEFAULT_WAIT_S
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.status import SweepStatus, sweep_status
+from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.view.status import SweepStatus, sweep_status
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_settings
-from dwp_sweep.tracking.answers import Best, best_config
 from dwp_sweep.tracking.client import resolve_uri
-from dwp_sweep.tracking.pareto import Front, pareto_front
-from dwp_sweep.tracking.results import results_of_store
+from dwp_sweep.tracking.read.best import Best, best_config
+from dwp_sweep.tracking.read.pareto import Front, pareto_front
+from dwp_sweep.tracking.read.results import results_of_store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dwp_sweep.harness.events import Outcome
-    from dwp_sweep.harness.progress import Progress
-    from dwp_sweep.report.search_report import SearchReport
+    from dwp_sweep.harness.dag.events import Outcome
+    from dwp_sweep.harness.view.progress import Progress
+    from dwp_sweep.report.search.report import SearchReport
     from dwp_sweep.tracking.client import Tracking
 
 PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 3: "KILLED", 130: "KILLED"}
@@ -67,7 +66,7 @@ class SweepRun:
         """What a notebook shows: how it ended and the answer."""
         from html import escape
 
-        from dwp_sweep.harness.progress import outcome_text
+        from dwp_sweep.harness.view.text import outcome_text
 
         answers = (self.front or self.best, self.search)
         end = f"{self.sweep.name}: {outcome_text(self.outcome)}"
@@ -153,7 +152,7 @@ def retrain_best(
         InputError: As `best_config`; its nodes are not on this storage; a negative seed.
     """
     from dwp_sweep.config.retrain import retrain_sweep
-    from dwp_sweep.tracking.best_run import best_run
+    from dwp_sweep.tracking.read.best import best_run
 
     store, uri = open_store(storage, writes=True), resolve_uri(tracking_uri, storage)
     row = best_run(best_config(sweep, metric, where, uri), uri)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dwp_sweep.config.node import make_node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel
@@ -64,5 +64,5 @@ def chatty_sweep(name: str, n_nodes: int, n_epochs: int, n_metrics: int) -> Swee
         ChattyConfig(number=number, n_epochs=n_epochs, n_metrics=n_metrics) for number in range(n_nodes)
     ]
     nodes = [make_node(STAGES["target"], config, {}, {"seed": config.number}) for config in configs]
-    resources = {"target": Resources(cpu=1.0, gpu=0.0)}
+    resources = {"target": ResourcesConfig(cpu=1.0, gpu=0.0)}
     return Sweep(name, {node.key: node for node in nodes}, tuple(node.key for node in nodes), resources)

@@ -25,7 +25,7 @@ from dwp_sweep.bench.makespan import Silent
 from dwp_sweep.bench.postgres import started_postgres, why_no_postgres
 from dwp_sweep.bench.servers import free_port, running
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 
 _NODE_S = 60.0
 _GOAL_SHARE, _GOAL_GROWTH = 0.01, 1.1
@@ -80,7 +80,7 @@ class Memory:
 
 def load(setting: Setting) -> list[Row]:
     """Thousands of short nodes with 200 metrics each: what is lost, the driver's memory, the cost."""
-    from dwp_sweep.harness.ray_session import ray_session  # imports Ray
+    from dwp_sweep.harness.cluster.ray_session import ray_session  # imports Ray
     from dwp_sweep.tracking.client import open_tracking  # imports MLflow
 
     scale = _QUICK if setting.quick else _Scale(n_nodes=int(os.environ.get("DWP_SWEEP_BENCH_NODES", "2000")))
@@ -127,7 +127,7 @@ def count(uri: str, sweep: Sweep) -> Arrived:
         uri: Of MLflow.
         sweep: From `chatty_sweep`.
     """
-    from dwp_sweep.tracking.histories import told_points
+    from dwp_sweep.tracking.read.runs import told_points
 
     told = lost = doubled = n_runs = 0
     names = [metric_name(metric) for metric in range(_config(sweep, next(iter(sweep.nodes))).n_metrics)]

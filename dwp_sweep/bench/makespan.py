@@ -17,11 +17,11 @@ from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.bench.idle_time import first_starts, gaps
 from dwp_sweep.bench.sleeping import STAGES, flat, paper_grid, phases, seconds_of
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.events import Event, Outcome
+from dwp_sweep.harness.cost.simulation import lower_bound
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event, Outcome
 from dwp_sweep.harness.plain_trials import Span, plain_trials
-from dwp_sweep.harness.schedule import lower_bound
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 
 _GOAL, _TRIAL_GOAL = 1.10, 1.2
 
@@ -66,7 +66,7 @@ class Measured:
 
 def makespan(setting: Setting) -> list[Row]:
     """A sweep of sleeping nodes on 8 slots: time by its lower bound, phase by phase, cost of a trial."""
-    from dwp_sweep.harness.ray_session import ray_session  # imports Ray
+    from dwp_sweep.harness.cluster.ray_session import ray_session  # imports Ray
 
     scale = _QUICK if setting.quick else _Scale()
     grid = paper_grid(scale.unit_s, scale.n_seeds, scale.sizes)

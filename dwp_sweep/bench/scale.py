@@ -13,13 +13,13 @@ from pathlib import Path
 
 from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.plan import Plan
-from dwp_sweep.harness.slots import Admission, Shape
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import Plan
+from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.store.protocol import Store
 
 _N_SUGGESTIONS = 100
 _FLAT = 1.5
@@ -54,13 +54,13 @@ def _suggestion(size: int, folder: Path, setting: Setting) -> Row:
 
 def time_of_suggestions(size: int, store: Store, n_suggestions: int) -> tuple[float, float]:
     """Mean seconds, by the clock and of the processor, to hand out a node and settle it among ``size``."""
-    from dwp_sweep.harness.dag_searcher import DagSearcher  # imports Ray
+    from dwp_sweep.harness.tune.searcher import DagSearcher  # imports Ray
 
     nodes = {f"{place:020x}": Node(f"{place:020x}", "target", {}) for place in range(size)}
-    sweep = Sweep("scale", nodes, tuple(nodes), {"target": Resources()})
+    sweep = Sweep("scale", nodes, tuple(nodes), {"target": ResourcesConfig()})
     board = Board(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
-    shapes = {"target": Shape(1.0, 0.0)}
-    admission = Admission(lambda: [Shape(8.0, 0.0)])
+    shapes = {"target": Resources(1.0, 0.0)}
+    admission = Admission(lambda: [Resources(8.0, 0.0)])
     searcher = DagSearcher(board, store, admission, shapes)
     start, start_cpu = time.perf_counter(), time.process_time()
     for place in range(n_suggestions):

@@ -14,9 +14,9 @@ from typing import Any
 
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
-from dwp_sweep.harness.costs import plan_cost
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.plan_cost import plan_cost
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.store.protocol import Store
 
 
 def space_of(n_nodes: int) -> dict[str, Any]:

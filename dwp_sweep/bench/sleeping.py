@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel
 
@@ -118,5 +118,5 @@ def sweep_of(name: str, nodes: Sequence[Node], targets: Sequence[str]) -> Sweep:
     """A sweep of sleeping nodes, one CPU each."""
     from dwp_sweep.config.sweep import Sweep  # imports torch: in the driver only
 
-    resources = {stage: Resources(cpu=1.0, gpu=0.0) for stage in STAGES}
+    resources = {stage: ResourcesConfig(cpu=1.0, gpu=0.0) for stage in STAGES}
     return Sweep(name, {node.key: node for node in nodes}, tuple(targets), resources)

@@ -19,7 +19,7 @@ import torch
 
 from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.bench.steps import StepKind, StepSetting
-from dwp_sweep.training.allocator import MALLOC_ENVIRONMENT
+from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
 
 
 class StepProcess:

@@ -17,7 +17,7 @@ import torch
 
 from dwp_sweep.bench.scan_tree import Scale, write_tree
 from dwp_sweep.data.batches import BatchMaker
-from dwp_sweep.data.cache import load_cases
+from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.patches import PatchConfig
 

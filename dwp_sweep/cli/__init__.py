@@ -13,9 +13,9 @@ from dwp_sweep.cli.answers import best, report
 from dwp_sweep.cli.bench import bench
 from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
-from dwp_sweep.cli.keeping import explain, gc, sync
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
+from dwp_sweep.cli.storage import explain, gc, sync
 from dwp_sweep.cli.submit import submit
 from dwp_sweep.cli.sweeps import demo, plan, run
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.places import place
+from dwp_sweep.cli.exits import place
 from dwp_sweep.errors import InputError, Problem
 
 
@@ -123,8 +124,6 @@ def report(
     settings. It holds all it needs and opens without a network.
     """
     if out is not None:
-        from dwp_sweep.cli.report_page import write_and_tell
-
         refused = {"--metric": metric, "--figure": figure, "--format": form, "--markdown": markdown}
         write_and_tell(sweep, out, versus, {**refused, "--json": as_json}, storage, tracking_uri)
         return
@@ -132,18 +131,18 @@ def report(
     _need_versus(versus, metric=metric, figure=figure)
     from dwp_sweep.api import results
     from dwp_sweep.cli.summary import show_report
-    from dwp_sweep.report.paired import paired_table
-    from dwp_sweep.report.table import paper_table
+    from dwp_sweep.report.answers.table import paper_table
+    from dwp_sweep.report.paired.differences import paired_table
     from dwp_sweep.store.open_store import open_store
     from dwp_sweep.tracking.client import resolve_uri
-    from dwp_sweep.tracking.scores import ScoreReader
+    from dwp_sweep.tracking.read.files import ScoreReader
 
     uri = resolve_uri(tracking_uri, storage)
     found, read = results(sweep, uri), ScoreReader(open_store(storage), uri).read
     pairs = [paired_table(found, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
     show_report(paper_table(found), pairs, form)
     if figure is not None:
-        from dwp_sweep.report.forest import forest_figure
+        from dwp_sweep.report.paired.forest import forest_figure
 
         forest_figure(pairs, figure)
         click.echo(f"figure: {figure}", err=True)
@@ -177,8 +176,8 @@ def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _searched(sweep: str, uri: str) -> tuple[str, ...]:
     """The objectives that a sweep searched for, as its parent run names them."""
-    from dwp_sweep.tracking.parent import parent_facts
-    from dwp_sweep.tracking.runs import open_reader
+    from dwp_sweep.tracking.read.runs import open_reader
+    from dwp_sweep.tracking.write.parent import parent_facts
 
     client, _ = open_reader(uri)
     return parent_facts(client, sweep).objectives
@@ -216,3 +215,46 @@ def conditions(texts: tuple[str, ...]) -> dict[str, str]:
         raise InputError(Problem(f"--where {text}", "is not of the form key=value", fix) for text in bad)
     pairs = (text.partition("=") for text in texts)
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def write_and_tell(
+    sweep: str,
+    out: Path,
+    versus: tuple[str, ...],
+    refused: Mapping[str, object],
+    storage: Path | str,
+    tracking_uri: str | None,
+) -> None:
+    """Write the report of a sweep; print its headline, what is missing and where the page lies.
+
+    Args:
+        sweep: Its name.
+        out: Folder of the report.
+        versus: Values of ``--versus``: at most one, what everything is compared with.
+        refused: Options that are about what is printed, by name; none may be given.
+        storage: Read for what it has, before MLflow.
+        tracking_uri: MLflow's.
+
+    Raises:
+        InputError: Options that do not go together; whatever `write_report` raises.
+    """
+    problems = [
+        Problem(name, "is about what is printed, and --out writes the whole report", "leave one of them out")
+        for name, value in refused.items()
+        if value
+    ]
+    if len(versus) > 1:
+        problems.append(Problem("--versus", "a report page has one reference", "name one of them"))
+    if problems:
+        raise InputError(problems)
+    from dwp_sweep.report.page.write import write_report
+    from dwp_sweep.store.open_store import open_store
+    from dwp_sweep.tracking.client import resolve_uri
+
+    written = write_report(
+        sweep, out, resolve_uri(tracking_uri, storage), open_store(storage), versus[0] if versus else None
+    )
+    click.echo(written.headline)
+    if written.missing:
+        click.echo(f"missing, unfinished or failed: {len(written.missing)}, named on the page", err=True)
+    click.echo(f"report: {written.page}")

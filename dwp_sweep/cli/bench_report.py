@@ -19,7 +19,7 @@ from dwp_sweep.bench.frame import Row, Setting, Tell, machine
 from dwp_sweep.bench.registry import BENCHES, ONLY_BY_NAME
 from dwp_sweep.cli.summary import standard_output
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.step_rates import KEPT, keep_rates
+from dwp_sweep.harness.cost.step_rates import KEPT, keep_rates
 
 
 def list_benches(as_json: bool) -> None:

@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from dwp_sweep.data.check import CheckReport, SubjectRow
+from dwp_sweep.data.check.check import CheckReport
+from dwp_sweep.data.check.examine import SubjectRow
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import Problem
 
@@ -77,9 +78,9 @@ def check_as_json(report: CheckReport) -> str:
 
 def draw_overview(config: DatasetConfig, report: CheckReport, picture: Path) -> None:
     """Draw slices of some subjects as training gets them, suspicious ones first, with the mask's outline."""
-    from dwp_sweep.data.cache import load_cases
+    from dwp_sweep.data.cache.cases import load_cases
+    from dwp_sweep.data.check.overview import write_overview
     from dwp_sweep.data.layouts import list_subjects
-    from dwp_sweep.data.overview import write_overview
 
     rows = sorted(report.subjects, key=lambda row: not row.suspicions)[:N_IN_PICTURE]
     subjects = {subject.id: subject for subject in list_subjects(config)}
@@ -149,3 +150,48 @@ def _counted(texts: Iterable[str]) -> str:
 
 def _count(n: int, word: str) -> str:
     return f"{n} {word}{'' if n == 1 else 's'}"
+
+
+_WIDTH = 40
+
+
+@contextmanager
+def scan_bar(console: Console | None = None) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar on standard error that takes (what, done, total); None where that is no terminal."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    bar = _Bar(console)
+    try:
+        yield bar
+    finally:
+        bar.stop()
+
+
+class _Bar:
+    """Appears with a data set's first scan and goes with its last one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress: Progress | None = None
+        self._what = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self._what:
+            self.stop()  # one that ended early, at a scan that cannot be read
+        if self._progress is None:
+            self._progress = Progress(console=self._console, transient=True)
+            # A whole path would leave no room for the bar.
+            text = what if len(what) <= _WIDTH else what[: _WIDTH - 3] + "..."
+            self._progress.add_task(escape(text), total=total)
+            self._progress.start()
+            self._what = what
+        self._progress.update(self._progress.task_ids[0], completed=done)
+        if done >= total:
+            self.stop()
+
+    def stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import BAD_INPUT
-from dwp_sweep.cli.places import place
+from dwp_sweep.cli.exits import BAD_INPUT, place
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool
     Options below --modality are those of the preprocess section of a search space.
     """
     from dwp_sweep.cli.check_report import check_as_json, draw_overview, progress_bar, show_check
-    from dwp_sweep.data.check import check_dataset
+    from dwp_sweep.data.check.check import check_dataset
 
     config = dataset_config(path, settings)
     with progress_bar(f"checking {path}") as progress:
@@ -156,7 +155,7 @@ def phantom(folder: Path, **settings: Any) -> None:
     T2-like, isotropic.
     """
     from dwp_sweep.data.config import PhantomConfig
-    from dwp_sweep.data.phantom import write_phantom
+    from dwp_sweep.data.phantom.dataset import write_phantom
     from dwp_sweep.strict import parse
 
     config = parse(PhantomConfig, _given(settings), "dwp-sweep data phantom")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from dwp_sweep.cli.places import place_of
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError
 
 _DISK_ERRORS = {
@@ -98,3 +98,30 @@ def _disk_problem(ctx: click.Context, error: OSError) -> Problem | None:
         return None
     fix = f"{place}: choose one that exists or can be made, may be written to, and has room"
     return Problem(str(error.filename), str(error.strerror), fix if place else "look at its permissions")
+
+
+_KEY = "dwp_sweep.places"
+
+PathCallback = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+def place(name: str) -> PathCallback:
+    """A callback of a path option or argument: remembers its value as ``name``, e.g. ``--storage``."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
+        if isinstance(value, Path):
+            ctx.meta.setdefault(_KEY, {})[name] = value
+        return value
+
+    return remember
+
+
+def place_of(ctx: click.Context, path: str | Path) -> str | None:
+    """The name and value of the place that a path belongs to, e.g. ``--storage /data``; None: to none."""
+    wanted = Path(path).absolute()
+    for name, value in ctx.meta.get(_KEY, {}).items():
+        given = value.absolute()
+        # An error may name a folder above, which could not be made on the way.
+        if wanted.is_relative_to(given) or given.is_relative_to(wanted):
+            return f"{name} {value}"
+    return None

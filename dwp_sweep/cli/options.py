@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from dwp_sweep.cli.places import place
-from dwp_sweep.store.remote import is_url
+from dwp_sweep.cli.exits import place
+from dwp_sweep.store.s3.bucket import is_url
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dwp_sweep.harness.costs import PlanCost, Range
-from dwp_sweep.harness.progress import duration
+from dwp_sweep.harness.cost.plan_cost import PlanCost, Range
+from dwp_sweep.harness.view.text import duration
 
 
 def show_cost(cost: PlanCost, console: Console) -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import FAILED, show_problems
-from dwp_sweep.cli.places import place
+from dwp_sweep.cli.exits import FAILED, place, show_problems
 
 if TYPE_CHECKING:
     from dwp_sweep.prediction.run import Done
@@ -75,7 +74,7 @@ def predict(
     class: over weight draws for variational networks, of the softmax for others.
     """
     from dwp_sweep.cli.answers import conditions
-    from dwp_sweep.cli.scan_bar import scan_bar
+    from dwp_sweep.cli.check_report import scan_bar
     from dwp_sweep.prediction.jobs import Outputs, split_images
     from dwp_sweep.prediction.request import Request, make_ready
     from dwp_sweep.prediction.run import Done, Failed, run_jobs

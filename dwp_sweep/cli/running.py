@@ -20,7 +20,7 @@ def status(sweep: str, as_json: bool, storage: Path | str) -> None:
     Reads the storage alone, so it works from any terminal that sees it, without MLflow and without Ray.
     """
     from dwp_sweep.cli.status_report import show_status, status_as_json
-    from dwp_sweep.harness.status import sweep_status
+    from dwp_sweep.harness.view.status import sweep_status
     from dwp_sweep.store.open_store import open_store
 
     found = sweep_status(sweep, open_store(storage))

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dwp_sweep.cli.summary import standard_output
-from dwp_sweep.harness.progress import duration, metric_text
-from dwp_sweep.harness.status import NodeStatus, SweepStatus
+from dwp_sweep.harness.view.status import NodeStatus, SweepStatus
+from dwp_sweep.harness.view.text import duration, metric_text
 
 _STATES = ("done", "running", "waiting", "stopped", "pruned", "failed", "blocked")
 _SHORT_KEY = 8

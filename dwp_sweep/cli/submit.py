@@ -67,9 +67,9 @@ def submit(
 
     Where the cluster asks for a token, it is taken from RAY_AUTH_TOKEN_PATH, a file, or RAY_AUTH_TOKEN.
     """
-    from dwp_sweep.harness.job_package import job_request
-    from dwp_sweep.harness.job_server import connect
-    from dwp_sweep.harness.submission import submit as start
+    from dwp_sweep.harness.cluster.job_package import job_request
+    from dwp_sweep.harness.cluster.submission import connect
+    from dwp_sweep.harness.cluster.submission import submit as start
 
     request = job_request(
         space,
@@ -95,7 +95,7 @@ def submit(
 
 
 def _follow(client: Any, job_id: str) -> int:
-    from dwp_sweep.harness.submission import JobLostError, follow
+    from dwp_sweep.harness.cluster.submission import JobLostError, follow
 
     try:
         end = follow(client, job_id, lambda text: click.echo(text, nl=False))

@@ -14,25 +14,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from dwp_sweep.cli.plan_cost import cost_as_dict, show_cost
-from dwp_sweep.harness.progress import node_lines
-from dwp_sweep.report.best import render_best
-from dwp_sweep.report.front import render_conditions, render_front
-from dwp_sweep.report.paired import PairedTable
-from dwp_sweep.report.search_summary import render_search
-from dwp_sweep.report.table import PaperTable, paper_table, render_table
+from dwp_sweep.harness.view.text import node_lines
+from dwp_sweep.report.answers.table import PaperTable, paper_table, render_table
+from dwp_sweep.report.answers.text import render_best, render_conditions, render_front
+from dwp_sweep.report.paired.differences import PairedTable
+from dwp_sweep.report.search.report import render_search
 from dwp_sweep.tracking.client import shown_uri
-from dwp_sweep.tracking.pages import targets_page
+from dwp_sweep.tracking.write.pages import targets_page
 
 if TYPE_CHECKING:
     from dwp_sweep.api import SweepRun
     from dwp_sweep.config.node import Node
-    from dwp_sweep.config.search import SearchSpace
-    from dwp_sweep.harness.costs import PlanCost
-    from dwp_sweep.harness.plan import Plan
-    from dwp_sweep.report.search_report import SearchReport
-    from dwp_sweep.tracking.answers import Best
-    from dwp_sweep.tracking.conditions import BestByCondition
-    from dwp_sweep.tracking.pareto import Front
+    from dwp_sweep.config.search.space import SearchSpace
+    from dwp_sweep.harness.cost.plan_cost import PlanCost
+    from dwp_sweep.harness.dag.plan import Plan
+    from dwp_sweep.report.search.report import SearchReport
+    from dwp_sweep.tracking.read.best import Best
+    from dwp_sweep.tracking.read.conditions import BestByCondition
+    from dwp_sweep.tracking.read.pareto import Front
 
 # Lines of a log are not cut at the 80 columns that rich takes for granted.
 _LOG_WIDTH = 200

@@ -55,7 +55,7 @@ def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **options: 
     longest of them as their range.
     """
     from dwp_sweep.api import plan_cost, plan_sweep
-    from dwp_sweep.cli.scan_bar import scan_bar
+    from dwp_sweep.cli.check_report import scan_bar
     from dwp_sweep.cli.summary import plan_as_json, show_plan
 
     with scan_bar() as checking:
@@ -102,7 +102,7 @@ def _run_command(space: Path, options: dict[str, Any]) -> str:
 def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
     _remark(f"reading {space} ...")  # the imports below take seconds
     from dwp_sweep.api import run_sweep
-    from dwp_sweep.cli.scan_bar import scan_bar
+    from dwp_sweep.cli.check_report import scan_bar
     from dwp_sweep.cli.summary import show_run
 
     _warn_of_lost_results(options["storage"])

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
-from dwp_sweep.data.check import check_dataset, shared_scan_warnings
+from dwp_sweep.data.cache.memory import dataset_fingerprint
+from dwp_sweep.data.check.check import check_dataset, shared_scan_warnings
+from dwp_sweep.data.check.examine import CHECK_VERSION
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.examine import CHECK_VERSION
-from dwp_sweep.data.fingerprint import dataset_fingerprint
 from dwp_sweep.data.layouts import Listing, list_subjects, scan_layout
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
-from dwp_sweep.data.phantom import ensure_phantom
+from dwp_sweep.data.phantom.dataset import ensure_phantom
 from dwp_sweep.data.splits import enough_problems
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods import METHODS
@@ -44,7 +44,7 @@ class PreparedData:
 
 
 @dataclass
-class _Wanted:
+class _WantedDataset:
     """What the conditions ask of one data set; of a source data set neither sizes nor splits."""
 
     train_sizes: set[int] = field(default_factory=set)
@@ -110,13 +110,13 @@ def prepare_datasets(
     return PreparedData(prepared, tuple(dict.fromkeys([*warnings, *_shared_scans(conditions, prepared)])))
 
 
-def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _Wanted]:
-    wanted: dict[_Task, _Wanted] = {}
+def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _WantedDataset]:
+    wanted: dict[_Task, _WantedDataset] = {}
     for condition in conditions:
         if condition.data.source is not None and _trains_sources(condition):
-            source = wanted.setdefault(_Task("data.source", condition.data.source), _Wanted())
+            source = wanted.setdefault(_Task("data.source", condition.data.source), _WantedDataset())
             source.patches.add(condition.source.patch)
-        target = wanted.setdefault(_Task("data.target", condition.data.target), _Wanted())
+        target = wanted.setdefault(_Task("data.target", condition.data.target), _WantedDataset())
         target.train_sizes.add(condition.train_size)
         target.splits.add(condition.split)
         target.patches.add(condition.target.patch)
@@ -129,7 +129,7 @@ def _trains_sources(condition: ExperimentConfig) -> bool:
     return condition.source.network is None and ("source" in needs or ("priors" in needs and not has_priors))
 
 
-def _of_patches(task: _Task, wanted: _Wanted, checked: _Checked) -> _Checked:
+def _of_patches(task: _Task, wanted: _WantedDataset, checked: _Checked) -> _Checked:
     """What the volumes' shapes say of the patches that the conditions want of them."""
     key = f"{task.key.removeprefix('data.')}.patch"
     problems: list[Problem] = []
@@ -166,7 +166,7 @@ def _named(progress: Progress | None, key: str, config: DatasetConfig) -> Callab
 
 
 def _prepare(
-    config: DatasetConfig, wanted: _Wanted, storage: Path, show: Callable[[int, int], None]
+    config: DatasetConfig, wanted: _WantedDataset, storage: Path, show: Callable[[int, int], None]
 ) -> tuple[DatasetConfig, _Checked]:
     """The data set with its fingerprint, and what was read; all that is wrong with it is told together."""
     listing = scan_layout(config)
@@ -187,12 +187,12 @@ def _prepare(
     return config, checked
 
 
-def _listing_problems(config: DatasetConfig, wanted: _Wanted) -> list[Problem]:
+def _listing_problems(config: DatasetConfig, wanted: _WantedDataset) -> list[Problem]:
     listing = scan_layout(config)
     return [*_too_few(listing, config, wanted), *listing.problems]
 
 
-def _too_few(listing: Listing, config: DatasetConfig, wanted: _Wanted) -> list[Problem]:
+def _too_few(listing: Listing, config: DatasetConfig, wanted: _WantedDataset) -> list[Problem]:
     # Incomplete subjects count: once mended, they are there. Where none is, the listing says why.
     if not listing.ids:
         return []

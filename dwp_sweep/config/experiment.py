@@ -16,7 +16,7 @@ from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.harvest import HarvestConfig
-from dwp_sweep.stages.prior_config import PriorConfig
+from dwp_sweep.stages.prior_fit import PriorConfig
 from dwp_sweep.stages.source import SourceConfig
 from dwp_sweep.stages.target import TargetConfig
 from dwp_sweep.strict import StrictModel

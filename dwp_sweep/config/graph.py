@@ -24,8 +24,8 @@ from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.kernel_prior import layer_misfits, load_prior, require_fit
 from dwp_sweep.nets.net_files import read_net_facts
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
-from dwp_sweep.stages.brought import Brought, describe_brought
 from dwp_sweep.stages.harvest import BANK_FILES, HarvestStageConfig
+from dwp_sweep.stages.imported import Imported, describe_imported
 from dwp_sweep.stages.prior import PRIOR_FILES, PriorStageConfig
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.stages.source import NET_FILES, SourceConfig, SourceStageConfig
@@ -54,7 +54,7 @@ class GraphBuilder:
         self.nodes: dict[str, Node] = {}
         self._datasets, self._cache_dir, self._fetch = datasets, cache_dir, fetch
         self._memo: dict[Any, Node] = {}
-        self._brought: dict[tuple[str, str], Brought | InputError] = {}
+        self._brought: dict[tuple[str, str], Imported | InputError] = {}
 
     def target(self, condition: ExperimentConfig, variant: str | None = None) -> Node:
         """The target node of a condition, with everything upstream of it.
@@ -177,7 +177,7 @@ class GraphBuilder:
             )
         return self._datasets[condition.data.source]
 
-    def _bring(self, text: str, key: str, files: tuple[str, ...]) -> Brought:
+    def _bring(self, text: str, key: str, files: tuple[str, ...]) -> Imported:
         if (text, key) not in self._brought:
             self._brought[text, key] = self._look_at(text, key, files)
         found = self._brought[text, key]
@@ -185,13 +185,13 @@ class GraphBuilder:
             raise found
         return found
 
-    def _look_at(self, text: str, key: str, files: tuple[str, ...]) -> Brought | InputError:
+    def _look_at(self, text: str, key: str, files: tuple[str, ...]) -> Imported | InputError:
         try:
             folder = self._folder(text, key)
             # A whole source stage may be given: its first network is the one that starts targets.
             first_cycle = folder / "cycle0"
             folder = first_cycle if key == "source.network" and first_cycle.is_dir() else folder
-            return describe_brought(folder, files, key)
+            return describe_imported(folder, files, key)
         except InputError as error:
             return error  # asked for again by every condition, and an MLflow out of reach answers slowly
 
@@ -215,7 +215,7 @@ def _of_sources(condition: ExperimentConfig) -> tuple[SourceConfig, LossConfig]:
     return condition.source.model_copy(update={"loss": None}), own
 
 
-def _require_unet(brought: Brought, unet: UNetConfig) -> None:
+def _require_unet(brought: Imported, unet: UNetConfig) -> None:
     facts = _facts(brought, "source.network", read_net_facts)
     if facts.unet != unet:
         what = f"{brought.path} has unet {facts.unet.model_dump()}, the sweep {unet.model_dump()}"
@@ -231,7 +231,7 @@ def _require_folder(text: str) -> None:
         )
 
 
-def _require_prior(brought: Brought, group: int, unet: UNetConfig) -> None:
+def _require_prior(brought: Imported, group: int, unet: UNetConfig) -> None:
     prior = _facts(brought, "prior.path", load_prior)
     if prior.group != group:
         what = f"{brought.path} holds the prior of group {prior.group}"
@@ -242,7 +242,7 @@ def _require_prior(brought: Brought, group: int, unet: UNetConfig) -> None:
         raise _other_shape("prior.path", f"{brought.path}: {error}") from None
 
 
-def _require_bank_layers(brought: Brought, unet: UNetConfig) -> None:
+def _require_bank_layers(brought: Imported, unet: UNetConfig) -> None:
     layers = _facts(brought, "harvest.bank", read_layers)
     net = _shape(unet)
     misfits = [
@@ -266,7 +266,7 @@ def _shape(unet: UNetConfig) -> UNet3D:
         return UNet3D(**unet.model_dump())
 
 
-def _facts(brought: Brought, key: str, read: Callable[[Path], FactsT]) -> FactsT:
+def _facts(brought: Imported, key: str, read: Callable[[Path], FactsT]) -> FactsT:
     try:
         return read(Path(brought.path))
     except ValueError as error:

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.stages.registry import STAGES
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import recorded_resources
 from dwp_sweep.strict import parse
 
@@ -59,13 +59,14 @@ def retrain_sweep(
     }
     node = _fresh(record, pinned, store, stages["target"], seed, all_images, run_id or key)
     gpus = {
-        stage: Resources(cpu=cpu, gpu=gpu) for stage, (cpu, gpu) in recorded_resources(store, sweep).items()
+        stage: ResourcesConfig(cpu=cpu, gpu=gpu)
+        for stage, (cpu, gpu) in recorded_resources(store, sweep).items()
     }
     return Sweep(
         name=sweep + SUFFIX,
         nodes={**upstream, node.key: node},
         targets=(node.key,),
-        resources={stage: gpus.get(stage, Resources()) for stage in stages},
+        resources={stage: gpus.get(stage, ResourcesConfig()) for stage in stages},
         settings={"retrained_from": run_id or key, "sweep": sweep, "seed": seed, "all_images": all_images},
     )
 

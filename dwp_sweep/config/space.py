@@ -14,17 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.experiment import ExperimentConfig
-from dwp_sweep.config.nested import clashes, flat, merged, nested
-from dwp_sweep.config.overrides import Overrides, read_overrides
-from dwp_sweep.config.reading import Reading, read_values
-from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.search import SearchSpace
-from dwp_sweep.config.search_reach import out_of_reach
+from dwp_sweep.config.plain_values import YamlText, clashes, flat, merged, nested, read_yaml
+from dwp_sweep.config.reading import Overrides, Reading, read_overrides, read_values
+from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
+from dwp_sweep.config.search.inactive import out_of_reach
+from dwp_sweep.config.search.space import SearchSpace
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.config.yaml_text import YamlText, read_yaml
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages.registry import STAGES
 
@@ -52,7 +49,7 @@ class Space:
     name: str
     conditions: tuple[ExperimentConfig, ...]
     variants: tuple[str | None, ...]
-    resources: Mapping[str, Resources]
+    resources: Mapping[str, ResourcesConfig]
     max_failures: int
     file: str
     settings: Mapping[str, Any]
@@ -113,7 +110,7 @@ def _changed(changes: Overrides, reading: Reading) -> set[str]:
 
 def _space(reading: Reading, name: str, where: str) -> Space:
     file, conditions = reading.file, reading.conditions
-    resources = {stage: file.resources.get(stage, Resources()) for stage in STAGES}
+    resources = {stage: file.resources.get(stage, ResourcesConfig()) for stage in STAGES}
     settings = {"file": where, "fixed": reading.base, "grid": reading.grid, "n_conditions": len(conditions)}
     if reading.search is not None:
         settings |= _search_settings(reading.search)

@@ -8,12 +8,11 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from dwp_sweep.config.budget import BudgetConfig
-from dwp_sweep.config.distribution import Distribution
 from dwp_sweep.config.experiment import EXPERIMENT
-from dwp_sweep.config.nested import merged
-from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.search import ObjectiveConfig, SchedulerConfig, SearcherConfig
+from dwp_sweep.config.plain_values import merged
+from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
+from dwp_sweep.config.search.distribution import Distribution
+from dwp_sweep.config.search.space import ObjectiveConfig, SchedulerConfig, SearcherConfig
 from dwp_sweep.config.variants import VARIANT, variant_problems
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages.registry import STAGES
@@ -49,7 +48,7 @@ class SpaceFile(StrictModel):
     objective: tuple[ObjectiveConfig, ...] = ()
     scheduler: SchedulerConfig = SchedulerConfig()
     budget: BudgetConfig = BudgetConfig()
-    resources: dict[str, Resources] = Field(default_factory=dict)
+    resources: dict[str, ResourcesConfig] = Field(default_factory=dict)
     max_failures: int = Field(2, ge=0)
     smoke: dict[str, Any] = Field(default_factory=dict)
 

@@ -8,19 +8,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.datasets import prepare_datasets
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.search import SearchSpace
-from dwp_sweep.config.search_graph import Resolve, asked_conditions, resolver
-from dwp_sweep.config.search_idle import idle_fields
+from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
+from dwp_sweep.config.search.graph import Resolve, asked_conditions, resolver
+from dwp_sweep.config.search.inactive import inactive_parameters
+from dwp_sweep.config.search.space import SearchSpace
 from dwp_sweep.config.space import Space
 from dwp_sweep.errors import InputError, Problem
-
-__all__ = ["Resources", "Sweep", "build_sweep"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Sweep:
     name: str
     nodes: Mapping[str, Node]
     targets: Sequence[str]
-    resources: Mapping[str, Resources]
+    resources: Mapping[str, ResourcesConfig]
     settings: Mapping[str, Any] = field(default_factory=dict)
     max_failures: int = 2
     warnings: tuple[str, ...] = ()
@@ -89,7 +86,7 @@ def build_sweep(
     if space.search is None:
         return sweep
     tried = resolved()
-    idle = idle_fields(space.search, tried.resolve, space.file) if tried.resolve else []
+    idle = inactive_parameters(space.search, tried.resolve, space.file) if tried.resolve else []
     return replace(sweep, fresh=resolved, warnings=(*sweep.warnings, *idle))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from dwp_sweep.config.nested import clashes, flat
+from dwp_sweep.config.plain_values import clashes, flat
 from dwp_sweep.errors import Problem
 
 VARIANT = "variant"

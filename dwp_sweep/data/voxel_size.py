@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cache.entry import Case
 
 MOST_ALIKE = 1.25
 """Voxels that are more than so many times larger or smaller along an axis are other voxels."""

@@ -1,16 +1,63 @@
-"""Stopping a sweep from another terminal, as Ctrl-C in its own does: nodes leave at their checkpoints.
+"""Ctrl-C that drains: the first lets running nodes leave at their checkpoints, the second ends at once.
 
-Writes the stop file that the run's driver and workers look for; ends no process. Knows nothing of Ray.
+Replaces Tune's own handler, which stops trials from outside. A SIGTERM (``ray job stop``, a batch
+system) drains as well.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.status import require_sweep
-from dwp_sweep.store.live_run import LiveRun, live_runs, stop_name
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.view.status import require_sweep
+from dwp_sweep.store.heartbeat import LiveRun, live_runs, stop_name
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.shared_files import Mark
+
+
+class Interrupt:
+    """Context in which SIGINT and SIGTERM drain the run.
+
+    Args:
+        stop_file: Written at the first signal; workers look for it after every epoch. Gone at the end.
+        on_request: Called at the first signal.
+    """
+
+    def __init__(self, stop_file: Mark, on_request: Callable[[], None]) -> None:
+        self.stop_file = stop_file
+        self.is_requested = False
+        self._on_request = on_request
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Interrupt:
+        # Signals reach the main thread only; in another one there is nothing to replace.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self.stop_file.unlink(missing_ok=True)
+
+    def request(self) -> None:
+        """Ask the run to drain."""
+        self.is_requested = True
+        self.stop_file.touch()
+        self._on_request()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.is_requested:
+            raise KeyboardInterrupt
+        self.request()
+
 
 _LOOK_EVERY_S = 0.5
 

@@ -18,37 +18,36 @@ from typing import TYPE_CHECKING, Any
 from dwp_sweep.config.node import pipeline_order
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
-from dwp_sweep.harness.cluster_growth import DEFAULT_WAIT_S, Patience
-from dwp_sweep.harness.cluster_probe import data_paths, require_seen
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.events import Outcome
-from dwp_sweep.harness.interrupt import Interrupt
-from dwp_sweep.harness.past_runs import PastRuns
-from dwp_sweep.harness.plan import Plan, make_plan
-from dwp_sweep.harness.progress import Progress, default_progress
-from dwp_sweep.harness.ray_session import (
+from dwp_sweep.harness.cancel import Interrupt
+from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S, Patience
+from dwp_sweep.harness.cluster.ray_session import (
     RememberedMachines,
     cluster_grows,
     machines,
     other_machines,
     ray_session,
 )
-from dwp_sweep.harness.slots import Admission, Shape, impossible, shape_of, slots
-from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
+from dwp_sweep.harness.cluster.visibility import data_paths, require_seen
+from dwp_sweep.harness.cost.durations import Estimate, PastRuns
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
+from dwp_sweep.harness.dag.events import Outcome
+from dwp_sweep.harness.dag.plan import Plan, make_plan
+from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots
+from dwp_sweep.harness.dag.sweep_nodes import entries_of, in_hand
+from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.gc import wait_for_tidying
+from dwp_sweep.store.heartbeat import Heartbeat, hold_file, hold_name, live_runs, stop_file, stop_name
 from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.live_run import Presence, hold_file, hold_name, live_runs, stop_file, stop_name
-from dwp_sweep.store.remote import address, is_url
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.s3.bucket import address, is_url
 from dwp_sweep.store.shared_files import Mark
-from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
-from dwp_sweep.store.tidying import wait_for_tidying
 from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
-    from dwp_sweep.harness.search_plan import SearchPlan
+    from dwp_sweep.harness.search.search_plan import SearchPlan
     from dwp_sweep.tracking.client import Tracking
 
 _OPEN = ("ready", "waiting", "elsewhere", "queued", "running")
@@ -96,7 +95,7 @@ def run_sweep(
     # First say what is needed and that somebody is here: only then is what the plan finds there to stay.
     record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
     leases = Leases(store, sweep.name, name)
-    with Presence(store, sweep.name, name, facts), contextlib.closing(leases):
+    with Heartbeat(store, sweep.name, name, facts), contextlib.closing(leases):
         wait_for_tidying(store)
         if plan is None or not _holds(plan, store):
             plan = make_plan(sweep, store, retry_failed)
@@ -152,7 +151,7 @@ def _open_search(
         what = f"process {others[0].pid} on {others[0].host} runs this search already"
         fix = f"look with dwp-sweep status {sweep.name}; run it again when that one has ended"
         raise InputError(Problem(sweep.name, what, fix))
-    from dwp_sweep.harness.search_plan import SearchPlan  # imports optuna: for searches only
+    from dwp_sweep.harness.search.search_plan import SearchPlan  # imports optuna: for searches only
 
     return SearchPlan(sweep, store, board, retry_failed)
 
@@ -217,7 +216,7 @@ class _Run:
         if self.in_vain:
             raise InputError(self.in_vain)
 
-    def _require_seen(self, shapes: Mapping[str, Shape]) -> None:
+    def _require_seen(self, shapes: Mapping[str, Resources]) -> None:
         if others := other_machines():
             to_build = [self.board.nodes[key] for key, state in self.board.states.items() if state in _OPEN]
             data, root = data_paths(to_build), self.store.root
@@ -226,13 +225,13 @@ class _Run:
             folder = None if is_url(self.store.place) else root
             require_seen(folder, data, shapes, others, self.board.note)
 
-    def _shapes(self, is_local: bool) -> Mapping[str, Shape]:
+    def _shapes(self, is_local: bool) -> Mapping[str, Resources]:
         present = machines()
         has_gpu = any(machine.gpu for machine in present)
         to_build = {self.board.nodes[key].stage for key, state in self.board.states.items() if state in _OPEN}
         # Which stages a search needs is not known before it asks.
         to_build |= set(self.sweep.resources) if self.search is not None else set()
-        shapes = {stage: shape_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
+        shapes = {stage: resources_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
         problems = impossible(shapes, present)
         if problems and (is_local or not cluster_grows()):
             raise InputError(problems)
@@ -248,9 +247,9 @@ class _Run:
         )
         return shapes
 
-    def _tune(self, shapes: Mapping[str, Shape]) -> None:
-        from dwp_sweep.harness.trainable import TrialContext  # imports ray.tune
-        from dwp_sweep.harness.tuning import tune_board
+    def _tune(self, shapes: Mapping[str, Resources]) -> None:
+        from dwp_sweep.harness.tune.trainable import TrialContext  # imports ray.tune
+        from dwp_sweep.harness.tune.tuner import tune_board
 
         context = TrialContext(
             root=self.store.place,
@@ -288,7 +287,7 @@ class _Watch:
 
     run: _Run
     interrupt: Interrupt
-    shapes: Mapping[str, Shape]
+    shapes: Mapping[str, Resources]
     looked_s: float = float("-inf")
 
     def __call__(self) -> None:

@@ -54,7 +54,7 @@ class MethodInputs:
     lr_by_scale: bool = False
 
 
-class Prepared(NamedTuple):
+class TrainingSetup(NamedTuple):
     """What a method hands to the training loop.
 
     Attributes:
@@ -92,4 +92,4 @@ class Method:
     label: str
     sections: Mapping[str, type[StrictModel]]
     needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
-    prepare: Callable[[MethodInputs], Prepared]
+    prepare: Callable[[MethodInputs], TrainingSetup]

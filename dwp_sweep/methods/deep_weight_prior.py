@@ -16,16 +16,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwp_sweep.losses.kernel_bound import kernel_bound, subset
-from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales
-from dwp_sweep.methods.left_prior import LeftPrior
 from dwp_sweep.methods.variational import KernelGroup, layers_by_group, make_posterior, start_network
-from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
+from dwp_sweep.methods.variational_objective import DivergenceConfig, LeftPrior, prepare_pulled
 from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, require_fit
 from dwp_sweep.nets.unet3d import UNet3D
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.training.compute import named_generator
 
 Priors = Mapping[int, KernelPrior]
 
@@ -59,7 +58,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("priors", "source") if settings["dwp"].init == "source" else ("priors",)
 
 
-def prepare(inputs: MethodInputs) -> Prepared:
+def prepare(inputs: MethodInputs) -> TrainingSetup:
     """A Bayesian U-Net under its kernel priors.
 
     Raises:

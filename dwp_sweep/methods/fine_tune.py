@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.plain_training import prepare_plain, source_network
 
 
@@ -14,7 +14,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("source",)
 
 
-def prepare(inputs: MethodInputs) -> Prepared:
+def prepare(inputs: MethodInputs) -> TrainingSetup:
     """The source network, all of it trained."""
     return prepare_plain(source_network(inputs), inputs)
 

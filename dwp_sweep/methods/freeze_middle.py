@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 from torch import nn
 
-from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.plain_training import prepare_plain, source_network
 from dwp_sweep.strict import StrictModel, added
 
@@ -59,7 +59,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("source",)
 
 
-def prepare(inputs: MethodInputs) -> Prepared:
+def prepare(inputs: MethodInputs) -> TrainingSetup:
     """The source network with all blocks but the tuned ones frozen, for good or until they thaw."""
     config: FreezeConfig = inputs.settings["freeze"]
     net = source_network(inputs)

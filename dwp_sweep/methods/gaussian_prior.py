@@ -13,13 +13,13 @@ from typing import Any, Literal
 from torch import Tensor
 
 from dwp_sweep.losses.gaussian import kl_from_standard
-from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales
 from dwp_sweep.methods.variational import KernelGroup, make_posterior, start_network
 from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
 from dwp_sweep.nets.kernel_bank import Standardise, load_bank
 from dwp_sweep.nets.unet3d import UNet3D
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.training.compute import named_generator
 
 
 class GaussianPriorConfig(DivergenceConfig):
@@ -43,7 +43,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("source",) * (config.init == "source") + ("bank",) * (config.scale == "source")
 
 
-def prepare(inputs: MethodInputs) -> Prepared:
+def prepare(inputs: MethodInputs) -> TrainingSetup:
     """A Bayesian U-Net under a Gaussian prior."""
     config: GaussianPriorConfig = inputs.settings["gaussian_prior"]
     net, scales = start_network(inputs, config.init == "source", lambda start: _units(config, inputs, start))

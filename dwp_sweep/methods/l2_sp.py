@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.plain_training import prepare_plain, source_network
 from dwp_sweep.strict import StrictModel
 
@@ -34,7 +34,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("source",)
 
 
-def prepare(inputs: MethodInputs) -> Prepared:
+def prepare(inputs: MethodInputs) -> TrainingSetup:
     """The source network, all of it trained and held near its start."""
     config: L2SpConfig = inputs.settings["l2_sp"]
     plain = prepare_plain(source_network(inputs), inputs)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.kernel_scale import measured_scales
 from dwp_sweep.methods.variational import PosteriorConfig, make_posterior, start_network
 from dwp_sweep.methods.variational_objective import prepare_unpulled
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.training.compute import named_generator
 
 
 class NoiseOnlyConfig(PosteriorConfig):
@@ -32,7 +32,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("source",) if config.init == "source" else ()
 
 
-def prepare(inputs: MethodInputs) -> Prepared:
+def prepare(inputs: MethodInputs) -> TrainingSetup:
     """A U-Net whose kernels are noisy in training."""
     config: NoiseOnlyConfig = inputs.settings["noise_only"]
     net, scales = start_network(

@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from dwp_sweep.losses.segmentation import segmentation_loss
-from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.methods.kernel_scale import SMALLEST_SHARE_OF_HE, he_std
 from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.scale_invariance import rescale_invariant
 from dwp_sweep.nets.unet3d import UNet3D, he_init
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.training.compute import named_generator
 
 CLEARLY_SMALLER = 0.9
 """Share of the He deviation below which a layer counts as shrunk: a He start itself varies a little."""
@@ -83,14 +83,14 @@ def weight_groups(
 
 def prepare_plain(
     net: nn.Module, inputs: MethodInputs, trainable: Sequence[nn.Parameter] | None = None
-) -> Prepared:
+) -> TrainingSetup:
     """Minimise the segmentation loss over the given parameters (all by default)."""
     net = net.to(inputs.device)
 
     def data_loss(logits: Tensor, masks: Tensor) -> Tensor:
         return segmentation_loss(logits, masks, inputs.loss).loss
 
-    return Prepared(
+    return TrainingSetup(
         net=net,
         state=net,
         param_groups=weight_groups(net, inputs, list(net.parameters()) if trainable is None else trainable),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dwp_sweep.methods.contract import Method, MethodInputs, Prepared
+from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.plain_training import new_network, prepare_plain
 
 
@@ -14,7 +14,7 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def prepare(inputs: MethodInputs) -> Prepared:
+def prepare(inputs: MethodInputs) -> TrainingSetup:
     """A new network, all of it trained."""
     return prepare_plain(new_network(inputs), inputs)
 

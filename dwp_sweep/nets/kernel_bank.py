@@ -14,15 +14,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dwp_sweep.nets.bank_group import BankGroup, Channels, filter_scales, median_filter_scales
 from dwp_sweep.nets.kernel_groups import (
     GROUPS,
     KERNEL_VOXELS,
+    BankGroup,
+    Channels,
     extract_kernels,
+    filter_scales,
     kernel_layers,
     kernel_weight,
+    median_filter_scales,
 )
-from dwp_sweep.nets.tensor_files import fact, read_facts, read_tensors, write_tensors
+from dwp_sweep.nets.net_files import fact, read_facts, read_tensors, write_tensors
 
 STEM = "bank"
 

@@ -15,11 +15,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from dwp_sweep.nets.bank_group import Channels
 from dwp_sweep.nets.kernel_bank import Standardise, kernel_channels
+from dwp_sweep.nets.kernel_groups import Channels
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_vae import KernelVAE
-from dwp_sweep.nets.tensor_files import fact, load_state, read_facts, read_tensors, write_tensors
+from dwp_sweep.nets.net_files import fact, load_state, read_facts, read_tensors, write_tensors
 
 STEM = "prior"
 

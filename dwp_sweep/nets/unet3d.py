@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwp_sweep.nets.conv import Conv3d
-from dwp_sweep.nets.norm_relu import norm_relu
+from dwp_sweep.nets.layers import Conv3d, norm_relu
 from dwp_sweep.nets.recompute import recomputed
 from dwp_sweep.strict import StrictModel
 

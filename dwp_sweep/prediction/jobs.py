@@ -42,7 +42,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Job:
+class PredictionJob:
     """One scan.
 
     Attributes:
@@ -60,7 +60,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PredictionPlan:
     """All scans of a request, and all that is wrong with its names.
 
     Attributes:
@@ -69,7 +69,7 @@ class Plan:
         problems: Nothing is to be computed while there is one.
     """
 
-    jobs: tuple[Job, ...] = ()
+    jobs: tuple[PredictionJob, ...] = ()
     skipped: tuple[Path, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -82,7 +82,7 @@ def split_images(text: str | Path) -> tuple[Path, ...]:
     return tuple(Path(part.strip()).expanduser() for part in text.split(",") if part.strip()) or (whole,)
 
 
-def plan_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> Plan:
+def plan_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> PredictionPlan:
     """One job for an image, or one for each NIfTI file of a folder that is not named as a mask.
 
     Wrong are: nothing to predict, outputs that exist, folders that are missing, files with endings that
@@ -104,28 +104,32 @@ def plan_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> 
     return replace(plan, problems=tuple(dict.fromkeys(problems)))
 
 
-def _of_scan(images: Sequence[Path], outputs: Outputs) -> Plan:
-    job = Job(tuple(images), _into_folders(outputs, images[0]))
+def _of_scan(images: Sequence[Path], outputs: Outputs) -> PredictionPlan:
+    job = PredictionJob(tuple(images), _into_folders(outputs, images[0]))
     problems = (
         Problem(str(path), f"there is no folder {path.absolute().parent}", "make it first")
         for path in job.outputs.given.values()
         if not path.absolute().parent.is_dir()
     )
-    return Plan((job,), problems=tuple(problems))
+    return PredictionPlan((job,), problems=tuple(problems))
 
 
-def _of_folders(folders: Sequence[Path], outputs: Outputs) -> Plan:
+def _of_folders(folders: Sequence[Path], outputs: Outputs) -> PredictionPlan:
     files = [path for path in folders if not path.is_dir()]
     if files:
         fix = "give images alone, or folders alone"
-        return Plan(problems=tuple(Problem(str(path), "is no folder, and others are", fix) for path in files))
+        return PredictionPlan(
+            problems=tuple(Problem(str(path), "is no folder, and others are", fix) for path in files)
+        )
     there = sorted(path for path in folders[0].iterdir() if is_nifti(path))
     names = [path.name for path in there if not _MASK_NAME.search(stem(path))]
     if not names:
-        return Plan(problems=(_nothing_in(folders[0], len(there)),))
-    jobs = tuple(Job(tuple(folder / name for folder in folders), _named(outputs, name)) for name in names)
+        return PredictionPlan(problems=(_nothing_in(folders[0], len(there)),))
+    jobs = tuple(
+        PredictionJob(tuple(folder / name for folder in folders), _named(outputs, name)) for name in names
+    )
     skipped = tuple(path for path in there if path.name not in names)
-    return Plan(jobs, skipped, (*_missing_channels(folders, names), *_folder_problems(outputs)))
+    return PredictionPlan(jobs, skipped, (*_missing_channels(folders, names), *_folder_problems(outputs)))
 
 
 def _nothing_in(folder: Path, n_masks: int) -> Problem:
@@ -171,7 +175,7 @@ def _into_folders(outputs: Outputs, image: Path) -> Outputs:
     return replace(outputs, **inside)
 
 
-def _output_problems(job: Job, force: bool) -> Iterator[Problem]:
+def _output_problems(job: PredictionJob, force: bool) -> Iterator[Problem]:
     own = {path.resolve() for path in job.images}
     for kind, path in job.outputs.given.items():
         endings = (_PICTURE_ENDING,) if kind == "picture" else NIFTI_ENDINGS
@@ -183,7 +187,7 @@ def _output_problems(job: Job, force: bool) -> Iterator[Problem]:
             yield Problem(str(path), "exists already", "name another file, or say --force (force=True)")
 
 
-def _one_place_twice(jobs: Sequence[Job]) -> list[Problem]:
+def _one_place_twice(jobs: Sequence[PredictionJob]) -> list[Problem]:
     places = [path.resolve() for job in jobs for path in job.outputs.given.values()]
     return [
         Problem(str(path), "is named for two results", "give each its own")

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.volumes import read_header
+import numpy as np
+
+from dwp_sweep.data.config import DatasetConfig, several
+from dwp_sweep.data.pair import geometry_problems
+from dwp_sweep.data.volumes import Volume, read_header, read_volume
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.prediction.channels import Channel, find_channels
-from dwp_sweep.prediction.jobs import Job, Outputs, Plan, plan_jobs
+from dwp_sweep.prediction.jobs import Outputs, PredictionJob, PredictionPlan, plan_jobs
 from dwp_sweep.prediction.trained import Device, Trained, find_trained
 
 
@@ -55,7 +57,7 @@ class Ready:
     """
 
     trained: Trained
-    scans: Mapping[Job, tuple[Channel, ...]]
+    scans: Mapping[PredictionJob, tuple[Channel, ...]]
     skipped: tuple[Path, ...] = ()
 
 
@@ -81,10 +83,10 @@ def make_ready(request: Request) -> Ready:
 class _Check:
     """Asked with the run's data set, before its weights are read."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: PredictionPlan) -> None:
         self._plan = plan
         self.was_asked = False
-        self.scans: dict[Job, tuple[Channel, ...]] = {}
+        self.scans: dict[PredictionJob, tuple[Channel, ...]] = {}
 
     def __call__(self, dataset: DatasetConfig) -> None:
         self.was_asked = True
@@ -99,7 +101,7 @@ class _Check:
             raise InputError(dict.fromkeys(problems))
 
 
-def _header_problems(jobs: Sequence[Job]) -> list[Problem]:
+def _header_problems(jobs: Sequence[PredictionJob]) -> list[Problem]:
     problems: list[Problem] = []
     for path in dict.fromkeys(path for job in jobs for path in job.images):
         try:
@@ -107,3 +109,77 @@ def _header_problems(jobs: Sequence[Job]) -> list[Problem]:
         except InputError as error:
             problems += error.problems
     return problems
+
+
+class Channel(NamedTuple):
+    """One volume: a file, and which volume of it where it is 4D."""
+
+    path: Path
+    volume: int | None
+
+
+def find_channels(images: Sequence[Path], dataset: DatasetConfig) -> tuple[Channel, ...]:
+    """Which volumes of the files are the network's channels; reads headers alone.
+
+    Args:
+        images: In the order of the training's channels; 4D files count for as many as they hold, or for
+            those that the training took from its own 4D files.
+        dataset: Of the training.
+
+    Raises:
+        InputError: Files that are no 3D or 4D NIfTI, another number of channels, files on different grids.
+    """
+    problems: list[Problem] = []
+    found: list[Channel] = []
+    for path in images:
+        try:
+            found += _channels(path, dataset)
+        except InputError as error:
+            problems += error.problems
+    for other in images[1:]:
+        problems += geometry_problems(images[0], other, "image")
+    if not problems and len(found) != dataset.n_channels:
+        problems.append(_other_number(images, len(found), dataset))
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return tuple(found)
+
+
+def read_channels(channels: Sequence[Channel]) -> tuple[Volume, ...]:
+    """The voxels of all channels.
+
+    Raises:
+        InputError: Truncated files, NaN or infinite voxels, constant images.
+    """
+    volumes = []
+    for path, volume in channels:
+        volumes.append(read_volume(path, volume))
+        if float(np.ptp(volumes[-1].data)) == 0.0:
+            what = f"constant image: every voxel is {volumes[-1].data.flat[0]:g}"
+            raise InputError(Problem(str(path), what, "export the scan again"))
+    return tuple(volumes)
+
+
+def _channels(path: Path, dataset: DatasetConfig) -> list[Channel]:
+    n = read_header(path).n_channels
+    if n == 1:
+        return [Channel(path, None)]
+    if dataset.channel is None:
+        return [Channel(path, index) for index in range(n)]
+    beyond = [index for index in several(dataset.channel) if index is not None and index >= n]
+    if beyond:
+        what = f"has {n} volumes, and the network was trained on volume {', '.join(map(str, beyond))} too"
+        raise InputError(Problem(str(path), what, "volumes count from 0"))
+    return [Channel(path, index) for index in several(dataset.channel)]
+
+
+def _other_number(images: Sequence[Path], n: int, dataset: DatasetConfig) -> Problem:
+    wanted = dataset.n_channels
+    names = f" ({', '.join(dataset.channel_names)})" if dataset.channel_names else ""
+    what = f"{_count(n)} given, and the network was trained on {_count(wanted)}{names}"
+    fix = "give one 3D image" if wanted == 1 else f"name {wanted} images in this order, with commas between"
+    return Problem(", ".join(map(str, images)), what, fix)
+
+
+def _count(n: int) -> str:
+    return f"{n} channel{'' if n == 1 else 's'}"

@@ -5,6 +5,7 @@ Top of the package: joins the network, the names and the scans. Knows nothing of
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,14 +14,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dwp_sweep.data.volumes import write_volume
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.prediction.channels import Channel, read_channels
-from dwp_sweep.prediction.jobs import Job
-from dwp_sweep.prediction.request import Ready
+from dwp_sweep.prediction.jobs import PredictionJob
+from dwp_sweep.prediction.request import Channel, Ready, read_channels
 from dwp_sweep.prediction.segment import Segmentation, Told, segment
 from dwp_sweep.prediction.trained import Trained
+from dwp_sweep.stages.drawing import (
+    GRID,
+    INK,
+    MUTED,
+    PREDICTION,
+    black_background,
+    fullest_slices,
+    outline,
+    save,
+)
 
 Progress = Callable[[str, int, int], None]
 """Receives (scan, forward passes done, in all)."""
@@ -29,14 +42,14 @@ Progress = Callable[[str, int, int], None]
 class Done(NamedTuple):
     """A job and what came out of it."""
 
-    job: Job
+    job: PredictionJob
     found: Segmentation
 
 
 class Failed(NamedTuple):
     """A job whose scan cannot be used, one of several."""
 
-    job: Job
+    job: PredictionJob
     problems: tuple[Problem, ...]
 
 
@@ -66,13 +79,15 @@ def run_jobs(ready: Ready, progress: Progress | None = None) -> Iterator[Done | 
         yield result
 
 
-def _carried_out(job: Job, channels: Sequence[Channel], trained: Trained, told: Told | None) -> Done:
+def _carried_out(
+    job: PredictionJob, channels: Sequence[Channel], trained: Trained, told: Told | None
+) -> Done:
     found = segment(read_channels(channels), trained, told)
     write(found, job, trained)
     return Done(job, found)
 
 
-def write(found: Segmentation, job: Job, trained: Trained) -> None:
+def write(found: Segmentation, job: PredictionJob, trained: Trained) -> None:
     """Write the outputs that a job asks for: all beside their places first, then all renamed."""
     beside: list[tuple[Path, Path]] = []
     try:
@@ -90,8 +105,6 @@ def write(found: Segmentation, job: Job, trained: Trained) -> None:
 
 def _write_one(kind: str, found: Segmentation, path: Path, title: str, trained: Trained) -> None:
     if kind == "picture":
-        from dwp_sweep.prediction.picture import draw
-
         draw(found, path, title, trained.dataset.preprocess.orientation)
         return
     voxels: dict[str, np.ndarray] = {
@@ -100,3 +113,45 @@ def _write_one(kind: str, found: Segmentation, path: Path, title: str, trained: 
         "uncertainty": found.uncertainty,
     }
     write_volume(path, voxels[kind], found.affine)
+
+
+_PLANES = {"L": "Sagittal", "R": "Sagittal", "P": "Coronal", "A": "Coronal", "I": "Axial", "S": "Axial"}
+_UNSURE = LinearSegmentedColormap.from_list("unsure", ["#ffffff", "#d7a8cd", "#7a1760", "#2b0722"])
+
+
+def draw(found: Segmentation, path: Path, title: str, orientation: str = "RAS") -> None:
+    """Three planes through the most foreground: scan with outline above, predictive entropy below.
+
+    Args:
+        found: The prediction.
+        path: PNG to write.
+        title: Line above the picture.
+        orientation: Where the axes of the network's input point.
+    """
+    volume, low, high = black_background(np.asarray(found.case.image[0], dtype=np.float32))
+    mask = found.case.mask > 0
+    centre = fullest_slices(mask)
+    figure = Figure(figsize=(9, 6.6), dpi=120, layout="constrained", facecolor="white")
+    above, below = figure.subplots(2, 3)
+    for axis, (scan, unsure) in enumerate(zip(above, below, strict=True)):
+        index = centre[axis]
+        wide, tall = (found.case.spacing_mm[other] for other in range(3) if other != axis)
+        look = {"origin": "lower", "interpolation": "nearest", "aspect": tall / wide}
+        scan.imshow(np.take(volume, index, axis=axis).T, cmap="gray", vmin=low, vmax=high, **look)
+        outline(scan, np.take(mask, index, axis=axis).T, PREDICTION, 1.4)
+        scan.set_title(f"{_PLANES[orientation[axis]]}, slice {index}", fontsize=9, color=MUTED)
+        entropy = np.take(found.entropy, index, axis=axis).T
+        shown = unsure.imshow(entropy, cmap=_UNSURE, vmin=0, vmax=math.log(2), **look)
+        outline(unsure, np.take(mask, index, axis=axis).T, PREDICTION, 0.8)
+        scan.set_axis_off()
+        unsure.set_xticks([])
+        unsure.set_yticks([])
+        unsure.spines[:].set_color(GRID)
+    bar = figure.colorbar(shown, ax=list(below), location="bottom", fraction=0.05, aspect=50)
+    bar.set_label("Predictive entropy, nats", fontsize=9, color=MUTED)
+    bar.ax.tick_params(colors=MUTED, labelsize=8)
+    figure.suptitle(title, fontsize=11, color=INK)
+    label = "Prediction" if mask.any() else "Prediction: no foreground"
+    lines = [Line2D([], [], color=PREDICTION, lw=2)]
+    figure.legend(lines, [label], loc="outside lower center", frameon=False, fontsize=9)
+    save(figure, path)

@@ -21,18 +21,17 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.evaluation import UNTOUCHED
 from dwp_sweep.stages.network_training import WHOLE, arrange
-from dwp_sweep.stages.postprocess import PostprocessConfig
+from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.source import SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.store.open_store import open_store
+from dwp_sweep.store.protocol import RECORD, Store
 from dwp_sweep.store.record import Record, read_record
-from dwp_sweep.store.store import RECORD, Store
 from dwp_sweep.strict import parse
-from dwp_sweep.tracking.answers import best_config
-from dwp_sweep.tracking.best_run import best_run
 from dwp_sweep.tracking.client import mlflow_client, resolve_uri, sqlite_path
-from dwp_sweep.tracking.load import download_outputs
-from dwp_sweep.tracking.rows import NodeRow, row_of_run
+from dwp_sweep.tracking.read.best import best_config, best_run
+from dwp_sweep.tracking.read.load import download_outputs
+from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 
 BEST = "best:"

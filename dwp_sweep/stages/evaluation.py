@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.metrics.calibration import (
     Reliability,
@@ -29,7 +29,7 @@ from dwp_sweep.metrics.calibration import (
     reliability,
 )
 from dwp_sweep.metrics.overlap import Overlap, overlap
-from dwp_sweep.nets.monte_carlo import sampling, variational_layers
+from dwp_sweep.nets.bayes_conv import sampling, variational_layers
 from dwp_sweep.stages.network_training import WHOLE, predict_case
 from dwp_sweep.stages.physical_scores import (
     PhysicalScores,
@@ -37,10 +37,8 @@ from dwp_sweep.stages.physical_scores import (
     physical_scores,
     summarise_physical,
 )
-from dwp_sweep.stages.postprocess import PostprocessConfig, clean_mask
-from dwp_sweep.stages.windows import Told, untold
-from dwp_sweep.training.compute import ComputeConfig, resolve_device
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.stages.prediction import PostprocessConfig, Told, clean_mask, untold
+from dwp_sweep.training.compute import ComputeConfig, named_generator, resolve_device
 
 UNTOUCHED = PostprocessConfig()
 """Masks as the networks say them."""

@@ -17,8 +17,8 @@ from dwp_sweep.metrics.kernel_structure import autocorrelation
 from dwp_sweep.nets.kernel_bank import KernelBank, collect_bank, drop_tiny, load_bank, save_bank
 from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.net_files import load_net
-from dwp_sweep.stages.brought import Brought, copy_brought
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
+from dwp_sweep.stages.imported import Imported, copy_imported
 from dwp_sweep.strict import StrictModel, unkeyed
 
 BANK_FILES = ("bank.safetensors", "bank.json")
@@ -39,7 +39,7 @@ class HarvestConfig(StrictModel):
 class HarvestStageConfig(StrictModel):
     """All that the bank depends on beside its networks."""
 
-    brought: Brought | None = None
+    brought: Imported | None = None
     harvest: HarvestConfig = HarvestConfig()
 
 
@@ -48,7 +48,7 @@ def run(
 ) -> Mapping[str, float]:
     """Collect, drop, score, save."""
     if config.brought is not None:
-        copy_brought(config.brought, BANK_FILES, out_dir)
+        copy_imported(config.brought, BANK_FILES, out_dir)
         return bank_scores(load_bank(out_dir))
     nets = {
         (seed, cycle): net for seed, folder in enumerate(inputs["sources"]) for cycle, net in _nets(folder)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dwp_sweep.metrics.scale_mixture import fit_scale_mixture
+from dwp_sweep.metrics.kernel_structure import fit_scale_mixture
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 
 VARIANCE_FLOOR = math.exp(-6.0)

@@ -15,20 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from dwp_sweep.data.batches import BatchMaker, collate
-from dwp_sweep.data.cache import Case, load_cases
+from dwp_sweep.data.cache.cases import load_cases
+from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.fingerprint import dataset_fingerprint
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.patches import PatchConfig
+from dwp_sweep.data.preprocess import padding_value
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.methods.contract import Prepared
+from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.metrics.overlap import overlap
-from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.nets.unet3d import UNet3D, padded_size
 from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit
-from dwp_sweep.stages.windows import Told, logits_of, untold
-from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device, to_device
+from dwp_sweep.stages.prediction import Told, logits_of, untold
+from dwp_sweep.training.compute import ComputeConfig, autocast, named_seed, resolve_device, to_device
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher_val_dice
-from dwp_sweep.training.seeds import named_seed
 
 Cases = Mapping[str, Case]
 WHOLE = PatchConfig()
@@ -72,7 +73,7 @@ def _now_and_then(stage: str, emit: Emit) -> Callable[[int, int], None]:
 
 
 def train_network(
-    prepared: Prepared,
+    prepared: TrainingSetup,
     train: Sequence[Case],
     val: Sequence[Case],
     config: TrainConfig,
@@ -126,7 +127,7 @@ def arrange(net: nn.Module, compute: ComputeConfig) -> None:
 
 
 def validation_metrics(
-    prepared: Prepared, cases: Sequence[Case], compute: ComputeConfig, patch: PatchConfig = WHOLE
+    prepared: TrainingSetup, cases: Sequence[Case], compute: ComputeConfig, patch: PatchConfig = WHOLE
 ) -> dict[str, float]:
     """Mean data loss, Dice and IoU over whole volumes; a Bayesian network predicts with its mean."""
     losses, scores = [], []
@@ -163,3 +164,16 @@ def predict_case(
     with autocast(compute, device):
         logits = logits_of(net, to_device(images, device), patch, case.background, told)
     return logits, to_device(masks, device)
+
+
+def padding_revision(dataset: DatasetConfig | None, patch: PatchConfig) -> int:
+    """1 where a network pads, and not with zeros; else 0.
+
+    Args:
+        dataset: None where nothing is trained.
+        patch: Of the training, and the windows of predictions.
+    """
+    if dataset is None or padding_value(dataset.preprocess) == 0:
+        return 0
+    shape = patch.shape or dataset.preprocess.shape
+    return int(shape is None or padded_size(shape) != shape)

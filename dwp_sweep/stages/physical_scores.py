@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dwp_sweep.metrics.lesions import lesion_detection
-from dwp_sweep.metrics.surface import surface_distance
-from dwp_sweep.metrics.volume import volume_error_ml
+from dwp_sweep.metrics.overlap import lesion_detection
+from dwp_sweep.metrics.physical import surface_distance, volume_error_ml
 
 CAN_BE_UNDEFINED = ("hd95_mm", "asd_mm", "lesion_sensitivity")
 

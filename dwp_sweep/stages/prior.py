@@ -15,21 +15,18 @@ from pydantic import Field
 from torch import Tensor
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.nets.bank_group import BankGroup
 from dwp_sweep.nets.kernel_bank import KernelBank, load_bank
+from dwp_sweep.nets.kernel_groups import BankGroup
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, save_prior
-from dwp_sweep.nets.tensor_files import write_tensors
-from dwp_sweep.stages.brought import Brought, copy_brought
+from dwp_sweep.nets.net_files import write_tensors
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.figures import kernel_figure, learning_curve
-from dwp_sweep.stages.prior_config import PriorConfig
-from dwp_sweep.stages.prior_fit import fit_model
-from dwp_sweep.stages.prior_scores import KERNELS_PER_COMPONENT, Split, prior_scores
+from dwp_sweep.stages.imported import Imported, copy_imported
+from dwp_sweep.stages.prior_fit import PriorConfig, fit_model
+from dwp_sweep.stages.prior_scores import KERNELS_PER_COMPONENT, KernelSplit, prior_scores
 from dwp_sweep.strict import StrictModel
-from dwp_sweep.training.compute import ComputeConfig, resolve_device
-from dwp_sweep.training.device_memory import memory_advice
+from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_generator, resolve_device
 from dwp_sweep.training.loop import FitResult
-from dwp_sweep.training.seeds import named_generator
 
 PRIOR_FILES = ("prior.safetensors", "prior.json")
 KERNEL_EXAMPLES = "kernels_and_samples"
@@ -39,7 +36,7 @@ MIN_KERNELS = 20
 class PriorStageConfig(StrictModel):
     """All that one group's prior depends on beside the bank."""
 
-    brought: Brought | None = None
+    brought: Imported | None = None
     group: int = Field(ge=1, le=7)
     prior: PriorConfig = PriorConfig()
     compute: ComputeConfig = ComputeConfig()
@@ -54,7 +51,7 @@ def run(
 ) -> Mapping[str, float]:
     """Standardise, hold out, fit, compare with simpler models, draw."""
     if config.brought is not None:
-        copy_brought(config.brought, PRIOR_FILES, out_dir)
+        copy_imported(config.brought, PRIOR_FILES, out_dir)
         load_prior(out_dir)
         return {}
     with memory_advice("prior.batch_size", config.prior.batch_size):
@@ -67,7 +64,7 @@ def _fit(
     settings = config.prior
     group, kernels, scale, scales = _standardised(bank, config)
     train, held_out = _hold_out(group, settings)
-    split = Split(kernels[train], kernels[held_out], scale[held_out])
+    split = KernelSplit(kernels[train], kernels[held_out], scale[held_out])
     device = resolve_device(config.compute)
     model, result = fit_model(settings, split.train, split.held_out, device, work_dir, emit)
     prior = KernelPrior(config.group, model, scales, settings.standardise, group.channels)

@@ -22,7 +22,7 @@ from dwp_sweep.nets.kernel_groups import KERNEL_VOXELS
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.stages.mixture_fit import fit_mixture
-from dwp_sweep.training.seeds import named_generator, named_seed
+from dwp_sweep.training.compute import named_generator, named_seed
 
 N_ELBO_SAMPLES = 20
 N_IMPORTANCE_SAMPLES = 64
@@ -39,7 +39,7 @@ KERNELS_PER_COMPONENT = KERNEL_VOXELS + 1
 """Fewer points than this span no covariance of full rank."""
 
 
-class Split(NamedTuple):
+class KernelSplit(NamedTuple):
     """Standardised kernels to fit and to score with, and the scales ``(m, 1)`` of the latter."""
 
     train: Tensor
@@ -48,7 +48,7 @@ class Split(NamedTuple):
 
 
 @torch.no_grad()
-def prior_scores(model: KernelVAE | KernelMixture, split: Split, seed: int) -> dict[str, float]:
+def prior_scores(model: KernelVAE | KernelMixture, split: KernelSplit, seed: int) -> dict[str, float]:
     """Held-out nats per raw kernel, and what the model gains over simpler ones.
 
     Args:
@@ -89,7 +89,7 @@ def _mean_of(draw: Callable[[], Tensor]) -> Tensor:
     return torch.stack([draw() for _ in range(N_ELBO_SAMPLES)]).double().mean(dim=0)
 
 
-def _rival_mixture(split: Split, seed: int) -> float:
+def _rival_mixture(split: KernelSplit, seed: int) -> float:
     n_components = min(RIVAL_COMPONENTS, max(1, len(split.train) // KERNELS_PER_COMPONENT))
     mixture = fit_mixture(split.train, n_components, named_seed(seed, "rival"))
     return float(mixture.log_density(split.held_out).double().mean())

@@ -17,20 +17,17 @@ from dwp_sweep.data.splits import source_split
 from dwp_sweep.data.voxel_size import VOXEL_SIZE, median_voxel_size
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
-from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.nets.net_files import load_net, save_net
 from dwp_sweep.nets.unet3d import UNetConfig
-from dwp_sweep.stages.brought import Brought, copy_brought
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
-from dwp_sweep.stages.network_training import Cases, read_cases, train_network
-from dwp_sweep.stages.padding import padding_revision
+from dwp_sweep.stages.imported import Imported, copy_imported
+from dwp_sweep.stages.network_training import Cases, padding_revision, read_cases, train_network
 from dwp_sweep.strict import StrictModel, added, unkeyed
-from dwp_sweep.training.compute import ComputeConfig, resolve_device
-from dwp_sweep.training.device_memory import memory_advice
+from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
-from dwp_sweep.training.seeds import named_seed
 
 NET_FILES = ("net.safetensors", "net.json")
 
@@ -61,7 +58,7 @@ class SourceConfig(TrainConfig):
 class SourceStageConfig(StrictModel):
     """All that one seed's source networks depend on; only ``brought`` where a network is brought."""
 
-    brought: Brought | None = None
+    brought: Imported | None = None
     dataset: DatasetConfig | None = None
     unet: UNetConfig = UNetConfig()
     source: SourceConfig = SourceConfig()
@@ -75,7 +72,7 @@ def run(
 ) -> Mapping[str, float]:
     """Train ``n_cycles`` networks one after another, each from the one before."""
     if config.brought is not None:
-        copy_brought(config.brought, NET_FILES, out_dir / "cycle0")
+        copy_imported(config.brought, NET_FILES, out_dir / "cycle0")
         load_net(out_dir / "cycle0")
         return {}
     with memory_advice("source.batch_size", config.source.batch_size):
@@ -127,7 +124,7 @@ def _one_cycle(
     return result
 
 
-def _prepared(config: SourceStageConfig, n_train: int) -> Prepared:
+def _prepared(config: SourceStageConfig, n_train: int) -> TrainingSetup:
     device = resolve_device(config.compute)
     inputs = MethodInputs(config.unet, config.loss, {}, n_train, config.seed, device)
     return METHODS["random_init"].prepare(inputs)

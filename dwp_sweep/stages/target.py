@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import Split, target_split, with_all_images
@@ -40,15 +40,12 @@ from dwp_sweep.stages.evaluation import (
 )
 from dwp_sweep.stages.examples import example_case, predicted_example, save_example
 from dwp_sweep.stages.figures import learning_curve, slice_figure
-from dwp_sweep.stages.network_training import Cases, read_cases, train_network
-from dwp_sweep.stages.padding import padding_revision
-from dwp_sweep.stages.postprocess import PostprocessConfig
+from dwp_sweep.stages.network_training import Cases, padding_revision, read_cases, train_network
+from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
 from dwp_sweep.strict import StrictModel, added, parse
-from dwp_sweep.training.compute import ComputeConfig, resolve_device
-from dwp_sweep.training.device_memory import memory_advice
+from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
-from dwp_sweep.training.seeds import named_seed
 
 
 class TargetConfig(TrainConfig):

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dwp_sweep.store.live_run import STALE_S, has_ended_here, run_name, run_names
+from dwp_sweep.store.heartbeat import STALE_S, has_ended_here, run_name, run_names
+from dwp_sweep.store.protocol import Store, work_name
 from dwp_sweep.store.record import UNREADABLE
-from dwp_sweep.store.store import Store, work_name
 
 GRACE_S = 5.0
 """Workers of a driver that was killed end within this time; only then does another run follow it."""
@@ -103,7 +103,7 @@ class Leases:
     Args:
         store: The storage.
         sweep: Name of the sweep.
-        run: Unique name of the run, whose `Presence` is there.
+        run: Unique name of the run, whose `Heartbeat` is there.
         watch: Tells whether other runs live; None: a new one.
     """
 

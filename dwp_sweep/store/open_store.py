@@ -10,10 +10,9 @@ import hashlib
 import os
 from pathlib import Path
 
-from dwp_sweep.store.bucket_store import BucketStore
-from dwp_sweep.store.remote import Bucket, is_url
-from dwp_sweep.store.store import Store
-from dwp_sweep.store.user_cache import user_cache
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.s3.bucket import Bucket, is_url
+from dwp_sweep.store.s3.store import BucketStore
 
 MIRROR_VARIABLE = "DWP_SWEEP_MIRROR"
 """Folder for mirrors of storages on S3; default: ``dwp_sweep`` in the user's folder of caches."""
@@ -67,3 +66,8 @@ _SETTINGS = (
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
 )
+
+
+def user_cache() -> Path:
+    """``$XDG_CACHE_HOME/dwp_sweep``; under ``~/.cache`` where that is not set."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dwp_sweep"

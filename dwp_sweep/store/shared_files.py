@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from dwp_sweep.store.whole_file import write_whole, written_beside
+from dwp_sweep.store.atomic_write import write_whole, written_beside
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What file systems without hard links answer: some shares of Windows, some mounts of buckets."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.passwords import without_secrets
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import UNREADABLE, json_text
-from dwp_sweep.store.store import Store
 
 NODES = "nodes.jsonl"
 RESOURCES = "resources.json"

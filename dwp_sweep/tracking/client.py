@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
-from dwp_sweep.store.remote import is_url
-from dwp_sweep.tracking.pages import experiment_tags
-from dwp_sweep.tracking.versions import run_environment
+from dwp_sweep.store.s3.bucket import is_url
+from dwp_sweep.tracking.write.pages import experiment_tags, run_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

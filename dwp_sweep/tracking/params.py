@@ -109,3 +109,10 @@ def decode(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def setting_text(value: Any) -> str:
+    """``0.0005609`` for 0.0005609374574622063; lists as JSON."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

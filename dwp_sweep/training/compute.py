@@ -7,12 +7,15 @@ measured. Knows nothing of networks: the stages hand the fields on.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from dwp_sweep.errors import DeviceMemoryError
 from dwp_sweep.strict import StrictModel, unkeyed
 
 
@@ -56,3 +59,45 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+_SIGNS = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""Of a device too full for its own context or for a library's workspace: plain errors in torch."""
+
+
+@contextmanager
+def memory_advice(batch_field: str, batch_size: int) -> Iterator[None]:
+    """Turn torch's error into one that names what to change.
+
+    Args:
+        batch_field: Dotted key of the batch size, e.g. ``target.batch_size``.
+        batch_size: Its value.
+
+    Raises:
+        DeviceMemoryError: The device ran out of memory in the context.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise DeviceMemoryError(
+            f"the device ran out of memory: lower {batch_field} (now {batch_size}), train on patches "
+            f"({batch_field.partition('.')[0]}.patch.shape) or smaller ones, set compute.precision: bf16, or "
+            "give the stage a larger share of a GPU"
+        ) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
+
+
+def named_seed(seed: int, name: str) -> int:
+    """A 63-bit seed for one purpose, independent of the order in which purposes are asked for."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def named_generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one purpose (``order``, ``noise``, ``init``, ...)."""
+    return torch.Generator(device).manual_seed(named_seed(seed, name))

@@ -27,7 +27,7 @@ from dwp_sweep.training.checkpoint import (
     under_prefix,
     with_prefix,
 )
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.training.compute import named_generator
 
 SPENT = 1.5
 """Rates below this times ``stop_lr`` end training: 1e-3 * 0.1**3 is 1.0000000000000002e-06 as a float."""

@@ -9,12 +9,12 @@ from dwp_sweep.bench.frame import Setting
 from dwp_sweep.bench.idle_time import first_starts, gaps
 from dwp_sweep.bench.makespan import makespan
 from dwp_sweep.bench.sleeping import paper_grid, phases, seconds_of
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.estimate import Estimate
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.simulation import list_schedule, lower_bound
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import Plan
+from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.plain_trials import Span
-from dwp_sweep.harness.plan import Plan
-from dwp_sweep.harness.schedule import list_schedule, lower_bound
-from dwp_sweep.harness.slots import Shape
 
 
 def test_gaps_are_between_trials_of_the_same_process() -> None:
@@ -35,8 +35,8 @@ def test_the_grid_is_the_papers_and_its_phases_hold_all_of_it_once() -> None:
 
 def test_list_scheduling_leaves_room_for_the_goal_and_barriers_do_not() -> None:
     grid = paper_grid(1.0)
-    seconds, slots = seconds_of(grid), Shape(8.0, 0.0)
-    shapes = dict.fromkeys(("source", "harvest", "prior", "target"), Shape(1.0, 0.0))
+    seconds, slots = seconds_of(grid), Resources(8.0, 0.0)
+    shapes = dict.fromkeys(("source", "harvest", "prior", "target"), Resources(1.0, 0.0))
     bound = lower_bound(list(grid.nodes.values()), seconds, 8)
     assert list_schedule(list(grid.nodes.values()), seconds, shapes, slots).end_s < 1.05 * bound
     by_phase = sum(

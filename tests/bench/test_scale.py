@@ -5,13 +5,13 @@ from pathlib import Path
 from dwp_sweep.bench.scale import time_of_suggestions
 from dwp_sweep.bench.scale_child import space_of
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.plan import Plan
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import Plan
+from dwp_sweep.store.protocol import Store
 
 
 def test_the_space_of_the_bench_has_as_many_targets_as_it_says() -> None:
@@ -37,7 +37,7 @@ def test_choosing_a_node_looks_at_as_many_nodes_however_many_wait() -> None:
     looks = []
     for size in (10, 1_000):
         nodes = {f"{place:020x}": Node(f"{place:020x}", "target", {}) for place in range(size)}
-        sweep = Sweep("scale", nodes, tuple(nodes), {"target": Resources()})
+        sweep = Sweep("scale", nodes, tuple(nodes), {"target": ResourcesConfig()})
         board = Board(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
         board.states = counted = _CountingStates(board.states)  # type: ignore[assignment]
         for place in range(5):

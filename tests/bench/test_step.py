@@ -9,7 +9,7 @@ from dwp_sweep.bench.memory import memory
 from dwp_sweep.bench.step import step
 from dwp_sweep.bench.step_process import StepProcess, _environment
 from dwp_sweep.bench.steps import StepKind, StepSetting
-from dwp_sweep.training.allocator import MALLOC_ENVIRONMENT
+from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
 
 TINY = StepSetting((16, 16, 16), (2, 2, 2, 2), "cpu")
 

@@ -15,7 +15,7 @@ from dwp_sweep.bench.frame import Setting
 from dwp_sweep.bench.scan_tree import Scale, write_tree
 from dwp_sweep.bench.subjects import subjects
 from dwp_sweep.bench.subjects_child import AnonymousPeak
-from dwp_sweep.data.cache import load_cases
+from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.errors import InputError
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel, unkeyed
@@ -139,7 +139,7 @@ def chaos_sweep(name: str = "chaos") -> Sweep:
         name=name,
         nodes={node.key: node for node in nodes},
         targets=tuple(node.key for node in targets),
-        resources={stage: Resources(cpu=1.0, gpu=0.0) for stage in STAGES},
+        resources={stage: ResourcesConfig(cpu=1.0, gpu=0.0) for stage in STAGES},
     )
 
 

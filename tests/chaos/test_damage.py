@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.store.store import MANIFEST, Store
+from dwp_sweep.store.protocol import MANIFEST, Store
 from tests.chaos.account import Account
 from tests.chaos.conftest import Site, make_site
 from tests.chaos.stages import chaos_sweep, read_log

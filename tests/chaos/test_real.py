@@ -13,11 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dwp_sweep.api.planning import read_sweep
-from dwp_sweep.api.telling import silent
+from dwp_sweep.api.planning import read_sweep, silent
 from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.store.protocol import RECORD, Store
 from dwp_sweep.store.record import read_history, read_record
-from dwp_sweep.store.store import RECORD, Store
 from tests.chaos.account import Account, account_of, assert_same
 from tests.cli.command import ROOT, SCRIPT
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from dwp_sweep.cli import main, options
 from dwp_sweep.cli.exits import Commands
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
-from dwp_sweep.tracking.selection import select_rows
+from dwp_sweep.tracking.read.selection import select_rows
 from tests.cli.command import ROOT, dwp_sweep
 
 DEMO = ROOT / "search_spaces" / "demo.yaml"
@@ -101,7 +101,7 @@ def test_a_place_that_cannot_be_written_is_called_by_what_the_user_gave(
     arguments: list[str], place: str, tmp_path: Path
 ) -> None:
     from dwp_sweep.data.config import PhantomConfig
-    from dwp_sweep.data.phantom import write_phantom
+    from dwp_sweep.data.phantom.dataset import write_phantom
 
     names = {"file": str(tmp_path / "file"), "scans": str(tmp_path / "scans")}
     (tmp_path / "file").write_text("no folder")

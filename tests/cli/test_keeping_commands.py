@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.sweep_nodes import entries_of
-from dwp_sweep.store.live_run import Presence
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.dag.sweep_nodes import entries_of
+from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
@@ -54,7 +54,7 @@ def test_an_unknown_sweep_is_bad_input_with_the_nearest_name(store: Store, comma
 
 
 def test_cancel_says_who_was_asked_and_1_if_it_has_not_ended(store: Store) -> None:
-    with Presence(store, "toy", "now"):
+    with Heartbeat(store, "toy", "now"):
         done = ask(store, "cancel", "toy", "--wait", "0.1")
     assert done.exit_code == 1 and "asked to stop: toy, process" in done.stdout
     assert ask(store, "cancel", "toy").exit_code == 2
@@ -78,7 +78,7 @@ def test_gc_asks_before_it_removes_and_takes_no_for_an_answer(store: Store) -> N
     aside = store.set_aside("target", FREE.key)
     assert ask(store, "gc", "--dry-run").exit_code == 0 and aside.exists()
     assert ask(store, "gc", text="n\n").exit_code == 1 and aside.exists()
-    with Presence(store, "toy", "now"):
+    with Heartbeat(store, "toy", "now"):
         busy = ask(store, "gc", "--yes")
     assert busy.exit_code == 2 and "a run is working on it" in busy.stderr and aside.exists()
     done = ask(store, "gc", "--yes")

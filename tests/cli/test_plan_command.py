@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
 from dwp_sweep.data.config import PhantomConfig
-from dwp_sweep.data.phantom import write_phantom
+from dwp_sweep.data.phantom.dataset import write_phantom
 from tests.cli.command import ROOT
 
 N_SUBJECTS = 6

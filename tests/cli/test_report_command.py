@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
-from dwp_sweep.tracking.results import frame_of_rows
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.rows import NodeRow
 from tests.report.toy_evidence import toy_evidence
 
 DICE = {"RI": 0.5, "DWP he": 0.625, "noise only": 0.5}

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
 
@@ -43,7 +43,7 @@ def _sweep(values: dict[str, Any]) -> Sweep:
     if "data" in values:
         config = {**node.config, "dataset": {"root": values["data"]}}
         node = Node(node.key, node.stage, config, node.inputs, node.labels)
-    asked = {stage: Resources(cpu=1.0, gpu=values.get("gpu", 0.0)) for stage in STAGES}
+    asked = {stage: ResourcesConfig(cpu=1.0, gpu=values.get("gpu", 0.0)) for stage in STAGES}
     return replace(toy_sweep(node), resources=asked)
 
 

@@ -15,7 +15,7 @@ from dwp_sweep.config.datasets import prepare_datasets
 from dwp_sweep.config.space import load_space
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError
-from dwp_sweep.stages.postprocess import PostprocessConfig
+from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.source import SourceConfig
 from dwp_sweep.stages.target import TargetConfig
 from dwp_sweep.strict import keyed_values

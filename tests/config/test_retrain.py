@@ -13,14 +13,13 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.retrain import retrain_sweep
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
-from dwp_sweep.data.split_file import Split
-from dwp_sweep.data.splits import with_all_images
+from dwp_sweep.data.splits import Split, with_all_images
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.plan import make_plan
+from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.stages.target import TargetStageConfig
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.strict import keyed_values, parse
 
 SPACE: dict[str, Any] = {

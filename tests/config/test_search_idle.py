@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.config.distribution import Distribution
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.search import (
+from dwp_sweep.config.search.distribution import Distribution
+from dwp_sweep.config.search.inactive import inactive_parameters
+from dwp_sweep.config.search.space import (
     ObjectiveConfig,
     SchedulerConfig,
     SearchCondition,
     SearcherConfig,
     SearchSpace,
 )
-from dwp_sweep.config.search_idle import idle_fields
 from dwp_sweep.errors import InputError
 from dwp_sweep.strict import parse
 from tests.harness.toy_stages import STAGES, ToyConfig
@@ -54,25 +54,25 @@ LR = {"float": [0.1, 1.0]}
 
 def test_fields_that_every_study_reads_are_not_told() -> None:
     search = space({"lr": LR, "weight": {"int": [0, 4]}, "warmup": {"int": [0, 9]}})
-    assert idle_fields(search, resolve_for("dwp"), "space.yaml") == []
+    assert inactive_parameters(search, resolve_for("dwp"), "space.yaml") == []
 
 
 def test_a_field_that_some_studies_do_not_read_is_told_with_one_of_them() -> None:
     search = space({"lr": LR, "weight": {"int": [0, 4]}}, a="dwp", b="random", c="random")
-    (note,) = idle_fields(search, resolve_for("dwp", "random", "random"), "space.yaml")
+    (note,) = inactive_parameters(search, resolve_for("dwp", "random", "random"), "space.yaml")
     assert note == "search.weight changes no network of b and 1 more: give it a when"
 
 
 def test_a_when_that_keeps_it_to_its_readers_settles_it() -> None:
     when = {"int": [0, 4], "when": {"method": "dwp"}}
     search = space({"lr": LR, "weight": when}, a="dwp", b="random")
-    assert idle_fields(search, resolve_for("dwp", "random"), "space.yaml") == []
+    assert inactive_parameters(search, resolve_for("dwp", "random"), "space.yaml") == []
 
 
 def test_a_field_that_nothing_reads_is_refused_by_its_dotted_key() -> None:
     search = space({"lr": LR, "deep.other": {"int": [0, 4]}})
     with pytest.raises(InputError, match=r"space.yaml: search.deep.other changes no network"):
-        idle_fields(search, resolve_for("dwp"), "space.yaml")
+        inactive_parameters(search, resolve_for("dwp"), "space.yaml")
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -87,4 +87,4 @@ def test_a_field_that_one_of_the_searched_methods_reads_is_not_refused(place: in
             read["weight"] = values["weight"]
         return make_node(STAGES["target"], ToyConfig(name=str(sorted(read.items()))))
 
-    assert idle_fields(search, resolve, "space.yaml") == []
+    assert inactive_parameters(search, resolve, "space.yaml") == []

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from dwp_sweep.data import cache
-from dwp_sweep.data.cache import load_cases
+from dwp_sweep.data.cache import cases as cache
+from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.errors import InputError, StopTrial

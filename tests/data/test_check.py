@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from dwp_sweep.data import cache, cache_entry, examine
-from dwp_sweep.data.cache import load_cases
-from dwp_sweep.data.check import check_dataset, require_enough, shared_scan_warnings
+from dwp_sweep.data.cache import cases as cache
+from dwp_sweep.data.cache import entry as cache_entry
+from dwp_sweep.data.cache.cases import load_cases
+from dwp_sweep.data.check import examine
+from dwp_sweep.data.check.check import check_dataset, require_enough, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.errors import InputError

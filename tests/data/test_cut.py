@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.transforms.croppad.array import ResizeWithPadOrCrop
 
-from dwp_sweep.data.cut import centred_start, cut
+from dwp_sweep.data.placement import centred_start, cut
 
 SIZES = st.tuples(*[st.integers(1, 9)] * 3)
 

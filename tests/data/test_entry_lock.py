@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.data.entry_lock import entry_lock
+from dwp_sweep.data.cache.cases import entry_lock
 
 
 def test_a_lock_has_one_holder_among_threads_and_is_free_afterwards(tmp_path: Path) -> None:

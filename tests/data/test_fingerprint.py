@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from dwp_sweep.data.cache.memory import MEMORY_FILE, dataset_fingerprint, file_hashes
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.fingerprint import MEMORY_FILE, dataset_fingerprint, file_hashes
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.errors import InputError
 

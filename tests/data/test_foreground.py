@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dwp_sweep.data.foreground import background_value, bounding_box, foreground_mask
+from dwp_sweep.data.preprocess import background_value, bounding_box, foreground_mask
 
 
 def block(background: float, inside: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from dwp_sweep.data.cache import Case
-from dwp_sweep.data.overview import fullest_slice, write_overview
+from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.check.overview import fullest_slice, write_overview
 
 
 def test_the_picture_shows_the_outline_of_the_mask(tmp_path):

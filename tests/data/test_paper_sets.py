@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dwp_sweep.data.cache import load_cases
-from dwp_sweep.data.check import check_dataset
+from dwp_sweep.data.cache.cases import load_cases
+from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.strict import parse

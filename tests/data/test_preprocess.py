@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
-from dwp_sweep.data.foreground import foreground_mask
 from dwp_sweep.data.pair import Pair
-from dwp_sweep.data.preprocess import preprocess, scale_intensity
+from dwp_sweep.data.preprocess import foreground_mask, preprocess, scale_intensity
 from dwp_sweep.data.volumes import Volume
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dwp_sweep.data.cache import load_cases
-from dwp_sweep.data.check import check_dataset
+from dwp_sweep.data.cache.cases import load_cases
+from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.splits import target_split

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dwp_sweep.data.split_file import read_split_file
+from dwp_sweep.data.splits import read_split_file
 from dwp_sweep.errors import InputError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dwp_sweep.harness.ray_session import ray_session
+from dwp_sweep.harness.cluster.ray_session import ray_session
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.harness import attempt
 from dwp_sweep.harness.attempt import Ending, run_node
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
-from dwp_sweep.store.store import Store
 from tests.harness.toy_stages import STAGES, runs_of, toy_node
 
 

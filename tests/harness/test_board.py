@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.events import Event
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import toy_node, toy_sweep
 
 SOURCE = toy_node("source", "source")

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness import cluster_door
-from dwp_sweep.harness.cluster_door import not_connected, require_open_door
+from dwp_sweep.harness.cluster import access as cluster_door
+from dwp_sweep.harness.cluster.access import not_connected, require_open_door
 
 
 def test_an_address_where_nothing_listens_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

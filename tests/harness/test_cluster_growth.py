@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.cluster_growth import Patience, grows
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.plan import Plan
-from dwp_sweep.harness.slots import Shape
+from dwp_sweep.harness.cluster.autoscaling import Patience, grows
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import Plan
+from dwp_sweep.harness.dag.slots import Resources
 
 
 def status(**report: Any) -> bytes:
@@ -51,19 +51,19 @@ class Clock:
 def board_with(*stages: str) -> Board:
     """A board whose nodes, one a stage, are all in the hands of trials that have not started."""
     nodes = {stage: Node(stage, stage, {}) for stage in stages}
-    sweep = Sweep("growth", nodes, tuple(nodes), {stage: Resources() for stage in stages})
+    sweep = Sweep("growth", nodes, tuple(nodes), {stage: ResourcesConfig() for stage in stages})
     board = Board(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
     for stage, node in nodes.items():
         board.hand_out(node, f"trial of {stage}")
     return board
 
 
-SMALL, LARGE = Shape(1, 0), Shape(1, 1)
+SMALL, LARGE = Resources(1, 0), Resources(1, 1)
 
 
 def test_patience_ends_after_the_limit_and_says_what_was_asked_and_what_there_is() -> None:
     clock, board = Clock(), board_with("target")
-    patience = Patience({"target": LARGE}, lambda: [Shape(8, 0)], limit_s=60.0, now=clock)
+    patience = Patience({"target": LARGE}, lambda: [Resources(8, 0)], limit_s=60.0, now=clock)
     assert patience.over(board) == []
     clock.now_s = 59.0
     assert patience.over(board) == []
@@ -76,7 +76,7 @@ def test_patience_ends_after_the_limit_and_says_what_was_asked_and_what_there_is
 
 def test_as_long_as_another_node_runs_or_may_start_nothing_is_lost_by_waiting() -> None:
     clock, board = Clock(), board_with("prior", "target")
-    patience = Patience({"prior": SMALL, "target": LARGE}, lambda: [Shape(8, 0)], limit_s=60.0, now=clock)
+    patience = Patience({"prior": SMALL, "target": LARGE}, lambda: [Resources(8, 0)], limit_s=60.0, now=clock)
     for _ in range(5):
         clock.now_s += 100.0
         assert patience.over(board) == []
@@ -90,11 +90,11 @@ def test_as_long_as_another_node_runs_or_may_start_nothing_is_lost_by_waiting() 
 
 
 def test_a_machine_that_comes_in_time_begins_the_wait_anew_when_it_goes() -> None:
-    clock, board, machines = Clock(), board_with("target"), [Shape(8, 0)]
+    clock, board, machines = Clock(), board_with("target"), [Resources(8, 0)]
     patience = Patience({"target": LARGE}, lambda: machines, limit_s=60.0, now=clock)
     patience.over(board)
     clock.now_s = 50.0
-    machines.append(Shape(8, 1))
+    machines.append(Resources(8, 1))
     assert patience.over(board) == []
     machines.pop()
     clock.now_s = 70.0

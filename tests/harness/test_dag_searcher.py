@@ -9,12 +9,12 @@ from ray.tune.search import Searcher
 from dwp_sweep.config.node import Node, node_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.dag_searcher import DagSearcher
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.slots import Admission, Shape
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
 SOURCE = toy_node("source", "source")
@@ -30,8 +30,8 @@ def store(tmp_path: Path) -> Store:
 
 def searcher_of(store: Store, sweep: Sweep, n_cpus: float = 8, max_lost: int = 2) -> DagSearcher:
     board = Board(make_plan(sweep, store), Estimate(), lambda event: None)
-    shapes = {stage: Shape(1, 0) for stage in STAGES}
-    return DagSearcher(board, store, Admission(lambda: [Shape(n_cpus, 0)]), shapes, max_lost)
+    shapes = {stage: Resources(1, 0) for stage in STAGES}
+    return DagSearcher(board, store, Admission(lambda: [Resources(n_cpus, 0)]), shapes, max_lost)
 
 
 def build(store: Store, node: Node) -> None:

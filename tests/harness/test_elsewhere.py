@@ -18,21 +18,21 @@ from ray.tune.search import Searcher
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness import dag_searcher
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.dag_searcher import DagSearcher
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.events import Event
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.progress import event_text
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dag.sweep_nodes import entries_of, in_hand
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.harness.slots import Admission, Shape
-from dwp_sweep.harness.status import sweep_status
-from dwp_sweep.harness.sweep_nodes import entries_of, in_hand
+from dwp_sweep.harness.tune import searcher as dag_searcher
+from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.harness.view.status import sweep_status
+from dwp_sweep.harness.view.text import event_text
+from dwp_sweep.store.heartbeat import Heartbeat
 from dwp_sweep.store.lease import Leases, holder_of
-from dwp_sweep.store.live_run import Presence
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
 from tests.harness.test_run import Witness, start_process
 from tests.harness.toy_stages import STAGES, log_lines, slow_sweep, toy_node, toy_sweep
@@ -49,10 +49,10 @@ class Driver:
     def __init__(self, store: Store, name: str, sweep: Sweep = SWEEP) -> None:
         self.store, self.events, self.n_trials = store, [], 0  # type: ignore[var-annotated]
         board = Board(make_plan(sweep, store), Estimate(), self.events.append)
-        shapes = {stage: Shape(1, 0) for stage in STAGES}
+        shapes = {stage: Resources(1, 0) for stage in STAGES}
         self.leases = Leases(store, "toy", name)
         self.searcher = DagSearcher(
-            board, store, Admission(lambda: [Shape(8, 0)]), shapes, leases=self.leases
+            board, store, Admission(lambda: [Resources(8, 0)]), shapes, leases=self.leases
         )
 
     def suggest(self) -> str | None:
@@ -86,7 +86,7 @@ def two(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Driver,
     monkeypatch.setattr(dag_searcher, "_LOOK_EVERY_S", 0.0)
     with ExitStack() as stack:
         for name in ("one", "two"):
-            stack.enter_context(Presence(store, "toy", name))
+            stack.enter_context(Heartbeat(store, "toy", name))
         one, other = Driver(store, "one"), Driver(store, "two")
         assert one.suggest() == SOURCE.key
         yield one, other
@@ -125,7 +125,7 @@ def test_a_failure_of_the_other_run_counts_and_is_not_repeated(
     monkeypatch.setattr(dag_searcher, "_LOOK_EVERY_S", 0.0)
     bad = toy_node("source", "bad", behaviour="diverges")
     sweep = toy_sweep(bad, toy_node("target", "child of bad", [bad]))
-    with Presence(store, "toy", "one"), Presence(store, "toy", "two"):
+    with Heartbeat(store, "toy", "one"), Heartbeat(store, "toy", "two"):
         one, other = Driver(store, "one", sweep), Driver(store, "two", sweep)
         assert one.suggest() == bad.key and other.suggest() is None
         one.build(bad)
@@ -162,7 +162,7 @@ def test_status_names_the_run_of_another_sweep_that_builds_a_node(store: Store) 
     theirs = Driver(store, "theirs")
     theirs.suggest()
     theirs.searcher.board.started("1")
-    with Presence(store, "toy", "theirs", lambda: {"in_hand": in_hand(theirs.searcher.board)}):
+    with Heartbeat(store, "toy", "theirs", lambda: {"in_hand": in_hand(theirs.searcher.board)}):
         found = sweep_status("mine", store)
     (running,) = found.in_state("running")
     assert running.title == "source source" and found.runs == ()
@@ -191,10 +191,10 @@ SLEEPER = """
 import json, os, sys, time
 from pathlib import Path
 from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.live_run import Presence
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.protocol import Store
 store = Store(Path(sys.argv[1]))
-with Presence(store, "toy", "sleeper"):
+with Heartbeat(store, "toy", "sleeper"):
     Leases(store, "toy", "sleeper").take("target", sys.argv[2])
     print("taken", flush=True)
     time.sleep(600)

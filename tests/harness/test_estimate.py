@@ -6,8 +6,8 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.estimate import GUESSED_S, Estimate, critical_path
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import GUESSED_S, Estimate, critical_path
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node
 
 SOURCE = toy_node("source", "source")

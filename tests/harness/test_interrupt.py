@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.harness.interrupt import Interrupt
+from dwp_sweep.harness.cancel import Interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

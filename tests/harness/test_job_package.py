@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.job_package import job_request, write_package
+from dwp_sweep.harness.cluster.job_package import job_request, write_package
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "search_spaces" / "demo.yaml"

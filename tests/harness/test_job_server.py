@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.job_server import connect
+from dwp_sweep.harness.cluster.submission import connect
 
 TOKEN = "right-token"
 Serve = Callable[..., str]

@@ -13,13 +13,13 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cancel import cancel_sweep
-from dwp_sweep.harness.explain import KnownNodes, differences, explain_node
-from dwp_sweep.harness.status import sweep_status
-from dwp_sweep.harness.sweep_nodes import entries_of
+from dwp_sweep.harness.dag.sweep_nodes import entries_of
+from dwp_sweep.harness.view.explain import KnownNodes, differences, explain_node
+from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.gc import collect, survey
-from dwp_sweep.store.live_run import Presence, live_runs, stop_file
+from dwp_sweep.store.heartbeat import Heartbeat, live_runs, stop_file
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, append_point
-from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import append_nodes, record_nodes, record_resources, recorded_nodes
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
@@ -68,7 +68,7 @@ def test_status_tells_done_running_waiting_failed_and_blocked(store: Store) -> N
     append_point(store.work_dir("target", FREE.key) / "history.jsonl", Point(3, 1, {"val_loss": 0.25}))
     began = time.time_ns() // 1_000_000 - 60_000
     work = {"key": FREE.key, "epoch": 2, "n_epochs": 9, "started_ms": began}
-    with Presence(store, "toy", "now", lambda: {"n_slots": 2, "in_hand": [work]}):
+    with Heartbeat(store, "toy", "now", lambda: {"n_slots": 2, "in_hand": [work]}):
         found = sweep_status("toy", store)
     states = {node.title: node.state for node in found.nodes}
     assert [states[n.title] for n in (SOURCE, BAD, TUNED, CHILD, FREE)] == [
@@ -104,7 +104,7 @@ def test_cancel_asks_the_runs_that_live_and_no_others(store: Store) -> None:
     record(store)
     with pytest.raises(InputError, match="no run of this sweep"):
         cancel_sweep("toy", store)
-    with Presence(store, "toy", "now"):
+    with Heartbeat(store, "toy", "now"):
         assert [run.run for run in cancel_sweep("toy", store)] == ["now"]
         assert stop_file(store, "toy", "now").exists()
     assert live_runs(store) == []
@@ -112,7 +112,7 @@ def test_cancel_asks_the_runs_that_live_and_no_others(store: Store) -> None:
 
 @pytest.mark.parametrize("process", ["", "another boot/7"])
 def test_a_run_that_was_killed_does_not_count_as_live(store: Store, process: str) -> None:
-    with Presence(store, "toy", "now") as presence:
+    with Heartbeat(store, "toy", "now") as presence:
         values = json.loads(presence.path.read_text())
         values["started_ms"] = 1  # long before this process was born: its number was another one's
         values["process"] = process
@@ -168,7 +168,7 @@ def test_gc_removes_nothing_while_a_run_works_on_the_storage(store: Store) -> No
     record(store, toy_sweep(SOURCE))
     gone = leftovers(store)
     with (
-        Presence(store, "toy", "now"),
+        Heartbeat(store, "toy", "now"),
         pytest.raises(InputError, match="a run is working on it: toy"),
     ):
         collect(store, survey(store))

@@ -11,27 +11,34 @@ import pytest
 from rich.console import Console
 
 from dwp_sweep.cli.plan_cost import show_cost
-from dwp_sweep.config.budget import BudgetConfig
 from dwp_sweep.config.node import Node
+from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.budget import Spent, beyond_trials, exhausted, forbids_start, spent_by, without_effect
-from dwp_sweep.harness.costs import PastRuns, plan_cost
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.events import Event
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.progress import LineProgress
+from dwp_sweep.harness.cost.durations import Estimate, PastRuns
+from dwp_sweep.harness.cost.plan_cost import plan_cost
+from dwp_sweep.harness.cost.simulation import Pool, list_schedule
+from dwp_sweep.harness.cost.step_rates import keep_rates
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.budget import (
+    Spent,
+    beyond_trials,
+    exhausted,
+    forbids_start,
+    spent_by,
+    without_effect,
+)
+from dwp_sweep.harness.dag.events import Event
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.harness.schedule import Pool, list_schedule
-from dwp_sweep.harness.slots import Shape
-from dwp_sweep.harness.step_rates import keep_rates
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.view.progress import LineProgress
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.strict import parse
 from tests.harness.toy_stages import STAGES, demo_sweep, toy_node, toy_sweep
 
-ONE = {stage: Shape(1.0, 0.0) for stage in STAGES}
+ONE = {stage: Resources(1.0, 0.0) for stage in STAGES}
 SOURCE = toy_node("source", "source")
 OTHER = toy_node("source", "other")
 TUNED = toy_node("target", "tuned", [SOURCE])
@@ -41,7 +48,7 @@ SWEEP = toy_sweep(SOURCE, OTHER, TUNED, FREE, FAR)
 
 
 def schedule(nodes: list[Node], seconds: float, n_slots: int, pool: Pool | None = None) -> tuple[float, int]:
-    found = list_schedule(nodes, {n.key: seconds for n in nodes}, ONE, Shape(float(n_slots), 0.0), pool)
+    found = list_schedule(nodes, {n.key: seconds for n in nodes}, ONE, Resources(float(n_slots), 0.0), pool)
     return found.end_s, len(found.starts)
 
 
@@ -55,7 +62,7 @@ def test_a_schedule_is_never_below_either_bound_nor_above_twice_their_larger() -
     nodes = list(demo_sweep().nodes.values())
     seconds = {node.key: 1.0 + place % 3 for place, node in enumerate(nodes)}
     for n_slots in (1, 2, 3, 8):
-        found = list_schedule(nodes, seconds, ONE, Shape(float(n_slots), 0.0))
+        found = list_schedule(nodes, seconds, ONE, Resources(float(n_slots), 0.0))
         bound = max(found.critical_path_s, sum(seconds.values()) / n_slots)
         assert bound <= found.end_s <= 2 * bound  # Graham's bound for list scheduling
         for node in nodes:
@@ -69,7 +76,7 @@ def test_a_pool_of_hours_lets_nodes_start_until_it_is_spent() -> None:
     assert schedule(nodes, 3600.0, 2, pool) == (7200.0, 4)
     assert schedule(nodes, 3600.0, 2, Pool(ONE, wall_s=3600.0)) == (3600.0, 2)
     assert schedule(nodes, 3600.0, 2, Pool(ONE, wall_s=3601.0)) == (7200.0, 4)
-    assert schedule(nodes, 3600.0, 2, Pool({"target": Shape(1.0, 0.5)}, gpu_hours=1.0)) == (3600.0, 2)
+    assert schedule(nodes, 3600.0, 2, Pool({"target": Resources(1.0, 0.5)}, gpu_hours=1.0)) == (3600.0, 2)
 
 
 @pytest.mark.parametrize(
@@ -92,16 +99,16 @@ def test_gpu_hours_that_nobody_asks_for_are_told_to_limit_nothing(
     limits = BudgetConfig(gpu_hours=1.0)
     words = "no stage asks for a GPU: budget.gpu_hours limits nothing here, budget.cpu_hours would"
     assert without_effect(limits, ONE) == words
-    assert not without_effect(limits, {**ONE, "target": Shape(1.0, 0.5)})
+    assert not without_effect(limits, {**ONE, "target": Resources(1.0, 0.5)})
     assert not without_effect(BudgetConfig(cpu_hours=1.0), ONE)
     plan = make_plan(replace(SWEEP, budget=limits), Store(tmp_path))
-    monkeypatch.setattr("dwp_sweep.harness.costs.this_machine", lambda: Shape(2.0, 0.0))
+    monkeypatch.setattr("dwp_sweep.harness.cost.plan_cost.this_machine", lambda: Resources(2.0, 0.0))
     assert plan_cost(plan, Store(tmp_path)).note == words
     console = Console(file=StringIO(), width=200)
     show_cost(plan_cost(plan, Store(tmp_path)), console)
     assert isinstance(console.file, StringIO) and words in console.file.getvalue()
     monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: nullcontext(False))
-    monkeypatch.setattr("dwp_sweep.harness.run.machines", lambda: [Shape(2.0, 0.0)])
+    monkeypatch.setattr("dwp_sweep.harness.run.machines", lambda: [Resources(2.0, 0.0)])
     monkeypatch.setattr("dwp_sweep.harness.run.other_machines", list)
     monkeypatch.setattr("dwp_sweep.harness.run._Run._tune", lambda run, shapes: None)
     lines = LineProgress(Console(file=StringIO(), width=200))
@@ -191,7 +198,9 @@ def test_hours_count_running_trials_and_failed_ones(tmp_path: Path, monkeypatch:
     now[0] = 3600.0
     board.failed(SOURCE, "diverged")
     now[0] = 7200.0
-    assert spent_by(board, {"source": Shape(2.0, 0.5)}) == Spent(cpu_hours=6.0, gpu_hours=1.5, wall_s=7200.0)
+    assert spent_by(board, {"source": Resources(2.0, 0.5)}) == Spent(
+        cpu_hours=6.0, gpu_hours=1.5, wall_s=7200.0
+    )
 
 
 def test_durations_come_from_nodes_of_the_same_stage_and_size_and_else_are_unknown() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.plan import StageRow, make_plan
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.dag.plan import StageRow, make_plan
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, demo_sweep, toy_node, toy_sweep
 
 
@@ -87,5 +87,5 @@ def test_rows_count_by_stage_in_the_order_of_the_pipeline(store: Store) -> None:
 
 
 def test_planning_does_not_import_ray() -> None:
-    code = "import sys, dwp_sweep.harness.run, dwp_sweep.harness.plan; sys.exit('ray' in sys.modules)"
+    code = "import sys, dwp_sweep.harness.run, dwp_sweep.harness.dag.plan; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.events import Event, Outcome
-from dwp_sweep.harness.live_display import LiveDisplay
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.progress import LineProgress, Progress, default_progress, duration, stage_rows
-from dwp_sweep.harness.sweep_nodes import in_hand
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.dag.sweep_nodes import in_hand
+from dwp_sweep.harness.view.live import LiveDisplay
+from dwp_sweep.harness.view.progress import LineProgress, Progress, default_progress
+from dwp_sweep.harness.view.text import duration, stage_rows
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import demo_sweep, toy_node, toy_sweep
 
 WHERE = {"MLflow": "sqlite:///runs/mlflow.db", "storage": "/data/runs"}
@@ -73,7 +74,7 @@ def test_epochs_of_a_log_come_now_and_then(
 ) -> None:
     progress = LineProgress(Console(file=screen))
     board, _ = a_run(progress, tmp_path)
-    monkeypatch.setattr("dwp_sweep.harness.progress.EPOCH_LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("dwp_sweep.harness.view.progress.EPOCH_LINE_EVERY_S", 0.0)
     board.progressed("harvest trial", 4, 8, {"val_loss": 0.2})
     assert screen.getvalue().rstrip().endswith("running  harvest harvest: epoch 4/8, val_loss 0.200")
 
@@ -142,7 +143,7 @@ def test_a_note_is_a_line_of_its_own(screen: io.StringIO) -> None:
 def test_a_node_that_reads_its_scans_says_how_far_it_is_until_its_first_epoch(
     screen: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dwp_sweep.harness.progress.EPOCH_LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("dwp_sweep.harness.view.progress.EPOCH_LINE_EVERY_S", 0.0)
     progress, display = LineProgress(Console(file=screen)), LiveDisplay(Console(file=io.StringIO()))
     node = toy_node("target", "one")
     board = Board(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), progress.event)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dwp_sweep.harness.pruning import VAL_SCORES, is_worse, validation_scores, was_pruned
+from dwp_sweep.harness.dag.pruning import VAL_SCORES, is_worse, validation_scores, was_pruned
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
 from tests.harness.toy_stages import toy_node
 
 BEST = {(0, f"s{i}"): 0.8 + 0.001 * i for i in range(10)}

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.ready_queue import ReadyQueue
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.ready_queue import ReadyQueue
 
 
 def target(place: int, method: str) -> Node:

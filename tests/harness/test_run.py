@@ -19,10 +19,10 @@ from dwp_sweep.bench.sleeping import STAGES as SLEEPING
 from dwp_sweep.bench.sleeping import flat
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.events import Event, Outcome
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event, Outcome
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from tests.harness.looking_stage import HEAVY, look
 from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slow_sweep, toy_node, toy_sweep
 
@@ -239,7 +239,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, slow_sweep
 sys.exit(run_sweep(slow_sweep(sys.argv[2]), Store(Path(sys.argv[1])), stages=STAGES).exit_code)
 """

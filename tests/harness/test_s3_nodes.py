@@ -14,13 +14,13 @@ from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.errors import InputError, StorageError
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.study_storage import storage_url
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.search.past_configurations import storage_url
 from dwp_sweep.prediction.trained import find_trained
 from dwp_sweep.stages.registry import STAGES
-from dwp_sweep.store.bucket_store import BucketStore
-from dwp_sweep.store.store import Store
-from dwp_sweep.tracking.results import results_of_store
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.s3.store import BucketStore
+from dwp_sweep.tracking.read.results import results_of_store
 from tests.harness.toy_stages import STAGES as TOYS
 from tests.harness.toy_stages import log_lines, toy_node, toy_sweep
 from tests.store.conftest import on, seaweed, url  # noqa: F401 - fixtures
@@ -97,7 +97,7 @@ def test_an_outage_in_the_middle_of_training_costs_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dwp_sweep.store.bucket_files.BucketFiles.look_every_s", 0.0)
+    monkeypatch.setattr("dwp_sweep.store.s3.files.BucketFiles.look_every_s", 0.0)
     store, log = on("first"), tmp_path / "log.txt"
     assert isinstance(store, BucketStore)
     node = toy_node("target", "long", (), log, n_epochs=6)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slow_sweep
 from tests.store.conftest import on, seaweed, url  # noqa: F401 - fixtures
 from tests.store.s3_server import SECRET, S3Server
@@ -23,7 +23,7 @@ On = Callable[[str], Store]
 
 SCRIPT = """
 import sys
-from dwp_sweep.harness.ray_session import ray_session
+from dwp_sweep.harness.cluster.ray_session import ray_session
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.open_store import open_store
 from tests.harness import toy_stages as toy

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.schedule import list_schedule, lower_bound
-from dwp_sweep.harness.slots import Shape
+from dwp_sweep.harness.cost.simulation import list_schedule, lower_bound
+from dwp_sweep.harness.dag.slots import Resources
 
-ONE = {"target": Shape(1.0, 0.0)}
+ONE = {"target": Resources(1.0, 0.0)}
 
 
 def small_dag(seed: int, n_nodes: int = 6) -> tuple[list[Node], dict[str, float]]:
@@ -50,7 +50,7 @@ def test_the_bound_is_below_every_schedule_and_list_scheduling_near_the_best(n_s
     for seed in range(12):
         nodes, seconds = small_dag(seed)
         bound, best = lower_bound(nodes, seconds, n_slots), shortest(nodes, seconds, n_slots)
-        ours = list_schedule(nodes, seconds, ONE, Shape(float(n_slots), 0.0)).end_s
+        ours = list_schedule(nodes, seconds, ONE, Resources(float(n_slots), 0.0)).end_s
         assert bound <= best <= ours <= (2 - 1 / n_slots) * best + 1e-9  # Graham
 
 

@@ -11,11 +11,11 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.search import SearchSpace
-from dwp_sweep.harness.configuration import Member
-from dwp_sweep.harness.schedulers import SearchScheduler
+from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.harness.search.configuration import Member
+from dwp_sweep.harness.search.early_stopping import SearchScheduler
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
-from dwp_sweep.store.store import Store
 from tests.harness.toy_search import search_space
 
 

@@ -10,18 +10,18 @@ import numpy as np
 import optuna
 import pytest
 
-from dwp_sweep.config.search import SearchSpace
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.importance import importances, study_importance
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.progress import progress_counts, summary
-from dwp_sweep.harness.search_plan import SearchPlan
-from dwp_sweep.harness.search_trials import read_trials
-from dwp_sweep.harness.study import Study
-from dwp_sweep.harness.study_storage import open_storage, storage_url
-from dwp_sweep.store.store import Store
-from dwp_sweep.tracking.trials import (
+from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.search.importance import importances, study_importance
+from dwp_sweep.harness.search.past_configurations import open_storage, storage_url
+from dwp_sweep.harness.search.search_plan import SearchPlan
+from dwp_sweep.harness.search.study import Study
+from dwp_sweep.harness.search.trials import read_trials
+from dwp_sweep.harness.view.text import progress_counts, summary
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.tracking.read.trials import (
     SearchTrials,
     importance_as_json,
     importances_from_json,

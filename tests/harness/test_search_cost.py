@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.config.budget import BudgetConfig
+from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.costs import plan_cost
-from dwp_sweep.harness.past_runs import PastRuns
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.search_guess import guess_search
-from dwp_sweep.harness.study import Study
-from dwp_sweep.harness.study_storage import open_storage, storage_url, study_name
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import PastRuns
+from dwp_sweep.harness.cost.plan_cost import plan_cost
+from dwp_sweep.harness.cost.search_sample import guess_search
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name
+from dwp_sweep.harness.search.study import Study
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.params import encode, flatten
 from tests.harness.toy_search import build, search_space, search_sweep
 from tests.harness.toy_stages import toy_node, toy_sweep
@@ -156,7 +156,7 @@ def test_mlflow_tells_what_the_storage_does_not(tmp_path: Path, monkeypatch: pyt
     client = SimpleNamespace(
         search_experiments=lambda: [SimpleNamespace(experiment_id="1")], search_runs=search_runs
     )
-    monkeypatch.setattr("dwp_sweep.tracking.durations.mlflow_client", lambda uri: client)
+    monkeypatch.setattr("dwp_sweep.tracking.read.durations.mlflow_client", lambda uri: client)
     plan, store = make_plan(toy_sweep(node), Store(tmp_path)), Store(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert plan_cost(plan, store).n_unknown == 1 and not asked, "no MLflow is named and none is there"

@@ -11,8 +11,8 @@ import pytest
 from dwp_sweep.bench.postgres import started_postgres, why_no_postgres
 from dwp_sweep.bench.servers import free_port
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.search_trials import read_trials
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.search.trials import read_trials
+from dwp_sweep.store.protocol import Store
 from tests.harness.test_search_plan import Killed, drive
 from tests.harness.toy_search import search_space, search_sweep
 

@@ -12,17 +12,17 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from dwp_sweep.config.budget import BudgetConfig
+from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.configuration import learning_points
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.search_plan import SearchPlan
-from dwp_sweep.harness.study import SAME_AS, VALUES
-from dwp_sweep.harness.study_storage import open_storage
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.search.configuration import learning_points
+from dwp_sweep.harness.search.past_configurations import open_storage
+from dwp_sweep.harness.search.search_plan import SearchPlan
+from dwp_sweep.harness.search.study import SAME_AS, VALUES
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_search import build, search_space, search_sweep
 
 

@@ -20,11 +20,11 @@ from optuna.trial import TrialState
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.events import Outcome
+from dwp_sweep.harness.dag.events import Outcome
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.harness.study import SAME_AS, VALUES
-from dwp_sweep.store.live_run import Presence
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.search.study import SAME_AS, VALUES
+from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.protocol import Store
 from tests.harness.test_run import Witness
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 
@@ -86,8 +86,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.live_run import Presence
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 sweep = search_sweep(search_space(n_trials=5), sys.argv[2], epoch_s=0.2)
 run_sweep(sweep, Store(Path(sys.argv[1])), stages=SEARCH_STAGES)
@@ -118,5 +118,5 @@ def test_a_search_whose_driver_is_killed_goes_on_without_repeating_a_point(
 
 def test_a_search_that_another_driver_runs_is_not_run_beside_it(tmp_path: Path) -> None:
     store, sweep = Store(tmp_path / "storage"), search_sweep(search_space(n_trials=2))
-    with Presence(store, sweep.name, "other"), pytest.raises(InputError, match="runs this search already"):
+    with Heartbeat(store, sweep.name, "other"), pytest.raises(InputError, match="runs this search already"):
         run(sweep, store)

@@ -15,15 +15,15 @@ from ray.tune.search import Searcher
 
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.dag_searcher import DagSearcher
-from dwp_sweep.harness.estimate import Estimate
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.harness.schedulers import SearchScheduler
-from dwp_sweep.harness.search_plan import SearchPlan
-from dwp_sweep.harness.slots import Admission, Shape
-from dwp_sweep.harness.study import SAME_AS
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.search.early_stopping import SearchScheduler
+from dwp_sweep.harness.search.search_plan import SearchPlan
+from dwp_sweep.harness.search.study import SAME_AS
+from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.store.protocol import Store
 from tests.harness.test_schedulers import Tune
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 
@@ -41,8 +41,8 @@ def run(sweep: Sweep, store: Store) -> Board:
     scheduler = SearchScheduler(search, store)
     search.watch_record = scheduler.learn
     search.replay()
-    shapes = {stage: Shape(1.0, 0.0) for stage in SEARCH_STAGES}
-    admission = Admission(lambda: [Shape(1.0, 0.0)])
+    shapes = {stage: Resources(1.0, 0.0) for stage in SEARCH_STAGES}
+    admission = Admission(lambda: [Resources(1.0, 0.0)])
     searcher = DagSearcher(board, store, admission, shapes, search=search)
     number = 0
     while (config := searcher.suggest(str(number))) != Searcher.FINISHED:

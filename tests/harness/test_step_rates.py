@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.slots import Shape
-from dwp_sweep.harness.step_rates import StepRates, keep_rates, macs
+from dwp_sweep.harness.cost.step_rates import StepRates, keep_rates, macs
+from dwp_sweep.harness.dag.slots import Resources
 
 RATES = {"cpu": {"fp32": 0.3, "dwp fp32": 0.45, "threads": 4}, "cuda": {"fp32": 0.003, "threads": 4}}
-WHOLE, ON_GPU = Shape(4.0, 0.0), Shape(1.0, 0.25)
+WHOLE, ON_GPU = Resources(4.0, 0.0), Resources(1.0, 0.25)
 
 
 def node(
@@ -43,7 +43,7 @@ def node(
     return Node("0" * 20, stage, config, {needs: (("prior", "1" * 20),)} if needs else {})
 
 
-def most_s(given: Node, shape: Shape = WHOLE) -> float:
+def most_s(given: Node, shape: Resources = WHOLE) -> float:
     found = StepRates(RATES).duration(given, shape)
     assert found is not None
     return found.mean_s
@@ -70,8 +70,8 @@ def test_it_grows_with_voxels_batch_cycles_and_the_bound_over_kernels() -> None:
 
 
 def test_a_trial_with_fewer_cores_takes_longer_and_one_with_more_not_less() -> None:
-    assert most_s(node(), Shape(1.0, 0.0)) == pytest.approx(4 * most_s(node()))
-    assert most_s(node(), Shape(8.0, 0.0)) == pytest.approx(most_s(node()))
+    assert most_s(node(), Resources(1.0, 0.0)) == pytest.approx(4 * most_s(node()))
+    assert most_s(node(), Resources(8.0, 0.0)) == pytest.approx(most_s(node()))
 
 
 def test_validation_and_test_are_forward_passes_and_noise_takes_several() -> None:

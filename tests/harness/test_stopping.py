@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.config.budget import BudgetConfig
+from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cancel import cancel_sweep
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.harness.status import sweep_status
-from dwp_sweep.store.live_run import live_runs
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.view.status import sweep_status
+from dwp_sweep.store.heartbeat import live_runs
+from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, log_lines, slow_sweep
 
 

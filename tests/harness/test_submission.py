@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness import submission
-from dwp_sweep.harness.job_package import JobRequest
-from dwp_sweep.harness.submission import Job, JobEnd, JobLostError, follow, submit
+from dwp_sweep.harness.cluster import submission
+from dwp_sweep.harness.cluster.job_package import JobRequest
+from dwp_sweep.harness.cluster.submission import JobEnd, JobLostError, SubmittedJob, follow, submit
 
 
 @dataclass
@@ -103,7 +103,7 @@ def test_a_sweep_becomes_a_job_named_after_it(request_: JobRequest) -> None:
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
 def test_a_second_submission_attaches_to_the_job_that_runs(request_: JobRequest, status: str) -> None:
     server = Server([job(1, "FAILED"), job(2, status)])
-    assert submit(server, request_) == Job("dwp-sweep.toy.2", False)  # type: ignore[arg-type]
+    assert submit(server, request_) == SubmittedJob("dwp-sweep.toy.2", False)  # type: ignore[arg-type]
     assert server.requests == []
 
 
@@ -120,7 +120,7 @@ def test_after_the_end_of_a_job_another_one_goes_on(request_: JobRequest, status
 
 def test_of_two_that_submit_at_once_one_attaches_to_the_others_job(request_: JobRequest) -> None:
     server = Server(rival=job(1, "PENDING"))
-    assert submit(server, request_) == Job("dwp-sweep.toy.1", False)  # type: ignore[arg-type]
+    assert submit(server, request_) == SubmittedJob("dwp-sweep.toy.1", False)  # type: ignore[arg-type]
     assert server.requests == []
 
 

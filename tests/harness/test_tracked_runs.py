@@ -19,10 +19,10 @@ from dwp_sweep.api import running
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness import run as harness_run
-from dwp_sweep.harness.board import Board
-from dwp_sweep.harness.events import Event, Outcome
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record, read_history
-from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.client import mlflow_client, open_tracking
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.config.budget import BudgetConfig
-from dwp_sweep.config.distribution import Distribution
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import Resources
-from dwp_sweep.config.search import (
+from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
+from dwp_sweep.config.search.distribution import Distribution
+from dwp_sweep.config.search.space import (
     ObjectiveConfig,
     SchedulerConfig,
     SearchCondition,
@@ -22,7 +21,7 @@ from dwp_sweep.config.search import (
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.strict import StrictModel, parse, unkeyed
 
 SUBJECTS = [f"s{i}" for i in range(8)]
@@ -141,7 +140,7 @@ def search_sweep(
         name=name,
         nodes=nodes,
         targets=asked,
-        resources={stage: Resources(cpu=1.0, gpu=0.0) for stage in SEARCH_STAGES},
+        resources={stage: ResourcesConfig(cpu=1.0, gpu=0.0) for stage in SEARCH_STAGES},
         search=search,
         budget=budget or BudgetConfig(),
         resolve=resolve,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import Resources
+from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DeviceMemoryError, DivergedError
 from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit, Inputs, Stage
@@ -93,7 +93,7 @@ def toy_sweep(*nodes: Node, name: str = "toy", targets: Sequence[Node] = (), cpu
         name=name,
         nodes={node.key: node for node in nodes},
         targets=tuple(node.key for node in wanted),
-        resources={stage: Resources(cpu=cpu, gpu=0.0) for stage in STAGES},
+        resources={stage: ResourcesConfig(cpu=cpu, gpu=0.0) for stage in STAGES},
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from dwp_sweep.losses.by_rows import by_rows
+from dwp_sweep.losses.kernel_bound import by_rows
 
 
 def of_rows(a: Tensor, b: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
-from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.nets.kernel_bank import collect_bank, save_bank
 from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
 from dwp_sweep.nets.kernel_prior import KernelPrior, save_prior
@@ -49,7 +49,7 @@ def prepare(upstream: Path) -> Prepare:
         rescale: bool = False,
         lr_by_scale: bool = False,
         **settings: Any,
-    ) -> Prepared:
+    ) -> TrainingSetup:
         method = METHODS[name]
         return method.prepare(
             MethodInputs(

@@ -18,8 +18,8 @@ from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
+from dwp_sweep.training.compute import named_generator
 from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
-from dwp_sweep.training.seeds import named_generator
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))

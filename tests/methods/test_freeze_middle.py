@@ -11,9 +11,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.errors import StopTrial
-from dwp_sweep.methods.contract import Prepared
+from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.methods.freeze_middle import BLOCKS, ENDS, FreezeConfig
 from dwp_sweep.stages.network_training import train_network
 from dwp_sweep.strict import keyed_values
@@ -32,7 +32,7 @@ def cases() -> list[Case]:
     return [Case(f"s{i}", image, (image[0] > 1).astype(np.uint8)) for i, image in enumerate(images)]
 
 
-def train(prepared: Prepared, path: Path, stop_after: int = 0, schedule: TrainConfig = SCHEDULE) -> None:
+def train(prepared: TrainingSetup, path: Path, stop_after: int = 0, schedule: TrainConfig = SCHEDULE) -> None:
     def emit(epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch == stop_after:
             raise StopTrial
@@ -40,7 +40,7 @@ def train(prepared: Prepared, path: Path, stop_after: int = 0, schedule: TrainCo
     train_network(prepared, cases(), cases()[:1], schedule, ComputeConfig(device="cpu"), 0, path, emit)
 
 
-def after(prepared: Prepared, path: Path, epoch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def after(prepared: TrainingSetup, path: Path, epoch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights and moments of Adam after an epoch, from the checkpoint."""
     with pytest.raises(StopTrial):
         train(prepared, path, epoch)
@@ -111,7 +111,7 @@ def test_a_thawed_block_is_trained_as_by_an_optimiser_that_begins_with_the_thaw(
 
 
 def _batches(n_epochs: int) -> list[tuple[int, list[int]]]:
-    from dwp_sweep.training.seeds import named_generator
+    from dwp_sweep.training.compute import named_generator
 
     order = named_generator(0, "order")
     return [

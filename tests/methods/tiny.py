@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dwp_sweep.methods.contract import Prepared
+from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.nets.unet3d import UNetConfig
 
 UNET = UNetConfig(channels=(2, 2, 3, 4))
-Prepare = Callable[..., Prepared]
+Prepare = Callable[..., TrainingSetup]

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from dwp_sweep.metrics.lesions import lesion_detection
-from dwp_sweep.metrics.volume import volume_error_ml, volume_ml
+from dwp_sweep.metrics.overlap import lesion_detection
+from dwp_sweep.metrics.physical import volume_error_ml, volume_ml
 
 
 def mask_of(*boxes: tuple[tuple[int, int], ...], shape: tuple[int, int, int] = (20, 20, 20)) -> np.ndarray:

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from dwp_sweep.metrics.kernel_structure import gaussian_log_lik
-from dwp_sweep.metrics.scale_mixture import ScaleMixture, fit_scale_mixture, scale_mixture_log_density
+from dwp_sweep.metrics.kernel_structure import (
+    ScaleMixture,
+    fit_scale_mixture,
+    gaussian_log_lik,
+    scale_mixture_log_density,
+)
 
 SIZES = torch.tensor([0.05, 1.0, 4.0], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.3, 0.5, 0.2], dtype=torch.float64)

@@ -9,7 +9,7 @@ from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.surface_distance import compute_average_surface_distance
 from scipy import ndimage
 
-from dwp_sweep.metrics.surface import surface_distance
+from dwp_sweep.metrics.physical import surface_distance
 
 AWKWARD = (0.7, 1.3, 5.0)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dwp_sweep.nets.conv import conv3d
+from dwp_sweep.nets.layers import conv3d
 
 
 def tensors(n_in: int, n_out: int, edge: int, size: tuple[int, int, int]) -> tuple[Tensor, Tensor]:

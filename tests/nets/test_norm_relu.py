@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dwp_sweep.nets.norm_relu import norm_relu
+from dwp_sweep.nets.layers import norm_relu
 
 
 def volume(dtype: torch.dtype = torch.float32, size: tuple[int, ...] = (2, 6, 5, 4, 7)) -> Tensor:

@@ -16,8 +16,8 @@ from dwp_sweep.nets.bayes_conv import make_bayesian
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig, he_init
 from dwp_sweep.stages.target import TargetConfig, TargetStageConfig
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
 
 KEY = "0123456789abcdef0123"
 AddTarget = Callable[..., str]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.prediction.jobs import Job, Outputs, plan_jobs, split_images
+from dwp_sweep.prediction.jobs import Outputs, PredictionJob, plan_jobs, split_images
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def problems(images: list[Path], outputs: Outputs, force: bool = False) -> str:
     return "\n".join(map(str, found))
 
 
-def good_jobs(images: list[Path], outputs: Outputs, force: bool = False) -> tuple[Job, ...]:
+def good_jobs(images: list[Path], outputs: Outputs, force: bool = False) -> tuple[PredictionJob, ...]:
     plan = plan_jobs(images, outputs, force)
     assert plan.problems == ()
     return plan.jobs

@@ -11,10 +11,10 @@ from torch import nn
 from dwp_sweep.config.node import Node
 from dwp_sweep.errors import InputError
 from dwp_sweep.prediction.trained import Trained, find_trained
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.client import open_tracking
-from dwp_sweep.tracking.node_run import NodeRun
+from dwp_sweep.tracking.write.node_run import NodeRun
 from tests.prediction.conftest import KEY
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.console import Console
 
-from dwp_sweep.report.best import render_best
-from dwp_sweep.tracking.answers import Best, Candidate, Upstream
-from dwp_sweep.tracking.statistic import Stat
+from dwp_sweep.report.answers.text import render_best
+from dwp_sweep.tracking.read.best import Best, Upstream
+from dwp_sweep.tracking.read.candidates import Candidate, Stat
 
 
 def shown(best: Best) -> str:

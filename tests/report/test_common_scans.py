@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.report.answers.scores import BOUNDARY, OVERLAP
 from dwp_sweep.report.page.common_scans import common_table
 from dwp_sweep.report.page.comparisons import compare
 from dwp_sweep.report.page.evidence import Evidence, evidence_of
 from dwp_sweep.report.page.score_tables import ScoreTable, score_table
 from dwp_sweep.report.page.write import write_page
-from dwp_sweep.report.scores_catalogue import BOUNDARY, OVERLAP
-from dwp_sweep.tracking.parent_report import Parent
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.tracking.read.rows import NodeRow
+from dwp_sweep.tracking.write.parent import Parent
 from tests.report.toy_evidence import ToyCurves, ToyFiles
 
 HD95 = BOUNDARY[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from dwp_sweep.report.intervals import split_interval, subject_interval
+from dwp_sweep.report.paired.significance import split_interval, subject_interval
 
 
 def split(*values: float) -> dict[str, float]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.api.keeping import keep_report
-from dwp_sweep.store.store import Store
+from dwp_sweep.api.tracking import keep_report
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
 
 ONLINE = Tracking("sqlite:////nowhere.db", "1", "parent", True, None, "mine")
@@ -30,7 +30,7 @@ def test_the_report_is_logged(monkeypatch: pytest.MonkeyPatch, said: list[str], 
         logged.append((folder / "index.html").read_text())
         return ""
 
-    monkeypatch.setattr("dwp_sweep.tracking.parent_report.log_report", log)
+    monkeypatch.setattr("dwp_sweep.tracking.write.parent.log_report", log)
     keep_report(ONLINE, Store(tmp_path), said.append)
     assert logged == ["mine from sqlite:////nowhere.db"] and said == ["writing the report ..."]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.errors import InputError
+from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OVERLAP
 from dwp_sweep.report.page.canvas import themed
 from dwp_sweep.report.page.comparisons import compare, reference_of
 from dwp_sweep.report.page.expected import missing_targets
@@ -20,10 +21,9 @@ from dwp_sweep.report.page.score_tables import score_table
 from dwp_sweep.report.page.styles import styles
 from dwp_sweep.report.page.table_files import latex
 from dwp_sweep.report.page.write import Written, write_page
-from dwp_sweep.report.scores_catalogue import BOUNDARY, CALIBRATION, DECIDES, OVERLAP
-from dwp_sweep.report.significance import holm
-from dwp_sweep.tracking.parent_report import Parent
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.report.paired.significance import holm
+from dwp_sweep.tracking.read.rows import NodeRow
+from dwp_sweep.tracking.write.parent import Parent
 from tests.report.toy_evidence import SETTINGS, toy_evidence
 
 VOID = {"meta", "link", "img", "br", "hr"}

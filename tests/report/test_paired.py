@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.report.forest import forest_figure
-from dwp_sweep.report.paired import PairedTable, paired_table
-from dwp_sweep.report.table import paper_table
-from dwp_sweep.tracking.results import frame_of_rows
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.report.answers.table import paper_table
+from dwp_sweep.report.paired.differences import PairedTable, paired_table
+from dwp_sweep.report.paired.forest import forest_figure
+from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.rows import NodeRow
 
 Scores = dict[str, dict[str, dict[str, Any]]]
 

@@ -13,7 +13,7 @@ import matplotlib.image
 import pytest
 
 from dwp_sweep.api import SweepRun, run_sweep
-from dwp_sweep.harness.ray_session import ray_session
+from dwp_sweep.harness.cluster.ray_session import ray_session
 from dwp_sweep.tracking.client import mlflow_client
 from tests.harness.test_run import Witness
 

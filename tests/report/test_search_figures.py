@@ -10,19 +10,17 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.report.front import render_conditions, render_front
-from dwp_sweep.report.parallel_plot import parallel_plot
-from dwp_sweep.report.search_figures import search_figures
-from dwp_sweep.report.search_report import SearchReport, kept_report
-from dwp_sweep.report.search_summary import render_search
-from dwp_sweep.report.slice_plot import place_of, slice_plot
-from dwp_sweep.tracking.answers import Best
-from dwp_sweep.tracking.candidates import Candidate
+from dwp_sweep.report.answers.text import render_conditions, render_front
+from dwp_sweep.report.search.figures import search_figures
+from dwp_sweep.report.search.parallel_plot import parallel_plot
+from dwp_sweep.report.search.report import SearchReport, kept_report, render_search
+from dwp_sweep.report.search.slice_plot import place_of, slice_plot
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.conditions import BestByCondition, ConditionBest
-from dwp_sweep.tracking.pareto import Front, FrontPoint
-from dwp_sweep.tracking.statistic import Stat
-from dwp_sweep.tracking.trials import Goal, Importance, Parameter, SearchTrials, TrialRow
+from dwp_sweep.tracking.read.best import Best
+from dwp_sweep.tracking.read.candidates import Candidate, Stat
+from dwp_sweep.tracking.read.conditions import BestByCondition, ConditionBest
+from dwp_sweep.tracking.read.pareto import Front, FrontPoint
+from dwp_sweep.tracking.read.trials import Goal, Importance, Parameter, SearchTrials, TrialRow
 
 PARAMETERS = (
     Parameter("target.lr", 1e-4, 1e-1, is_log=True),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dwp_sweep.report.significance import holm, rank_biserial, signed_rank, smallest_visible
+from dwp_sweep.report.paired.significance import holm, rank_biserial, signed_rank, smallest_visible
 
 
 def test_the_p_value_is_that_of_scipy() -> None:

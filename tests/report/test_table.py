@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from dwp_sweep.report.table import paper_table, render_table
-from dwp_sweep.tracking.results import frame_of_rows
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.report.answers.table import paper_table, render_table
+from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.rows import NodeRow
 
 
 def row(

@@ -12,10 +12,10 @@ import optuna
 from dwp_sweep.config import sweep as sweeps
 from dwp_sweep.config.datasets import PreparedData
 from dwp_sweep.config.experiment import ExperimentConfig
-from dwp_sweep.config.search import SearchCondition, SearchSpace
+from dwp_sweep.config.search.space import SearchCondition, SearchSpace
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
-from dwp_sweep.harness.study import Study
+from dwp_sweep.harness.search.study import Study
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 FILES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))

@@ -11,8 +11,8 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.data.splits import enough_problems
-from dwp_sweep.harness.plan import make_plan
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.params import encode, flatten, public_config
 from tests.search_spaces.spaces import (
     FILES,

@@ -12,9 +12,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from dwp_sweep.api import SweepRun, run_sweep
-from dwp_sweep.harness.ray_session import ray_session
-from dwp_sweep.harness.study import SAME_AS
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.cluster.ray_session import ray_session
+from dwp_sweep.harness.search.study import SAME_AS
+from dwp_sweep.store.protocol import Store
 from tests.harness.test_run import Witness
 from tests.search_spaces.spaces import FOLDER, GRIDS, SEARCHES, search_of, space
 

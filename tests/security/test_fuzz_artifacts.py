@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.live_run import live_runs
+from dwp_sweep.store.heartbeat import live_runs
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record, append_point, read_history, read_record
-from dwp_sweep.store.store import Store
 from dwp_sweep.store.sweep_record import NodeEntry, record_nodes, recorded_nodes, recorded_resources
 
 FEW = settings(

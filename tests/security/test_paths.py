@@ -14,9 +14,9 @@ import pytest
 import dwp_sweep
 from dwp_sweep.api.planning import _fetch_run
 from dwp_sweep.errors import CorruptArtifactError, InputError
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
-from dwp_sweep.tracking.load import _inside, download_outputs
+from dwp_sweep.tracking.read.load import _inside, download_outputs
 
 KEY = "0123456789abcdef0123"
 OUTSIDE = ["../evil", "figures/../../evil", "/etc/evil", "..", "figures/../../../../evil"]

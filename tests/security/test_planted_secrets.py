@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dwp_sweep.harness.job_package import job_request, write_package
+from dwp_sweep.harness.cluster.job_package import job_request, write_package
 from tests.cli.command import ROOT
 from tests.cluster.processes import BIN, PLAIN, finished
 from tests.tracking.mlflow_server import Server

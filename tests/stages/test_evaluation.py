@@ -7,15 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.metrics.overlap import overlap
-from dwp_sweep.nets.bayes_conv import make_bayesian
-from dwp_sweep.nets.monte_carlo import sampling, variational_layers
+from dwp_sweep.nets.bayes_conv import make_bayesian, sampling, variational_layers
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.stages import evaluation
 from dwp_sweep.stages.evaluation import Prediction, SubjectScores, predict_volume, summarise
-from dwp_sweep.training.compute import ComputeConfig
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.training.compute import ComputeConfig, named_generator
 
 CPU = ComputeConfig(device="cpu")
 

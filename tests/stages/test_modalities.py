@@ -12,7 +12,7 @@ import torch
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.nets.net_files import load_net
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from tests.data.editions import write_edition
 from tests.stages.test_pipeline import build
 

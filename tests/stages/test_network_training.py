@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.data.config import DatasetConfig, PhantomConfig
-from dwp_sweep.data.phantom import write_phantom
+from dwp_sweep.data.phantom.dataset import write_phantom
 from dwp_sweep.errors import StopTrial
 from dwp_sweep.stages import network_training
 from dwp_sweep.stages.network_training import read_cases

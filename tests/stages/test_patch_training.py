@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from dwp_sweep.data import batches
-from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import StopTrial
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
-from dwp_sweep.methods.contract import MethodInputs, Prepared
+from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.network_training import train_network
 from dwp_sweep.training.compute import ComputeConfig
@@ -33,7 +33,7 @@ def case(seed: int, shape: tuple[int, int, int] = (20, 18, 10)) -> Case:
     return Case(f"s{seed}", rng.normal(size=(1, *shape)).astype(np.float32) + mask, mask)
 
 
-def prepared() -> Prepared:
+def prepared() -> TrainingSetup:
     inputs = MethodInputs(UNetConfig(channels=(2, 2, 2, 2)), LossConfig(), {}, 3, 0, torch.device("cpu"))
     return METHODS["random_init"].prepare(inputs)
 
@@ -43,7 +43,7 @@ def train(
     stop_after: int | None = None,
     patch: PatchConfig = PATCH,
     config: TrainConfig = CONFIG,
-) -> tuple[FitResult, Prepared]:
+) -> tuple[FitResult, TrainingSetup]:
     def emit(epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch == stop_after:
             raise StopTrial("enough")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dwp_sweep.data.cache import Case
+from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.stages import evaluation
 from dwp_sweep.stages.evaluation import Prediction, summarise
 from dwp_sweep.stages.physical_scores import physical_scores, summarise_physical

@@ -15,7 +15,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.data.config import PhantomConfig
-from dwp_sweep.data.phantom_scan import spacing_of
+from dwp_sweep.data.phantom.scan import spacing_of
 from dwp_sweep.data.voxel_size import stored_voxel_size
 from dwp_sweep.errors import InputError, StopTrial
 from dwp_sweep.methods import METHODS
@@ -23,8 +23,8 @@ from dwp_sweep.nets.kernel_bank import load_bank
 from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.registry import STAGES
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
 from dwp_sweep.strict import parse
 
 SPACE: dict[str, Any] = {
@@ -230,7 +230,7 @@ def test_no_target_starts_where_a_source_network_did(built: tuple[Sweep, Store])
 @pytest.mark.slow
 def test_kernels_are_held_out_in_all_networks_together(built: tuple[Sweep, Store]) -> None:
     from dwp_sweep.stages.prior import _hold_out
-    from dwp_sweep.stages.prior_config import PriorConfig
+    from dwp_sweep.stages.prior_fit import PriorConfig
 
     group = load_bank(only(built, "harvest")[1]).groups[2]
     train, held_out = _hold_out(group, PriorConfig())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dwp_sweep.stages.postprocess import PostprocessConfig, clean_mask
+from dwp_sweep.stages.prediction import PostprocessConfig, clean_mask
 
 
 @pytest.fixture

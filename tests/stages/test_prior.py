@@ -16,8 +16,7 @@ from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_prior import load_prior, require_fit
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.stages.prior import stage
-from dwp_sweep.stages.prior_config import PriorConfig
-from dwp_sweep.stages.prior_fit import fit_model
+from dwp_sweep.stages.prior_fit import PriorConfig, fit_model
 from dwp_sweep.strict import parse
 
 SHAPE = (2, 4, 4, 4)

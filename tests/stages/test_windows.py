@@ -5,10 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from dwp_sweep.data.patches import PatchConfig
-from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
-from dwp_sweep.nets.monte_carlo import sampling
-from dwp_sweep.stages.windows import logits_of, n_windows
-from dwp_sweep.training.seeds import named_generator
+from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian, sampling
+from dwp_sweep.stages.prediction import logits_of, n_windows
+from dwp_sweep.training.compute import named_generator
 
 PATCH = PatchConfig(shape=(8, 16, 8))
 SIZES = [(8, 16, 8), (5, 9, 8), (20, 16, 8), (13, 40, 21), (6, 30, 30)]

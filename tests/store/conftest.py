@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from tests.store.s3_server import S3Server, machine, serving
 
 

@@ -9,15 +9,14 @@ import pytest
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cancel import cancel_sweep
-from dwp_sweep.harness.explain import KnownNodes
-from dwp_sweep.harness.status import sweep_status
-from dwp_sweep.harness.sweep_nodes import entries_of
-from dwp_sweep.store.bucket_store import BucketStore
-from dwp_sweep.store.gc import collect, survey
-from dwp_sweep.store.live_run import Presence, live_runs, stop_file
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.dag.sweep_nodes import entries_of
+from dwp_sweep.harness.view.explain import KnownNodes
+from dwp_sweep.harness.view.status import sweep_status
+from dwp_sweep.store.gc import collect, survey, tidying
+from dwp_sweep.store.heartbeat import Heartbeat, live_runs, stop_file
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.s3.store import BucketStore
 from dwp_sweep.store.sweep_record import append_nodes, record_nodes, recorded_nodes
-from dwp_sweep.store.tidying import tidying
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
 pytestmark = pytest.mark.slow  # a server is started
@@ -75,7 +74,7 @@ def test_a_run_elsewhere_is_seen_can_be_asked_to_stop_and_keeps_everything(
 ) -> None:
     store.bucket.write(f"files/source/{OTHER.key}/0123456789abcdef/net.bin", b"on its way")
     work = {"key": FREE.key, "epoch": 2, "n_epochs": 9, "started_ms": 1}
-    with Presence(store, "toy", "now", lambda: {"n_slots": 2, "in_hand": [work]}):
+    with Heartbeat(store, "toy", "now", lambda: {"n_slots": 2, "in_hand": [work]}):
         other = on("second")
         monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
         assert [(run.run, run.n_slots) for run in live_runs(other)] == [("now", 2)]

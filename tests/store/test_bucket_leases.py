@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from dwp_sweep.store.heartbeat import STALE_S, Heartbeat, run_name
 from dwp_sweep.store.lease import Leases, RunWatch, holder_of, holds
-from dwp_sweep.store.live_run import STALE_S, Presence, run_name
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
 
 pytestmark = pytest.mark.slow  # a server is started
 On = Callable[[str], Store]
@@ -21,7 +21,7 @@ KEY = "0123456789abcdef0123"
 
 def test_a_node_that_another_machines_run_has_is_refused_until_it_is_given_back(on: On) -> None:
     here, there = on("here"), on("there")
-    with Presence(here, "toy", "one"), Presence(there, "toy", "two"):
+    with Heartbeat(here, "toy", "one"), Heartbeat(there, "toy", "two"):
         one, two = Leases(here, "toy", "one"), Leases(there, "toy", "two")
         assert one.take("source", KEY) is None and one.take("source", KEY) is None
         refused = two.take("source", KEY)
@@ -55,7 +55,7 @@ def test_of_many_that_ask_at_once_one_gets_it(on: On) -> None:
 
     with ExitStack() as stack:
         for number, store in enumerate(stores):
-            stack.enter_context(Presence(store, "toy", f"run{number}"))
+            stack.enter_context(Heartbeat(store, "toy", f"run{number}"))
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(stores))]
         for thread in threads:
             thread.start()
@@ -66,7 +66,7 @@ def test_of_many_that_ask_at_once_one_gets_it(on: On) -> None:
 
 def test_publishing_a_node_takes_its_lease_along(on: On) -> None:
     here, there = on("here"), on("there")
-    with Presence(here, "toy", "one"):
+    with Heartbeat(here, "toy", "one"):
         one = Leases(here, "toy", "one")
         one.take("source", KEY)
         here.publish(here.new_out_dir("source", KEY), Record(KEY, "source", "done", {}))

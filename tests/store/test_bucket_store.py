@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.bucket_store import BucketStore
 from dwp_sweep.store.open_store import open_store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record, append_point
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.s3.store import BucketStore
 from tests.store.s3_server import S3Server, machine
 
 pytestmark = pytest.mark.slow  # a server is started

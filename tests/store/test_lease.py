@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from dwp_sweep.store.heartbeat import STALE_S, Heartbeat, live_runs
 from dwp_sweep.store.lease import GRACE_S, Holder, Leases, RunWatch, holder_of, holds
-from dwp_sweep.store.live_run import STALE_S, Presence, live_runs
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.store import Store
 
 KEY = "0123456789abcdef0123"
 
@@ -68,7 +68,7 @@ def publish(store: Store) -> None:
 def test_a_node_that_a_live_run_has_is_refused_and_its_own_run_gets_it_again(
     store: Store, presences: ExitStack
 ) -> None:
-    presences.enter_context(Presence(store, "toy", "one"))
+    presences.enter_context(Heartbeat(store, "toy", "one"))
     one, other = leases(store, "one"), leases(store, "other")
     assert one.take("source", KEY) is None
     assert one.take("source", KEY) is None, "a retry within a run waited for itself"
@@ -79,7 +79,7 @@ def test_a_node_that_a_live_run_has_is_refused_and_its_own_run_gets_it_again(
 
 
 def test_a_lease_that_is_given_back_can_be_taken_by_another_run(store: Store, presences: ExitStack) -> None:
-    presences.enter_context(Presence(store, "toy", "one"))
+    presences.enter_context(Heartbeat(store, "toy", "one"))
     one, other = leases(store, "one"), leases(store, "other")
     one.take("source", KEY)
     one.close()
@@ -137,7 +137,7 @@ def test_a_driver_that_was_killed_here_is_followed_after_a_moments_grace(store: 
 def test_a_process_is_known_by_its_start_since_boot_so_that_a_clock_that_moved_kills_no_run(
     store: Store,
 ) -> None:
-    with Presence(store, "toy", "now") as presence:
+    with Heartbeat(store, "toy", "now") as presence:
         values = json.loads(presence.path.read_text())
         if not values["process"]:
             pytest.skip("no /proc here: the start of a process is known by the wall clock alone")
@@ -154,7 +154,7 @@ def test_a_process_is_known_by_its_start_since_boot_so_that_a_clock_that_moved_k
 def test_of_many_that_see_the_same_run_die_one_follows_it(store: Store, presences: ExitStack) -> None:
     names = [f"run{place}" for place in range(8)]
     for name in names:
-        presences.enter_context(Presence(store, "toy", name))
+        presences.enter_context(Heartbeat(store, "toy", name))
     for round_ in range(20):
         leases(store, "dead").take("source", f"{round_:020d}")
     gate, won = threading.Barrier(len(names)), []
@@ -232,7 +232,7 @@ def test_of_two_runs_one_gets_a_lease_where_the_file_system_has_no_links(
 
     monkeypatch.setattr("os.link", refuse)
     for name in ("one", "two"):
-        presences.enter_context(Presence(store, "toy", name))
+        presences.enter_context(Heartbeat(store, "toy", name))
     assert leases(store, "one").take("source", KEY) is None
     refused = leases(store, "two").take("source", KEY)
     assert refused is not None and refused.run == "one"

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from dwp_sweep.cli import main
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.portable import places_in, replaced
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.s3.store import places_in, replaced
 from dwp_sweep.tracking.client import resolve_uri
 from tests.store.s3_server import SECRET, S3Server, machine
 

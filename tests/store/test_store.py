@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.errors import CorruptArtifactError
+from dwp_sweep.store.protocol import MANIFEST, Store
 from dwp_sweep.store.record import Point, Record, append_point, read_history, read_record, write_record
-from dwp_sweep.store.store import MANIFEST, Store
 
 
 def a_record(key: str = "k1", **values: object) -> Record:

@@ -10,14 +10,13 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.plan import make_plan
+from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.dag.sweep_nodes import entries_of
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.harness.sweep_nodes import entries_of
-from dwp_sweep.store.gc import collect, survey
-from dwp_sweep.store.live_run import Presence
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.gc import collect, survey, tidier, tidying, wait_for_tidying
+from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
-from dwp_sweep.store.tidying import tidier, tidying, wait_for_tidying
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
 FREE = toy_node("target", "free")
@@ -44,7 +43,7 @@ def test_who_was_killed_while_removing_bars_nobody(store: Store) -> None:
     with tidying(store):
         values = json.loads((store.root / "gc.json").read_text())
     (store.root / "gc.json").write_text(
-        json.dumps({**values, "started_ms": 1})
+        json.dumps({**values, "started_ms": 1, "process": "boot/1"})
     )  # its number is another's now
     assert not wait_for_tidying(store)
     with tidying(store):
@@ -52,7 +51,7 @@ def test_who_was_killed_while_removing_bars_nobody(store: Store) -> None:
 
 
 def test_nothing_is_removed_while_a_run_is_announced_and_the_way_is_free_again(store: Store) -> None:
-    with Presence(store, "toy", "now"), pytest.raises(InputError, match="a run is working"), tidying(store):
+    with Heartbeat(store, "toy", "now"), pytest.raises(InputError, match="a run is working"), tidying(store):
         pytest.fail("it began")
     assert tidier(store) is None
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.node import Node
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
-from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.client import Tracking, mlflow_client, open_tracking
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.store.store import Store
-from dwp_sweep.tracking.answers import best_config
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.sync import sync_records
+from dwp_sweep.tracking.read.best import best_config
+from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 
 AddRun = Callable[..., str]

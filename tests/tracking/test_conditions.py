@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.tracking.answers import best_config
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.conditions import best_configs
-from dwp_sweep.tracking.shortlist import shortlist
+from dwp_sweep.tracking.read.best import best_config
+from dwp_sweep.tracking.read.conditions import best_configs
+from dwp_sweep.tracking.read.shortlist import shortlist
 from tests.tracking.many_runs import write_runs
 
 Add = Callable[..., str]
@@ -66,7 +66,7 @@ def test_large_sweeps_give_the_same_answers_from_few_runs(
         n_read.append(len(found.rows))
         return found
 
-    monkeypatch.setattr("dwp_sweep.tracking.conditions.shortlist", small)
+    monkeypatch.setattr("dwp_sweep.tracking.read.conditions.shortlist", small)
     short = best_configs(sweep_name, "method", tracking_uri=uri)
     assert n_read == [2 * 2 * 3 + 1]
     assert [(one.values, one.best.config, one.best.run_ids) for one in short] == [

@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.methods import METHODS
 from dwp_sweep.stages.registry import STAGES
-from dwp_sweep.tracking.configuration import changes_results, configurations
 from dwp_sweep.tracking.params import flatten, public_config, unflatten
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.tracking.read.configuration import changes_results, configurations
+from dwp_sweep.tracking.read.rows import NodeRow
 
 
 def leaves(model: type[BaseModel], keyed: bool = True, prefix: str = "") -> list[tuple[str, bool]]:

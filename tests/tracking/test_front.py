@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dwp_sweep.tracking.front import front_of, knee_of
+from dwp_sweep.tracking.read.pareto import front_of, knee_of
 
 
 def test_a_front_is_what_nothing_else_beats_in_everything() -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.report.table import paper_table
-from dwp_sweep.store.store import Store
+from dwp_sweep.report.answers.table import paper_table
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking, close_tracking, mlflow_client, open_tracking
-from dwp_sweep.tracking.node_run import NodeRun
-from dwp_sweep.tracking.pages import run_name, targets_page
-from dwp_sweep.tracking.parent_report import describe_parent
-from dwp_sweep.tracking.results import results
+from dwp_sweep.tracking.read.results import results
+from dwp_sweep.tracking.write.node_run import NodeRun
+from dwp_sweep.tracking.write.pages import run_name, targets_page
+from dwp_sweep.tracking.write.parent import describe_parent
 from tests.tracking.conftest import make_node, make_record, publish
 from tests.tracking.devtools import BROWSER, Browser
 from tests.tracking.mlflow_server import Server

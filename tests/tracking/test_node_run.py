@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point
-from dwp_sweep.store.store import Store
 from dwp_sweep.tracking.client import Tracking, open_tracking
-from dwp_sweep.tracking.node_run import NodeRun, find_runs
+from dwp_sweep.tracking.write.node_run import NodeRun, find_runs
 from tests.tracking.conftest import make_node, make_record, publish
 
 

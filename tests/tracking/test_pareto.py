@@ -9,9 +9,9 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.parent import log_facts, parent_facts
-from dwp_sweep.tracking.pareto import pareto_front
-from dwp_sweep.tracking.shortlist import narrowed
+from dwp_sweep.tracking.read.pareto import pareto_front
+from dwp_sweep.tracking.read.shortlist import narrowed
+from dwp_sweep.tracking.write.parent import log_facts, parent_facts
 from tests.tracking.many_runs import write_runs
 
 Add = Callable[..., str]
@@ -81,7 +81,7 @@ def test_large_sweeps_give_the_same_front_from_few_columns(
         n_read.append(len(found.rows))
         return found
 
-    monkeypatch.setattr("dwp_sweep.tracking.pareto.narrowed", small)
+    monkeypatch.setattr("dwp_sweep.tracking.read.pareto.narrowed", small)
     front = pareto_front(sweep_name, ("val_dice", "hours"), tracking_uri=uri)
     assert n_read == [3 + 1]  # the runs of the one configuration on the front, and their source
     assert front == replace(whole, notes=front.notes)

@@ -4,13 +4,12 @@ import math
 
 import pytest
 
-from dwp_sweep.report.cell import chosen_runs
-from dwp_sweep.report.table import targets_of
-from dwp_sweep.tracking.answers import best_of
-from dwp_sweep.tracking.candidates import pairs_of
-from dwp_sweep.tracking.ranking import rank
-from dwp_sweep.tracking.results import frame_of_rows
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.report.answers.cell import chosen_runs
+from dwp_sweep.report.answers.table import targets_of
+from dwp_sweep.tracking.read.best import best_of
+from dwp_sweep.tracking.read.candidates import pairs_of, rank
+from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.rows import NodeRow
 
 
 def test_all_splits_go_before_a_lucky_half_and_the_mean_decides_among_equals():

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.results import results, results_of_store
-from dwp_sweep.tracking.statistic import Stat, stat
-from dwp_sweep.tracking.sync import sync_records
+from dwp_sweep.tracking.read.candidates import Stat, stat
+from dwp_sweep.tracking.read.results import results, results_of_store
+from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.store.store import Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.results import results
-from dwp_sweep.tracking.scores import ScoreReader
-from dwp_sweep.tracking.sync import sync_records
+from dwp_sweep.tracking.read.files import ScoreReader
+from dwp_sweep.tracking.read.results import results
+from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 
 SCORES = {"a": {"dice": 0.5, "empty": False}, "b": {"dice": 0.75, "empty": False}}

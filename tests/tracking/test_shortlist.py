@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.tracking.answers import best_config
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.node_run import node_tags
-from dwp_sweep.tracking.shortlist import shortlist
+from dwp_sweep.tracking.read.best import best_config
+from dwp_sweep.tracking.read.shortlist import shortlist
+from dwp_sweep.tracking.write.node_run import node_tags
 from tests.tracking.conftest import make_node
 from tests.tracking.many_runs import write_runs
 
@@ -29,7 +29,7 @@ def test_the_shortlist_gives_the_same_answer_as_reading_all_runs(
     short = shortlist(uri, many, "val_dice", {}, n_runs_at_least=1, n_configurations=4)
     assert short is not None and len(short.rows) == 4 * 3 + 1
     assert short.notes == ("16 further configuration(s) rank behind the 4 that are listed",)
-    monkeypatch.setattr("dwp_sweep.tracking.answers.shortlist", lambda *_: short)
+    monkeypatch.setattr("dwp_sweep.tracking.read.best.shortlist", lambda *_: short)
     best = best_config(many, tracking_uri=uri)
     assert (best.config, best.metrics, best.run_ids, best.upstream, best.artifacts) == (
         whole.config, whole.metrics, whole.run_ids, whole.upstream, whole.artifacts,

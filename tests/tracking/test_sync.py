@@ -7,12 +7,12 @@ from click.testing import CliRunner
 
 from dwp_sweep.cli import main
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.sweep_nodes import entries_of
-from dwp_sweep.store.store import Store
+from dwp_sweep.harness.dag.sweep_nodes import entries_of
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
 from dwp_sweep.tracking.client import Tracking, open_tracking
-from dwp_sweep.tracking.node_run import NodeRun
-from dwp_sweep.tracking.sync import SyncReport, sync_records
+from dwp_sweep.tracking.write.node_run import NodeRun
+from dwp_sweep.tracking.write.sync import SyncReport, sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 
 

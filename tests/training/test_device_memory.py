@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dwp_sweep.errors import DeviceMemoryError
-from dwp_sweep.training.device_memory import memory_advice
+from dwp_sweep.training.compute import memory_advice
 
 
 @pytest.mark.parametrize(

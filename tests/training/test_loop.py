@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dwp_sweep.errors import DivergedError, StopTrial
 from dwp_sweep.training.checkpoint import load_checkpoint, save_checkpoint
+from dwp_sweep.training.compute import named_generator
 from dwp_sweep.training.loop import Learner, TrainConfig, fit, higher_val_dice, lower_val_loss
-from dwp_sweep.training.seeds import named_generator
 
 N_TRAIN = 7
 

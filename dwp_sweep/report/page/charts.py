@@ -18,7 +18,7 @@ from dwp_sweep.report.page.canvas import FAINT, GRID, INK, MUTED, PAPER, Picture
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.score_tables import ScoreTable
 from dwp_sweep.report.page.styles import Style
-from dwp_sweep.tracking.histories import Curve
+from dwp_sweep.tracking.read.runs import Curve
 
 _MAX_LINES = 6
 _PER_ROW = 4

@@ -14,8 +14,8 @@ from itertools import combinations
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.report.paired import Difference, paired_table
-from dwp_sweep.report.significance import ALPHA, SignedRank, holm, signed_rank, smallest_visible
+from dwp_sweep.report.paired.differences import PairedDifference, paired_table
+from dwp_sweep.report.paired.significance import ALPHA, SignedRank, holm, signed_rank, smallest_visible
 
 MAX_PAIRED = 5
 """Up to so many methods every pair is compared: six pairs of four methods at each training size."""
@@ -35,7 +35,7 @@ class Comparison:
     """
 
     reference: str
-    difference: Difference
+    difference: PairedDifference
     test: SignedRank
     p_holm: float
 
@@ -86,7 +86,7 @@ def reference_of(evidence: Evidence, wanted: str | None = None) -> str | None:
         InputError: No such method or variant.
     """
     if wanted is not None:
-        from dwp_sweep.report.paired import known_column
+        from dwp_sweep.report.paired.differences import known_column
 
         return known_column(wanted, evidence.columns)
     if BASELINE in evidence.columns:
@@ -103,7 +103,7 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
         reference: Name of a column; subtracted wherever it takes part.
         metric: A score of ``test_scores.json``.
     """
-    found: list[tuple[str, Difference, SignedRank]] = []
+    found: list[tuple[str, PairedDifference, SignedRank]] = []
     missing: list[str] = []
     for base, names in _pairs(evidence, reference):
         try:

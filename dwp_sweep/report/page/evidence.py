@@ -13,26 +13,24 @@ from typing import TYPE_CHECKING, Protocol
 import pandas as pd
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.report.cell import Repeat, Target, chosen_runs
+from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs
+from dwp_sweep.report.answers.table import columns_of, targets_of
 from dwp_sweep.report.page.expected import missing_targets
-from dwp_sweep.report.paired import ReadScores
-from dwp_sweep.report.table import columns_of, targets_of
-from dwp_sweep.tracking.files import NodeFiles
-from dwp_sweep.tracking.histories import Curve, HistoryReader
-from dwp_sweep.tracking.parent_report import Parent, read_parent
-from dwp_sweep.tracking.results import frame_of_rows
-from dwp_sweep.tracking.rows import NodeRow, row_of_run
-from dwp_sweep.tracking.runs import open_reader, sweep_runs
-from dwp_sweep.tracking.scores import ScoreReader
+from dwp_sweep.report.paired.differences import ReadScores
+from dwp_sweep.tracking.read.files import NodeFiles, ScoreReader
+from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
+from dwp_sweep.tracking.read.runs import Curve, HistoryReader, open_reader, sweep_runs
+from dwp_sweep.tracking.write.parent import Parent, read_parent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.protocol import Store
 
 
 class Files(Protocol):
-    """Where a report finds files of nodes (`dwp_sweep.tracking.files.NodeFiles`)."""
+    """Where a report finds files of nodes (`dwp_sweep.tracking.read.files.NodeFiles`)."""
 
     def path(self, row: NodeRow, name: str) -> Path | None:
         """A node's file; None where it has none."""
@@ -42,7 +40,7 @@ class Files(Protocol):
 
 
 class Curves(Protocol):
-    """Where a report finds metrics by epoch (`dwp_sweep.tracking.histories.HistoryReader`)."""
+    """Where a report finds metrics by epoch (`dwp_sweep.tracking.read.runs.HistoryReader`)."""
 
     def curve(self, run_id: str, names: Sequence[str]) -> Curve:
         """The first of some metrics that a run has."""

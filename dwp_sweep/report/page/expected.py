@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from dwp_sweep.config.variants import SEPARATOR, VARIANT
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.tracking.read.rows import NodeRow
 
 _AXES = ("train_size", "split", "seed")
 

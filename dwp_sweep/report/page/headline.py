@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dwp_sweep.report.page.comparisons import Comparison, Comparisons
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.score_tables import ScoreTable
-from dwp_sweep.tracking.statistic import Stat
+from dwp_sweep.tracking.read.candidates import Stat
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dwp_sweep.report.page.canvas import INK, MUTED, Picture, drawing, new_figure
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.tracking.read.rows import NodeRow
 
 _NUMBERS = ("kernels_and_samples.safetensors", "kernels_and_samples.json")
 _PICTURE = "figures/kernels_and_samples.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, OVERLAP, Score
 from dwp_sweep.report.page.common_scans import common_table
 from dwp_sweep.report.page.cost import by_method, by_stage
 from dwp_sweep.report.page.evidence import Evidence
@@ -12,14 +13,13 @@ from dwp_sweep.report.page.html import Section, bullets, details, paragraph
 from dwp_sweep.report.page.score_tables import ScoreTable, notes_on_cells, score_table
 from dwp_sweep.report.page.table_files import score_csv, score_latex
 from dwp_sweep.report.page.tables_html import costs_html, score_html, winners_html
-from dwp_sweep.report.page.workshop import Workshop
-from dwp_sweep.report.scores_catalogue import BOUNDARY, CALIBRATION, OVERLAP, Score
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.report.page.workshop import ReportBuilder
+from dwp_sweep.tracking.read.rows import NodeRow
 
 _ALWAYS_OPEN = 12
 
 
-def answer_section(shop: Workshop, found: Sequence[Winner]) -> Section:
+def answer_section(shop: ReportBuilder, found: Sequence[Winner]) -> Section:
     """Who is best by validation at each size."""
     note = (
         "Chosen by mean validation Dice over splits and seeds; test scores are only reported. Over splits: a "
@@ -68,7 +68,7 @@ def status_html(evidence: Evidence) -> str:
     return f'<div class="status bad" id="missing"><b>{count}:</b>{listed}</div>'
 
 
-def tables_section(shop: Workshop) -> Section:
+def tables_section(shop: ReportBuilder) -> Section:
     """The paper's Tables 3 to 6 and their like."""
     parts = [_score(shop, score) for score in OVERLAP]
     boundary = [_score(shop, score) for score in BOUNDARY]
@@ -89,7 +89,7 @@ def tables_section(shop: Workshop) -> Section:
     return Section("tables", "Test scores", body + bullets(notes, "notes"))
 
 
-def calibration_section(shop: Workshop) -> Section:
+def calibration_section(shop: ReportBuilder) -> Section:
     """Whether the probabilities can be believed."""
     parts = [part for score in CALIBRATION if (part := _score(shop, score))]
     note = "Over test voxels near truth or prediction; lower is better for all three."
@@ -108,7 +108,7 @@ def cost_section(evidence: Evidence) -> Section:
     return Section("cost", "Cost", _beside([stages, methods]) + paragraph(note, "note"))
 
 
-def _score(shop: Workshop, score: Score) -> str:
+def _score(shop: ReportBuilder, score: Score) -> str:
     found: ScoreTable | None = score_table(shop.evidence, score)
     if found is None:
         return ""
@@ -116,12 +116,12 @@ def _score(shop: Workshop, score: Score) -> str:
     return _table(shop, found) + about + (_on_common_scans(shop, found) if found.is_uneven else "")
 
 
-def _table(shop: Workshop, found: ScoreTable) -> str:
+def _table(shop: ReportBuilder, found: ScoreTable) -> str:
     name = found.score.name
     return score_html(found, shop.keep({f"{name}.csv": score_csv(found), f"{name}.tex": score_latex(found)}))
 
 
-def _on_common_scans(shop: Workshop, found: ScoreTable) -> str:
+def _on_common_scans(shop: ReportBuilder, found: ScoreTable) -> str:
     common = common_table(shop.evidence, found)
     why = "Methods leave out different scans of the table above, so that no best one is marked there: "
     if common is None:

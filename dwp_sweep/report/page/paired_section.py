@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dwp_sweep.report.answers.scores import OTHER_TESTED, Score
 from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons, compare
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.report.page.forest_picture import forest_picture
 from dwp_sweep.report.page.html import Section, bullets, details, paragraph
 from dwp_sweep.report.page.table_files import comparisons_csv, comparisons_latex
 from dwp_sweep.report.page.tables_html import comparisons_html
-from dwp_sweep.report.page.workshop import Workshop
-from dwp_sweep.report.scores_catalogue import OTHER_TESTED, Score
+from dwp_sweep.report.page.workshop import ReportBuilder
+from dwp_sweep.report.paired.forest import forest_picture
 
 
-def tests_section(shop: Workshop, found: Comparisons, score: Score) -> Section:
+def tests_section(shop: ReportBuilder, found: Comparisons, score: Score) -> Section:
     """Paired tests between methods."""
     if not found.rows:
         text = "There are no pairs of finished networks with scores of the same test subjects."
@@ -39,7 +39,7 @@ def tests_section(shop: Workshop, found: Comparisons, score: Score) -> Section:
     return Section("tests", "Paired tests", body + _other_tests(shop))
 
 
-def _other_tests(shop: Workshop) -> str:
+def _other_tests(shop: ReportBuilder) -> str:
     """The same for the other scores, folded: each corrected for its own comparisons."""
     scores = [score for score in OTHER_TESTED if _has(shop.evidence, score)]
     found = [(score, compare(shop.evidence, shop.reference, f"test_{score.by_scan}")) for score in scores]

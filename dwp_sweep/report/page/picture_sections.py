@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dwp_sweep.report.answers.scores import DECIDES, OVERLAP
 from dwp_sweep.report.page.charts import curve_chart, size_chart
 from dwp_sweep.report.page.html import Section, details, esc, paragraph
 from dwp_sweep.report.page.kernels_picture import PriorSet, kernels_picture, old_pictures, prior_sets
@@ -13,13 +14,12 @@ from dwp_sweep.report.page.pictures import (
     tasks_picture,
 )
 from dwp_sweep.report.page.score_tables import score_table
-from dwp_sweep.report.page.workshop import Workshop
-from dwp_sweep.report.scores_catalogue import DECIDES, OVERLAP
+from dwp_sweep.report.page.workshop import ReportBuilder
 
 _OLD = "they were built by an older version of this project, or brought. Nodes built anew keep one."
 
 
-def size_section(shop: Workshop) -> Section:
+def size_section(shop: ReportBuilder) -> Section:
     """Test Dice over m (Figure 4), validation Dice folded below."""
     test, validation = score_table(shop.evidence, OVERLAP[0]), score_table(shop.evidence, DECIDES)
     body = (
@@ -33,7 +33,7 @@ def size_section(shop: Workshop) -> Section:
     return Section("sizes", "More training scans", body)
 
 
-def examples_section(shop: Workshop) -> Section:
+def examples_section(shop: ReportBuilder) -> Section:
     """Source and target with truth (Figure 3), predictions and uncertainty (Figure 6)."""
     evidence, parts = shop.evidence, []
     found = {size: method_examples(evidence, size) for size in example_sizes(evidence.sizes)}
@@ -58,7 +58,7 @@ def examples_section(shop: Workshop) -> Section:
     return Section("examples", "Predictions", "".join(parts))
 
 
-def kernels_section(shop: Workshop) -> Section | None:
+def kernels_section(shop: ReportBuilder) -> Section | None:
     """Kernels beside samples of each prior (Figure 5); None where no shown method has a prior."""
     sets = prior_sets(shop.evidence)
     if not sets:
@@ -72,14 +72,14 @@ def kernels_section(shop: Workshop) -> Section | None:
     return Section("kernels", "Kernels and their prior", title + first + more)
 
 
-def curves_section(shop: Workshop) -> Section:
+def curves_section(shop: ReportBuilder) -> Section:
     """Learning curves."""
     found = curve_chart(shop.evidence, shop.looks)
     text = "MLflow has no metrics by epoch of these networks."
     return Section("curves", "Learning curves", shop.show(found) if found else paragraph(text, "absent"))
 
 
-def _prior(shop: Workshop, found: PriorSet, place: int) -> str:
+def _prior(shop: ReportBuilder, found: PriorSet, place: int) -> str:
     name = "kernels_and_samples" + (f"_{place + 1}" if place else "")
     picture = kernels_picture(shop.evidence, found, name)
     if picture is not None:

@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from dwp_sweep.report.cell import Repeat
+from dwp_sweep.report.answers.cell import Repeat
 from dwp_sweep.report.page.canvas import INK, MUTED, Picture, drawing, new_figure
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.stages.drawing import PREDICTION, TRUTH, black_background, outline
 from dwp_sweep.stages.examples import STEM, Example, load_example
-from dwp_sweep.tracking.rows import NodeRow
+from dwp_sweep.tracking.read.rows import NodeRow
 
 FILES = (f"{STEM}.json", f"{STEM}.safetensors")
 _UNSURE = LinearSegmentedColormap.from_list("unsure", ["#ffffff", "#d7a8cd", "#7a1760", "#2b0722"])

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dwp_sweep.report.cell import Cell, Repeat, cell_of
+from dwp_sweep.report.answers.cell import Cell, Repeat, cell_of
+from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.undefined import Undefined, is_uneven, undefined_scans
-from dwp_sweep.report.scores_catalogue import Score
 
 _MAX_COLUMNS = 5
 """More methods than these stand in the rows: a page of 1,000 pixels holds no more columns of cells."""

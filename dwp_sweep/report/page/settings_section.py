@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.html import Section, details, esc, paragraph, table
 from dwp_sweep.report.page.settings_tables import settings_tables
-from dwp_sweep.report.page.workshop import Workshop
+from dwp_sweep.report.page.workshop import ReportBuilder
 
 _NOT_VERSIONS = ("command", "git_commit")
 
 
-def settings_section(shop: Workshop) -> Section:
+def settings_section(shop: ReportBuilder) -> Section:
     """Settings, versions, commands."""
     evidence = shop.evidence
     found = settings_tables(evidence)

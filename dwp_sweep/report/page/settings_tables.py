@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.tracking.configuration import changes_results, configurations
+from dwp_sweep.tracking.read.configuration import changes_results, configurations
 
 _Known = Mapping[tuple[str, str], Mapping[str, Any]]
 _HIDDEN = {"train_size", "variant", "group"}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from dwp_sweep.report.page.comparisons import Comparisons
 from dwp_sweep.report.page.score_tables import ScoreTable, place
-from dwp_sweep.report.paired import LOWER_IS_BETTER
+from dwp_sweep.report.paired.differences import LOWER_IS_BETTER
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",

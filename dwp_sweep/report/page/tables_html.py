@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dwp_sweep.report.intervals import Interval
+from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.page.comparisons import Comparisons
 from dwp_sweep.report.page.cost import Cost, hours_text
 from dwp_sweep.report.page.headline import Winner, signed
 from dwp_sweep.report.page.html import Td, downloads, table
 from dwp_sweep.report.page.score_tables import ScoreTable
-from dwp_sweep.report.scores_catalogue import Score
+from dwp_sweep.report.paired.significance import Interval
 
 _KINDS = {"csv": "CSV", "tex": "LaTeX"}
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.report.cell import Repeat, Target
+from dwp_sweep.report.answers.cell import Repeat, Target
+from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.report.paired import number
-from dwp_sweep.report.scores_catalogue import Score
+from dwp_sweep.report.paired.differences import number
 
 Undefined = Mapping[Repeat, frozenset[str]]
 """By (split, seed): the test scans without this score."""

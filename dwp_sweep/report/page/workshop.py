@@ -16,7 +16,7 @@ from dwp_sweep.report.page.styles import Style
 
 
 @dataclass
-class Workshop:
+class ReportBuilder:
     """What all sections share.
 
     Attributes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep import __version__
+from dwp_sweep.report.answers.scores import DECIDES, OVERLAP
 from dwp_sweep.report.page.comparisons import compare, reference_of
 from dwp_sweep.report.page.evidence import Evidence, gather
 from dwp_sweep.report.page.headline import sentences, winners
@@ -35,11 +36,10 @@ from dwp_sweep.report.page.picture_sections import (
 from dwp_sweep.report.page.score_tables import score_table
 from dwp_sweep.report.page.settings_section import settings_section
 from dwp_sweep.report.page.styles import styles
-from dwp_sweep.report.page.workshop import Workshop
-from dwp_sweep.report.scores_catalogue import DECIDES, OVERLAP
+from dwp_sweep.report.page.workshop import ReportBuilder
 
 if TYPE_CHECKING:
-    from dwp_sweep.store.store import Store
+    from dwp_sweep.store.protocol import Store
 
 PAGE = "index.html"
 
@@ -85,7 +85,7 @@ def write_page(evidence: Evidence, out: Path, versus: str | None = None) -> Writ
     """The same from evidence at hand."""
     reference = reference_of(evidence, versus)
     out.mkdir(parents=True, exist_ok=True)
-    shop = Workshop(evidence, reference, styles(evidence.columns, reference), out)
+    shop = ReportBuilder(evidence, reference, styles(evidence.columns, reference), out)
     test = score_table(evidence, OVERLAP[0])
     found = compare(evidence, reference)
     best = winners(evidence, score_table(evidence, DECIDES), test, found, reference)

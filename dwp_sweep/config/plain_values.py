@@ -1,0 +1,141 @@
+"""YAML as people write it: plain values, and what YAML itself would pass over in silence.
+
+Below overrides and search-space files. Knows nothing of their keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from dwp_sweep.errors import InputError, Problem
+
+
+@dataclass(frozen=True)
+class YamlText:
+    """What a text holds.
+
+    Attributes:
+        values: Plain values; of a key that is there twice, the last.
+        problems: Keys that are there twice and unquoted dates, by line.
+    """
+
+    values: Any
+    problems: tuple[Problem, ...]
+
+
+def read_yaml(text: str, where: str) -> YamlText:
+    """Read one YAML document.
+
+    Args:
+        text: The document.
+        where: File or option named in the problems.
+
+    Raises:
+        InputError: The text is no YAML, or no values can be made of it.
+    """
+    try:
+        loader = _Loader(text)
+        try:
+            values = loader.get_single_data()
+        finally:
+            loader.dispose()
+        json.dumps(values, default=str, skipkeys=True)
+    except RecursionError:
+        raise InputError(Problem(where, "is no YAML of a search space: nested too deeply")) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(Problem(where, f"is no YAML: {' '.join(str(error).split())}")) from None
+    return YamlText(values, tuple(Problem(where, what, fix) for what, fix in loader.remarks))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``1e-4`` (no dot) as a number, and notes repeated keys and dates, which nobody means."""
+
+    def __init__(self, text: str) -> None:
+        self.remarks: list[tuple[str, str]] = []
+        super().__init__(text)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Before merge keys (<<) are spread out: what they bring may be overridden.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], list[int]] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                lines.setdefault((key.tag, key.value), []).append(key.start_mark.line + 1)
+        for (_, name), found in lines.items():
+            if len(found) > 1:
+                given = " and ".join(map(str, found))
+                self.remarks.append((f"key {name!r} is there more than once, in lines {given}", "keep one"))
+        return node
+
+    def construct_date(self, node: yaml.ScalarNode) -> str:
+        """The text of a date, which no setting takes."""
+        what = f"line {node.start_mark.line + 1}: {node.value} reads as a date"
+        self.remarks.append((what, f'write "{node.value}" in quotes'))
+        return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_date)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Spread dotted keys out; a later key wins over an earlier one."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        head, _, rest = str(key).partition(".")
+        inner = nested({rest: value}) if rest else nested(value) if isinstance(value, Mapping) else value
+        old = result.get(head)
+        result[head] = merged(old, inner) if isinstance(old, dict) and isinstance(inner, dict) else inner
+    return result
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested ``base`` with the values of nested ``over`` in place of its own."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def with_value(base: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """A copy of nested ``base`` with one dotted key set."""
+    return merged(base, nested({dotted: value}))
+
+
+def clashes(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Dotted keys that are set twice, once nested and once dotted, so that their order would decide."""
+    seen: set[str] = set()
+    twice: dict[str, None] = {}
+    for key in _leaves(values):
+        parts = key.split(".")
+        above = {".".join(parts[:n]) for n in range(1, len(parts))}
+        if key in seen or above & seen or any(other.startswith(f"{key}.") for other in seen):
+            twice[key] = None
+        seen.add(key)
+    return tuple(twice)
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested or dotted values by dotted key; an empty mapping stays a value."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value) if isinstance(value, Mapping) and value else None
+        result |= {str(key): value} if inner is None else {f"{key}.{name}": v for name, v in inner.items()}
+    return result
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

@@ -1,0 +1,119 @@
+"""Content hashes: of a file, remembered by size and time, and of a whole data set.
+
+A node's key holds the data set's fingerprint, so that changed scans are never mistaken for old ones
+and moved or copied ones are recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts.listing import Subject
+from dwp_sweep.data.side_by_side import side_by_side
+from dwp_sweep.errors import InputError, Problem
+
+MEMORY_FILE = "file_hashes.json"
+
+_BLOCK_BYTES = 1 << 20
+
+
+def dataset_fingerprint(
+    config: DatasetConfig, subjects: Sequence[Subject], memory: Path | None = None
+) -> str:
+    """Hash of ids and of the bytes of images, masks and the user's split file; 64 hex digits.
+
+    Args:
+        config: `split_file` is read.
+        subjects: The selected ones, in any order.
+        memory: Folder that remembers hashes by path, size and time, so that large sets are read once.
+
+    Raises:
+        InputError: A file that cannot be read.
+    """
+    hashes = file_hashes((path for one in subjects for path in one.files), memory)
+    rows = sorted((one.id, *(hashes[path] for path in one.files)) for one in subjects)
+    split_file = _sha256(Path(config.split_file).expanduser()) if config.split_file else ""
+    return hashlib.sha256(json.dumps([rows, split_file]).encode()).hexdigest()
+
+
+def file_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str]:
+    """SHA-256 of each file, several at once; `memory` answers for unchanged ones (path, size, time)."""
+    known = _recall(memory)
+    names = {path: _identity(path) for path in paths}
+    unread = {name: path for path, name in names.items() if name not in known}
+    order = list(unread)
+    fresh = {order[place]: digest for place, digest in side_by_side(_sha256, list(unread.values()))}
+    if memory is not None and fresh:
+        _remember(memory, fresh)
+    return {path: fresh.get(name) or known[name] for path, name in names.items()}
+
+
+def _identity(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(Problem(str(path), f"cannot be read: {error.strerror}", "check the path")) from None
+    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+            return digest.hexdigest()
+    except OSError as error:
+        raise InputError(Problem(str(path), f"cannot be read: {error.strerror}", "check the path")) from None
+
+
+def _recall(memory: Path | None) -> dict[str, str]:
+    """What is remembered; a memory that is lost or damaged only costs time."""
+    if memory is None:
+        return {}
+    try:
+        values = json.loads((memory / MEMORY_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _remember(memory: Path, fresh: dict[str, str]) -> None:
+    memory.mkdir(parents=True, exist_ok=True)
+    beside = memory / f".{uuid.uuid4().hex}.json"
+    beside.write_text(json.dumps({**_recall(memory), **fresh}, indent=0, sort_keys=True))
+    beside.replace(memory / MEMORY_FILE)
+
+
+def memory_file(folder: Path, identity: object) -> Path:
+    """Where the answer to a question lies.
+
+    Args:
+        folder: Of the answers.
+        identity: All that the answer depends on, as JSON can hold it.
+    """
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    return folder / f"{name}.json"
+
+
+def recall(path: Path) -> Mapping[str, Any] | None:
+    """The answer, or None where there is none."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def remember(path: Path, values: Mapping[str, Any]) -> None:
+    """Keep an answer: written beside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{uuid.uuid4().hex}.json")
+    beside.write_text(json.dumps(values))
+    beside.replace(path)

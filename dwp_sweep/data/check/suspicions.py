@@ -1,0 +1,175 @@
+"""What is legal in a data set but rarely meant: empty masks, masks beside the patient, clipped scans.
+
+Beside the plain errors of `dwp_sweep.data.pair`; each suspicion names its subject, so that a table can
+show it in the subject's row. Reads no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts import Subject
+from dwp_sweep.data.preprocess import Prepared, foreground_mask
+from dwp_sweep.data.volumes import FloatArray, Volume
+from dwp_sweep.errors import Problem
+
+CROPPED_SHARE_WORTH_A_WARNING = 0.01
+RESAMPLED_SHARE_WORTH_A_WARNING = 0.25
+"""Resampling moves the border of a mask by parts of a voxel either way: small changes mean nothing."""
+OUTSIDE_SHARE_WORTH_A_WARNING = 0.02
+"""An outline may leave a skull-stripped brain by a voxel; a mask of another scan lies farther out."""
+SPACING_RATIO_WORTH_A_WARNING = 1.25
+SATURATED_SHARE_WORTH_A_WARNING = 1e-3
+"""Of the patient's voxels. In 166 brain scans as hospitals publish them the maximum holds at most 3.4e-5."""
+SATURATED_HEAP = 2
+"""So many times more voxels at the maximum than at the next lower value: few grey levels make no heap."""
+_FEWEST_SATURATED = 20
+
+
+class Suspicion(NamedTuple):
+    """One thing to look at.
+
+    Attributes:
+        subject: Its id.
+        words: A few words for a table.
+        warning: The same in full.
+    """
+
+    subject: str
+    words: str
+    warning: Problem
+
+
+def empty_mask(subject: Subject, label_values: Sequence[int], config: DatasetConfig) -> Suspicion:
+    """No voxel of the mask is foreground."""
+    wanted = "above 0" if config.labels is None else "in " + ", ".join(map(str, config.labels))
+    what = f"empty mask: no voxel is {wanted}; the file holds {', '.join(map(str, label_values))}"
+    problem = Problem(str(subject.mask), what, "legal, if nothing is there to find")
+    return Suspicion(subject.id, "empty mask", problem)
+
+
+def lost_foreground(subject: Subject, prepared: Prepared) -> tuple[Suspicion, ...]:
+    """Foreground that preparation removes, or that lies beside the patient."""
+    found = []
+    for share, limit, words, what, fix in (
+        (
+            prepared.resampled_away,
+            RESAMPLED_SHARE_WORTH_A_WARNING,
+            "resampled away",
+            "resampling removes {} of the foreground's volume",
+            "choose a finer preprocess.spacing_mm",
+        ),
+        (
+            prepared.cropped_away,
+            CROPPED_SHARE_WORTH_A_WARNING,
+            "cropped",
+            "the crop removes {} of the foreground",
+            "choose a larger preprocess.shape, or crop_foreground: false",
+        ),
+        (
+            prepared.outside,
+            OUTSIDE_SHARE_WORTH_A_WARNING,
+            "outside the patient",
+            "{} of the foreground lies outside the patient, where the image is background",
+            "is it the mask of this image?",
+        ),
+    ):
+        if share > limit:
+            problem = Problem(str(subject.mask), what.format(f"{share:.0%}"), fix)
+            found.append(Suspicion(subject.id, f"{share:.0%} {words}", problem))
+    return tuple(found)
+
+
+def saturated(subject: Subject, images: Sequence[Volume], config: DatasetConfig) -> tuple[Suspicion, ...]:
+    """Many voxels exactly at the maximum: what was brighter has been clipped away.
+
+    Values that `preprocess.window` clips anyway do not count.
+    """
+    found = []
+    for path, image in zip(_files_of(subject, len(images)), images, strict=True):
+        share = saturated_share(image.data, config.preprocess.window)
+        if share > SATURATED_SHARE_WORTH_A_WARNING:
+            what = f"{share:.1%} of the patient's voxels have exactly the maximum, {image.data.max():g}"
+            problem = Problem(str(path), f"saturated: {what}", "export the scan again without clipping")
+            found.append(Suspicion(subject.id, "saturated", problem))
+    return tuple(found)
+
+
+def saturated_share(data: FloatArray, window: tuple[float, float] | None) -> float:
+    """Share of the patient's voxels that are heaped up at the maximum, 0 where they are no heap.
+
+    Args:
+        data: (D, H, W), as stored.
+        window: What is clipped anyway.
+    """
+    inside = data[foreground_mask(data)]
+    highest = inside.max(initial=-np.inf)
+    if window is not None and highest >= window[1]:
+        return 0.0
+    n = int(np.count_nonzero(inside == highest))
+    if n < max(_FEWEST_SATURATED, SATURATED_SHARE_WORTH_A_WARNING * inside.size):
+        return 0.0
+    lower = inside[inside < highest]
+    n_below = int(np.count_nonzero(lower == lower.max())) if lower.size else 0
+    return n / inside.size if n >= SATURATED_HEAP * n_below else 0.0
+
+
+def at_border(subject: Subject, foreground: NDArray[np.bool_]) -> tuple[Suspicion, ...]:
+    """Foreground on the outermost voxels of the volume: what it marks may go on outside.
+
+    Args:
+        subject: Whose mask it is.
+        foreground: (D, H, W); an axis of one or two slices is all border and does not count.
+    """
+    inner = tuple(slice(1, -1) if n > 2 else slice(None) for n in foreground.shape)
+    n = int(foreground.sum()) - int(foreground[inner].sum())
+    if not n:
+        return ()
+    what = f"the mask touches the volume's border with {n} voxel{'s' * (n > 1)}"
+    fix = "is what it marks cut off there, or is the mask shifted?"
+    return (Suspicion(subject.id, "touches the border", Problem(str(subject.mask), what, fix)),)
+
+
+def _files_of(subject: Subject, n_channels: int) -> tuple[Path, ...]:
+    """The file of each channel: a file each, or one file that holds several."""
+    return subject.images if len(subject.images) == n_channels else (subject.image,) * n_channels
+
+
+def same_scans(hashes: Mapping[str, Sequence[str]]) -> list[Suspicion]:
+    """The same voxels under two ids could stand in the training and the test set.
+
+    Args:
+        hashes: Subject id -> content hash of each of its channels.
+    """
+    first, found = dict[str, str](), dict[tuple[str, str], Suspicion]()
+    for name, channels in hashes.items():
+        if len(set(channels)) < len(channels):
+            problem = Problem(name, "two of its channels hold the same voxels", "give different images")
+            found[name, name] = Suspicion(name, "a channel twice", problem)
+        for channel in channels:
+            other = first.setdefault(channel, name)
+            if other != name:
+                problem = Problem(name, f"has the same voxels as {other}", "keep one of the two")
+                found[name, other] = Suspicion(name, f"same voxels as {other}", problem)
+    return list(found.values())
+
+
+def uneven_spacing(
+    spacings_mm: Sequence[tuple[float, float, float]], config: DatasetConfig
+) -> tuple[Problem, ...]:
+    """Voxel sizes that differ between subjects, where nothing brings them to one."""
+    if not spacings_mm or config.preprocess.spacing_mm is not None:
+        return ()
+    sizes = np.array([np.sort(one) for one in spacings_mm])
+    low, high = sizes.min(axis=0), sizes.max(axis=0)
+    if (high <= SPACING_RATIO_WORTH_A_WARNING * low).all():
+        return ()
+    worst = int(np.argmax(high / low))
+    what = f"voxel sizes differ between subjects, from {low[worst]:.3g} to {high[worst]:.3g} mm"
+    return (Problem(config.root or config.layout, what, "consider preprocess.spacing_mm"),)

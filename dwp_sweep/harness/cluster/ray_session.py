@@ -1,0 +1,176 @@
+"""Ray for the time of a run: a small local one of our own, or the cluster that the user names.
+
+A Ray that was there before is left running. Knows nothing of nodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dwp_sweep.harness.cluster.access import not_connected, require_open_door
+from dwp_sweep.harness.cluster.autoscaling import grows
+from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
+
+DRIVER_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""Quiet, no handler of Tune's own, no log files and snapshots of Tune's state: the store is the truth."""
+
+_OBJECT_STORE_BYTES = 128 * 1024 * 1024  # volumes come from a memory-mapped cache, not through Ray
+_MACHINES_EVERY_S = 2.0
+_N_STARTS, _SLOW_START = 3, "timed out during startup"
+_STATUS = "__autoscaling_status"
+_STATUS_WITHIN_S = 10.0  # every head writes one within five seconds of its start
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterator[bool]:
+    """Connect to Ray, or start a local one that ends with the context.
+
+    Args:
+        address: Of an existing cluster; None: the one in ``RAY_ADDRESS`` (set inside a Ray job), a Ray that
+            this process has already initialised, else a new local one.
+        n_cpus: Logical CPUs of a new local one; None: as many as there are.
+
+    Yields:
+        Whether the Ray is our own local one.
+    """
+    for name, value in DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield False
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        _connect(address)
+    else:
+        _start_local(n_cpus)
+    try:
+        yield not address
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    require_open_door(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise not_connected(address, error) from error
+
+
+class Machine(NamedTuple):
+    """A machine of the connected cluster.
+
+    Attributes:
+        id: Ray's.
+        name: For people.
+        shape: What it has.
+    """
+
+    id: str
+    name: str
+    shape: Resources
+
+
+def known_machines() -> Sequence[Machine]:
+    """The machines of the connected cluster that are alive, as Ray sees them."""
+    import ray
+
+    return [_machine(node) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def other_machines() -> Sequence[Machine]:
+    """The machines that are alive, without the one that this process runs on."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return [machine for machine in known_machines() if machine.id != own]
+
+
+def machines() -> Sequence[Resources]:
+    """What the machines that are alive have."""
+    return [machine.shape for machine in known_machines()]
+
+
+def cluster_grows() -> bool:
+    """Whether the connected cluster adds machines by itself when work asks for them."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    is_second = _internal_kv_get("__autoscaler_v2_enabled", namespace="__autoscaler") == b"1"
+    patience_s = _STATUS_WITHIN_S
+    while not is_second and _internal_kv_get(_STATUS) is None and patience_s > 0:
+        patience_s -= 0.5
+        time.sleep(0.5)
+    return is_second or grows(_internal_kv_get(_STATUS))
+
+
+class RememberedMachines:
+    """`machines`, asked at most every two seconds."""
+
+    def __init__(self) -> None:
+        self._asked_s = float("-inf")
+        self._known: Sequence[Resources] = ()
+
+    def __call__(self) -> Sequence[Resources]:
+        """The machines as they were at most two seconds ago."""
+        if time.monotonic() - self._asked_s > _MACHINES_EVERY_S:
+            self._known, self._asked_s = machines(), time.monotonic()
+        return self._known
+
+
+def _machine(node: Mapping[str, Any]) -> Machine:
+    has = node["Resources"]
+    name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+    return Machine(node["NodeID"], name, Resources(float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))))
+
+
+def _start_local(n_cpus: int | None) -> None:
+    import ray
+
+    added = {name: value for name, value in MALLOC_ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(added)  # inherited by the workers; this process has read its own long ago
+    try:
+        for _ in range(_N_STARTS - 1):
+            try:
+                return _init_local(n_cpus)
+            except (
+                Exception
+            ) as error:  # a plain one: Ray gives a start half a minute, whatever else runs here
+                if _SLOW_START not in str(error):
+                    raise
+                ray.shutdown()
+        _init_local(n_cpus)
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _init_local(n_cpus: int | None) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=n_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=_OBJECT_STORE_BYTES,
+    )

@@ -1,0 +1,163 @@
+"""A configuration of a search in the course of a run: its target nodes, how far they are, what came out.
+
+Between the studies, which know values, and the board, which knows nodes. Knows nothing of Optuna.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.search.space import ObjectiveConfig, SearchSpace
+from dwp_sweep.harness.dag.pruning import is_worse, validation_scores
+from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.record import Record
+
+_HOUR_S = 3600.0
+
+
+@dataclass
+class SearchConfiguration:
+    """One trial of a study.
+
+    Attributes:
+        study: Name of its study.
+        number: Of its trial there.
+        values: By dotted key.
+        nodes: Its target nodes, one for each repeat.
+        n_started: Repeats that are on the board.
+        n_tested: Repeats after which it was compared with the best one.
+    """
+
+    study: str
+    number: int
+    values: Mapping[str, Any]
+    nodes: tuple[Node, ...]
+    n_started: int = 0
+    n_tested: int = 0
+    keys: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = tuple(node.key for node in self.nodes)
+
+    @property
+    def started(self) -> tuple[Node, ...]:
+        """The repeats that are on the board."""
+        return self.nodes[: self.n_started]
+
+    @property
+    def title(self) -> str:
+        """``trial 3 of hippo/train_size=5``."""
+        return f"trial {self.number} of {self.study}"
+
+
+@dataclass(frozen=True)
+class Member:
+    """Whose target node a node is.
+
+    Attributes:
+        study: Name of the study.
+        repeat: Which repeat of its configuration: only equal repeats are compared.
+    """
+
+    study: str
+    repeat: int
+
+
+def results(
+    objectives: Sequence[ObjectiveConfig], records: Sequence[Record], shape: Resources
+) -> tuple[float, ...] | None:
+    """The objectives of a configuration whose repeats are all done; None where a record lacks a metric.
+
+    Args:
+        objectives: Of the search.
+        records: Of its target nodes.
+        shape: Resources of one of them.
+    """
+    found = [[value_of(objective, record, shape) for record in records] for objective in objectives]
+    if any(value is None for values in found for value in values):
+        return None
+    return tuple(sum(value for value in values if value is not None) / len(values) for values in found)
+
+
+def value_of(objective: ObjectiveConfig, record: Record, shape: Resources) -> float | None:
+    """One objective of one network; of its best epoch where the metric has one."""
+    hours = record.wall_s / _HOUR_S
+    # Without GPUs both kinds of hours would be nothing: the CPUs then stand for them.
+    costs = {
+        "wall_s": record.wall_s,
+        "hours": hours,
+        "cpu_hours": hours * shape.cpu,
+        "gpu_hours": hours * (shape.gpu or shape.cpu),
+    }
+    if objective.metric in costs:
+        return costs[objective.metric]
+    return record.metrics.get(f"best_{objective.metric}", record.metrics.get(objective.metric))
+
+
+def best_so_far(objective: ObjectiveConfig, record: Record) -> list[tuple[int, float]]:
+    """(epoch, best value up to it) of one network, from its history; epochs without it are skipped."""
+    better = max if objective.mode == "max" else min
+    found: list[tuple[int, float]] = []
+    for point in record.history:
+        if (value := point.metrics.get(objective.metric)) is not None:
+            found.append((point.step, better(value, found[-1][1]) if found else value))
+    return found
+
+
+def learning_points(objective: ObjectiveConfig, records: Sequence[Record]) -> dict[int, float]:
+    """Epochs of all repeats together -> mean over the repeats of the best value so far.
+
+    Args:
+        objective: The only one.
+        records: Of the repeats that were begun, in their order.
+    """
+    points: dict[int, float] = {}
+    n_epochs = 0
+    ended: list[float] = []
+    for record in records:
+        curve = best_so_far(objective, record)
+        if not curve:
+            continue
+        points |= {n_epochs + step: (sum(ended) + value) / (len(ended) + 1) for step, value in curve}
+        n_epochs += curve[-1][0]
+        ended.append(curve[-1][1])
+    return points
+
+
+class Incumbents:
+    """What the configurations of each study are held against.
+
+    Args:
+        search: Says what is better, and from how many configurations on one is compared at all.
+        store: Holds the scores.
+    """
+
+    def __init__(self, search: SearchSpace, store: Store) -> None:
+        self._search, self._store = search, store
+        self._best: dict[str, tuple[float, SearchConfiguration]] = {}
+        self._n_complete: Counter[str] = Counter()
+
+    def completed(self, configuration: SearchConfiguration, found: Sequence[float]) -> None:
+        """A configuration has ended with these objectives; several of them have no best one."""
+        self._n_complete[configuration.study] += 1
+        if len(self._search.objectives) > 1:
+            return
+        sign = 1.0 if self._search.objectives[0].mode == "max" else -1.0
+        best = self._best.get(configuration.study)
+        if best is None or sign * found[0] > best[0]:
+            self._best[configuration.study] = (sign * found[0], configuration)
+
+    def beat(self, configuration: SearchConfiguration, ended: Mapping[int, Node]) -> bool:
+        """Whether a configuration is worse than the best one of its study, by the repeats that have ended."""
+        best = self._best.get(configuration.study)
+        few = self._n_complete[configuration.study] < self._search.scheduler.min_configurations
+        if best is None or few or self._search.scheduler.kind == "none":
+            return False
+        metric = self._search.objectives[0].metric
+        own = validation_scores(self._store, ended, metric)
+        return is_worse(own, validation_scores(self._store, dict(enumerate(best[1].nodes)), metric))

@@ -1,0 +1,327 @@
+"""A search in the course of a run: which configurations are open, which nodes may start, what to tell.
+
+Between the studies (what to try) and the board (what to build). A configuration is asked for only when
+there is room, so that the sampler knows all that has ended. Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.missing import Missing
+from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.sweep_nodes import keep_new_nodes
+from dwp_sweep.harness.search.configuration import (
+    Incumbents,
+    Member,
+    SearchConfiguration,
+    learning_points,
+    results,
+)
+from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name, target_nodes
+from dwp_sweep.harness.search.study import Asked, Study
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.record import Record
+
+_ENDED = ("done", "cached")
+
+
+class SearchPlan:
+    """All studies of a sweep.
+
+    Args:
+        sweep: With a search.
+        store: Its storage.
+        board: Takes in the nodes that are asked for.
+        retry_failed: Whether configurations that failed are asked for again.
+
+    Attributes:
+        n_slots: Largest number of open configurations.
+        shape: Resources of a target node, for objectives that count hours.
+        watch_record: Told every ended target node with its record, also those that were there before.
+
+    Raises:
+        InputError: The studies in the storage search for something else.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        store: Store,
+        board: Board,
+        retry_failed: bool = True,
+    ) -> None:
+        if sweep.search is None:
+            raise ValueError(f"sweep {sweep.name!r} is no search")
+        self.search: SearchSpace = sweep.search
+        self.n_slots, self.shape = 1, Resources(1.0, 0.0)
+        self.watch_record: Callable[[Node, Member, Record], None] = lambda node, member, record: None
+        self._sweep, self._store, self._board = sweep, store, board
+        store.sweep_dir(sweep.name)  # SQLite makes its file, not its folder
+        storage = open_storage(storage_url(store, sweep.name, sweep.search.searcher.storage))
+        self._studies = {
+            (name := study_name(sweep.name, condition.name)): Study(
+                name, sweep.search, condition, storage, retry_failed
+            )
+            for condition in sweep.search.conditions
+        }
+        self._members: dict[str, Member] = {}
+        self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._missing = Missing(sweep, store, board, self._members, retry_failed)
+        self._open: list[SearchConfiguration] = []
+        self._incumbents = Incumbents(sweep.search, store)
+        self._n_begun = 0
+        self._n_recorded = len(sweep.nodes)
+        self._take_up()
+
+    @property
+    def n_to_ask(self) -> int:
+        """Configurations of all studies still to come."""
+        return sum(study.n_to_ask for study in self._studies.values())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is open and nothing more will be asked for."""
+        return not self._open and (not self.n_to_ask or not self._may_ask())
+
+    @property
+    def has_more(self) -> bool:
+        """Whether anything is open or still to come, whatever the budget says."""
+        return bool(self._open or self.n_to_ask)
+
+    @property
+    def spent(self) -> str:
+        """The budget that keeps it from asking for more, in words; empty: none."""
+        limit = self._sweep.budget.trials
+        is_spent = limit is not None and self._n_begun >= limit and self.n_to_ask > 0
+        return f"budget.trials = {limit} is spent" if is_spent else ""
+
+    @property
+    def open_configurations(self) -> tuple[SearchConfiguration, ...]:
+        """Those that have been asked for and not told."""
+        return tuple(self._open)
+
+    def member(self, key: str) -> Member | None:
+        """Whose target a node is; None for nodes upstream, which no search ever gives up."""
+        return self._members.get(key)
+
+    def start_next(self) -> bool:
+        """Bring further nodes to the board: another repeat of an open configuration, else a new one.
+
+        Call it while there is room for a target node and nothing that is ready would fill it.
+
+        Returns:
+            Whether there may be more to do now; False: wait until something has ended.
+        """
+        self.update()
+        if self._board.is_draining or self._board.spent:
+            return False
+        for configuration in self._open:
+            if self._wants_repeat(configuration):
+                self._start_repeat(configuration)
+                self.update()
+                return True
+        if len(self._open) >= self.n_slots or not self.n_to_ask or not self._may_ask():
+            return False
+        return self._ask()
+
+    def update(self) -> None:
+        """Tell the studies what has ended, as the board and the store have it."""
+        for configuration in list(self._open):
+            if self._is_told(configuration):
+                self._open.remove(configuration)
+                for node in configuration.nodes:
+                    self._let_go(node)
+        self._board.n_to_ask = self.n_to_ask
+
+    def replay(self) -> None:
+        """Tell `watch_record` of what earlier runs have measured."""
+        for key, member in self._members.items():
+            node = self._sweep.nodes[key]
+            record = self._store.record(node.stage, key)
+            if record is not None and record.status in ("done", "pruned"):
+                self.watch_record(node, member, record)
+
+    def _take_up(self) -> None:
+        """Go on with what earlier runs left open, and remember what they completed."""
+        for name, study in self._studies.items():
+            for asked in study.configurations():
+                if asked.state != "failed":
+                    self._require_same_networks(name, asked)
+                if asked.state == "open":
+                    self._begin(name, asked)
+                elif asked.state != "failed":
+                    self._remember(name, asked)
+        self._board.n_to_ask = self.n_to_ask
+        self._board.n_studies = len(self._studies)
+        self._board.n_repeats = max((len(one.members) for one in self.search.conditions), default=1)
+
+    def _require_same_networks(self, name: str, asked: Asked) -> None:
+        """A result says nothing about networks that other settings would make of the same values."""
+        if not asked.keys:
+            return
+        try:
+            nodes = target_nodes(self._sweep, self._studies[name].condition, asked.values)
+        except InputError:
+            return
+        if tuple(node.key for node in nodes) != asked.keys:
+            what = (
+                f"study {name!r} was begun with other settings: what trial {asked.number} found is not about "
+                f"the networks that its values mean now"
+            )
+            raise InputError(Problem(self._sweep.name, what, "give the sweep another name: --set name=NAME"))
+
+    def _remember(self, name: str, asked: Asked) -> None:
+        try:
+            nodes = target_nodes(self._sweep, self._studies[name].condition, asked.values)
+        except InputError:
+            return
+        configuration = SearchConfiguration(name, asked.number, asked.values, nodes, len(nodes))
+        self._numbers.setdefault((name, configuration.keys), asked.number)
+        self._register(configuration)
+        if asked.state == "complete":
+            self._incumbents.completed(configuration, asked.results)
+
+    def _may_ask(self) -> bool:
+        limit = self._sweep.budget.trials
+        is_stopping = self._board.is_draining or bool(self._board.spent)
+        return not is_stopping and (limit is None or self._n_begun < limit)
+
+    def _ask(self) -> bool:
+        name = min((n for n in self._studies if self._studies[n].n_to_ask), key=self._load)
+        asked = self._studies[name].ask()
+        if asked is None:
+            self._board.note(f"{name}: no configuration was found that has not been tried")
+        else:
+            self._begin(name, asked)
+        self.update()
+        return True
+
+    def _load(self, name: str) -> tuple[int, int]:
+        n_open = sum(configuration.study == name for configuration in self._open)
+        return n_open, self._studies[name].n_asked
+
+    def _begin(self, name: str, asked: Asked) -> None:
+        study = self._studies[name]
+        self._n_begun += 1
+        try:
+            nodes = target_nodes(self._sweep, study.condition, asked.values)
+        except InputError as error:
+            reason = "; ".join(str(problem) for problem in error.problems)
+            study.fail(asked.number, reason)
+            self._board.n_impossible += 1
+            self._board.note(f"trial {asked.number} of {name} makes no experiment: {reason}")
+            return
+        configuration = SearchConfiguration(name, asked.number, asked.values, nodes)
+        twin = self._numbers.setdefault((name, configuration.keys), asked.number)
+        if twin != asked.number:
+            # Fields that no stage reads with these values: another name for what has been asked already.
+            study.repeat(asked.number, twin)
+            self._n_begun -= 1
+            return
+        study.name_nodes(asked.number, configuration.keys)
+        self._keep_nodes(configuration)
+        self._register(configuration)
+        self._open.append(configuration)
+
+    def _keep_nodes(self, configuration: SearchConfiguration) -> None:
+        new = list(islice(self._sweep.nodes.values(), self._n_recorded, None))
+        self._n_recorded += len(new)
+        if new:
+            keep_new_nodes(self._store, self._sweep.name, new, configuration.keys)
+
+    def _register(self, configuration: SearchConfiguration) -> None:
+        for repeat, key in enumerate(configuration.keys):
+            self._members.setdefault(key, Member(configuration.study, repeat))
+
+    def _wants_repeat(self, configuration: SearchConfiguration) -> bool:
+        """Whether another repeat may start: not before the shared stages of the last one are there.
+
+        With free slots repeats run side by side; with one, the first tell whether the others are worth it.
+        """
+        states = [self._board.states[node.key] for node in configuration.started]
+        return configuration.n_started < len(configuration.nodes) and "waiting" not in states
+
+    def _start_repeat(self, configuration: SearchConfiguration) -> None:
+        target = configuration.nodes[configuration.n_started]
+        configuration.n_started += 1
+        states = self._missing(target)
+        self._board.add(states, self._sweep.nodes)
+        if states.get(target.key) in ("cached", "pruned"):
+            self._tell_record(target)
+
+    def _is_told(self, configuration: SearchConfiguration) -> bool:
+        states = [self._board.states[node.key] for node in configuration.started]
+        if any(state in ("failed", "blocked") for state in states):
+            return self._fail(configuration)
+        if "pruned" in states:
+            node = configuration.started[states.index("pruned")]
+            record = self._store.record(node.stage, node.key)
+            return self._prune(configuration, (record.error if record else None) or "given up")
+        n_ended = sum(state in _ENDED for state in states)
+        if n_ended == len(configuration.nodes):
+            return self._complete(configuration)
+        if n_ended > configuration.n_tested:
+            configuration.n_tested = n_ended
+            nodes = configuration.nodes
+            ended = {place: nodes[place] for place, state in enumerate(states) if state in _ENDED}
+            if self._incumbents.beat(configuration, ended):
+                return self._prune(
+                    configuration, f"{configuration.study}: worse than the best one, subject by subject"
+                )
+        return False
+
+    def _complete(self, configuration: SearchConfiguration) -> bool:
+        study = self._studies[configuration.study]
+        found = results(self.search.objectives, self._records(configuration.nodes), self.shape)
+        if found is None:
+            names = ", ".join(objective.metric for objective in self.search.objectives)
+            study.fail(configuration.number, f"its networks do not report all of {names}")
+            self._board.note(f"{configuration.title}: its networks do not report all of {names}")
+            return True
+        study.complete(configuration.number, found)
+        self._incumbents.completed(configuration, found)
+        return True
+
+    def _fail(self, configuration: SearchConfiguration) -> bool:
+        bad = [
+            node for node in configuration.started if self._board.states[node.key] in ("failed", "blocked")
+        ]
+        message = self._board.messages.get(bad[0].key, "what it needs has failed")
+        self._studies[configuration.study].fail(configuration.number, message)
+        return True
+
+    def _prune(self, configuration: SearchConfiguration, reason: str) -> bool:
+        points = {}
+        if len(self.search.objectives) == 1:
+            points = learning_points(self.search.objectives[0], self._records(configuration.started))
+        self._studies[configuration.study].prune(configuration.number, reason, points)
+        for node in configuration.started:
+            if self._board.states[node.key] in ("queued", "running") and not self._is_shared(
+                node, configuration
+            ):
+                self._store.ask_to_prune(node.stage, node.key, reason)
+        return True
+
+    def _is_shared(self, node: Node, configuration: SearchConfiguration) -> bool:
+        others = [other for other in self._open if other is not configuration]
+        return any(node.key in other.keys for other in others)
+
+    def _let_go(self, node: Node) -> None:
+        if node.key in self._board.states and not any(node.key in other.keys for other in self._open):
+            self._board.drop(node)
+
+    def _records(self, nodes: Sequence[Node]) -> list[Record]:
+        found = [self._store.record(node.stage, node.key) for node in nodes]
+        return [record for record in found if record is not None]
+
+    def _tell_record(self, node: Node) -> None:
+        record, member = self._store.record(node.stage, node.key), self.member(node.key)
+        if record is not None and member is not None:
+            self.watch_record(node, member, record)

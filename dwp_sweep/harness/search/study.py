@@ -1,0 +1,291 @@
+"""One Optuna study: what to try next in one condition, kept in a database so that it survives its driver.
+
+The home of Optuna: ask and tell on a storage. Knows nothing of nodes; `search_plan` turns values into
+them and results into words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from dwp_sweep.config.search.space import SearchCondition, SearchSpace
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.search.samplers import drawn, encoded, make_sampler, suggested
+
+VALUES, NODES, SAME_AS, REASON = "values", "nodes", "same_as", "reason"
+"""User attributes of a trial: its values, keys of its target nodes, the earlier trial that it repeats, why
+it failed or was pruned."""
+
+_SPACE = "space"
+_N_ASKED_AGAIN = 3
+_N_DRAWN = 200
+_N_REPEATED = 50
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A configuration of a study.
+
+    Attributes:
+        number: Of the trial in the study.
+        values: By dotted key; fields that do not apply are missing.
+        state: ``open``, ``complete``, ``pruned`` or ``failed``.
+        results: Of a complete one, one for each objective.
+        keys: Of its target nodes; empty before they are known.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    state: str = "open"
+    results: tuple[float, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+STATES = {
+    TrialState.RUNNING: "open",
+    TrialState.WAITING: "open",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+"""Optuna's words in ours."""
+
+
+def objectives_of(study: optuna.Study) -> tuple[str, ...]:
+    """Metrics that a study was begun for; empty where it was not ours."""
+    return tuple(str(one["metric"]) for one in study.user_attrs.get(_SPACE, {}).get("objectives", ()))
+
+
+class Study:
+    """A study and what is known of its configurations.
+
+    Args:
+        name: In the storage.
+        search: What is searched for.
+        condition: The condition of the grid.
+        storage: From `open_storage`.
+        retry_failed: Whether configurations that failed are asked for again.
+
+    Raises:
+        InputError: The storage holds a study of this name that searches for something else.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        search: SearchSpace,
+        condition: SearchCondition,
+        storage: optuna.storages.BaseStorage,
+        retry_failed: bool = True,
+    ) -> None:
+        self.name, self.condition, self._search = name, condition, search
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=None if _has_study(storage, name) else _directions(search),
+            load_if_exists=True,
+        )
+        self._require_same_question()
+        trials = self._study.get_trials(deepcopy=False)
+        # With the same seed a study that is opened again would repeat its points.
+        self._seed = _seed(search.searcher.seed, len(trials))
+        self._study.sampler = make_sampler(search, self._seed)
+        self._draws = np.random.default_rng(self._seed)
+        self._known: dict[str, Asked] = {}
+        self._repeated: dict[str, int] = {}
+        self._n_in_a_row = 0
+        self._retries: list[Mapping[str, Any]] = []
+        self._is_exhausted = False
+        for trial in trials:
+            self._remember(trial)
+        if retry_failed:
+            self._forget_failed()
+
+    @property
+    def n_asked(self) -> int:
+        """Configurations asked for, those not counted that are asked for again because they failed."""
+        return len(self._known)
+
+    @property
+    def n_to_ask(self) -> int:
+        """Configurations still to come."""
+        return 0 if self._is_exhausted else max(self._search.searcher.n_trials - self.n_asked, 0)
+
+    def configurations(self) -> list[Asked]:
+        """All that are known, in the order in which they were first asked for."""
+        return list(self._known.values())
+
+    def ask(self) -> Asked | None:
+        """A configuration that is new to the study; None where none is left.
+
+        A point that the sampler repeats is told as failed, with the trial that it repeats in `SAME_AS`; it
+        costs nothing and does not count. After some of them a new point is drawn at random.
+        """
+        if self._retries:
+            return self._ask_for(self._retries.pop(0))
+        # Repeats of networks, told by `repeat`, count like repeats of points.
+        for _ in range(_N_ASKED_AGAIN - self._n_in_a_row):
+            trial = self._study.ask()
+            values = self._suggest(trial)
+            twin = self._twin(values)
+            if twin is None:
+                return self._keep(trial, values)
+            trial.set_user_attr(SAME_AS, twin)
+            self._study.tell(trial, state=TrialState.FAIL)
+        new = next((values for values in self._random_values() if self._twin(values) is None), None)
+        if new is None or self._n_in_a_row > _N_REPEATED:
+            self._is_exhausted = True
+            return None
+        return self._ask_for(new)
+
+    def name_nodes(self, number: int, keys: Sequence[str]) -> None:
+        """Keep the keys of a configuration's target nodes beside it."""
+        self._n_in_a_row = 0
+        self._trial(number).set_user_attr(NODES, list(keys))
+
+    def repeat(self, number: int, twin: int) -> None:
+        """Tell that a configuration makes the networks of an earlier one: free, and not counted.
+
+        Args:
+            number: Of its trial.
+            twin: Number of the earlier one.
+        """
+        trial = self._trial(number)
+        place = next(place for place, one in self._known.items() if one.number == number)
+        self._repeated[place] = twin
+        del self._known[place]
+        self._n_in_a_row += 1
+        trial.set_user_attr(SAME_AS, twin)
+        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def complete(self, number: int, results: Sequence[float]) -> None:
+        """Tell a configuration's results, one for each objective."""
+        self._tell(number, TrialState.COMPLETE, results)
+
+    def fail(self, number: int, reason: str) -> None:
+        """Tell that a configuration came to nothing."""
+        self._trial(number).set_user_attr(REASON, reason)
+        self._tell(number, TrialState.FAIL, None)
+
+    def prune(self, number: int, reason: str, points: Mapping[int, float]) -> None:
+        """Tell that a configuration was given up early.
+
+        Args:
+            number: Of its trial.
+            reason: Why.
+            points: Epochs that its networks had done together -> the objective as it stood.
+        """
+        trial = self._trial(number)
+        trial.set_user_attr(REASON, reason)
+        for step, value in points.items():
+            trial.report(value, step)
+        self._tell(number, TrialState.PRUNED, None)
+
+    def _twin(self, values: Mapping[str, Any]) -> int | None:
+        """The number of an earlier trial of the same values, or of the same networks."""
+        place = _signature(values)
+        return self._known[place].number if place in self._known else self._repeated.get(place)
+
+    def _tell(self, number: int, state: TrialState, results: Sequence[float] | None) -> None:
+        # Another driver of the same sweep may have told it already.
+        values = None if results is None else [float(value) for value in results]
+        self._remember(self._study.tell(number, values=values, state=state, skip_if_finished=True))
+
+    def _trial(self, number: int) -> optuna.trial.Trial:
+        storage = self._study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        return optuna.trial.Trial(self._study, trial_id)
+
+    def _remember(self, trial: FrozenTrial) -> None:
+        values = trial.user_attrs.get(VALUES)
+        if SAME_AS in trial.user_attrs or (values is None and trial.state.is_finished()):
+            return
+        if values is None:  # its driver was killed between asking and keeping
+            if trial.state == TrialState.RUNNING:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            return
+        results = tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
+        keys = tuple(trial.user_attrs.get(NODES, ()))
+        self._known[_signature(values)] = Asked(trial.number, values, STATES[trial.state], results, keys)
+
+    def _forget_failed(self) -> None:
+        failed = {place: one for place, one in self._known.items() if one.state == "failed"}
+        self._retries = [one.values for one in failed.values()]
+        self._known = {place: one for place, one in self._known.items() if place not in failed}
+
+    def _keep(self, trial: optuna.trial.Trial, values: Mapping[str, Any]) -> Asked:
+        trial.set_user_attr(VALUES, dict(values))
+        asked = Asked(trial.number, dict(values))
+        self._known[_signature(values)] = asked
+        return asked
+
+    def _ask_for(self, values: Mapping[str, Any]) -> Asked:
+        distributions = self._search.distributions
+        params = {
+            key: encoded(value, distributions[key]) for key, value in values.items() if key in distributions
+        }
+        self._study.enqueue_trial(params)
+        trial = self._study.ask()
+        return self._keep(trial, self._suggest(trial))
+
+    def _suggest(self, trial: optuna.trial.Trial) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, one in self._search.distributions.items():
+            if self._search.applies(key, {**self.condition.values, **values}):
+                values[key] = suggested(trial, key, one)
+        return values
+
+    def _random_values(self) -> Iterator[dict[str, Any]]:
+        for _ in range(_N_DRAWN):
+            values: dict[str, Any] = {}
+            for key, one in self._search.distributions.items():
+                if self._search.applies(key, {**self.condition.values, **values}):
+                    values[key] = drawn(one, self._draws)
+            yield values
+
+    def _require_same_question(self) -> None:
+        """A study can go on with other ranges or more trials, not with another objective or other choices."""
+        asked: dict[str, Any] = {
+            "objectives": [one.model_dump(mode="json") for one in self._search.objectives],
+            "choices": {
+                key: [encoded(value, one) for value in one.choices]
+                for key, one in self._search.distributions.items()
+                if one.kind == "choice"
+            },
+        }
+        before = self._study.user_attrs.get(_SPACE)
+        if before is None:
+            self._study.set_user_attr(_SPACE, asked)
+            return
+        changed = [f"search.{key}" for key, values in asked["choices"].items()
+                   if before["choices"].get(key, values) != values]  # fmt: skip
+        changed += ["objective"] if before["objectives"] != asked["objectives"] else []
+        if changed:
+            what = f"study {self.name!r} was begun with another {' and '.join(changed)}"
+            raise InputError(Problem("search", what, "give the sweep another name: --set name=NAME"))
+
+
+def _has_study(storage: optuna.storages.BaseStorage, name: str) -> bool:
+    return any(study.study_name == name for study in storage.get_all_studies())
+
+
+def _directions(search: SearchSpace) -> list[Literal["minimize", "maximize"]]:
+    return ["maximize" if one.mode == "max" else "minimize" for one in search.objectives]
+
+
+def _seed(seed: int, n_trials: int) -> int:
+    if n_trials == 0:
+        return seed % 2**32
+    return int.from_bytes(hashlib.sha256(f"{seed} after {n_trials}".encode()).digest()[:4], "big")
+
+
+def _signature(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, default=str)

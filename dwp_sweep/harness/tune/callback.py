@@ -1,0 +1,77 @@
+"""Tune callback that keeps the board true to Tune's trials.
+
+Tune does not tell its searcher everything: when a reused actor cannot be reset, the *next* trial is set to
+ERROR and the searcher never hears of it, so a DAG would wait for its node for ever. After every step
+all ended trials are compared with the nodes in hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.store.record import first_line
+
+
+class Reconcile(Callback):
+    """Tells the searcher about trials that start, fail or vanish.
+
+    Args:
+        searcher: The searcher of the same Tuner.
+    """
+
+    def __init__(self, searcher: DagSearcher) -> None:
+        self._searcher = searcher
+        self._has_told = False
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has an actor and begins."""
+        self._searcher.board.started(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune tries a trial again whose worker was lost."""
+        work = self._searcher.board.work.get(trial.trial_id)
+        if work is not None:
+            reason = first_line(_reason(trial))
+            self._searcher.board.note(f"{work.node.title}: {reason}; it goes on from its checkpoint")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune gave a trial up, after its retries."""
+        self._searcher.close(trial.trial_id, lost=_reason(trial), give_up=True)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Settle nodes of trials that ended without the searcher's knowledge."""
+        self._searcher.board.watch()
+        in_hand = self._searcher.board.work
+        if self._searcher.board.is_draining and not self._has_told:
+            self._has_told = True  # not from the signal's handler: printing there may meet a print half done
+            self._searcher.board.note(
+                "stopping: running nodes leave at their checkpoints; Ctrl-C again ends at once"
+            )
+        for trial in trials:
+            if trial.trial_id in in_hand and trial.status in (Trial.ERROR, Trial.TERMINATED):
+                self._searcher.close(trial.trial_id, lost=_reason(trial))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to restore from: the store is the truth."""
+        return {}
+
+
+def _reason(trial: Trial) -> str:
+    """Why a trial failed: one line, then Ray's own words. Tune keeps all failures of a trial in one text."""
+    # `Trial.get_error` reads the storage, where the file arrives later.
+    path = Path(trial.error_file) if trial.error_file else None
+    failures = (path.read_text() if path and path.is_file() else "").split("Failure # ")
+    lines = [line.strip() for line in failures[-1].splitlines()[1:] if line.strip()]
+    text = "\n".join(lines)
+    if "memory pressure" in text:
+        return f"its worker was killed because the machine ran out of memory\n{text}"
+    if "is temporarily unavailable" in text:
+        return f"its worker cannot be reached (its machine was lost, or the network)\n{text}"
+    if "died" in text:
+        return f"its worker died (killed, out of memory, or its machine was lost)\n{text}"
+    return f"its trial was aborted by Tune: {lines[-1] if lines else 'no reason given'}\n{text}".strip()

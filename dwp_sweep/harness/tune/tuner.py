@@ -1,0 +1,173 @@
+"""The one `tune.Tuner` of a run: searcher, callback and trainable put together.
+
+Called by `run` inside a Ray session; imports Ray at the top, so nobody imports this file before it is
+known that there is something to build.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+from ray.tune.error import TuneError
+from ray.tune.execution import class_cache
+from ray.tune.schedulers import FIFOScheduler
+
+from dwp_sweep.errors import StorageError
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.slots import Admission
+from dwp_sweep.harness.tune.callback import Reconcile
+from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.harness.tune.trainable import TrialContext, make_trainable
+from dwp_sweep.store.heartbeat import live_runs
+from dwp_sweep.store.lease import Leases
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.retries import OUTAGE_S
+
+if TYPE_CHECKING:
+    from dwp_sweep.harness.search.search_plan import SearchPlan
+
+_MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
+
+
+def tune_board(
+    board: Board,
+    store: Store,
+    context: TrialContext,
+    admission: Admission,
+    experiment: str,
+    max_lost: int,
+    search: SearchPlan | None = None,
+    leases: Leases | None = None,
+) -> None:
+    """Hand out a board's nodes through Tune until none is left.
+
+    Args:
+        board: State of the nodes; tells how they ended.
+        store: The storage.
+        context: What the workers need.
+        admission: How many trials Tune may have at once.
+        experiment: Unique name: Tune's state of another run must not be taken up.
+        max_lost: How often a node whose worker was lost is tried again.
+        search: Brings further nodes to the board.
+        leases: Those of this run.
+    """
+    _keep_secrets_here()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the board tells what Tune would, in our words
+    searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search, leases)
+    trainable = tune.with_resources(
+        make_trainable(context),
+        # Workers unpickle this: a name of this module in it would make them import the driver's side.
+        lambda config: tune.PlacementGroupFactory([context.shapes[config["stage"]].bundle]),
+    )
+    tune_config = tune.TuneConfig(
+        search_alg=searcher,
+        scheduler=_scheduler(search, store, context),
+        num_samples=-1,
+        max_concurrent_trials=_MAX_PENDING,
+        reuse_actors=True,
+        trial_name_creator=lambda trial: f"{trial.config['stage']}_{trial.config['node'][:8]}",
+        trial_dirname_creator=lambda trial: f"{trial.config['stage']}_{trial.trial_id}",
+    )
+    run_config = tune.RunConfig(
+        name=experiment,
+        storage_path=str(store.root / "ray"),
+        failure_config=tune.FailureConfig(max_failures=max_lost),
+        callbacks=[Reconcile(searcher)],
+        stop=_NothingRuns(board),
+        progress_reporter=_Silent(),
+        verbose=0,
+    )
+    try:
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    except (OSError, TuneError) as error:
+        # Tune wraps what the searcher meets as text; what is published is safe.
+        if not (reason := _reason_of_storage(error)):
+            raise
+        board.give_up(f"the storage cannot be written ({reason}: {store.place})")
+    finally:
+        _remove_pickles(store, experiment)
+    if not board.messages:
+        # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
+        shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+def _reason_of_storage(error: Exception) -> str:
+    """Why the storage ended the run, in words; empty where something else did."""
+    text = str(error)
+    if os.strerror(errno.ENOSPC) in text:
+        return os.strerror(errno.ENOSPC)
+    if isinstance(error, StorageError) or StorageError.__name__ in text:
+        return f"its server was away for more than {OUTAGE_S:g} s, or refuses"
+    return ""
+
+
+def _remove_pickles(store: Store, experiment: str) -> None:
+    """Tune pickles the trainable with all that it holds: the tracking URI, which may have a password.
+
+    Those of drivers that were killed go as well; those of live ones are theirs.
+    """
+    live = tuple(f"-{run.run}" for run in live_runs(store))
+    folder = store.root / "ray"
+    for one in folder.iterdir() if folder.is_dir() else ():
+        if one.name == experiment or not (live and one.name.endswith(live)):
+            for path in one.rglob("*.pkl"):
+                path.unlink(missing_ok=True)
+
+
+def _keep_secrets_here() -> None:
+    """Let no trial's process be started with the driver's keys of AWS: every machine's Ray would log them.
+
+    Workers have those of their own machine, as the cluster's environment or files give them.
+    """
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    names.difference_update([name for name in names if name.startswith("AWS_")])
+
+
+class _NothingRuns(tune.Stopper):
+    """Ends the wait for places once nothing more shall start: on a cluster that lacks them it has no end."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped for what it reports."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all that is in hand waits for a place that it shall not take any more."""
+        is_ending = self._board.is_draining or bool(self._board.spent)
+        in_hand = list(self._board.work.values())
+        return is_ending and bool(in_hand) and all(work.started_s is None for work in in_hand)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to restore from: the store is the truth."""
+        return {}
+
+
+class _Silent(tune.ProgressReporter):
+    """Tune's own reporter would wipe a notebook's output, our display with it."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        return None
+
+
+def _scheduler(search: SearchPlan | None, store: Store, context: TrialContext) -> FIFOScheduler | None:
+    if search is None:
+        return None
+    search.shape = context.shapes["target"]
+    if not context.every_epoch:
+        return None
+    from dwp_sweep.harness.search.early_stopping import SearchScheduler  # imports optuna: for searches only
+
+    scheduler = SearchScheduler(search, store)
+    search.watch_record = scheduler.learn
+    search.replay()
+    return scheduler

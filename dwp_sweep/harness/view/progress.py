@@ -1,0 +1,105 @@
+"""What follows a run while it runs: a live display on a terminal or in a notebook, else one line per event.
+
+Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.view.text import duration, event_text, outcome_text, progress_counts, summary
+
+EPOCH_LINE_EVERY_S = 15.0
+
+
+class Progress(Protocol):
+    """Follows one run: `open`, then events, then `close`."""
+
+    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+        """A run begins; ``where`` says where to look: label -> address or folder."""
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+
+    def slots(self, n_slots: int) -> None:
+        """How many nodes run at once, as soon as the cluster is known."""
+
+    def close(self, outcome: Outcome | None) -> None:
+        """The run ended; None: by an exception."""
+
+
+def default_progress(console: Console | None = None) -> Progress:
+    """The live display on a terminal and in a notebook, lines elsewhere."""
+    console = console or Console(highlight=False)
+    if console.is_jupyter:
+        from dwp_sweep.harness.view.notebook import NotebookDisplay
+
+        return NotebookDisplay()
+    if console.is_terminal:
+        from dwp_sweep.harness.view.live import LiveDisplay
+
+        return LiveDisplay(console)
+    return LineProgress(console)
+
+
+class LineProgress:
+    """One line per event, for logs.
+
+    Args:
+        console: Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._board: Board | None = None
+        self._n_slots = 1
+        self._epoch_lines: dict[str, float] = {}
+
+    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+        """Say what will be done and where to look."""
+        self._board = board
+        self._line(f"{title}: {summary(board)}")
+        for label, place in where.items():
+            self._line(f"{label}: {place}")
+
+    def event(self, event: Event) -> None:
+        """Print the event; epochs and scans of one node not more often than every few seconds."""
+        if event.kind in ("epoch", "reading") and not self._is_due(event):
+            return
+        self._line(event_text(event) + self._standing(event))
+
+    def slots(self, n_slots: int) -> None:
+        """Remember it for the time left."""
+        self._n_slots = n_slots
+
+    def close(self, outcome: Outcome | None) -> None:
+        """Say how the run ended."""
+        if outcome is not None:
+            self._line(outcome_text(outcome))
+
+    def _is_due(self, event: Event) -> bool:
+        key = event.node.key if event.node else ""
+        now = time.monotonic()
+        # The start of a node has had its own line: the first epoch line comes later.
+        last = self._epoch_lines.setdefault(key, now)
+        if now - last < EPOCH_LINE_EVERY_S:
+            return False
+        self._epoch_lines[key] = now
+        return True
+
+    def _standing(self, event: Event) -> str:
+        if self._board is None or event.kind not in ("done", "found", "failed"):
+            return ""
+        left = self._board.time_left_s(self._n_slots)
+        n_ended, n_all = progress_counts(self._board)
+        return f" [{n_ended}/{n_all}" + (f", about {duration(left)} left]" if left is not None else "]")
+
+    def _line(self, text: str) -> None:
+        gone = time.monotonic() - self._board.started_s if self._board else 0.0
+        self._console.print(f"{gone:8.1f} s  {text}", soft_wrap=True, markup=False)

@@ -1,0 +1,243 @@
+"""How a sweep stands, from its storage alone: done, running, waiting, failed, hours used, time left.
+
+Any terminal on a machine that sees the storage may ask, while the sweep runs or long after. Needs
+neither Ray nor MLflow.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from dwp_sweep.config.node import Node, pipeline_order
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.attempt import HISTORY
+from dwp_sweep.harness.cost.durations import PastRuns
+from dwp_sweep.harness.cost.simulation import list_schedule
+from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.work import reading_text
+from dwp_sweep.store.heartbeat import LiveRun, live_runs
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.record import Record, history_of
+from dwp_sweep.store.sweep_record import NodeEntry, is_recorded, recorded_nodes, recorded_resources
+
+NodeStanding = Literal["done", "running", "waiting", "stopped", "pruned", "failed", "blocked", "unneeded"]
+"""``stopped``: it left at its checkpoint and goes on from there; ``unneeded``: nothing missing reads it."""
+
+_HOUR_S = 3600.0
+_N_LOG_LINES = 3
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """How one node stands.
+
+    Attributes:
+        key: Its key.
+        stage: Its stage.
+        title: Its readable name.
+        state: See `NodeStanding`.
+        epoch: Epochs done; 0 where there are none.
+        n_epochs: Largest number of epochs; 0 where unknown.
+        metrics: Of the last epoch, or of the finished node.
+        wall_s: Seconds of work up to now.
+        log: Last lines of a failure, the message first.
+        reading: What a running node does before its first epoch, in words; empty otherwise.
+        by: Who builds it, in words, where that is a run of another sweep.
+    """
+
+    key: str
+    stage: str
+    title: str
+    state: NodeStanding
+    epoch: int = 0
+    n_epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    wall_s: float = 0.0
+    log: tuple[str, ...] = ()
+    reading: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """How a sweep stands.
+
+    Attributes:
+        sweep: Its name.
+        nodes: By stage, in the order of the pipeline.
+        runs: Drivers that work on it now.
+        cpu_hours: Of all its nodes, whichever sweep built them; running ones up to now.
+        gpu_hours: The same for GPUs.
+        left_s: Expected seconds to the end of what is open; None while some node's duration is unknown.
+        n_slots: Nodes at once that ``left_s`` counts on.
+    """
+
+    sweep: str
+    nodes: tuple[NodeStatus, ...]
+    runs: tuple[LiveRun, ...]
+    cpu_hours: float
+    gpu_hours: float
+    left_s: float | None
+    n_slots: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of nodes by state."""
+        return dict(Counter(node.state for node in self.nodes))
+
+    def in_state(self, state: NodeStanding) -> list[NodeStatus]:
+        """Nodes in a state."""
+        return [node for node in self.nodes if node.state == state]
+
+
+def sweep_status(sweep: str, store: Store) -> SweepStatus:
+    """How a sweep stands now.
+
+    Args:
+        sweep: Its name.
+        store: The storage that it runs on.
+
+    Raises:
+        InputError: No such sweep on this storage; names the nearest.
+    """
+    require_sweep(sweep, store)
+    entries, working = recorded_nodes(store, sweep), live_runs(store)
+    runs = tuple(run for run in working if run.sweep == sweep)
+    with store.snapshot((entry.stage, entry.key) for entry in entries):
+        found = _standings(entries, _in_hand(sweep, working), store)
+    resources = recorded_resources(store, sweep)
+    n_slots = max(sum(run.n_slots for run in runs), 1)
+    hours = [
+        sum(resources.get(node.stage, (1.0, 0.0))[place] * node.wall_s for node in found.values()) / _HOUR_S
+        for place in (0, 1)
+    ]
+    left_s = _left_s(entries, found, store, n_slots)
+    stages = pipeline_order(_as_node(entry) for entry in entries)
+    nodes = tuple(sorted(found.values(), key=lambda node: stages.index(node.stage)))
+    return SweepStatus(sweep, nodes, runs, hours[0], hours[1], left_s, n_slots)
+
+
+def require_sweep(sweep: str, store: Store) -> None:
+    """Make sure that a storage knows the nodes of a sweep.
+
+    Raises:
+        InputError: It does not; names the sweeps that there are, nearest first.
+    """
+    if is_recorded(store, sweep):
+        return
+    known = [name for name in store.sweeps() if is_recorded(store, name)]
+    if sweep in store.sweeps():
+        what = f"sweep {sweep!r} was last run by a version that kept no list of its nodes"
+        raise InputError(Problem(store.place, what, "run it again (nothing finished is repeated)"))
+    close = difflib.get_close_matches(sweep, known, n=1)
+    there = "sweeps there: " + ", ".join(known) if known else "no sweep was run there yet; name its --storage"
+    fix = f"did you mean {close[0]!r}? {there}" if close else there
+    raise InputError(Problem(store.place, f"no sweep named {sweep!r}", fix))
+
+
+def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
+    """What runs build now, by key; nodes of this sweep may be in the hands of another one's run."""
+    return {
+        str(work["key"]): {
+            **work,
+            "by": "" if run.sweep == sweep else f"built by another run on {run.host} (sweep {run.sweep})",
+        }
+        for run in sorted(runs, key=lambda run: run.sweep == sweep)
+        for work in run.in_hand
+    }
+
+
+def _standings(
+    entries: Sequence[NodeEntry], in_hand: Mapping[str, Mapping[str, Any]], store: Store
+) -> dict[str, NodeStatus]:
+    found: dict[str, NodeStatus] = {}
+    for entry in entries:
+        status = _standing(entry, in_hand.get(entry.key), store)
+        parents = {found[key].state for _, key in entry.parents if key in found}
+        if status.state in ("waiting", "stopped") and parents & {"failed", "blocked"}:
+            status = replace(status, state="blocked")
+        found[entry.key] = status
+    return found | _unneeded(entries, found)
+
+
+def _standing(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) -> NodeStatus:
+    waiting = NodeStatus(entry.key, entry.stage, entry.title, "waiting")
+    record = None
+    if work is None or store.is_published(entry.stage, entry.key):
+        record = store.record(entry.stage, entry.key)
+    if record is not None:
+        return _ended(waiting, record)
+    history = history_of(store.read_work(entry.stage, entry.key, HISTORY) or "")
+    last = history[-1] if history else None
+    epoch, metrics = (last.step, last.metrics) if last else (0, {})
+    if work is not None:
+        wall_s = max(time.time() - work["started_ms"] / 1000, 0.0)
+        return replace(waiting, state="running", epoch=max(epoch, work["epoch"]), n_epochs=work["n_epochs"],
+                       metrics=metrics, wall_s=wall_s, reading=_reading(work), by=work["by"])  # fmt: skip
+    if last is None:
+        return waiting
+    wall_s = (last.time_ms - history[0].time_ms) / 1000
+    return replace(waiting, state="stopped", epoch=epoch, metrics=metrics, wall_s=wall_s)
+
+
+def _reading(work: Mapping[str, Any]) -> str:
+    counts = work.get("reading")
+    return reading_text(*counts) if counts else ""
+
+
+def _ended(status: NodeStatus, record: Record) -> NodeStatus:
+    lines = [line for line in (record.error or "").splitlines() if line.strip()]
+    log = tuple(dict.fromkeys([*lines[:1], *lines[-_N_LOG_LINES:]])) if record.status == "failed" else ()
+    epoch = record.history[-1].step if record.history else 0
+    return replace(
+        status, state=record.status, epoch=epoch, metrics=record.metrics, wall_s=record.wall_s, log=log
+    )
+
+
+def _unneeded(entries: Sequence[NodeEntry], found: Mapping[str, NodeStatus]) -> dict[str, NodeStatus]:
+    """What a finished target was made from need not exist any more."""
+    needed = {entry.key for entry in entries if entry.is_target}
+    for entry in reversed(entries):
+        if entry.key in needed and found[entry.key].state not in ("done", "pruned"):
+            needed |= {key for _, key in entry.parents}
+    return {
+        key: replace(status, state="unneeded")
+        for key, status in found.items()
+        if key not in needed and status.state in ("waiting", "stopped")
+    }
+
+
+def _left_s(
+    entries: Sequence[NodeEntry], found: Mapping[str, NodeStatus], store: Store, n_slots: int
+) -> float | None:
+    is_open = [entry for entry in entries if found[entry.key].state in ("running", "waiting", "stopped")]
+    stages = sorted({entry.stage for entry in is_open})
+    past = PastRuns.from_store(store, stages)
+    seconds: dict[str, float] = {}
+    for entry in is_open:
+        left = _node_left_s(found[entry.key], entry, past)
+        if left is None:
+            return None
+        seconds[entry.key] = left
+    nodes = [_as_node(entry) for entry in is_open]
+    shapes = dict.fromkeys(stages, Resources(1.0, 0.0))
+    return list_schedule(nodes, seconds, shapes, Resources(float(n_slots), 0.0)).end_s
+
+
+def _as_node(entry: NodeEntry) -> Node:
+    return Node(entry.key, entry.stage, entry.config, entry.inputs, entry.labels)
+
+
+def _node_left_s(status: NodeStatus, entry: NodeEntry, past: PastRuns) -> float | None:
+    known = past.duration(entry.stage, entry.config)
+    by_kind = max(known.mean_s - status.wall_s, 0.0) if known else None
+    if status.state == "running" and status.epoch and status.n_epochs:
+        by_epochs = status.wall_s / status.epoch * max(status.n_epochs - status.epoch, 0)
+        # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
+        return by_epochs if by_kind is None else min(by_epochs, by_kind)
+    return by_kind

@@ -1,0 +1,124 @@
+"""A run in words: what happened, how far it is, how it ended.
+
+Reads the board and its events, never changes them. Knows nothing of where the words are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dwp_sweep.config.node import Node
+from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.events import Event, Outcome
+
+SHOWN_METRICS = ("test_dice", "best_val_dice", "val_dice", "best_val_loss", "val_loss", "train_loss")
+
+
+def event_text(event: Event) -> str:
+    """One line that says what happened."""
+    title = event.node.title if event.node else ""
+    match event.kind:
+        case "note":
+            return event.text
+        case "started":
+            return f"started  {title}"
+        case "reading":
+            return f"running  {title}: {event.text}"
+        case "epoch":
+            return f"running  {title}: epoch {event.epoch}/{event.n_epochs}{metric_text(event.metrics, ', ')}"
+        case "done":
+            return f"done     {title} in {duration(event.wall_s)}{metric_text(event.metrics, ', ')}"
+        case "failed":
+            return f"FAILED   {title}: {event.text}"
+        case "blocked":
+            return f"blocked  {title}: {event.text}"
+        case "again":
+            return f"again    {title}: {event.text.splitlines()[0]}"
+        case "pruned":
+            return f"given up {title}: {event.text}"
+        case "stopped":
+            return f"stopped  {title} at its checkpoint"
+        case "elsewhere":
+            return f"left to  {title}: {event.text}"
+        case "found":
+            return f"found    {title}: {event.text}{metric_text(event.metrics, ', ')}"
+
+
+def metric_text(metrics: Mapping[str, float], before: str = "") -> str:
+    """The most telling one of a node's metrics, or nothing."""
+    for name in SHOWN_METRICS:
+        if name in metrics:
+            return f"{before}{name} {metrics[name]:.3f}"
+    return ""
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """How the run ended, in one line."""
+    words = {"done": "built", "cached": "cached", "failed": "failed", "blocked": "blocked",
+             "pruned": "given up", "waiting": "left"}  # fmt: skip
+    counts = ", ".join(
+        f"{outcome.counts[name]} {word}" for name, word in words.items() if outcome.counts.get(name)
+    )
+    start = {
+        0: "all done",
+        1: "ended with failures",
+        3: f"stopped by the budget ({outcome.spent}); the same command goes on with a fresh one",
+        130: "stopped; the same command goes on from here",
+    }
+    return (
+        f"{start.get(outcome.exit_code, 'ended')} in {duration(outcome.wall_s)}: {counts or 'nothing to do'}"
+    )
+
+
+def summary(board: Board) -> str:
+    """What a run has before it, in one line."""
+    counts = board.counts()
+    to_build = sum(counts.get(state, 0) for state in ("ready", "waiting", "elsewhere", "queued", "running"))
+    rest = [f"{counts[state]} {state}" for state in ("cached", "failed", "blocked") if counts.get(state)]
+    if board.n_studies:
+        return ", ".join([_search_words(board), *([f"{to_build} nodes to build"] if to_build else []), *rest])
+    return ", ".join([f"{to_build} nodes to build", *rest])
+
+
+def _search_words(board: Board) -> str:
+    n, studies = board.n_to_ask, f"{board.n_studies} stud{'y' if board.n_studies == 1 else 'ies'}"
+    return f"search: {n} configuration{'' if n == 1 else 's'} to try in {studies}"
+
+
+def progress_counts(board: Board) -> tuple[int, int]:
+    """Nodes that have ended, cached ones included, and all nodes, targets of a search to come included."""
+    counts = board.counts()
+    n_all = sum(counts.values()) - counts.get("unneeded", 0) + board.n_to_ask * board.n_repeats
+    return sum(counts.get(state, 0) for state in ("done", "cached", "pruned", "failed", "blocked")), n_all
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``0.8 s``, ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def stage_rows(board: Board) -> list[tuple[str, dict[str, int]]]:
+    """Stage -> number of nodes done (cached ones included), running, waiting, failed, blocked."""
+    column = {
+        "cached": "done", "done": "done", "pruned": "done", "running": "running", "elsewhere": "running",
+        "queued": "waiting", "ready": "waiting", "waiting": "waiting",
+        "failed": "failed", "blocked": "blocked",
+    }  # fmt: skip
+    rows = {stage: dict.fromkeys(column.values(), 0) for stage in board.stages}
+    for key, state in list(board.states.items()):
+        if state in column:
+            rows[board.nodes[key].stage][column[state]] += 1
+    return list(rows.items())
+
+
+def node_lines(nodes: tuple[Node, ...], n_shown: int = 5) -> str:
+    """Titles of some nodes, and how many more there are."""
+    titles = ", ".join(node.title for node in nodes[:n_shown])
+    return titles + (f" and {len(nodes) - n_shown} more" if len(nodes) > n_shown else "")

@@ -1,0 +1,228 @@
+"""The paper's Table 3 of a sweep: test Dice, then IoU, mean (std) by training size and method or variant.
+
+Reads a table of nodes (`tracking.results`), from MLflow or from a store. Where a grid or search tried
+several configurations in one cell, validation picks the one that is shown. Whatever is missing is
+named; nothing is averaged over silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dwp_sweep.config.variants import SEPARATOR
+from dwp_sweep.report.answers.cell import Cell, Target, cell_of
+
+METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}
+_MAX_COLUMNS = 5
+"""More methods or variants than these become the rows: a terminal of 100 columns holds no more cells."""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """Mean and spread by metric, training size and method (or variant, where the sweep has variants).
+
+    Attributes:
+        sizes: Training sizes, rising: the rows.
+        methods: Method or variant -> label: the columns; the rows where they are many.
+        n_repeats: Splits x seeds that a full cell has.
+        cells: Metric -> size -> method or variant -> cell.
+        notes: What is missing, failed or chosen, in words.
+    """
+
+    sizes: tuple[int, ...]
+    methods: Mapping[str, str]
+    n_repeats: int
+    cells: Mapping[str, Mapping[int, Mapping[str, Cell]]]
+    notes: tuple[str, ...]
+
+    def title(self, metric: str) -> str:
+        """Heading of one metric's part."""
+        plural = "" if self.n_repeats == 1 else "s"
+        return f"{METRICS[metric]}, mean (std) over {self.n_repeats} run{plural} (splits x seeds)"
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether methods stand in the rows and sizes in the columns."""
+        return len(self.methods) > _MAX_COLUMNS
+
+    @property
+    def header(self) -> list[str]:
+        """Texts above the columns."""
+        return (
+            ["", *(f"m = {size}" for size in self.sizes)] if self.is_wide else ["m", *self.methods.values()]
+        )
+
+    def rows(self, metric: str) -> list[list[str]]:
+        """Texts of one metric's part: the size, then a cell a method; the other way round where wide."""
+        return [[name, *(cell.text() for cell in cells)] for name, cells in self.lines(metric)]
+
+    def lines(self, metric: str) -> list[tuple[str, list[Cell]]]:
+        """The same with the cells themselves."""
+        cells = self.cells[metric]
+        if self.is_wide:
+            return [
+                (label, [cells[size][method] for size in self.sizes])
+                for method, label in self.methods.items()
+            ]
+        return [(str(size), [cells[size][method] for method in self.methods]) for size in self.sizes]
+
+    def best(self, metric: str) -> set[int]:
+        """Identities of the cells with the best mean of their training size, where there is a choice."""
+        known = [
+            [cell for cell in by_method.values() if cell.summary is not None]
+            for by_method in self.cells[metric].values()
+        ]
+        return {id(max(cells, key=_mean)) for cells in known if len(cells) > 1}
+
+    def text(self) -> str:
+        """Plain text, for logs and terminals without colour."""
+        return self._joined("{}\n{}", aligned)
+
+    def markdown(self) -> str:
+        """A Markdown table for each metric, and the notes."""
+        return self._joined("**{}**\n\n{}", markdown_table)
+
+    def json(self) -> str:
+        """The numbers, unrounded."""
+        values = asdict(self) | {"methods": dict(self.methods)}
+        return json.dumps(values, indent=1, allow_nan=False)
+
+    def _joined(self, form: str, drawn: Callable[[list[list[str]], int], str]) -> str:
+        tables = {name: [self.header, *self.rows(name)] for name in METRICS}
+        parts = [
+            form.format(self.title(name), drawn(lines, int(self.is_wide))) for name, lines in tables.items()
+        ]
+        notes = "\n".join(f"* {note}" for note in self.notes)
+        return "\n\n".join([*parts, notes] if notes else parts)
+
+
+def paper_table(results: pd.DataFrame) -> PaperTable:
+    """Summarise the target nodes of a sweep.
+
+    Args:
+        results: From `tracking.results`: `results` or `results_of_store`.
+    """
+    targets = targets_of(results)
+    repeats = sorted({target.repeat for target in targets})
+    sizes = tuple(sorted({target.train_size for target in targets}))
+    methods = columns_of(targets)
+    cells: dict[str, dict[int, dict[str, Cell]]] = {name: {size: {} for size in sizes} for name in METRICS}
+    notes: list[str] = []
+    for size in sizes:
+        for method, label in methods.items():
+            mine = [one for one in targets if one.train_size == size and method in columns_of([one])]
+            for metric in METRICS:
+                cells[metric][size][method], words = cell_of(mine, metric, repeats)
+            notes += [f"{label}, m = {size}: {word}" for word in words]
+    notes += [*_notes_on_validation(targets), *_notes_on_empty(targets)]
+    return PaperTable(sizes, methods, len(repeats), cells, tuple(notes))
+
+
+def render_table(table: PaperTable, console: Console) -> None:
+    """Print the table with rich; the best mean of each training size is bold."""
+    for metric in METRICS:
+        shown = Table(title=table.title(metric), title_justify="left", title_style="bold")
+        for n, label in enumerate(table.header):
+            shown.add_column(escape(label), justify="left" if table.is_wide and n == 0 else "right")
+        best = table.best(metric)
+        for name, cells in table.lines(metric):
+            shown.add_row(escape(name), *(_drawn(cell, id(cell) in best) for cell in cells))
+        console.print(shown)
+    for note in table.notes:
+        console.print(f"[yellow]*[/] {escape(note)}")
+
+
+def targets_of(results: pd.DataFrame) -> list[Target]:
+    """The target nodes among the rows of `tracking.results`, in their order."""
+    rows = results[(results["stage"] == "target") & results["method"].notna() & results["train_size"].notna()]
+    return [_target(row) for row in rows.to_dict("records")]
+
+
+def _target(row: Mapping[Any, Any]) -> Target:
+    return Target(
+        method=str(row["method"]),
+        train_size=int(row["train_size"]),
+        repeat=(_number(row["split"]), _number(row["seed"])),
+        configuration=str(row["configuration"]),
+        state=str(row["state"]),
+        error=str(row["error"] or ""),
+        metrics={str(name): float(value) for name, value in row.items() if _is_number(value)},
+        variants=tuple(_text(row.get("variant")).split(SEPARATOR)) if _text(row.get("variant")) else (),
+        key=_text(row.get("key")),
+        run_id=_text(row.get("run_id")),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int:
+    return 0 if pd.isna(value) else int(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not pd.isna(value)
+
+
+def columns_of(targets: Iterable[Target]) -> dict[str, str]:
+    """What is compared -> its label: the variants, and the methods of runs that belong to none."""
+    from dwp_sweep.methods import METHODS
+
+    names = {name: name for target in targets for name in target.variants}
+    plain = {target.method for target in targets if not target.variants}
+    labels = names | {name: METHODS[name].label if name in METHODS else name for name in plain}
+    # The paper's columns stand in the order of their labels: UNet-DWP, -PR, -PRf, -RI.
+    return dict(sorted(labels.items(), key=lambda item: (item[1].casefold(), item[1])))
+
+
+def _notes_on_validation(targets: list[Target]) -> list[str]:
+    # A user with m labelled scans does not have these: the table must not hide what m really costs.
+    counts = sorted({int(target.metrics["n_val"]) for target in targets if "n_val" in target.metrics})
+    if not counts:
+        return []
+    counted = " or ".join(map(str, counts))
+    return [f"each network's epoch was chosen on {counted} validation subjects, labelled too"]
+
+
+def _notes_on_empty(targets: list[Target]) -> list[str]:
+    n_empty = sum(int(target.metrics.get("n_test_empty", 0)) for target in targets if target.state == "done")
+    if not n_empty:
+        return []
+    return [f"{n_empty} test prediction(s) on images without foreground found none either; they count as 1"]
+
+
+def _mean(cell: Cell) -> float:
+    return cell.summary.mean if cell.summary else 0.0
+
+
+def _drawn(cell: Cell, is_best: bool) -> str:
+    return f"[bold]{escape(cell.text())}[/]" if is_best else escape(cell.text())
+
+
+def aligned(lines: list[list[str]], n_left: int = 0) -> str:
+    """Lines of texts as plain text in columns: the first ``n_left`` to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [
+            text.ljust(width) if n < n_left else text.rjust(width)
+            for n, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def markdown_table(lines: list[list[str]], n_left: int = 0) -> str:
+    """A header and lines of texts as a Markdown table, aligned as in `aligned`."""
+    header, *rows = [[text.replace("|", "\\|") for text in line] for line in lines]
+    rule = [":--" if n < n_left else "--:" for n in range(len(header))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])

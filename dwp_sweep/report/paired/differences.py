@@ -1,0 +1,295 @@
+"""Paired differences of every method or variant to a named one, by training size.
+
+Two networks of the same split and seed saw the same training scans and are scored on the same test
+subjects, so their scores are subtracted subject by subject before anything is averaged: what makes a
+scan hard cancels. Beside `table`, whose choice of runs it shares. Decides nothing: test scores only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs
+from dwp_sweep.report.answers.table import METRICS, aligned, columns_of, markdown_table, targets_of
+from dwp_sweep.report.paired.significance import (
+    LEVEL,
+    N_RESAMPLES,
+    Interval,
+    split_interval,
+    subject_interval,
+)
+from dwp_sweep.tracking.read.files import SubjectScores
+
+ReadScores = Callable[[str, str], SubjectScores]
+"""(node key, run id) -> per-subject scores; raises `InputError` where there are none."""
+
+HEADER = ("m", "", "difference", "over splits (t)", "over subjects (bootstrap)", "splits ahead")
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """One method or variant minus the reference, at one training size.
+
+    Attributes:
+        name: Label of the method or variant.
+        train_size: Target training images, m.
+        by_split: Split -> mean difference over its test subjects, seeds averaged.
+        mean: Mean of them.
+        over_splits: 95 % t interval over the splits' means; None for one split.
+        over_subjects: 95 % bootstrap interval over test subjects, for these networks.
+        n_ahead: Splits whose mean difference is on the better side of 0.
+        n_subjects: Different test subjects.
+        by_subject: Test subject -> its mean difference over the splits that test it: independent values.
+    """
+
+    name: str
+    train_size: int
+    by_split: Mapping[int, float]
+    mean: float
+    over_splits: Interval | None
+    over_subjects: Interval | None
+    n_ahead: int
+    n_subjects: int
+    by_subject: Mapping[str, float] = field(default_factory=dict)
+
+    def texts(self) -> list[str]:
+        """A row of the table, under `HEADER`."""
+        intervals = (_interval_text(self.over_splits), _interval_text(self.over_subjects))
+        ahead = f"{self.n_ahead}/{len(self.by_split)}"
+        return [str(self.train_size), self.name, _signed(self.mean), *intervals, ahead]
+
+
+@dataclass(frozen=True)
+class PairedTable:
+    """Differences to one reference.
+
+    Attributes:
+        reference: Label of what is subtracted.
+        metric: The score, e.g. ``test_dice``.
+        rows: By training size, then by label.
+        notes: How the intervals are made, and what is missing.
+    """
+
+    reference: str
+    metric: str
+    rows: tuple[PairedDifference, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What the differences are."""
+        return f"{METRICS.get(self.metric, self.metric)} minus that of {self.reference}, with 95 % intervals"
+
+    def text(self) -> str:
+        """Plain text."""
+        notes = "\n".join(f"* {note}" for note in self.notes)
+        return f"{self.title}\n{aligned(self._lines(), n_left=2)}\n\n{notes}"
+
+    def markdown(self) -> str:
+        """A Markdown table and the notes."""
+        notes = "\n".join(f"* {note}" for note in self.notes)
+        return f"**{self.title}**\n\n{markdown_table(self._lines(), n_left=2)}\n\n{notes}"
+
+    def values(self) -> dict[str, Any]:
+        """Plain values, unrounded, for JSON."""
+        rows = [asdict(row) for row in self.rows]
+        for plain, row in zip(rows, self.rows, strict=True):
+            del plain["by_subject"]  # a table of its own, not a row's value
+            plain["over_splits"], plain["over_subjects"] = _pair(row.over_splits), _pair(row.over_subjects)
+        how = {"level": LEVEL, "n_resamples": N_RESAMPLES}
+        return {"reference": self.reference, "metric": self.metric, **how, "rows": rows, "notes": self.notes}
+
+    def _lines(self) -> list[list[str]]:
+        return [list(HEADER), *(row.texts() for row in self.rows)]
+
+
+LOWER_IS_BETTER = frozenset(
+    f"test_{name}"
+    for name in (
+        "brier",
+        "ece",
+        "nll",
+        "nll_volume",
+        "dice_prediction_error",
+        "hd95_mm",
+        "asd_mm",
+        "volume_error_ml",
+        "n_false_lesions",
+    )
+)
+"""Scores of which less is better; entropy is neither good nor bad."""
+
+
+def paired_table(
+    results: pd.DataFrame, reference: str, read: ReadScores, metric: str = "test_dice"
+) -> PairedTable:
+    """Compare everything in a sweep with one of its methods or variants.
+
+    Args:
+        results: From `tracking.results`.
+        reference: Name or label of the method or variant to subtract.
+        read: Gives a target's per-subject scores, e.g. `ScoreReader.read`.
+        metric: A score of ``test_scores.json``, with or without ``test_`` before it.
+
+    Raises:
+        InputError: No such method, variant or score, or nothing to pair.
+    """
+    targets = targets_of(results)
+    columns = columns_of(targets)
+    chosen_reference = known_column(reference, columns)
+    metric = metric if metric.startswith("test_") else f"test_{metric}"
+    reader = _Reader(read, metric)
+    rows: list[PairedDifference] = []
+    for size in sorted({target.train_size for target in targets}):
+        base = _runs(targets, chosen_reference, size)
+        for name in columns:
+            if name != chosen_reference:
+                found = reader.differences(_runs(targets, name, size), base, f"{columns[name]}, m = {size}")
+                rows += [_difference(columns[name], size, found, metric)] if found else []
+    if not rows:
+        raise InputError(
+            Problem(f"--versus {reference}", f"nothing to compare it with: {_brief(reader.notes)}")
+        )
+    label = columns[chosen_reference]
+    return PairedTable(label, metric, tuple(rows), (*_method_notes(rows, label), *reader.notes))
+
+
+def known_column(reference: str, columns: Mapping[str, str]) -> str:
+    """The column that a name, a label or a label's own part means.
+
+    Args:
+        reference: As a user gave it after ``--versus``.
+        columns: Method or variant -> label.
+
+    Raises:
+        InputError: There is none; names those that there are.
+    """
+    if reference in columns:
+        return reference
+    for name, label in columns.items():
+        # A method answers to its name, to its label and to the label's own part: RI for UNet-RI.
+        if reference.casefold() in {one.casefold() for one in (name, label, label.removeprefix("UNet-"))}:
+            return name
+    close = difflib.get_close_matches(reference, [*columns.values(), *columns], n=1)
+    fix = (f"did you mean {close[0]!r}? " if close else "") + "there are " + ", ".join(columns.values())
+    raise InputError(Problem(f"--versus {reference}", "no such method or variant in this sweep", fix))
+
+
+class _Reader:
+    """Differences subject by subject, with words for every pair that is not there."""
+
+    def __init__(self, read: ReadScores, metric: str) -> None:
+        self._read, self._metric = read, metric
+        self.notes: list[str] = []
+
+    def differences(
+        self, mine: Mapping[Repeat, Target], base: Mapping[Repeat, Target], place: str
+    ) -> dict[int, dict[str, float]]:
+        """Split -> subject -> difference, the mean over seeds."""
+        found: dict[int, list[dict[str, float]]] = {}
+        for repeat in sorted({*mine, *base}):
+            where = f"{place}: split {repeat[0]}" + (f", seed {repeat[1]}" if repeat[1] else "")
+            if repeat not in mine or repeat not in base:
+                self.notes.append(f"{where}: no finished pair")
+            elif pair := self._pair(mine[repeat], base[repeat], where):
+                found.setdefault(repeat[0], []).append(pair)
+        return {split: _mean_by_subject(pairs) for split, pairs in found.items()}
+
+    def _pair(self, mine: Target, base: Target, where: str) -> dict[str, float]:
+        try:
+            ours, theirs = self._values(mine), self._values(base)
+        except InputError as error:
+            self.notes.append(f"{where}: {error.problems[0]}")
+            return {}
+        common = {subject: ours[subject] - theirs[subject] for subject in ours if subject in theirs}
+        if len(common) < max(len(ours), len(theirs)):
+            self.notes.append(f"{where}: only {len(common)} test subjects have both scores")
+        return common
+
+    def _values(self, target: Target) -> dict[str, float]:
+        scores, name = self._read(target.key, target.run_id), self._metric.removeprefix("test_")
+        found = {
+            subject: value for subject, one in scores.items() if (value := number(one.get(name))) is not None
+        }
+        if not found:
+            there = sorted(
+                {key for one in scores.values() for key, value in one.items() if number(value) is not None}
+            )
+            fix = "scores there: " + ", ".join(there)
+            raise InputError(Problem(f"{self._metric}", "no test subject has this score", fix))
+        return found
+
+
+def _brief(notes: Sequence[str]) -> str:
+    if not notes:
+        return "the sweep has nothing else"
+    return notes[0] + (f"; and {len(notes) - 1} more of this kind" if len(notes) > 1 else "")
+
+
+def _runs(targets: Sequence[Target], name: str, size: int) -> dict[Repeat, Target]:
+    mine = [one for one in targets if one.train_size == size and name in columns_of([one])]
+    chosen, _ = chosen_runs(mine)
+    return {repeat: target for repeat, target in chosen.items() if target.state == "done"}
+
+
+def _difference(
+    label: str, size: int, found: Mapping[int, Mapping[str, float]], metric: str
+) -> PairedDifference:
+    better = -1 if metric in LOWER_IS_BETTER else 1
+    by_split = {split: statistics.fmean(subjects.values()) for split, subjects in found.items()}
+    return PairedDifference(
+        name=label,
+        train_size=size,
+        by_split=by_split,
+        mean=statistics.fmean(by_split.values()),
+        over_splits=split_interval(list(by_split.values())),
+        over_subjects=subject_interval(list(found.values())),
+        n_ahead=sum(better * value > 0 for value in by_split.values()),
+        n_subjects=len({subject for subjects in found.values() for subject in subjects}),
+        by_subject=_mean_by_subject(list(found.values())),
+    )
+
+
+def _mean_by_subject(pairs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    subjects = {subject for pair in pairs for subject in pair}
+    return {one: statistics.fmean(pair[one] for pair in pairs if one in pair) for one in sorted(subjects)}
+
+
+def _method_notes(rows: Sequence[PairedDifference], reference: str) -> list[str]:
+    n_splits, n_subjects = max(len(row.by_split) for row in rows), max(row.n_subjects for row in rows)
+    return [
+        f"difference: subject by subject against {reference} of the same split and seed, averaged over a "
+        f"split's test subjects, then over the splits ({n_splits})",
+        "over splits (t): Student's t interval over the splits' means; holds the chance of training again on "
+        "other scans; wide where splits are few, and they share scans, so rather too narrow than too wide",
+        f"over subjects (bootstrap): percentiles of {N_RESAMPLES:,} draws of the {n_subjects} different test "
+        "subjects; holds the chance of other test scans for these trained networks, none of training again",
+        f"splits ahead: splits whose mean difference is on the better side of 0. {len(rows)} comparisons, "
+        "none corrected for their number",
+    ]
+
+
+def number(value: Any) -> float | None:
+    """A score of ``test_scores.json`` as a finite number; None where it is none, as where it is undefined."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _signed(value: float) -> str:
+    return f"{value + 0.0:+.3f}"
+
+
+def _interval_text(interval: Interval | None) -> str:
+    return "-" if interval is None else f"[{_signed(interval.low)}, {_signed(interval.high)}]"
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

@@ -1,0 +1,346 @@
+"""Objects under one prefix of an S3 bucket: the home of the S3 client.
+
+Between what the store keeps for all machines and the network. Address and credentials come from the usual
+environment of S3 clients and are never kept; every failure is a `StorageError` in plain words. Knows
+nothing of nodes.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dwp_sweep.errors import InputError, Problem, StorageError
+from dwp_sweep.store.retries import with_retries
+
+SCHEME = "s3://"
+ADDRESS_VARIABLES = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
+"""Variables that say where a bucket is; none holds a secret, so workers may be told."""
+
+N_AT_ONCE = 16
+_DELETED_AT_ONCE = 1000
+_PATIENCE = {
+    "connect_timeout": 5,
+    "read_timeout": 60,
+    "retries": {"mode": "standard", "total_max_attempts": 8},
+}
+_SHORT_PATIENCE = {
+    "connect_timeout": 4,
+    "read_timeout": 8,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+}
+_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_ABSENT = {"404", "NoSuchKey", "NotFound"}
+_THERE = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
+            "InvalidToken", "AuthorizationHeaderMalformed", "TokenRefreshRequired"}  # fmt: skip
+_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of this machine"
+
+ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as a listing tells it.
+
+    Attributes:
+        name: Below the prefix.
+        n_bytes: Its size.
+        etag: Changes with its content.
+        modified_s: Unix time, by the server's clock.
+        age_s: Seconds since then, by the server's clock.
+    """
+
+    name: str
+    n_bytes: int
+    etag: str
+    modified_s: float
+    age_s: float
+
+
+def is_url(place: object) -> bool:
+    """Whether a storage is given by an URL rather than as a folder."""
+    return "://" in str(place)
+
+
+class Bucket:
+    """Objects under ``s3://bucket/prefix``; names are relative to the prefix. Safe for threads.
+
+    Args:
+        url: ``s3://bucket`` or ``s3://bucket/prefix``.
+
+    Raises:
+        InputError: No such URL; the client's library is missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.bucket, self._prefix = _parts(url)
+        self.url = f"{SCHEME}{self.bucket}" + (f"/{self._prefix.rstrip('/')}" if self._prefix else "")
+        self._s3 = _client(self.url, **_PATIENCE)
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the server."""
+        return re.sub(r"//[^/@]*@", "//", str(self._s3.meta.endpoint_url))
+
+    def check(self, writes: bool = False) -> None:
+        """Make sure that the bucket is there and opens to us; waits some seconds at most.
+
+        Args:
+            writes: Try to write as well.
+
+        Raises:
+            InputError: It is not there, refuses us, or no server answers.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = _client(self.url, **_SHORT_PATIENCE)
+        try:
+            client.list_objects_v2(Bucket=self.bucket, Prefix=self._prefix, MaxKeys=1)
+            refuses = not writes or self._refuses_a_second(client)
+        except (BotoCoreError, ClientError) as error:
+            raise InputError(self.problem(error)) from None
+        if not refuses:
+            what = f"{self.endpoint} writes over an object that it was asked to create (If-None-Match)"
+            fix = "of two builders both would win: take a server that answers 412, as S3 itself does"
+            raise InputError(Problem(self.url, what, fix))
+
+    def _refuses_a_second(self, client: Any) -> bool:
+        """Whether an object cannot be created where there is one; also tries to write and to remove."""
+        from botocore.exceptions import ClientError
+
+        name = {"Bucket": self.bucket, "Key": f"{self._prefix}.writable-{uuid.uuid4().hex[:8]}"}
+        client.put_object(**name, Body=b"")
+        try:
+            client.put_object(**name, Body=b"", IfNoneMatch="*")
+            return False
+        except ClientError as error:
+            if _code(error) not in _THERE:
+                raise
+            return True
+        finally:
+            client.delete_object(**name)
+
+    @with_retries
+    def read(self, name: str) -> bytes | None:
+        """An object's content; None where there is none."""
+        found = self.read_tagged(name)
+        return None if found is None else found[0]
+
+    @with_retries
+    def read_tagged(self, name: str) -> tuple[bytes, str] | None:
+        """An object's content with its etag; None where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self._s3.get_object(Bucket=self.bucket, Key=self._prefix + name)
+            return bytes(answer["Body"].read()), str(answer["ETag"])
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return None
+            raise
+
+    @with_retries
+    def stat(self, name: str) -> Entry | None:
+        """What a listing would tell of one object; None where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self._s3.head_object(Bucket=self.bucket, Key=self._prefix + name)
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return None
+            raise
+        return _entry(name, int(answer["ContentLength"]), answer, answer)
+
+    @with_retries
+    def write(self, name: str, content: bytes) -> None:
+        """Write an object whole, over what was there."""
+        self._s3.put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content)
+
+    @with_retries
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object unless there is one: of all that try, one succeeds.
+
+        Returns:
+            Whether the object now holds this content because of this call or of an equal one: a request
+            that arrived, but whose answer was lost, is sent again and meets itself.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            self._s3.put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content, IfNoneMatch="*")
+            return True
+        except ClientError as error:
+            if _code(error) not in _THERE:
+                raise
+        there = self.read(name)
+        if there is None:  # the other one was removed, or has not come through yet
+            return self.create(name, content)
+        return there == content
+
+    @with_retries
+    def upload(self, path: Path, name: str) -> None:
+        """Upload a file, in parts where it is large."""
+        self._s3.upload_file(str(path), self.bucket, self._prefix + name)
+
+    @with_retries
+    def download(self, name: str, path: Path) -> bool:
+        """Download an object into a file; False where there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._s3.download_file(self.bucket, self._prefix + name, str(path))
+            return True
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return False
+            raise
+
+    @with_retries
+    def entries(self, folder: str) -> list[Entry]:
+        """All objects whose names begin so, in order of name."""
+        pages = self._pages(folder, "")
+        return [
+            _entry(str(one["Key"])[len(self._prefix) :], int(one["Size"]), one, page)
+            for page in pages
+            for one in page.get("Contents", ())
+        ]
+
+    @with_retries
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder, whose name ends in a slash or is empty."""
+        start = len(self._prefix + folder)
+        return [
+            str(one["Prefix"])[start:].rstrip("/")
+            for page in self._pages(folder, "/")
+            for one in page.get("CommonPrefixes", ())
+        ]
+
+    @with_retries
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects; those that are not there do not matter."""
+        keys = [{"Key": self._prefix + name} for name in names]
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            part = keys[start : start + _DELETED_AT_ONCE]
+            answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": part, "Quiet": True})
+            for failure in answer.get("Errors", ()):
+                raise StorageError(f"{self.url}: {failure.get('Key')} stays: {failure.get('Message')}")
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove all objects whose names begin so."""
+        self.remove(entry.name for entry in self.entries(folder))
+
+    def is_of_client(self, error: Exception) -> bool:
+        """Whether boto3 raised an error; its transfer manager wraps what it meets."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        wrappers = ("boto3.", "s3transfer.", "urllib3.")
+        return isinstance(error, BotoCoreError | ClientError) or type(error).__module__.startswith(wrappers)
+
+    def may_pass(self, error: Exception) -> bool:
+        """Whether the same request may succeed later: nobody answered, or the server was unwell."""
+        from botocore import exceptions
+
+        if isinstance(error, exceptions.ClientError):
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        permanent = (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.ParamValidationError,
+        )
+        return not isinstance(error, permanent)
+
+    def problem(self, error: Exception) -> Problem:
+        """What went wrong, for people."""
+        from botocore import exceptions
+
+        code = _code(error) if isinstance(error, exceptions.ClientError) else ""
+        if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+            return Problem(self.url, "no credentials for it were found", f"set {_KEYS}")
+        if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+            what = f"no S3 server answers at {self.endpoint}"
+            return Problem(self.url, what, "correct AWS_ENDPOINT_URL or AWS_REGION, or start the server")
+        if code in {"NoSuchBucket", *_ABSENT}:
+            what = f"there is no bucket {self.bucket!r} at {self.endpoint}"
+            return Problem(self.url, what, "make it, or correct the name")
+        if code in _REFUSED:
+            what = f"{self.endpoint} refuses these credentials there ({code})"
+            return Problem(self.url, what, f"look at {_KEYS}, and at what they may read and write")
+        if code in {"301", "307", "PermanentRedirect", "IllegalLocationConstraintException"}:
+            return Problem(self.url, "the bucket lies in another region", "set AWS_REGION to it")
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return Problem(self.url, f"{self.endpoint} answers: {lines[0]}")
+
+    def _pages(self, folder: str, delimiter: str) -> Iterator[Mapping[str, Any]]:
+        pages = self._s3.get_paginator("list_objects_v2")
+        yield from pages.paginate(Bucket=self.bucket, Prefix=self._prefix + folder, Delimiter=delimiter)
+
+
+def side_by_side(work: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> list[ResultT]:
+    """Results of ``work`` for each item, in order; several requests travel at once.
+
+    Raises:
+        Exception: What ``work`` raised first.
+    """
+    items = list(items)
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(min(N_AT_ONCE, len(items))) as pool:
+        return list(pool.map(work, items))
+
+
+def address() -> dict[str, str]:
+    """Where this process finds its buckets, for processes on other machines; holds no secret."""
+    return {name: os.environ[name] for name in ADDRESS_VARIABLES if os.environ.get(name)}
+
+
+def _parts(url: str) -> tuple[str, str]:
+    bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
+    if not url.startswith(SCHEME) or not _BUCKET.match(bucket):
+        fix = "a folder, or s3://BUCKET/PREFIX"
+        raise InputError(Problem(f"--storage {url}", "is no storage that this package knows", fix))
+    prefix = "/".join(part for part in prefix.split("/") if part)
+    return bucket, f"{prefix}/" if prefix else ""
+
+
+def _client(url: str, **settings: Any) -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        fix = "pip install boto3"
+        raise InputError(Problem(url, "storage on S3 needs the package boto3", fix)) from None
+    region = os.environ.get("AWS_REGION") or None
+    try:
+        config = Config(max_pool_connections=2 * N_AT_ONCE, **settings)
+        return boto3.session.Session(region_name=region).client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise InputError(Problem(url, f"the settings of its client are wrong: {error}")) from None
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _entry(name: str, n_bytes: int, values: Mapping[str, Any], answer: Mapping[str, Any]) -> Entry:
+    modified_s = values["LastModified"].timestamp()
+    date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    now_s = email.utils.parsedate_to_datetime(date).timestamp() if date else modified_s
+    return Entry(name, n_bytes, str(values["ETag"]), modified_s, max(now_s - modified_s, 0.0))

@@ -1,0 +1,113 @@
+"""Whole folders in a bucket: uploaded as one attempt among others, valid from the moment of its manifest.
+
+``<name>/manifest.json`` is created last and only once: it names the attempt whose files
+``files/<name>/<attempt>/...`` count, with their sizes and checksums. What an attempt that came second, or
+never came to its end, has uploaded is never read. Knows nothing of what the files are.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dwp_sweep.errors import CorruptArtifactError
+from dwp_sweep.store.protocol import MANIFEST, entries_of, file_sha256
+from dwp_sweep.store.record import UNREADABLE, json_text
+from dwp_sweep.store.s3.bucket import Bucket, side_by_side
+
+FILES = "files"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder in a bucket, as its manifest tells.
+
+    Attributes:
+        name: ``<stage>/<key>``.
+        attempt: Whose files count.
+        files: Name -> (bytes, SHA-256).
+        record: Of the node; empty for what is none.
+    """
+
+    name: str
+    attempt: str
+    files: Mapping[str, tuple[int, str]]
+    record: Mapping[str, Any]
+
+    def place(self, file: str) -> str:
+        """Name of a file's object."""
+        return f"{attempt_folder(self.name, self.attempt)}{file}"
+
+
+def attempt_folder(name: str, attempt: str) -> str:
+    """Where the files of an attempt lie."""
+    return f"{FILES}/{name}/{attempt}/"
+
+
+def manifest_name(name: str) -> str:
+    """Name of the object that makes a bundle valid."""
+    return f"{name}/{MANIFEST}"
+
+
+def upload(bucket: Bucket, name: str, folder: Path, record: Mapping[str, Any]) -> Bundle | None:
+    """Upload a folder and make it the bundle of this name, unless there is one already.
+
+    Returns:
+        The bundle; None where somebody else was first: what was uploaded here is removed again.
+    """
+    attempt, files = uuid.uuid4().hex[:16], entries_of(folder)
+    prefix = attempt_folder(name, attempt)
+    side_by_side(lambda file: bucket.upload(folder / file, prefix + file), files)
+    stage, _, key = name.partition("/")
+    values = {"key": key, "stage": stage, "attempt": attempt, "files": files, "record": record}
+    text = json_text(values).encode()
+    if bucket.create(manifest_name(name), text):
+        return parse(name, text)
+    bucket.remove(prefix + file for file in files)
+    return None
+
+
+def parse(name: str, text: bytes) -> Bundle:
+    """A bundle from the text of its manifest.
+
+    Raises:
+        CorruptArtifactError: It is none, or names files outside the bundle.
+    """
+    try:
+        values = json.loads(text)
+        files = {str(file): (int(one["size"]), str(one["sha256"])) for file, one in values["files"].items()}
+        found = Bundle(name, str(values["attempt"]), files, dict(values.get("record") or {}))
+    except UNREADABLE as error:
+        raise CorruptArtifactError(f"{manifest_name(name)} is no manifest: {error}") from error
+    outside = [file for file in (*files, found.attempt) if not _is_inside(file)]
+    if outside or not found.attempt.isalnum():
+        raise CorruptArtifactError(f"{manifest_name(name)} names a file outside its folder: {outside}")
+    return found
+
+
+def download(bucket: Bucket, bundle: Bundle, folder: Path) -> None:
+    """Download all files of a bundle into a folder that nobody else knows yet.
+
+    Raises:
+        CorruptArtifactError: A file is missing or differs from the manifest.
+    """
+    side_by_side(lambda file: download_file(bucket, bundle, file, folder / file), bundle.files)
+
+
+def download_file(bucket: Bucket, bundle: Bundle, file: str, path: Path) -> None:
+    """Download one file of a bundle; see `download`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place, (size, digest) = bundle.place(file), bundle.files[file]
+    if not bucket.download(place, path):
+        raise CorruptArtifactError(f"{bucket.url}/{place} is missing")
+    if path.stat().st_size != size or file_sha256(path) != digest:
+        raise CorruptArtifactError(f"{bucket.url}/{place} differs from its checksum in {MANIFEST}")
+
+
+def _is_inside(file: str) -> bool:
+    path = PurePosixPath(file)
+    return bool(file) and not path.is_absolute() and ".." not in path.parts and "\\" not in file

@@ -1,0 +1,253 @@
+"""The best configuration of a sweep, read from MLflow alone: a remote client has nothing else.
+
+Selection uses the mean of a *validation* metric over splits and seeds; test metrics stand beside it
+and never decide.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dwp_sweep.config.variants import VARIANT
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tracking.client import mlflow_client, shown_uri
+from dwp_sweep.tracking.params import unflatten
+from dwp_sweep.tracking.read.candidates import (
+    Candidate,
+    Pair,
+    Stat,
+    candidate_of,
+    groups_of,
+    pairs_of,
+    ranked,
+    varied_of,
+)
+from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
+from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.read.selection import check_metric, lower_is_better, select_rows
+from dwp_sweep.tracking.read.shortlist import shortlist
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A node that the best configuration's networks came from: source networks, kernel bank, priors."""
+
+    stage: str
+    run_id: str
+    artifacts: str
+
+
+@dataclass(frozen=True)
+class Best:
+    """Answer of `best_config`.
+
+    Attributes:
+        sweep: Name of the sweep.
+        metric: The validation metric that decided.
+        config: Nested settings, under the keys of a search space; split and seed left out.
+        metrics: Name -> mean, std, n over splits and seeds. Where a run has ``best_<name>``, ``<name>``
+            stands for the network that was handed over, not for the last epoch.
+        run_ids: Runs of the configuration, in order of split and seed.
+        artifacts: Run id -> URI of its files.
+        upstream: What those networks came from.
+        candidates: All configurations that were compared, best first.
+        varied: Dotted names of the settings with more than one value among the candidates.
+        notes: What a reader should know: runs left out, splits missing.
+        tracking_uri: Where this was read, passwords hidden.
+    """
+
+    sweep: str
+    metric: str
+    config: dict[str, Any]
+    metrics: dict[str, Stat]
+    run_ids: tuple[str, ...]
+    artifacts: dict[str, str]
+    upstream: tuple[Upstream, ...]
+    candidates: tuple[Candidate, ...]
+    varied: tuple[str, ...]
+    notes: tuple[str, ...]
+    tracking_uri: str
+
+    def __repr__(self) -> str:
+        """One line; `to_json` has everything."""
+        found = self.metrics[self.metric]
+        spread = f" ± {found.std:.3f}" if found.std is not None else ""
+        method = self.config.get("method")
+        return (
+            f"Best(sweep={self.sweep!r}, method={method!r}, "
+            f"{self.metric}={found.mean:.3f}{spread}, n_runs={len(self.run_ids)})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the winner and what stood against it."""
+        from dwp_sweep.tracking.read.html import best_as_html
+
+        return best_as_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values
+
+    def to_json(self) -> str:
+        """The same as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+def best_config(
+    sweep: str,
+    metric: str = "val_dice",
+    where: Mapping[str, Any] | None = None,
+    tracking_uri: str | None = None,
+) -> Best:
+    """The configuration with the best mean of a validation metric over splits and seeds.
+
+    Configurations with all splits go before those that lack some, whose number is noted.
+
+    Args:
+        sweep: Name of the sweep.
+        metric: A validation metric; lower is better for losses.
+        where: Settings that must hold, e.g. ``{"method": "fine_tune", "train_size": 5}``; dotted names too.
+        tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``./dwp_runs``.
+
+    Raises:
+        InputError: Unknown sweep, setting or value; a metric that is none of validation; nothing finished.
+    """
+    check_metric(metric, ())
+    client, uri = open_reader(tracking_uri)
+    short = shortlist(uri, sweep, metric, where or {})
+    rows = list(short.rows) if short else [row_of_run(run) for run in sweep_runs(client, uri, sweep)]
+    chosen = select_rows(pairs_of(rows), where or {}, sweep)
+    return best_of(sweep, metric, chosen, rows, short.notes if short else (), shown_uri(uri))
+
+
+def best_of(
+    sweep: str, metric: str, chosen: Sequence[Pair], rows: Sequence[NodeRow], notes: tuple[str, ...], uri: str
+) -> Best:
+    """The best configuration among some target runs.
+
+    Args:
+        sweep: Name of the sweep.
+        metric: A validation metric.
+        chosen: Target runs to compare.
+        rows: All runs that were read: among them those upstream.
+        notes: What is known already of runs left out.
+        uri: Where all this was read.
+
+    Raises:
+        InputError: None of them is finished, or none has the metric.
+    """
+    usable, more = _usable(chosen, metric, sweep)
+    order = ranked(groups_of(usable), metric)
+    notes = (*notes, *more, *_notes_on_splits(order, metric))
+    return _answer(sweep, metric, order, rows, notes, uri)
+
+
+def _usable(pairs: Sequence[Pair], metric: str, sweep: str) -> tuple[list[Pair], tuple[str, ...]]:
+    done = [(row, configuration) for row, configuration in pairs if row.state == "done"]
+    if not done:
+        states = ", ".join(sorted({row.state for row, _ in pairs})) or "none"
+        raise InputError(
+            Problem(sweep, f"no finished target run to choose from (states: {states})", "run it first")
+        )
+    check_metric(metric, sorted({name for row, _ in done for name in row.metrics}))
+    usable = [pair for pair in done if (value := pair[0].metric(metric)) is not None and math.isfinite(value)]
+    notes = []
+    n_pruned = sum(row.state == "pruned" for row, _ in pairs)
+    n_open = len(pairs) - len(done) - n_pruned
+    if n_open:
+        notes.append(f"{n_open} target run(s) are not finished or failed and are left out")
+    if n_pruned:
+        notes.append(f"{n_pruned} target run(s) were given up by the search and are left out")
+    if len(usable) < len(done):
+        notes.append(f"{len(done) - len(usable)} finished run(s) have no finite {metric} and are left out")
+    if not usable:
+        raise InputError(Problem(sweep, f"no finished target run has a finite {metric}"))
+    return usable, tuple(notes)
+
+
+def _notes_on_splits(order: list[list[Pair]], metric: str) -> tuple[str, ...]:
+    full = len(order[0])
+    short = [group for group in order if len(group) < full]
+    if not short:
+        return ()
+    counts = ", ".join(str(len(group)) for group in short[:5]) + (", ..." if len(short) > 5 else "")
+    return (
+        f"{len(short)} configuration(s) have fewer splits or seeds than the {full} of the best ({counts}) "
+        f"and rank behind, whatever their {metric}",
+    )
+
+
+def _answer(
+    sweep: str,
+    metric: str,
+    order: list[list[Pair]],
+    rows: Sequence[NodeRow],
+    notes: tuple[str, ...],
+    uri: str,
+) -> Best:
+    candidates = tuple(candidate_of(group) for group in order)
+    best, first = candidates[0], [row for row, _ in order[0]]
+    return Best(
+        sweep=sweep,
+        metric=metric,
+        config=unflatten(_settings(best.values)),
+        metrics=best.metrics,
+        run_ids=best.run_ids,
+        artifacts={row.run_id: row.artifacts for row in first},
+        upstream=_upstream(first, rows),
+        candidates=candidates,
+        varied=varied_of(candidates),
+        notes=notes,
+        tracking_uri=uri,
+    )
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    # What identifies brought files, or a sibling's differing setting, is no key of a search space.
+    keys = {name: value for name, value in values.items() if name != VARIANT}
+    plain = {name: value for name, value in keys.items() if ":" not in name and ".brought." not in name}
+    return plain | _brought(values)
+
+
+def _brought(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys by which a search space brings a finished network, bank or set of priors."""
+    keys = {
+        "source.brought.path": "source.network",
+        "harvest.brought.path": "harvest.bank",
+        "prior.brought.group1.path": "prior.path",
+    }
+    found = {key: str(values[name]) for name, key in keys.items() if name in values}
+    if "prior.path" in found:
+        found["prior.path"] = str(Path(found["prior.path"]).parent)  # of group1 ... group7
+    return found
+
+
+def _upstream(targets: Sequence[NodeRow], rows: Sequence[NodeRow]) -> tuple[Upstream, ...]:
+    by_key = {row.key: row for row in rows if row.key}
+    found: dict[str, NodeRow] = {}
+    waiting = list(targets)
+    while waiting:
+        keys = [key for pairs in waiting.pop(0).inputs.values() for _, key in pairs]
+        fresh = [by_key[key] for key in keys if key in by_key and key not in found]
+        found |= {row.key: row for row in fresh}
+        waiting += fresh
+    return tuple(Upstream(row.stage, row.run_id, row.artifacts) for row in found.values())
+
+
+def best_run(best: Best, uri: str) -> NodeRow:
+    """Of the best configuration's runs the one with the best validation score; the first of equal ones.
+
+    Args:
+        best: From `best_config`.
+        uri: MLflow's tracking URI, password included.
+    """
+    client = mlflow_client(uri)
+    rows = [row_of_run(client.get_run(run_id)) for run_id in best.run_ids]
+    sign = -1.0 if lower_is_better(best.metric) else 1.0
+    return max(rows, key=lambda row: sign * (row.metric(best.metric) or 0.0))

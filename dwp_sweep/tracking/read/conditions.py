@@ -1,0 +1,154 @@
+"""The best configuration for each value of some settings: one answer a training size, say.
+
+Beside `answers`, which gives one for all; reads the runs once, however many values there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tracking.client import shown_uri
+from dwp_sweep.tracking.params import encode
+from dwp_sweep.tracking.read.best import Best, best_of
+from dwp_sweep.tracking.read.candidates import Pair, pairs_of
+from dwp_sweep.tracking.read.configuration import REPEATS
+from dwp_sweep.tracking.read.rows import row_of_run
+from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.read.selection import check_metric, require_settings, select_rows, setting
+from dwp_sweep.tracking.read.shortlist import shortlist
+
+_N_EACH = 10
+"""Of a large sweep so many configurations are compared in the answer of each value."""
+
+
+@dataclass(frozen=True)
+class ConditionBest:
+    """The best configuration of one condition.
+
+    Attributes:
+        values: Name of a setting -> its value in this condition.
+        best: The answer.
+    """
+
+    values: dict[str, Any]
+    best: Best
+
+
+@dataclass(frozen=True)
+class BestByCondition:
+    """Answer of `best_configs`: one `ConditionBest` a condition, in order of their values.
+
+    Attributes:
+        sweep: Name of the sweep.
+        metric: The validation metric that decided.
+        by: Names of the settings.
+        conditions: At least one.
+        left_out: Conditions without a finished run that has the metric, in words.
+    """
+
+    sweep: str
+    metric: str
+    by: tuple[str, ...]
+    conditions: tuple[ConditionBest, ...]
+    left_out: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[ConditionBest]:
+        return iter(self.conditions)
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Settings that differ among the candidates of any condition, or between the winners."""
+        names = [name for one in self.conditions for name in one.best.varied]
+        winners = [one.best.candidates[0].values for one in self.conditions]
+        for name in dict.fromkeys(name for values in winners for name in values if name in names):
+            names.append(name)
+        return tuple(name for name in dict.fromkeys(names) if name not in self.by)
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        values = {
+            "sweep": self.sweep,
+            "metric": self.metric,
+            "by": self.by,
+            "conditions": [{"values": one.values, "best": one.best.to_dict()} for one in self.conditions],
+            "left_out": self.left_out,
+        }
+        return json.dumps(values, indent=1, allow_nan=False)
+
+    def _repr_html_(self) -> str:
+        from dwp_sweep.tracking.read.html import conditions_as_html
+
+        return conditions_as_html(self)
+
+
+def best_configs(
+    sweep: str,
+    by: str | Sequence[str],
+    metric: str = "val_dice",
+    where: Mapping[str, Any] | None = None,
+    tracking_uri: str | None = None,
+) -> BestByCondition:
+    """The best configuration for each value of some settings.
+
+    Args:
+        sweep: Name of the sweep.
+        by: Settings, e.g. ``"train_size"`` or ``["method", "train_size"]``; dotted names too.
+        metric: As for `best_config`.
+        where: As for `best_config`.
+        tracking_uri: As for `best_config`.
+
+    Raises:
+        InputError: As for `best_config`; ``by`` names nothing, or what only repeats a configuration.
+    """
+    names = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
+    _check_names(names)
+    check_metric(metric, ())
+    client, uri = open_reader(tracking_uri)
+    short = shortlist(uri, sweep, metric, where or {}, n_configurations=_N_EACH, by=names)
+    rows = list(short.rows) if short else [row_of_run(run) for run in sweep_runs(client, uri, sweep)]
+    pairs = select_rows(pairs_of(rows), where or {}, sweep)
+    require_settings(pairs, names, sweep)
+    conditions: list[ConditionBest] = []
+    left_out: list[str] = []
+    problems: list[Problem] = []
+    for values, part in _parts(pairs, names):
+        try:
+            best = best_of(sweep, metric, part, rows, short.notes if short else (), shown_uri(uri))
+            conditions.append(ConditionBest(values, best))
+        except InputError as error:
+            problems += error.problems
+            left_out.append(", ".join(f"{n}={v}" for n, v in values.items()) + f": {error.problems[0].what}")
+    if not conditions:
+        raise InputError(problems[:1])
+    return BestByCondition(sweep, metric, names, tuple(conditions), tuple(left_out))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if not names:
+        raise InputError(Problem("by", "names no setting", "e.g. by='train_size'"))
+    repeats = [name for name in names if name in REPEATS]
+    if repeats:
+        what = f"{' and '.join(repeats)} only repeat a configuration: its mean is taken over them"
+        raise InputError(Problem("by", what, "use where, e.g. split=0, to look at one of them"))
+
+
+def _parts(pairs: Sequence[Pair], names: Sequence[str]) -> list[tuple[dict[str, Any], list[Pair]]]:
+    """Runs by the values of the settings, in order; runs without one of the settings are left out."""
+    parts: dict[str, tuple[dict[str, Any], list[Pair]]] = {}
+    for pair in pairs:
+        values = {name: setting(pair, name) for name in names}
+        if all(value is not None for value in values.values()):
+            parts.setdefault(encode(list(values.values())), (values, []))[1].append(pair)
+    return sorted(parts.values(), key=lambda part: [_natural(value) for value in part[0].values()])
+
+
+def _natural(value: Any) -> tuple[int, float, str]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if is_number else (1, 0.0, str(value))

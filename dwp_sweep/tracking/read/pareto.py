@@ -1,0 +1,281 @@
+"""The Pareto front of a sweep with several objectives, read from MLflow alone.
+
+Objectives are validation metrics and what networks cost; a test metric is refused, as everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dwp_sweep.config.search.space import OBJECTIVES
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tracking.client import shown_uri
+from dwp_sweep.tracking.read.candidates import Pair, Stat, candidate_of, groups_of, pairs_of, stat, varied_of
+from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
+from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.read.selection import check_metric, lower_is_better, select_rows
+from dwp_sweep.tracking.read.shortlist import Group, narrowed
+from dwp_sweep.tracking.read.trials import Goal
+from dwp_sweep.tracking.write.parent import ParentFacts, parent_facts
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+_HOURS = ("hours", "cpu_hours", "gpu_hours")
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A configuration that no other one beats in every objective.
+
+    Attributes:
+        values: Its settings by dotted name.
+        metrics: Name -> mean, std, n over splits and seeds, the objectives among them.
+        run_ids: One a split and seed.
+        is_knee: Nearest to the best of every objective at once, in shares of the front's ranges.
+    """
+
+    values: dict[str, Any]
+    metrics: dict[str, Stat]
+    run_ids: tuple[str, ...]
+    is_knee: bool = False
+
+
+@dataclass(frozen=True)
+class Front:
+    """Answer of `pareto_front`.
+
+    Attributes:
+        sweep: Name of the sweep.
+        goals: The objectives with their directions.
+        points: The best in the first objective first.
+        varied: Dotted names of the settings with more than one value on the front.
+        n_compared: Configurations that were compared.
+        notes: What a reader should know.
+        tracking_uri: Where this was read, passwords hidden.
+    """
+
+    sweep: str
+    goals: tuple[Goal, ...]
+    points: tuple[FrontPoint, ...]
+    varied: tuple[str, ...]
+    n_compared: int
+    notes: tuple[str, ...]
+    tracking_uri: str
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(goal.metric for goal in self.goals)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values
+
+    def to_json(self) -> str:
+        """The same as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def _repr_html_(self) -> str:
+        from dwp_sweep.tracking.read.html import front_as_html
+
+        return front_as_html(self)
+
+
+def pareto_front(
+    sweep: str,
+    objectives: Sequence[str] = (),
+    where: Mapping[str, Any] | None = None,
+    tracking_uri: str | None = None,
+) -> Front:
+    """The configurations that no other one beats in every objective, by their means over splits and seeds.
+
+    Args:
+        sweep: Name of the sweep.
+        objectives: Validation metrics and costs (``gpu_hours``, ``cpu_hours``, ``hours``, ``wall_s``,
+            ``n_steps``); none: those that the sweep searched for.
+        where: As for `best_config`.
+        tracking_uri: As for `best_config`.
+
+    Raises:
+        InputError: Unknown sweep or setting, a test metric, fewer than two objectives, nothing finished.
+    """
+    for name in objectives:
+        _check(name)
+    client, uri = open_reader(tracking_uri)
+    facts = parent_facts(client, sweep)
+    goals = _goals(sweep, objectives or facts.objectives)
+    rows, notes, n_more = _read(client, uri, sweep, goals, where or {})
+    pairs = select_rows(pairs_of(rows), where or {}, sweep)
+    points, more, n_compared = _compared(pairs, goals, facts, sweep)
+    front = _front(points, goals)
+    return Front(
+        sweep=sweep,
+        goals=goals,
+        points=front,
+        varied=varied_of([candidate_of_point(point) for point in front]),
+        n_compared=n_compared + n_more,
+        notes=(*notes, *more, *_notes_on_hours(goals, facts)),
+        tracking_uri=shown_uri(uri),
+    )
+
+
+def candidate_of_point(point: FrontPoint) -> Any:
+    """A point as a candidate, for what is asked of either."""
+    from dwp_sweep.tracking.read.candidates import Candidate
+
+    return Candidate(point.values, point.metrics, point.run_ids)
+
+
+def _check(name: str) -> None:
+    if name.removeprefix("best_") not in OBJECTIVES:
+        check_metric(name, ())
+
+
+def _goals(sweep: str, names: Sequence[str]) -> tuple[Goal, ...]:
+    plain = tuple(dict.fromkeys(name.removeprefix("best_") for name in names))
+    if len(plain) < 2:
+        what = (
+            f"a front needs two objectives; {plain[0]} is one" if plain else "has searched for no objectives"
+        )
+        raise InputError(Problem(sweep, what, "name them, e.g. val_dice,gpu_hours"))
+    return tuple(
+        Goal(name, OBJECTIVES.get(name, "min" if lower_is_better(name) else "max")) for name in plain
+    )
+
+
+def _read(
+    client: MlflowClient, uri: str, sweep: str, goals: Sequence[Goal], where: Mapping[str, Any]
+) -> tuple[list[NodeRow], tuple[str, ...], int]:
+    """The runs that may be on the front, what was left out, and how many configurations are dominated."""
+    metrics = tuple(dict.fromkeys(_stored(goal.metric) for goal in goals))
+    signs = [goal.sign for goal in goals]
+
+    def choose(groups: list[Group]) -> list[Group]:
+        full = max(len(group) for group in groups)
+        groups = [group for group in groups if len(group) == full]
+        means = [
+            [math.fsum(one.metric(_stored(goal.metric)) for one in group) / full for goal in goals]
+            for group in groups
+        ]
+        return [groups[place] for place in front_of(means, signs)]
+
+    short = narrowed(uri, sweep, metrics, where, choose)
+    if short is not None:
+        return list(short.rows), short.notes, short.n_configurations - short.n_kept
+    return [row_of_run(run) for run in sweep_runs(client, uri, sweep)], (), 0
+
+
+def _stored(name: str) -> str:
+    return "wall_s" if name in _HOURS else name
+
+
+def _value(row: NodeRow, name: str, facts: ParentFacts) -> float | None:
+    value = row.metric(_stored(name))
+    if value is None or name not in _HOURS:
+        return value
+    # Without GPUs both kinds of hours would be nothing: the CPUs then stand for them.
+    share = {"hours": 1.0, "cpu_hours": facts.cpu, "gpu_hours": facts.gpu or facts.cpu}[name]
+    return value / _HOUR_S * share
+
+
+def _compared(
+    pairs: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts, sweep: str
+) -> tuple[list[FrontPoint], tuple[str, ...], int]:
+    def has_all(row: NodeRow) -> bool:
+        values = [_value(row, goal.metric, facts) for goal in goals]
+        return all(value is not None and math.isfinite(value) for value in values)
+
+    done = [pair for pair in pairs if pair[0].state == "done"]
+    usable = [pair for pair in done if has_all(pair[0])]
+    if not usable:
+        what = f"no finished target run has all of {', '.join(goal.metric for goal in goals)}"
+        raise InputError(Problem(sweep, what, "run it first, or name other objectives"))
+    groups = groups_of(usable)
+    full = max(map(len, groups))
+    compared = [group for group in groups if len(group) == full]
+    counts = (
+        (len(pairs) - len(done), "target run(s) are not finished, failed or were given up and are left out"),
+        (len(done) - len(usable), "finished run(s) lack an objective and are left out"),
+        (len(groups) - len(compared), f"configuration(s) have fewer than {full} splits or seeds, left out"),
+    )
+    notes = tuple(f"{n} {text}" for n, text in counts if n)
+    return [_point(group, goals, facts) for group in compared], notes, len(compared)
+
+
+def _point(group: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts) -> FrontPoint:
+    found = candidate_of(group)
+    own = {}
+    for goal in goals:
+        values = [value for row, _ in group if (value := _value(row, goal.metric, facts)) is not None]
+        own[goal.metric] = stat(values)
+    metrics = {name: summary for name, summary in own.items() if summary is not None}
+    return FrontPoint(found.values, found.metrics | metrics, found.run_ids)
+
+
+def _front(points: Sequence[FrontPoint], goals: Sequence[Goal]) -> tuple[FrontPoint, ...]:
+    signs = [goal.sign for goal in goals]
+    means = [[point.metrics[goal.metric].mean for goal in goals] for point in points]
+    places = front_of(means, signs)
+    knee = knee_of([means[place] for place in places], signs)
+    return tuple(replace(points[place], is_knee=rank == knee) for rank, place in enumerate(places))
+
+
+def _notes_on_hours(goals: Sequence[Goal], facts: ParentFacts) -> tuple[str, ...]:
+    names = {goal.metric for goal in goals}
+    if names & {"gpu_hours", "cpu_hours"} and not facts.has_shares:
+        return ("the sweep's share of CPUs and GPUs is not known yet: hours are counted as of one of each",)
+    if "gpu_hours" in names and not facts.gpu:
+        return ("no GPU was used: gpu_hours are those of the CPUs",)
+    return ()
+
+
+def front_of(points: Sequence[Sequence[float]], signs: Sequence[float]) -> list[int]:
+    """Places of the points that no other one dominates, the first objective's best first.
+
+    One point dominates another that it equals or beats in every objective and beats in one.
+
+    Args:
+        points: One value an objective; finite.
+        signs: 1 where larger is better, -1 where smaller is.
+    """
+    gains = [tuple(sign * value for sign, value in zip(signs, point, strict=True)) for point in points]
+    order = sorted(range(len(gains)), key=lambda place: gains[place], reverse=True)
+    kept: list[int] = []
+    for place in order:  # whoever dominates a point comes before it
+        if not any(_dominates(gains[other], gains[place]) for other in kept):
+            kept.append(place)
+    return kept
+
+
+def knee_of(points: Sequence[Sequence[float]], signs: Sequence[float]) -> int | None:
+    """The place on a front that is nearest to the best of every objective at once.
+
+    Distances are in shares of each objective's range on the front. None where fewer than three points
+    leave no choice between the ends.
+
+    Args:
+        points: All of a front.
+        signs: As for `front_of`.
+    """
+    if len(points) < 3:
+        return None
+    columns = list(zip(*points, strict=True))
+    best = [max(column) if sign > 0 else min(column) for sign, column in zip(signs, columns, strict=True)]
+    reach = [max(column) - min(column) or 1.0 for column in columns]
+
+    def distance(point: Sequence[float]) -> float:
+        return math.hypot(*((v - top) / width for v, top, width in zip(point, best, reach, strict=True)))
+
+    return min(range(len(points)), key=lambda place: distance(points[place]))
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)

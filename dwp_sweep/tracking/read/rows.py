@@ -1,0 +1,134 @@
+"""One row a node, whether read from MLflow or from the records of a store.
+
+Everything that answers questions (best configuration, tables) works on rows and so gives the same
+answer from either. Knows nothing of how an answer is formed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from dwp_sweep.config.variants import VARIANT
+from dwp_sweep.tracking.client import KEY_TAG
+from dwp_sweep.tracking.params import decode, flatten, public_config
+from dwp_sweep.tracking.write.node_run import ERROR_TAG, INPUTS_TAG, PRUNED_TAG, STAGE_TAG
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from dwp_sweep.config.node import Node
+    from dwp_sweep.store.protocol import Store
+
+LABELS = ("method", "variant", "train_size", "split", "seed", "group")
+State = Literal["done", "failed", "running", "stopped", "pruned", "blocked", "missing"]
+
+_STATES: dict[str, State] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """What is known of one node.
+
+    Attributes:
+        key: The node's key; empty for runs made by hand.
+        stage: Its stage.
+        state: ``blocked``: a node that it needs has failed; ``missing``: it has no record yet;
+            ``pruned``: a search gave it up.
+        labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group`` where they apply;
+            a variant is a name in a search space, or several, joined by " | ".
+        params: Resolved config by dotted name, under the keys of a search space.
+        metrics: Last value of each metric.
+        inputs: Role -> ((stage, key), ...).
+        run_id: Of the MLflow run; empty where read from a store.
+        artifacts: URI or folder of its files.
+        started_ms: Unix time.
+        error: One line, for failed nodes.
+    """
+
+    key: str
+    stage: str
+    state: State
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    run_id: str = ""
+    artifacts: str = ""
+    started_ms: int = 0
+    error: str = ""
+
+    def metric(self, name: str) -> float | None:
+        """A metric of the network that was handed over: ``best_<name>`` where there is one."""
+        return self.metrics.get(f"best_{name}", self.metrics.get(name))
+
+
+def row_of_run(run: Run) -> NodeRow:
+    """A node's row from its MLflow run; a run without a stage tag counts as a target."""
+    tags, params = run.data.tags, {name: decode(text) for name, text in run.data.params.items()}
+    labels = {name: decode(tags[f"dwp.{name}"]) for name in LABELS if f"dwp.{name}" in tags}
+    if VARIANT in labels:
+        labels[VARIANT] = tags[f"dwp.{VARIANT}"]  # a name stays one, whatever it looks like
+    if KEY_TAG not in tags:  # made by hand: parameters may say what tags do not
+        labels = {name: params[name] for name in LABELS if name in params} | labels
+    return NodeRow(
+        key=tags.get(KEY_TAG, ""),
+        stage=tags.get(STAGE_TAG, "target"),
+        state="pruned" if _was_pruned(run) else _STATES.get(run.info.status, "running"),
+        labels=labels,
+        params=params,
+        metrics=dict(run.data.metrics),
+        inputs=_inputs(tags.get(INPUTS_TAG, "")),
+        run_id=run.info.run_id,
+        artifacts=run.info.artifact_uri or "",
+        started_ms=int(run.info.start_time or 0),
+        error=tags.get(ERROR_TAG, ""),
+    )
+
+
+def _was_pruned(run: Run) -> bool:
+    return run.info.status == "KILLED" and run.data.tags.get(PRUNED_TAG) == "true"
+
+
+def rows_of_store(nodes: Iterable[Node], store: Store) -> list[NodeRow]:
+    """Rows of a sweep's nodes (parents before children) from the store's records."""
+    nodes = list(nodes)
+    rows: dict[str, NodeRow] = {}
+    with store.snapshot((node.stage, node.key) for node in nodes):
+        for node in nodes:
+            row = _row_of_record(node, store)
+            failed_parent = any(
+                key in rows and rows[key].state in ("failed", "blocked") for _, key in node.parents
+            )
+            if row.state == "missing" and failed_parent:
+                row = NodeRow(node.key, node.stage, "blocked", row.labels, row.params, inputs=node.inputs)
+            rows[node.key] = row
+    return list(rows.values())
+
+
+def _row_of_record(node: Node, store: Store) -> NodeRow:
+    params = flatten(public_config(node.stage, node.config))
+    record = store.record(node.stage, node.key)
+    if record is None:
+        return NodeRow(node.key, node.stage, "missing", node.labels, params, inputs=node.inputs)
+    metrics = {name: value for point in record.history for name, value in point.metrics.items()}
+    return NodeRow(
+        key=node.key,
+        stage=node.stage,
+        state=record.status,
+        labels=node.labels,
+        params=params,
+        metrics=metrics | record.metrics,
+        inputs=node.inputs,
+        artifacts=f"{store.place}/{node.stage}/{node.key}" if record.status == "done" else "",
+        started_ms=record.started_ms,
+        error=(record.error or "").strip().partition("\n")[0],
+    )
+
+
+def _inputs(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    if not text:
+        return {}
+    return {role: tuple((stage, key) for stage, key in pairs) for role, pairs in json.loads(text).items()}

@@ -1,0 +1,297 @@
+"""One MLflow run for one node: found again by its key, so a restart continues it and never doubles it.
+
+Used by workers while a node runs and by `sync` for what MLflow missed. The record in the store is the
+truth; this mirrors it. Whatever MLflow does, nothing is raised: the first trouble is logged as a
+warning, then the node goes on without MLflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dwp_sweep.store.record import Point, Record
+from dwp_sweep.tracking.client import KEY_TAG, MLFLOW_PARENT, SWEEP_TAG, Tracking, mlflow_client, one_line
+from dwp_sweep.tracking.params import encode, flatten, public_config
+from dwp_sweep.tracking.write.pages import NOTE_TAG, run_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+    from dwp_sweep.config.node import Node
+
+log = logging.getLogger(__name__)
+
+STAGE_TAG, INPUTS_TAG, RECORD_TAG, ERROR_TAG = "dwp.stage", "dwp.inputs", "dwp.record", "dwp.error"
+PRUNED_TAG = "dwp.pruned"
+CONFIGURATION_TAG = "dwp.configuration"
+"""Equal for runs that differ in split and seed alone: a database groups them without their parameters."""
+_METRICS_PER_BATCH = 900
+_PARAMS_PER_BATCH = 90
+_REST_S = 60.0
+_failed_at_s: dict[str, float] = {}
+"""When a tracking URI last failed in this process: the next nodes do not wait for the same silence."""
+
+
+class NodeRun:
+    """The MLflow run of a node.
+
+    Args:
+        tracking: From `open_tracking`.
+        node: The node.
+        flush_s: Epochs that end sooner after the last batch of metrics travel with the next one, so
+            that fast epochs do not wait for MLflow; each keeps its own step and time.
+    """
+
+    def __init__(self, tracking: Tracking, node: Node, flush_s: float = 1.0) -> None:
+        self.tracking, self.node = tracking, node
+        self.online = (
+            tracking.online and time.monotonic() - _failed_at_s.get(tracking.uri, -_REST_S) >= _REST_S
+        )
+        self.problem: str | None = None
+        self.run_id = ""
+        self._flush_s, self._flushed_s = flush_s, 0.0
+        self._pending: list[Point] = []
+        self._saw_all = False
+        self._open_client: MlflowClient | None = None
+
+    def start(self, started_ms: int | None = None) -> None:
+        """Find the node's run in the experiment, or make it."""
+        self._attempt(lambda: self._start(started_ms))
+
+    def epoch(self, point: Point) -> None:
+        """Log one epoch's metrics, with the point's own time."""
+        self._pending.append(point)
+        if time.monotonic() - self._flushed_s >= self._flush_s:
+            self._attempt(self._flush)
+
+    def finish(self, record: Record, folder: Path) -> None:
+        """Log final metrics, files and lineage of a published node, and end its run.
+
+        Args:
+            record: The node's record.
+            folder: Its published folder; every file but the manifest becomes an artifact.
+        """
+        self._attempt(lambda: self._finish(record, folder))
+
+    def fail(self, record: Record) -> None:
+        """Log the end of a failed attempt: its last metrics and the error."""
+        self._attempt(lambda: self._fail(record))
+
+    def stop(self) -> None:
+        """End the run as ``KILLED``: the node was asked to leave and will be continued."""
+        self._attempt(self._stop)
+
+    def prune(self, record: Record) -> None:
+        """Log the end of a node that a search gave up: its run is ``KILLED`` and tagged."""
+        self._attempt(lambda: self._prune(record))
+
+    def resend(self, record: Record, folder: Path | None) -> bool:
+        """Send a whole record again; what MLflow has already is not doubled. True if all arrived."""
+        self.online = self.tracking.online
+        self.start(record.started_ms or None)
+        self._saw_all = False
+        if record.status == "pruned":
+            self.prune(record)
+        elif folder is None:
+            self.fail(record)
+        else:
+            self.finish(record, folder)
+        return self.online
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        if not self.online:
+            return
+        try:
+            action()
+        except Exception as error:  # tracking must never end or fail a training, whatever it raises
+            self.online, self.problem = False, one_line(error)
+            _failed_at_s[self.tracking.uri] = time.monotonic()
+            log.warning("MLflow is left out for the rest of %s: %s", self.node.title, self.problem)
+
+    def _client(self) -> MlflowClient:
+        if self._open_client is None:
+            self._open_client = mlflow_client(self.tracking.uri)
+        return self._open_client
+
+    def _start(self, started_ms: int | None) -> None:
+        if self.run_id:
+            return
+        runs = find_runs(self._client(), self.tracking.experiment_id, self.node.key)
+        if runs and _is_whole(runs[0]):
+            # Of the same node, built before and damaged since: its values would stand beside the new ones.
+            self._remove(runs.pop(0))
+        if runs:
+            self.run_id = str(runs[0].info.run_id)
+            if runs[0].info.status != "RUNNING":
+                self._client().update_run(self.run_id, status="RUNNING")
+            known = set(runs[0].data.params)
+        else:
+            self.run_id = self._create(started_ms)
+            known = set()
+        self._saw_all = not runs
+        self._log_params(known)
+
+    def _remove(self, run: Run) -> None:
+        from dwp_sweep.tracking.write.lineage import remove_output
+
+        remove_output(self._client(), self.tracking.experiment_id, self.node)
+        self._client().delete_run(run.info.run_id)
+
+    def _create(self, started_ms: int | None) -> str:
+        run = self._client().create_run(
+            self.tracking.experiment_id,
+            start_time=started_ms,
+            tags=node_tags(self.tracking, self.node),
+            run_name=run_name(self.node),
+        )
+        return str(run.info.run_id)
+
+    def _log_params(self, known: set[str]) -> None:
+        from mlflow.entities import Param
+
+        # Parameters of a run cannot change, and unkeyed ones (a data folder that moved) may differ.
+        values = flatten(public_config(self.node.stage, self.node.config))
+        params = [Param(name, encode(value)) for name, value in values.items() if name not in known]
+        for start in range(0, len(params), _PARAMS_PER_BATCH):
+            self._client().log_batch(self.run_id, params=params[start : start + _PARAMS_PER_BATCH])
+
+    def _flush(self) -> None:
+        self._start(None)
+        self._log_metrics(self._pending)
+        self._pending = []
+        self._flushed_s = time.monotonic()
+
+    def _log_metrics(self, points: Iterable[Point], tags: dict[str, str] | None = None) -> None:
+        from mlflow.entities import RunTag
+
+        metrics = [metric for point in points for metric in _metrics(point)]
+        batches = [
+            metrics[start : start + _METRICS_PER_BATCH]
+            for start in range(0, len(metrics), _METRICS_PER_BATCH)
+        ]
+        for batch in batches:
+            self._client().log_batch(self.run_id, metrics=batch)
+        if tags:
+            self._client().log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def _finish(self, record: Record, folder: Path) -> None:
+        from dwp_sweep.tracking.write.lineage import log_lineage
+
+        self._start(record.started_ms or None)
+        self._log_metrics(self._missing_points(record))
+        self._log_files(folder)
+        log_lineage(self._client(), self.tracking.experiment_id, self.run_id, self.node)
+        self._end(record, "FINISHED", {})
+
+    def _fail(self, record: Record) -> None:
+        self._start(record.started_ms or None)
+        self._log_metrics(self._missing_points(record))
+        error = record.error or "no message"
+        first_line = error.strip().splitlines()[0][:1_000]
+        self._end(record, "FAILED", {ERROR_TAG: first_line, NOTE_TAG: f"```\n{error[-6_000:]}\n```"})
+
+    def _prune(self, record: Record) -> None:
+        self._start(record.started_ms or None)
+        self._log_metrics(self._missing_points(record))
+        self._end(record, "KILLED", {PRUNED_TAG: "true", NOTE_TAG: record.error or ""})
+
+    def _stop(self) -> None:
+        self._flush()
+        self._client().set_terminated(self.run_id, "KILLED")
+
+    def _missing_points(self, record: Record) -> list[Point]:
+        # A run that an earlier worker began may lack epochs that never arrived; equal points are not doubled.
+        points = self._pending if self._saw_all else list(record.history)
+        self._pending = []
+        last_step = record.history[-1].step if record.history else 0
+        return [*points, Point(last_step, end_ms(record), record.metrics)]
+
+    def _log_files(self, folder: Path) -> None:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            place = path.relative_to(folder)
+            if place.as_posix() == "manifest.json":
+                continue
+            self._client().log_artifact(
+                self.run_id, str(path), None if len(place.parts) == 1 else place.parent.as_posix()
+            )
+
+    def _end(self, record: Record, status: str, tags: dict[str, str]) -> None:
+        client = self._client()
+        old = client.get_run(self.run_id).data.tags
+        for name in (ERROR_TAG, NOTE_TAG, PRUNED_TAG):
+            if name in old and name not in tags:
+                client.delete_tag(self.run_id, name)
+        # The digest says that all of the record arrived; it comes after everything else.
+        self._log_metrics((), tags | {RECORD_TAG: record_digest(record)})
+        client.set_terminated(self.run_id, status, end_time=end_ms(record))
+
+
+def find_runs(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
+    """Runs of a node that are not deleted, oldest first; more than one only after two drivers raced."""
+    return list(
+        client.search_runs(
+            [experiment_id],
+            f"tags.`{KEY_TAG}` = '{key}'",
+            max_results=20,
+            order_by=["attributes.start_time ASC"],
+        )
+    )
+
+
+def _is_whole(run: Run) -> bool:
+    return bool(run.info.status == "FINISHED" and RECORD_TAG in run.data.tags)
+
+
+def node_tags(tracking: Tracking, node: Node) -> dict[str, str]:
+    """The tags by which a node's run is found, nested and read."""
+    tags = {
+        MLFLOW_PARENT: tracking.parent_run_id,
+        "mlflow.source.name": "dwp_sweep",
+        SWEEP_TAG: tracking.sweep_name,
+        KEY_TAG: node.key,
+        STAGE_TAG: node.stage,
+        CONFIGURATION_TAG: _configuration(node),
+        INPUTS_TAG: json.dumps({role: [list(pair) for pair in pairs] for role, pairs in node.inputs.items()}),
+    }
+    return tags | {f"dwp.{name}": str(value) for name, value in node.labels.items() if value is not None}
+
+
+def _configuration(node: Node) -> str:
+    """Hash of what decides the result, split and seed aside; input keys stand for all that is upstream."""
+    from dwp_sweep.tracking.read.configuration import (
+        REPEATS,
+        changes_results,
+    )  # reads rows, which read this file
+
+    own = flatten(public_config(node.stage, node.config))
+    values = {name: own[name] for name in own if name not in REPEATS and changes_results(name)}
+    inputs = {role: [key for _, key in pairs] for role, pairs in node.inputs.items()}
+    text = json.dumps([node.stage, values, inputs], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def record_digest(record: Record) -> str:
+    """Says whether a run mirrors this record: hash of its end, metrics and history."""
+    values: list[Any] = [record.key, record.status, record.metrics, record.error]
+    values.append([asdict(point) for point in record.history])
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def end_ms(record: Record) -> int:
+    """When a node's last attempt ended, as far as its record tells (Unix time)."""
+    last = record.history[-1].time_ms if record.history else 0
+    return max(last, record.started_ms + round(1000 * record.wall_s))
+
+
+def _metrics(point: Point) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    return [Metric(name, float(value), point.time_ms, point.step) for name, value in point.metrics.items()]

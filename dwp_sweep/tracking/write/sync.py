@@ -1,0 +1,160 @@
+"""MLflow brought level with the store: one complete run for every node that is done or has failed.
+
+Called by the driver before and after a sweep, so that an outage of MLflow loses nothing and nodes
+that another sweep built get their run here as well. Sends only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dwp_sweep.config.variants import VARIANT
+from dwp_sweep.store.record import Record
+from dwp_sweep.tracking.client import (
+    KEY_TAG,
+    MLFLOW_PARENT,
+    Tracking,
+    close_tracking,
+    mlflow_client,
+    one_line,
+    reopen,
+)
+from dwp_sweep.tracking.read.runs import search_all
+from dwp_sweep.tracking.write.node_run import RECORD_TAG, NodeRun, record_digest
+from dwp_sweep.tracking.write.pages import run_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from dwp_sweep.config.node import Node
+    from dwp_sweep.store.protocol import Store
+
+VARIANT_TAG = f"dwp.{VARIANT}"
+_ENDED = {"done": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What `sync_records` did.
+
+    Attributes:
+        sent: Nodes whose run was made or completed.
+        complete: Nodes whose run was complete already.
+        closed: Runs left over as running by a worker that is gone, now ended as killed.
+        doubles: Superfluous runs of a node, removed.
+        problem: Why it stopped early, if it did.
+    """
+
+    sent: int = 0
+    complete: int = 0
+    closed: int = 0
+    doubles: int = 0
+    problem: str | None = None
+
+
+def sync_records(
+    tracking: Tracking, nodes: Iterable[Node], store: Store, busy: Collection[str] = ()
+) -> SyncReport:
+    """Send what MLflow lacks; call it while no node of the sweep is running but those named. Never raises.
+
+    Args:
+        tracking: From `open_tracking`; one that was offline is tried again.
+        nodes: All nodes of the sweep, parents before children.
+        store: Where the records are.
+        busy: Keys of nodes that a worker of another run has in hand: it mirrors them itself.
+    """
+    tracking = reopen(tracking)
+    if not tracking.online:
+        return SyncReport(problem=tracking.problem)
+    nodes = list(nodes)
+    try:
+        client = mlflow_client(tracking.uri)
+        runs, doubles = _runs_by_key(client, tracking.experiment_id, {node.key for node in nodes})
+        with store.snapshot((node.stage, node.key) for node in nodes):
+            return _sync(client, tracking, nodes, store, runs, doubles, busy)
+    except Exception as error:  # the sweep's result is in the store; MLflow gets it next time
+        return SyncReport(problem=f"MLflow went away: {one_line(error)}")
+
+
+def _sync(
+    client: MlflowClient,
+    tracking: Tracking,
+    nodes: list[Node],
+    store: Store,
+    runs: dict[str, Run],
+    doubles: int,
+    busy: Collection[str],
+) -> SyncReport:
+    sent = complete = closed = 0
+    statuses = []
+    for node in nodes:
+        record, run = store.record(node.stage, node.key), runs.get(node.key)
+        _adopt(client, run, tracking)
+        _rename(client, run, node)
+        statuses.append(record.status if record else "open")
+        if node.key in busy:
+            statuses[-1] = "open"
+        elif record is None:
+            closed += _close(client, run)
+        elif run is not None and _mirrors(run, record):
+            complete += 1
+        elif _send(tracking, node, record, store):
+            sent += 1
+        else:
+            return SyncReport(sent, complete, closed, doubles, "MLflow went away: the rest is sent next time")
+    if statuses and "open" not in statuses:
+        close_tracking(tracking, "FAILED" if "failed" in statuses else "FINISHED")
+    return SyncReport(sent, complete, closed, doubles)
+
+
+def _send(tracking: Tracking, node: Node, record: Record, store: Store) -> bool:
+    folder = store.fetch(node.stage, node.key, check=False) if record.status == "done" else None
+    return NodeRun(tracking, node).resend(record, folder)
+
+
+def _mirrors(run: Run, record: Record) -> bool:
+    return bool(
+        run.info.status == _ENDED[record.status] and run.data.tags.get(RECORD_TAG) == record_digest(record)
+    )
+
+
+def _rename(client: MlflowClient, run: Run | None, node: Node) -> None:
+    """A variant's name is no part of a key: a run may have been made under another one, or under none."""
+    name = node.labels.get(VARIANT)
+    if run is not None and run.data.tags.get(VARIANT_TAG) != name:
+        if name is None:
+            client.delete_tag(run.info.run_id, VARIANT_TAG)
+        else:
+            client.set_tag(run.info.run_id, VARIANT_TAG, name)
+        client.update_run(run.info.run_id, name=run_name(node))
+
+
+def _adopt(client: MlflowClient, run: Run | None, tracking: Tracking) -> None:
+    """The parent under which a run was made may have turned out to be a double."""
+    if run is not None and run.data.tags.get(MLFLOW_PARENT) != tracking.parent_run_id:
+        client.set_tag(run.info.run_id, MLFLOW_PARENT, tracking.parent_run_id)
+
+
+def _close(client: MlflowClient, run: Run | None) -> int:
+    if run is None or run.info.status not in ("RUNNING", "SCHEDULED"):
+        return 0
+    client.set_terminated(run.info.run_id, "KILLED")
+    return 1
+
+
+def _runs_by_key(client: MlflowClient, experiment_id: str, keys: set[str]) -> tuple[dict[str, Run], int]:
+    runs: dict[str, Run] = {}
+    doubles = 0
+    for run in sorted(search_all(client, experiment_id), key=lambda run: int(run.info.start_time)):
+        key = run.data.tags.get(KEY_TAG, "")
+        if key not in keys:
+            continue
+        if key in runs:
+            client.delete_run(run.info.run_id)
+            doubles += 1
+        else:
+            runs[key] = run
+    return runs, doubles
