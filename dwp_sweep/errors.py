@@ -1,10 +1,12 @@
 """Errors written for people: what, where, which value, what to do.
 
-Near the bottom of the package: everything may import it. No secret gets into a message.
+Near the bottom of the package: everything may import it. No secret gets into a message. Advice for a
+mistyped name is worded here, for every name that a user may give.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,6 +33,21 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" + (f" ({self.fix})" if self.fix else "")
+
+
+def nearest_names(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The at most ``n`` known names most like a given one, best first; ``cutoff`` is the least likeness."""
+    return difflib.get_close_matches(name, list(known), n, cutoff)
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """What to do about an unknown name: take the known one most like it, or ``otherwise`` where none is.
+
+    >>> did_you_mean("tagret", ["source", "target"])
+    "did you mean 'target'?"
+    """
+    close = nearest_names(name, known)
+    return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 class DwpSweepError(Exception):

@@ -7,7 +7,6 @@ do not take part in a node's key.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 
 
 class StrictModel(BaseModel):
@@ -165,8 +164,7 @@ def _nearest_choice(item: Any) -> str:
     if item["type"] != "literal_error" or not isinstance(item["input"], str):
         return ""
     choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
-    close = difflib.get_close_matches(item["input"], choices, n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
+    return did_you_mean(item["input"], choices)
 
 
 def _short(value: Any) -> str:
@@ -176,10 +174,7 @@ def _short(value: Any) -> str:
 
 def _nearest(location: list[str], model: type[BaseModel]) -> str:
     known = _field_names(location[:-1], model)
-    close = difflib.get_close_matches(location[-1], known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return "known keys: " + ", ".join(sorted(known)) if known else ""
+    return did_you_mean(location[-1], known, "known keys: " + ", ".join(sorted(known)) if known else "")
 
 
 def _field_names(path: list[str], model: type[BaseModel]) -> list[str]:

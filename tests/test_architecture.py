@@ -38,6 +38,7 @@ HOMES = {
     "botocore": ("store/s3/bucket.py",),
     "click": ("cli/",),
     "yaml": ("config/",),
+    "difflib": ("errors.py",),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError
+from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError, nearest_names
 
 _DISK_ERRORS = {
     errno.EACCES,
@@ -85,7 +84,7 @@ def _brief(problem: Problem) -> str:
     given = re.search(r"'([^']+)'", problem.what)
     if not colon or given is None or len(names) <= _LONG_LIST:
         return problem.fix
-    near = difflib.get_close_matches(given[1], names, _N_SHOWN, cutoff=0.0)
+    near = nearest_names(given[1], names, _N_SHOWN, cutoff=0.0)
     return f"{start}, nearest first: {', '.join(near)} and {len(names) - len(near)} more"
 
 

@@ -5,13 +5,13 @@ Composes the components' own configs; every default lives with its component.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pydantic import Field, create_model, field_validator, model_validator
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import too_large
+from dwp_sweep.errors import did_you_mean
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.unet3d import UNetConfig
@@ -62,9 +62,8 @@ class ExperimentConfig(StrictModel):
     @classmethod
     def _known_method(cls, value: str) -> str:
         if value not in METHODS:
-            close = difflib.get_close_matches(value, METHODS, n=1)
-            nearest = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError("must be one of " + ", ".join(METHODS) + nearest)
+            advice = ["must be one of " + ", ".join(METHODS), did_you_mean(value, METHODS)]
+            raise ValueError("; ".join(filter(None, advice)))
         return value
 
     @field_validator("unet")

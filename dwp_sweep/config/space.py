@@ -7,7 +7,6 @@ Knows nothing of nodes.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from dwp_sweep.config.search.inactive import out_of_reach
 from dwp_sweep.config.search.space import SearchSpace
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, nearest_names
 from dwp_sweep.stages.registry import STAGES
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -166,7 +165,7 @@ def _read(path: Path) -> YamlText:
 
 
 def _nearby(path: Path) -> str:
-    close = difflib.get_close_matches(path.name, _yaml_files(path.parent), n=1)
+    close = nearest_names(path.name, _yaml_files(path.parent))
     if close:
         return f"did you mean {path.parent / close[0]}?"
     return _listed(path.parent) or "give the path of a YAML file"

@@ -7,14 +7,13 @@ search-space files; knows nothing of which settings there are.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from dwp_sweep.config.plain_values import clashes, flat
-from dwp_sweep.errors import Problem
+from dwp_sweep.errors import Problem, did_you_mean
 
 VARIANT = "variant"
 """Name of the axis."""
@@ -79,8 +78,11 @@ def chosen_variants(axis: Any, wanted: Any, where: str) -> tuple[Any, list[Probl
         return axis, []
     names = [str(name) for name in (wanted if isinstance(wanted, list) else [wanted])]
     known = {str(name): settings for name, settings in axis.items()}
+    there = "variants are " + ", ".join(known)
     problems = [
-        Problem(where, f"no variant {name!r}", _nearest(name, known)) for name in names if name not in known
+        Problem(where, f"no variant {name!r}", did_you_mean(name, known, there))
+        for name in names
+        if name not in known
     ]
     return {name: known[name] for name in names if name in known} or axis, problems
 
@@ -145,12 +147,6 @@ def _one(name: str, settings: Any, where: str) -> list[Problem]:
         found += [Problem(where, f"{place}: {key!r} is set twice, nested and dotted", "keep one of the two")
                   for key in twice]  # fmt: skip
     return found
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else "variants are " + ", ".join(known)
 
 
 def _short(value: Any) -> str:

@@ -5,7 +5,6 @@ First step of the pipeline after the configuration. Knows file names, never voxe
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
@@ -14,7 +13,7 @@ from dwp_sweep.data.layouts.listing import Lister, Listing, Subject
 from dwp_sweep.data.layouts.ms import list_ms
 from dwp_sweep.data.layouts.msd import list_msd
 from dwp_sweep.data.layouts.pairs import list_pairs
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 
 __all__ = ["LISTERS", "Listing", "Subject", "list_subjects", "scan_layout"]
 
@@ -87,8 +86,9 @@ def _selected(
     if isinstance(wanted, str):
         return _range(ids, wanted, where)
     unknown = [name for name in wanted if name not in ids]
+    there = "ids look like " + ", ".join(map(repr, ids[:3]))
     return frozenset(wanted) & frozenset(ids), [
-        Problem(where, f"subjects: there is no {name!r}", _nearest(name, ids)) for name in unknown
+        Problem(where, f"subjects: there is no {name!r}", did_you_mean(name, ids, there)) for name in unknown
     ]
 
 
@@ -104,10 +104,3 @@ def _range(ids: tuple[str, ...], text: str, where: str) -> tuple[frozenset[str],
             Problem(where, f"subjects {text!r} selects none of the {len(ids)} there are", "widen the range")
         ]
     return chosen, []
-
-
-def _nearest(name: str, ids: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, ids, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return "ids look like " + ", ".join(repr(one) for one in ids[:3])

@@ -6,7 +6,6 @@ neither Ray nor MLflow.
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dwp_sweep.config.node import Node, pipeline_order
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.harness.attempt import HISTORY
 from dwp_sweep.harness.cost.durations import PastRuns
 from dwp_sweep.harness.cost.simulation import list_schedule
@@ -134,9 +133,8 @@ def require_sweep(sweep: str, store: Store) -> None:
     if sweep in store.sweeps():
         what = f"sweep {sweep!r} was last run by a version that kept no list of its nodes"
         raise InputError(Problem(store.place, what, "run it again (nothing finished is repeated)"))
-    close = difflib.get_close_matches(sweep, known, n=1)
     there = "sweeps there: " + ", ".join(known) if known else "no sweep was run there yet; name its --storage"
-    fix = f"did you mean {close[0]!r}? {there}" if close else there
+    fix = f"{did_you_mean(sweep, known)} {there}".strip()
     raise InputError(Problem(store.place, f"no sweep named {sweep!r}", fix))
 
 

@@ -7,7 +7,6 @@ scan hard cancels. Beside `table`, whose choice of runs it shares. Decides nothi
 
 from __future__ import annotations
 
-import difflib
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs
 from dwp_sweep.report.answers.table import METRICS, aligned, columns_of, markdown_table, targets_of
 from dwp_sweep.report.paired.significance import (
@@ -178,8 +177,8 @@ def known_column(reference: str, columns: Mapping[str, str]) -> str:
         # A method answers to its name, to its label and to the label's own part: RI for UNet-RI.
         if reference.casefold() in {one.casefold() for one in (name, label, label.removeprefix("UNet-"))}:
             return name
-    close = difflib.get_close_matches(reference, [*columns.values(), *columns], n=1)
-    fix = (f"did you mean {close[0]!r}? " if close else "") + "there are " + ", ".join(columns.values())
+    advice = did_you_mean(reference, [*columns.values(), *columns])
+    fix = f"{advice} there are {', '.join(columns.values())}".strip()
     raise InputError(Problem(f"--versus {reference}", "no such method or variant in this sweep", fix))
 
 

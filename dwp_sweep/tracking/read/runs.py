@@ -5,12 +5,11 @@ The reading counterpart of `client`. Knows nothing of nodes.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.tracking.client import (
     KEY_TAG,
     PARENT_TAG,
@@ -64,9 +63,8 @@ def sweep_runs(client: MlflowClient, uri: str, sweep: str) -> list[Run]:
     experiment = client.get_experiment_by_name(sweep)
     if experiment is None or experiment.lifecycle_stage == "deleted":
         known = [e.name for e in client.search_experiments() if e.name != "Default"]
-        close = difflib.get_close_matches(sweep, known, n=1)
         there = "sweeps there: " + ", ".join(sorted(known)) if known else "no sweep was logged there yet"
-        fix = f"did you mean {close[0]!r}? {there}" if close else there
+        fix = f"{did_you_mean(sweep, known)} {there}".strip()
         raise InputError(Problem(shown_uri(uri), f"no sweep named {sweep!r}", fix))
     runs = search_all(client, experiment.experiment_id)
     own = [run for run in runs if run.data.tags.get(SWEEP_TAG, sweep) == sweep]

@@ -5,11 +5,10 @@ Used by `answers`. Problems name what exists, with the nearest match.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.tracking.params import decode
 from dwp_sweep.tracking.read.configuration import Configuration
 from dwp_sweep.tracking.read.rows import LABELS, NodeRow
@@ -44,7 +43,7 @@ def check_metric(metric: str, existing: Sequence[str]) -> None:
         raise InputError(Problem(f"metric {metric!r}", "is no validation metric", fix))
     if existing and metric not in existing and f"best_{metric}" not in existing:
         raise InputError(
-            Problem(f"metric {metric!r}", "no finished run has it", _nearest(metric, known) or fix)
+            Problem(f"metric {metric!r}", "no finished run has it", did_you_mean(metric, known, fix))
         )
 
 
@@ -93,7 +92,7 @@ def _unknown(pairs: Sequence[tuple[NodeRow, Configuration]], name: str, sweep: s
     names = sorted({n for row, found in pairs for n in (*row.labels, *found.values)})
     if name in names:
         return None
-    fix = _nearest(name, names) or "settings there: " + ", ".join(names)
+    fix = did_you_mean(name, names, "settings there: " + ", ".join(names))
     return Problem(sweep, f"no run has a setting {name!r}", fix)
 
 
@@ -124,11 +123,6 @@ def same_value(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, tuple):
         wanted = list(wanted)
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _natural(text: str) -> tuple[int, float, str]:
