@@ -6,7 +6,8 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import GUESSED_S, Estimate, critical_path
+from dwp_sweep.harness.cost.durations import Estimate, critical_path
+from dwp_sweep.stages.workload import WORKLOADS
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node
 
@@ -34,9 +35,9 @@ def test_an_unmeasured_node_takes_what_others_of_its_stage_took() -> None:
 
 def test_an_unmeasured_stage_is_guessed_in_proportion_to_measured_ones() -> None:
     estimate = Estimate()
-    assert estimate.seconds(SOURCE) == GUESSED_S["source"] and not estimate.is_measured
-    estimate.observe(FREE, GUESSED_S["target"] / 10)
-    assert estimate.seconds(SOURCE) == pytest.approx(GUESSED_S["source"] / 10)
+    assert estimate.seconds(SOURCE) == WORKLOADS["source"].guessed_s and not estimate.is_measured
+    estimate.observe(FREE, WORKLOADS["target"].guessed_s / 10)
+    assert estimate.seconds(SOURCE) == pytest.approx(WORKLOADS["source"].guessed_s / 10)
 
 
 def test_records_in_the_store_are_measurements(tmp_path: Path) -> None:

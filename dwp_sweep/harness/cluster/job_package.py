@@ -12,12 +12,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dwp_sweep
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
+from dwp_sweep.stages.workload import WORKLOADS
 from dwp_sweep.tracking.client import shown_uri
 
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
@@ -117,29 +119,21 @@ def _secrets(space_file: Path, overrides: Sequence[str]) -> Iterator[Problem]:
 
 def _local_paths(space: Space) -> Iterator[Problem]:
     """Relative paths: on the cluster they would be looked for in the job's own folder."""
-    found = dict.fromkeys(pair for one in space.conditions for pair in _paths(one))
-    for key, text in found:
+    named = dict.fromkeys(pair for condition in space.conditions for pair in _paths(condition))
+    for key, text in named:
         if not (text.startswith(("/", "~", "runs:/")) or "://" in text):
             what = f"{key} = {text!r} is a path relative to this folder, which the cluster does not see"
             yield Problem(space.file, what, "put it on the cluster's storage and give the path there")
 
 
 def _paths(condition: ExperimentConfig) -> Iterator[tuple[str, str]]:
-    for task in ("source", "target"):
-        data = getattr(condition.data, task)
-        if data is not None:
-            yield from _given({f"data.{task}.root": data.root, f"data.{task}.split_file": data.split_file})
-    yield from _given(
-        {
-            "source.network": condition.source.network,
-            "harvest.bank": condition.harvest.bank,
-            "prior.path": condition.prior.path,
-        }
-    )
-
-
-def _given(paths: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
-    yield from ((key, path) for key, path in paths.items() if path is not None)
+    keys = [key for workload in WORKLOADS.values() for key in workload.path_keys]
+    for key in sorted(keys):
+        value: Any = condition
+        for name in key.split("."):
+            value = getattr(value, name, None)  # a sweep may have no source data
+        if value is not None:
+            yield key, value
 
 
 def _place_problems(storage: str | None, tracking_uri: str | None) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cluster.ray_session import Machine
 from dwp_sweep.harness.dag.slots import Resources, slots
+from dwp_sweep.stages.workload import workload_of
 
 _ANSWER_WITHIN_S = 60.0
 
@@ -42,8 +43,9 @@ def data_paths(nodes: Collection[Node]) -> tuple[DataPath, ...]:
     """What nodes read beside the storage: folders of scans, split files, what was brought."""
     stages: dict[tuple[str, str], set[str]] = {}
     for node in nodes:
-        for path, key in _named_paths(node):
-            stages.setdefault((path, key), set()).add(node.stage)
+        for path, key in workload_of(node.stage).paths(node.config):
+            named = key or f"what is brought for {node.stage}"
+            stages.setdefault((path, named), set()).add(node.stage)
     return tuple(DataPath(path, key, frozenset(found)) for (path, key), found in stages.items())
 
 
@@ -91,17 +93,6 @@ def _probe(root: Path | None) -> Iterator[list[str]]:
         yield [str(path)]
     finally:
         path.unlink(missing_ok=True)
-
-
-def _named_paths(node: Node) -> Iterator[tuple[str, str]]:
-    dataset, brought = node.config.get("dataset"), node.config.get("brought")
-    if isinstance(dataset, Mapping):
-        task = "source" if node.stage == "source" else "target"
-        for name in ("root", "split_file"):
-            if dataset.get(name):
-                yield str(dataset[name]), f"data.{task}.{name}"
-    if isinstance(brought, Mapping) and brought.get("path"):
-        yield str(brought["path"]), f"what is brought for {node.stage}"
 
 
 def _stages_on(machine: Machine, shapes: Mapping[str, Resources]) -> frozenset[str]:

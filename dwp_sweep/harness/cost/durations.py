@@ -13,35 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.config.node import Node
+from dwp_sweep.stages.workload import workload_of
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.params import public_config
 
 _N_READ = 400
 """Newest records that are read of each stage: enough for a mean, and quick."""
-_SIZES = frozenset(
-    {
-        "method",
-        "train_size",
-        "group",
-        "channels",
-        "shape",
-        "subjects",
-        "max_epochs",
-        "steps_per_epoch",
-        "n_epochs",
-        "epoch_s",
-        "batch_size",
-        "n_cycles",
-        "n_seeds",
-        "n_subjects",
-        "latent_dim",
-        "n_components",
-        "n_samples",
-        "patience",
-        "precision",
-    }
-)
-"""Last parts of the settings that decide how much work a node is."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +87,7 @@ class PastRuns:
         found = self._known.get(size)
         if not found and self._logged:
             found = self._logged.get(size_of(stage, public_config(stage, config)))
-        found = found or self._like(size, frozenset(apart_from) & _SIZES)
+        found = found or self._like(size, frozenset(apart_from) & workload_of(stage).size_fields)
         if not found:
             return None
         return Duration(statistics.fmean(found), min(found), max(found), len(found))
@@ -128,16 +105,16 @@ class PastRuns:
 
 def size_of(stage: str, config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells how much work a node is: equal for nodes that should take equally long."""
-    return (stage, *_sizes(config, ""))
+    return (stage, *_sizes(config, workload_of(stage).size_fields, ""))
 
 
-def _sizes(config: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+def _sizes(config: Mapping[str, Any], fields: Collection[str], prefix: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name in sorted(config):
         value = config[name]
         if isinstance(value, Mapping):
-            found += _sizes(value, f"{prefix}{name}.")
-        elif name in _SIZES:
+            found += _sizes(value, fields, f"{prefix}{name}.")
+        elif name in fields:
             found.append((f"{prefix}{name}", str(value)))
     return found
 
@@ -146,9 +123,6 @@ def _without(size: tuple[Any, ...], names: Collection[str]) -> tuple[Any, ...]:
     stage, *pairs = size
     return (stage, *(pair for pair in pairs if pair[0].rpartition(".")[-1] not in names))
 
-
-GUESSED_S = {"source": 60.0, "harvest": 2.0, "prior": 15.0, "target": 20.0}
-"""Relative sizes of the stages before anything is measured; only their ratios matter."""
 
 PastSeconds = Callable[[Node], float | None]
 """Seconds that nodes of the same stage and size took in the past; None where none did."""
@@ -216,7 +190,7 @@ class Estimate:
             return max(past, 0.01)
         stage = self._stages.get(node.stage)
         if stage is None:
-            return GUESSED_S.get(node.stage, 10.0) * self._scale()
+            return workload_of(node.stage).guessed_s * self._scale()
         return max(self._by_traits(node, stage.value), 0.01)
 
     def _by_traits(self, node: Node, mean_s: float) -> float:
@@ -231,7 +205,7 @@ class Estimate:
         return self._from_past[node.key]
 
     def _scale(self) -> float:
-        ratios = [one.value / GUESSED_S.get(stage, 10.0) for stage, one in list(self._stages.items())]
+        ratios = [mean.value / workload_of(stage).guessed_s for stage, mean in list(self._stages.items())]
         return max(sum(ratios) / len(ratios), 1e-3) if ratios else 1.0
 
 

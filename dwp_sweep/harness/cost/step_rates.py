@@ -1,8 +1,8 @@
 """How long a training step takes here, kept by the bench ``step``, and what nodes would take by it.
 
 What a plan rests on where nothing like a node was ever run. Rough: computing alone, without the start of
-workers and what else the machine does, and as if nothing stopped early. Knows networks of source and target
-only; a kernel prior's steps are not in the bench.
+workers and what else the machine does, and as if nothing stopped early. Only of stages that declare their
+training steps (`Workload.steps`): a kernel prior's steps are not in the bench.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Duration
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.stages.workload import TrainingSteps, workload_of
 from dwp_sweep.store.open_store import user_cache
 from dwp_sweep.store.record import write_json
 
@@ -29,8 +30,6 @@ BENCH_VOXELS, BENCH_BATCH, BENCH_CHANNELS = 48**3, 2, (16, 32, 32, 64)
 KEPT = ("fp32", "bf16", "dwp fp32", "dwp bf16")
 """Versions of the bench whose seconds are kept: the default network, and what weight noise makes of it."""
 _THREADS = "threads"
-_FORWARD = 1 / 3
-"""A forward pass without a backward pass, of a whole step."""
 
 
 def rates_file() -> Path:
@@ -75,35 +74,28 @@ class StepRates:
         chance.
 
         Args:
-            node: Of the stage ``source`` or ``target``; others cannot be told.
+            node: Of a stage that declares its training steps; others cannot be told.
             shape: What its trial asks for: the bench's cores are shared out, a GPU is taken as a whole.
         """
-        stage, config = node.stage, node.config
-        if stage not in ("source", "target"):
+        steps = workload_of(node.stage).steps(node.config, node.inputs)
+        if steps is None:
             return None
         try:
-            step_s = self._step_s(node, shape)
-            n_steps = config["source"]["n_cycles"] if stage == "source" else 1
-            n_steps *= _steps_of_epoch(stage, config)
-            end = _steps_of_test(stage, config)
-            n_most = config[stage]["max_epochs"]
-            n_least = min(n_most, _fewest_epochs(config[stage]))
-        except (KeyError, TypeError, ValueError):
+            step_s = self._step_s(steps, shape)
+        except KeyError:  # not measured on this device, or not in this precision
             return None
-        most_s, least_s = (step_s * (n_epochs * n_steps + end) for n_epochs in (n_most, n_least))
-        return Duration(most_s, least_s, most_s, 0)
+        return Duration(step_s * steps.most, step_s * steps.fewest, step_s * steps.most, 0)
 
-    def _step_s(self, node: Node, shape: Resources) -> float:
-        config, training = node.config, node.config[node.stage]
-        rates, precision = self._rates["cuda" if shape.gpu else "cpu"], config["compute"]["precision"]
+    def _step_s(self, steps: TrainingSteps, shape: Resources) -> float:
+        rates = self._rates["cuda" if shape.gpu else "cpu"]
         threads = 1.0 if shape.gpu else max(rates[_THREADS] / max(shape.cpu, 1.0), 1.0)
-        voxels = training["batch_size"] * _voxels(config["dataset"], training)
-        share = macs(tuple(config["unet"]["channels"])) / macs(BENCH_CHANNELS)
-        plain_s = rates[precision] * share * voxels / (BENCH_BATCH * BENCH_VOXELS)
-        if not node.inputs.get("priors"):
-            return float(threads * plain_s)
+        share = macs(steps.channels) / macs(BENCH_CHANNELS)
+        plain_s = rates[steps.precision] * share * steps.voxels / (BENCH_BATCH * BENCH_VOXELS)
+        if not steps.has_priors:
+            return threads * plain_s
         # The bound is over kernels: as dear for small volumes as for large ones.
-        return float(threads * (plain_s + share * (rates[f"dwp {precision}"] - rates[precision])))
+        bound_s = rates[f"dwp {steps.precision}"] - rates[steps.precision]
+        return threads * (plain_s + share * bound_s)
 
 
 @functools.cache
@@ -123,39 +115,6 @@ def macs(channels: tuple[int, int, int, int]) -> int:
             layer.register_forward_hook(count)
         net(torch.empty(1, 1, 16, 16, 16))
     return sum(counts)
-
-
-def _voxels(dataset: Mapping[str, Any], training: Mapping[str, Any]) -> int:
-    shape = (training.get("patch") or {}).get("shape") or dataset["preprocess"].get("shape")
-    if shape is None and dataset["layout"] == "phantom":
-        shape = dataset["phantom"]["shape"]
-    if shape is None:
-        raise ValueError("volumes are as large as they come")
-    return math.prod(shape)
-
-
-def _fewest_epochs(training: Mapping[str, Any]) -> int:
-    n_falls = math.ceil(math.log(training["stop_lr"] / training["lr"]) / math.log(training["factor"]) - 1e-9)
-    return 1 + max(n_falls, 1) * (int(training["patience"]) + 1)
-
-
-def _steps_of_epoch(stage: str, config: Mapping[str, Any]) -> float:
-    settings, batch = config[stage], config[stage]["batch_size"]
-    n_train = config.get("train_size") or config["dataset"].get("n_subjects") or 0
-    steps: int = settings.get("steps_per_epoch") or math.ceil(n_train / batch)
-    if not steps:
-        raise ValueError("how many scans there are is not said")
-    n_val: int = config["dataset"]["n_val"]
-    return steps + _FORWARD * math.ceil(n_val / int(batch))
-
-
-def _steps_of_test(stage: str, config: Mapping[str, Any]) -> float:
-    if stage != "target":
-        return 0.0
-    has_noise = any("noise" in section for section in config.get("settings", {}).values())
-    n_samples: int = config["target"]["n_samples"] if has_noise else 1
-    n_test, batch = int(config["dataset"]["n_test"]), int(config["target"]["batch_size"])
-    return _FORWARD * n_samples * n_test / batch
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:

@@ -17,6 +17,7 @@ from dwp_sweep.harness.dag.events import Event, Listener
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.ready_queue import ReadyQueue
 from dwp_sweep.harness.dag.work import Work
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 
 __all__ = ["Board", "NodeState", "Work"]
 
@@ -280,7 +281,7 @@ class Board:
     def _unasked_s(self) -> float:
         """Expected seconds of what a search has yet to ask for, as if nothing of it were given up."""
         n_nodes = self.n_to_ask * self.n_repeats
-        target = next((node for node in list(self.nodes.values()) if node.stage == "target"), None)
+        target = next((node for node in list(self.nodes.values()) if node.stage == OBJECTIVE_STAGE), None)
         return n_nodes * self.estimate.seconds(target) if n_nodes and target is not None else 0.0
 
     def work_left_s(self, work: Work) -> float | None:

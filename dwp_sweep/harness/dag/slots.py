@@ -14,9 +14,7 @@ from typing import NamedTuple
 
 from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.errors import Problem
-
-AUTO_GPU = {"source": 1.0, "target": 1.0, "prior": 0.25}
-"""Share of a GPU where the cluster has any and the sweep does not say."""
+from dwp_sweep.stages.workload import workload_of
 
 
 class Resources(NamedTuple):
@@ -38,7 +36,7 @@ Machines = Callable[[], Sequence[Resources]]
 def resources_of(stage: str, resources: Mapping[str, ResourcesConfig], has_gpu: bool) -> Resources:
     """What a trial of a stage asks for."""
     asked = resources.get(stage, ResourcesConfig())
-    gpu = asked.gpu if asked.gpu is not None else (AUTO_GPU.get(stage, 0.0) if has_gpu else 0.0)
+    gpu = asked.gpu if asked.gpu is not None else (workload_of(stage).gpu if has_gpu else 0.0)
     return Resources(asked.cpu, gpu)
 
 

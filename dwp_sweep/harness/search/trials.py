@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dwp_sweep.config.search.space import OBJECTIVES
 from dwp_sweep.harness.search.past_configurations import open_storage, storage_url
 from dwp_sweep.harness.search.study import NODES, REASON, SAME_AS, STATES, VALUES, objectives_of
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.read.trials import Goal, Parameter, SearchTrials, TrialRow
@@ -82,7 +83,7 @@ def _condition(study: optuna.Study, sweep: str) -> str:
 
 def _row(trial: FrozenTrial, condition: str, curve: str, store: Store) -> TrialRow:
     keys = tuple(trial.user_attrs.get(NODES, ()))
-    records = [record for key in keys if (record := store.record("target", key)) is not None]
+    records = [record for key in keys if (record := store.record(OBJECTIVE_STAGE, key)) is not None]
     steps = trial.intermediate_values
     return TrialRow(
         condition=condition,

@@ -19,6 +19,7 @@ from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record, first_line
@@ -157,7 +158,7 @@ class DagSearcher(Searcher):
         return node
 
     def _has_room(self) -> bool:
-        shape = self._shapes["target"]
+        shape = self._shapes[OBJECTIVE_STAGE]
         if self._search is not None:
             self._search.n_slots = self._admission.n_slots(shape)  # clusters grow and shrink
         # A cluster that has to grow first has no room, and grows only for what is asked for.

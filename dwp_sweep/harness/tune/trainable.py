@@ -21,6 +21,7 @@ from dwp_sweep.harness.attempt import Ending, Observer, run_node
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.tune.worker_process import prepare_process
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.lease import watched
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
@@ -135,7 +136,7 @@ def _observer(node: Node, context: TrialContext) -> Observer | None:
 
 
 def _reporter(node: Node, context: TrialContext) -> _Reporter:
-    is_judged = context.every_epoch and node.stage == "target"
+    is_judged = context.every_epoch and node.stage == OBJECTIVE_STAGE
     return _Reporter(node.key, 0.0 if is_judged else REPORT_EVERY_S)
 
 

@@ -23,6 +23,7 @@ from dwp_sweep.harness.dag.slots import Admission
 from dwp_sweep.harness.tune.callback import Reconcile
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.harness.tune.trainable import TrialContext, make_trainable
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.protocol import Store
@@ -162,7 +163,7 @@ class _Silent(tune.ProgressReporter):
 def _scheduler(search: SearchPlan | None, store: Store, context: TrialContext) -> FIFOScheduler | None:
     if search is None:
         return None
-    search.shape = context.shapes["target"]
+    search.shape = context.shapes[OBJECTIVE_STAGE]
     if not context.every_epoch:
         return None
     from dwp_sweep.harness.search.early_stopping import SearchScheduler  # imports optuna: for searches only
