@@ -22,17 +22,13 @@ from typing import TYPE_CHECKING, Any
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.store.s3.bucket import is_url
+from dwp_sweep.tracking.tags import ENVIRONMENT_FILE, PARENT_TAG, SETTINGS_FILE, SWEEP_TAG
 from dwp_sweep.tracking.write.pages import experiment_tags, run_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
-
-SWEEP_TAG, PARENT_TAG, KEY_TAG = "dwp.sweep", "dwp.parent", "dwp.key"
-MLFLOW_PARENT = "mlflow.parentRunId"
-SETTINGS_FILE, ENVIRONMENT_FILE = "sweep.json", "environment.json"
-"""Files of the parent run: the resolved search space; versions, commit and command line."""
 
 _QUIET = {
     # A client of a dead server retries for minutes by default: training would wait for it.

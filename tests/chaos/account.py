@@ -15,8 +15,9 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.store.lease import holder_of
 from dwp_sweep.store.protocol import MANIFEST, RECORD, Store
 from dwp_sweep.store.record import read_record
-from dwp_sweep.tracking.client import KEY_TAG, PARENT_TAG, mlflow_client
+from dwp_sweep.tracking.client import mlflow_client
 from dwp_sweep.tracking.read.results import results, results_of_store
+from dwp_sweep.tracking.tags import KEY_TAG, PARENT_TAG
 from tests.chaos.stages import chaos_sweep, read_log
 
 _TIMES = ("wall_s", "started", "run_id", "artifacts")

@@ -41,7 +41,7 @@ def _summary(best: Best) -> Table:
     for name in (best.metric, *_SHOWN):
         if name in best.metrics:
             note = "decided" if name == best.metric else "reported only"
-            table.add_row(escape(name), f"[bold]{_spread(best.metrics[name])}[/] [dim]{note}[/]")
+            table.add_row(escape(name), f"[bold]{best.metrics[name].explained()}[/] [dim]{note}[/]")
     return table
 
 
@@ -82,12 +82,6 @@ def _places(best: Best) -> list[str]:
 def _count(best: Best) -> str:
     n = len(best.candidates)
     return f"{n} configuration" + ("s" if n != 1 else "")
-
-
-def _spread(summary: Stat) -> str:
-    if summary.std is None:
-        return f"{summary.mean:.4f} (one run: no spread known)"
-    return f"{summary.mean:.4f} (std {summary.std:.4f}, n = {summary.n})"
 
 
 _REPORTED = ("test_dice", "test_iou")
@@ -160,6 +154,4 @@ def render_conditions(found: BestByCondition, console: Console) -> None:
 
 
 def _short_spread(found: Stat | None) -> str:
-    if found is None:
-        return "-"
-    return f"{found.mean:.4g}" + (f" ({found.std:.2g})" if found.std is not None else "")
+    return "-" if found is None else found.short()

@@ -18,6 +18,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.search.figures import SearchFigures, search_figures
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.html import search_as_html, settings
+from dwp_sweep.tracking.read.parent import parent_text
 from dwp_sweep.tracking.read.runs import open_reader
 from dwp_sweep.tracking.read.trials import (
     Importance,
@@ -27,7 +28,7 @@ from dwp_sweep.tracking.read.trials import (
     importances_from_json,
     trials_from_json,
 )
-from dwp_sweep.tracking.write.parent import log_parent_files, parent_text
+from dwp_sweep.tracking.write.parent import log_parent_files
 
 ParsedT = TypeVar("ParsedT")
 TRIALS, IMPORTANCE, FIGURES = "trials.json", "importance.json", "figures"

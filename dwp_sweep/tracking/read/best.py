@@ -75,13 +75,9 @@ class Best:
 
     def __repr__(self) -> str:
         """One line; `to_json` has everything."""
-        found = self.metrics[self.metric]
-        spread = f" ± {found.std:.3f}" if found.std is not None else ""
+        score, n = self.metrics[self.metric].plus_minus(), len(self.run_ids)
         method = self.config.get("method")
-        return (
-            f"Best(sweep={self.sweep!r}, method={method!r}, "
-            f"{self.metric}={found.mean:.3f}{spread}, n_runs={len(self.run_ids)})"
-        )
+        return f"Best(sweep={self.sweep!r}, method={method!r}, {self.metric}={score}, n_runs={n})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the winner and what stood against it."""
@@ -202,7 +198,7 @@ def _answer(
         artifacts={row.run_id: row.artifacts for row in first},
         upstream=_upstream(first, rows),
         candidates=candidates,
-        varied=varied_of(candidates),
+        varied=varied_of([one.values for one in candidates]),
         notes=notes,
         tracking_uri=uri,
     )

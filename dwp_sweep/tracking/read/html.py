@@ -92,12 +92,8 @@ def settings(values: Mapping[str, object], names: Sequence[str]) -> list[str]:
 
 
 def spread(found: Stat | None) -> str:
-    """``0.7382 ± 0.0109 (n = 2)``; a dash for nothing."""
-    if found is None:
-        return "-"
-    return (
-        f"{found.mean:.4g}" + (f" ± {found.std:.2g}" if found.std is not None else "") + f" (n = {found.n})"
-    )
+    """``0.7382 ± 0.011 (n = 2)``; a dash for nothing."""
+    return "-" if found is None else found.short_plus_minus()
 
 
 def _page(

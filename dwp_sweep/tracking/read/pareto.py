@@ -15,12 +15,12 @@ from dwp_sweep.config.search.space import OBJECTIVES
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.read.candidates import Pair, Stat, candidate_of, groups_of, pairs_of, stat, varied_of
+from dwp_sweep.tracking.read.parent import ParentFacts, parent_facts
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
 from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
 from dwp_sweep.tracking.read.selection import check_metric, lower_is_better, select_rows
 from dwp_sweep.tracking.read.shortlist import Group, narrowed
 from dwp_sweep.tracking.read.trials import Goal
-from dwp_sweep.tracking.write.parent import ParentFacts, parent_facts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -120,18 +120,11 @@ def pareto_front(
         sweep=sweep,
         goals=goals,
         points=front,
-        varied=varied_of([candidate_of_point(point) for point in front]),
+        varied=varied_of([point.values for point in front]),
         n_compared=n_compared + n_more,
         notes=(*notes, *more, *_notes_on_hours(goals, facts)),
         tracking_uri=shown_uri(uri),
     )
-
-
-def candidate_of_point(point: FrontPoint) -> Any:
-    """A point as a candidate, for what is asked of either."""
-    from dwp_sweep.tracking.read.candidates import Candidate
-
-    return Candidate(point.values, point.metrics, point.run_ids)
 
 
 def _check(name: str) -> None:

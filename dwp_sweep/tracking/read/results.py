@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.tracking.read.configuration import configurations
-from dwp_sweep.tracking.read.rows import LABELS, NodeRow, row_of_run, rows_of_store
+from dwp_sweep.tracking.read.rows import NodeRow, row_of_run, rows_of_store
 from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.tags import LABELS
 
 if TYPE_CHECKING:
     import pandas

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.tracking.client import KEY_TAG
 from dwp_sweep.tracking.params import decode, flatten, public_config
-from dwp_sweep.tracking.write.node_run import ERROR_TAG, INPUTS_TAG, PRUNED_TAG, STAGE_TAG
+from dwp_sweep.tracking.tags import ERROR_TAG, INPUTS_TAG, KEY_TAG, LABELS, PRUNED_TAG, STAGE_TAG, label_tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
     from dwp_sweep.store.protocol import Store
 
-LABELS = ("method", "variant", "train_size", "split", "seed", "group")
 State = Literal["done", "failed", "running", "stopped", "pruned", "blocked", "missing"]
 
 _STATES: dict[str, State] = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped"}
@@ -68,9 +66,9 @@ class NodeRow:
 def row_of_run(run: Run) -> NodeRow:
     """A node's row from its MLflow run; a run without a stage tag counts as a target."""
     tags, params = run.data.tags, {name: decode(text) for name, text in run.data.params.items()}
-    labels = {name: decode(tags[f"dwp.{name}"]) for name in LABELS if f"dwp.{name}" in tags}
+    labels = {name: decode(tags[label_tag(name)]) for name in LABELS if label_tag(name) in tags}
     if VARIANT in labels:
-        labels[VARIANT] = tags[f"dwp.{VARIANT}"]  # a name stays one, whatever it looks like
+        labels[VARIANT] = tags[label_tag(VARIANT)]  # a name stays one, whatever it looks like
     if KEY_TAG not in tags:  # made by hand: parameters may say what tags do not
         labels = {name: params[name] for name in LABELS if name in params} | labels
     return NodeRow(

@@ -10,16 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.errors import InputError, Problem, did_you_mean
-from dwp_sweep.tracking.client import (
-    KEY_TAG,
-    PARENT_TAG,
-    SWEEP_TAG,
-    mlflow_client,
-    one_line,
-    resolve_uri,
-    shown_uri,
-    sqlite_path,
-)
+from dwp_sweep.tracking.client import mlflow_client, one_line, resolve_uri, shown_uri, sqlite_path
+from dwp_sweep.tracking.tags import KEY_TAG, PARENT_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

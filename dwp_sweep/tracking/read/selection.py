@@ -11,7 +11,8 @@ from typing import Any
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.tracking.params import decode
 from dwp_sweep.tracking.read.configuration import Configuration
-from dwp_sweep.tracking.read.rows import LABELS, NodeRow
+from dwp_sweep.tracking.read.rows import NodeRow
+from dwp_sweep.tracking.tags import LABELS
 
 _LOW = ("loss", "nll")
 

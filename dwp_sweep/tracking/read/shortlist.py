@@ -15,9 +15,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from dwp_sweep.tracking.read.candidates import rank
-from dwp_sweep.tracking.read.rows import LABELS, NodeRow, row_of_run
+from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
 from dwp_sweep.tracking.read.selection import same_value
-from dwp_sweep.tracking.write.node_run import CONFIGURATION_TAG, STAGE_TAG
+from dwp_sweep.tracking.tags import CONFIGURATION_TAG, LABELS, STAGE_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -17,9 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.store.record import Point, Record
-from dwp_sweep.tracking.client import KEY_TAG, MLFLOW_PARENT, SWEEP_TAG, Tracking, mlflow_client, one_line
+from dwp_sweep.tracking.client import Tracking, mlflow_client, one_line
 from dwp_sweep.tracking.params import encode, flatten, public_config
-from dwp_sweep.tracking.write.pages import NOTE_TAG, run_name
+from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
+from dwp_sweep.tracking.tags import (
+    CONFIGURATION_TAG,
+    ERROR_TAG,
+    INPUTS_TAG,
+    KEY_TAG,
+    MLFLOW_PARENT,
+    NOTE_TAG,
+    PRUNED_TAG,
+    RECORD_TAG,
+    STAGE_TAG,
+    SWEEP_TAG,
+    label_tag,
+)
+from dwp_sweep.tracking.write.pages import run_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,10 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STAGE_TAG, INPUTS_TAG, RECORD_TAG, ERROR_TAG = "dwp.stage", "dwp.inputs", "dwp.record", "dwp.error"
-PRUNED_TAG = "dwp.pruned"
-CONFIGURATION_TAG = "dwp.configuration"
-"""Equal for runs that differ in split and seed alone: a database groups them without their parameters."""
 _METRICS_PER_BATCH = 900
 _PARAMS_PER_BATCH = 90
 _REST_S = 60.0
@@ -261,16 +271,11 @@ def node_tags(tracking: Tracking, node: Node) -> dict[str, str]:
         CONFIGURATION_TAG: _configuration(node),
         INPUTS_TAG: json.dumps({role: [list(pair) for pair in pairs] for role, pairs in node.inputs.items()}),
     }
-    return tags | {f"dwp.{name}": str(value) for name, value in node.labels.items() if value is not None}
+    return tags | {label_tag(name): str(value) for name, value in node.labels.items() if value is not None}
 
 
 def _configuration(node: Node) -> str:
     """Hash of what decides the result, split and seed aside; input keys stand for all that is upstream."""
-    from dwp_sweep.tracking.read.configuration import (
-        REPEATS,
-        changes_results,
-    )  # reads rows, which read this file
-
     own = flatten(public_config(node.stage, node.config))
     values = {name: own[name] for name in own if name not in REPEATS and changes_results(name)}
     inputs = {role: [key for _, key in pairs] for role, pairs in node.inputs.items()}

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.passwords import without_secrets
+from dwp_sweep.tracking.tags import NOTE_TAG
 
 if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
 
 
-NOTE_TAG = "mlflow.note.content"
-"""Shown as the description of an experiment or a run."""
 TARGETS_VIEW = "targets"
 _COLUMNS = (
     "params.`method`",

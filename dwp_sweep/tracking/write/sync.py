@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.store.record import Record
-from dwp_sweep.tracking.client import (
-    KEY_TAG,
-    MLFLOW_PARENT,
-    Tracking,
-    close_tracking,
-    mlflow_client,
-    one_line,
-    reopen,
-)
+from dwp_sweep.tracking.client import Tracking, close_tracking, mlflow_client, one_line, reopen
 from dwp_sweep.tracking.read.runs import search_all
-from dwp_sweep.tracking.write.node_run import RECORD_TAG, NodeRun, record_digest
+from dwp_sweep.tracking.tags import KEY_TAG, MLFLOW_PARENT, RECORD_TAG, label_tag
+from dwp_sweep.tracking.write.node_run import NodeRun, record_digest
 from dwp_sweep.tracking.write.pages import run_name
 
 if TYPE_CHECKING:
@@ -32,7 +25,7 @@ if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
     from dwp_sweep.store.protocol import Store
 
-VARIANT_TAG = f"dwp.{VARIANT}"
+_VARIANT_TAG = label_tag(VARIANT)
 _ENDED = {"done": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
@@ -124,11 +117,11 @@ def _mirrors(run: Run, record: Record) -> bool:
 def _rename(client: MlflowClient, run: Run | None, node: Node) -> None:
     """A variant's name is no part of a key: a run may have been made under another one, or under none."""
     name = node.labels.get(VARIANT)
-    if run is not None and run.data.tags.get(VARIANT_TAG) != name:
+    if run is not None and run.data.tags.get(_VARIANT_TAG) != name:
         if name is None:
-            client.delete_tag(run.info.run_id, VARIANT_TAG)
+            client.delete_tag(run.info.run_id, _VARIANT_TAG)
         else:
-            client.set_tag(run.info.run_id, VARIANT_TAG, name)
+            client.set_tag(run.info.run_id, _VARIANT_TAG, name)
         client.update_run(run.info.run_id, name=run_name(node))
 
 
