@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.api.planning import DEFAULT_STORAGE, Say
-from dwp_sweep.config.node import Node
+from dwp_sweep.config.node import nodes_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.view.status import require_sweep
 from dwp_sweep.store.heartbeat import live_runs
@@ -113,10 +113,7 @@ def sync(sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | 
 
     store = open_store(storage)
     require_sweep(sweep, store)
-    nodes = [
-        Node(entry.key, entry.stage, entry.config, entry.inputs, entry.labels)
-        for entry in recorded_nodes(store, sweep)
-    ]
+    nodes = nodes_of(recorded_nodes(store, sweep))
     tracking = open_tracking(tracking_uri, store.place, sweep, recorded_settings(store, sweep))
     return sync_records(tracking, nodes, store, in_hand(store))
 

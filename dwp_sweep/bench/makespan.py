@@ -18,8 +18,8 @@ from dwp_sweep.bench.idle_time import first_starts, gaps
 from dwp_sweep.bench.sleeping import STAGES, flat, paper_grid, phases, seconds_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.simulation import lower_bound
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.plain_trials import Span, plain_trials
 from dwp_sweep.store.protocol import Store
 
@@ -168,7 +168,7 @@ def _span(store: Store, stage: str, key: str) -> Span:
 class Silent:
     """Shows nothing: printing is not what is measured."""
 
-    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+    def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         """Nothing to show."""
 
     def event(self, event: Event) -> None:

@@ -16,7 +16,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.store.protocol import Store
@@ -58,16 +58,16 @@ def time_of_suggestions(size: int, store: Store, n_suggestions: int) -> tuple[fl
 
     nodes = {f"{place:020x}": Node(f"{place:020x}", "target", {}) for place in range(size)}
     sweep = Sweep("scale", nodes, tuple(nodes), {"target": ResourcesConfig()})
-    board = Board(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
+    ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
     shapes = {"target": Resources(1.0, 0.0)}
     admission = Admission(lambda: [Resources(8.0, 0.0)])
-    searcher = DagSearcher(board, store, admission, shapes)
+    searcher = DagSearcher(ledger, store, admission, shapes)
     start, start_cpu = time.perf_counter(), time.process_time()
     for place in range(n_suggestions):
         config = searcher.suggest(str(place))
         if not isinstance(config, dict):
             raise RuntimeError(f"the searcher handed out {config!r} instead of a node")
-        board.done(nodes[config["node"]], 1.0, {})
+        ledger.done(nodes[config["node"]], 1.0, {})
         admission.release(str(place))
     spent = time.perf_counter() - start, time.process_time() - start_cpu
     return spent[0] / n_suggestions, spent[1] / n_suggestions

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.store.sweep_record import NodeEntry
 from dwp_sweep.strict import StrictModel, keyed_values
 
 
@@ -99,6 +100,25 @@ def pipeline_order(nodes: Iterable[Node]) -> tuple[str, ...]:
         depth[node.key] = 1 + max((depth.get(key, 0) for _, key in node.parents), default=0)
         deepest[node.stage] = max(deepest.get(node.stage, 0), depth[node.key])
     return tuple(sorted(deepest, key=deepest.__getitem__))
+
+
+def entries_of(nodes: Iterable[Node], targets: Collection[str]) -> list[NodeEntry]:
+    """Nodes as entries of a sweep's record.
+
+    Args:
+        nodes: Parents before children.
+        targets: Keys of those that the sweep asks for.
+    """
+    wanted = frozenset(targets)
+    return [
+        NodeEntry(node.key, node.stage, node.title, node.config, node.inputs, node.labels, node.key in wanted)
+        for node in nodes
+    ]
+
+
+def nodes_of(entries: Iterable[NodeEntry]) -> list[Node]:
+    """Inverse of `entries_of`, but for the targets."""
+    return [Node(entry.key, entry.stage, entry.config, entry.inputs, entry.labels) for entry in entries]
 
 
 def node_values(node: Node) -> dict[str, Any]:

@@ -25,10 +25,9 @@ from dwp_sweep.errors import DeviceMemoryError, DwpSweepError, StopTrial, Storag
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import Point, Record, Status, append_point, read_history
+from dwp_sweep.store.record import HISTORY, Point, Record, Status, append_point, read_history
 from dwp_sweep.strict import StrictModel, parse
 
-HISTORY = "history.jsonl"
 STARTS = "starts.txt"
 
 

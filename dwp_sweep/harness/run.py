@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.config.node import pipeline_order
+from dwp_sweep.config.node import entries_of, pipeline_order
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cancel import Interrupt
@@ -29,12 +29,12 @@ from dwp_sweep.harness.cluster.ray_session import (
 )
 from dwp_sweep.harness.cluster.visibility import data_paths, require_seen
 from dwp_sweep.harness.cost.durations import Estimate, PastRuns
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
 from dwp_sweep.harness.dag.events import Outcome
+from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots
-from dwp_sweep.harness.dag.sweep_nodes import entries_of, in_hand
 from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.gc import wait_for_tidying
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from dwp_sweep.harness.search.search_plan import SearchPlan
     from dwp_sweep.tracking.client import Tracking
 
-_OPEN = ("ready", "waiting", "elsewhere", "queued", "running")
 _WATCH_EVERY_S = 0.5
 
 
@@ -99,9 +98,9 @@ def run_sweep(
         wait_for_tidying(store)
         if plan is None or not _holds(plan, store):
             plan = make_plan(sweep, store, retry_failed)
-        board = _board(sweep, store, plan, progress)
-        search = _open_search(sweep, store, board, retry_failed, name)
-        run = _Run(sweep, store, tracking, board, progress, address, max_concurrent, stages, search, name,
+        ledger = _ledger(sweep, store, plan, progress)
+        search = _open_search(sweep, store, ledger, retry_failed, name)
+        run = _Run(sweep, store, tracking, ledger, progress, address, max_concurrent, stages, search, name,
                    leases)  # fmt: skip
         run.patience.limit_s = wait_s
         facts.run = run
@@ -115,26 +114,26 @@ def _holds(plan: Plan, store: Store) -> bool:
         return all(store.is_published(node.stage, node.key) for node in cached)
 
 
-def _board(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Board:
+def _ledger(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Ledger:
     # A search counts its configurations itself: which of them come is not known before it asks.
     held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
     past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
-    return Board(plan, Estimate(past.seconds), progress.event, held)
+    return Ledger(plan, Estimate(past.seconds), progress.event, held)
 
 
 def _run_to_its_end(run: _Run, plan: Plan) -> Outcome:
-    board, search = run.board, run.search
+    ledger, search = run.ledger, run.search
     if search is not None:  # with what earlier runs have asked for
         record_nodes(run.store, run.sweep.name, entries_of(run.sweep.nodes.values(), run.sweep.targets))
-    run.progress.open(run.sweep.name, board, run.where())
+    run.progress.open(run.sweep.name, ledger, run.where())
     outcome: Outcome | None = None
     try:
         for note in plan.notes:
-            board.note(note)
-        with Interrupt(run.stop_file, board.drain) as interrupt:
-            if board.heads() or (search is not None and search.has_more):
+            ledger.note(note)
+        with Interrupt(run.stop_file, ledger.drain) as interrupt:
+            if ledger.board.heads() or (search is not None and search.has_more):
                 run.start(plan, interrupt)
-            outcome = _outcome(board, interrupt.is_requested, search.spent if search is not None else "")
+            outcome = _outcome(ledger, interrupt.is_requested, search.spent if search is not None else "")
     finally:
         run.hold_file.unlink(missing_ok=True)
         run.progress.close(outcome)
@@ -142,7 +141,7 @@ def _run_to_its_end(run: _Run, plan: Plan) -> Outcome:
 
 
 def _open_search(
-    sweep: Sweep, store: Store, board: Board, retry_failed: bool, name: str
+    sweep: Sweep, store: Store, ledger: Ledger, retry_failed: bool, name: str
 ) -> SearchPlan | None:
     if sweep.search is None:
         return None
@@ -153,7 +152,7 @@ def _open_search(
         raise InputError(Problem(sweep.name, what, fix))
     from dwp_sweep.harness.search.search_plan import SearchPlan  # imports optuna: for searches only
 
-    return SearchPlan(sweep, store, board, retry_failed)
+    return SearchPlan(sweep, store, ledger, retry_failed)
 
 
 def _set_aside(plan: Plan, store: Store, leases: Leases) -> None:
@@ -172,7 +171,7 @@ class _Run:
     sweep: Sweep
     store: Store
     tracking: Tracking | None
-    board: Board
+    ledger: Ledger
     progress: Progress
     address: str | None
     max_concurrent: int | None
@@ -194,7 +193,7 @@ class _Run:
 
     def start(self, plan: Plan, interrupt: Interrupt) -> None:
         if reason := forbids_start(self.sweep.budget):
-            self.board.start_no_more(reason)
+            self.ledger.start_no_more(reason)
             return
         _set_aside(plan, self.store, self.leases)
         self.build(interrupt)
@@ -208,7 +207,7 @@ class _Run:
             with ray_session(self.address) as is_local:
                 shapes = self.patience.shapes = self._shapes(is_local)
                 self._require_seen(shapes)
-                self.board.watch = _Watch(self, interrupt, shapes)
+                self.ledger.watch_by(_Watch(self, interrupt, shapes))
                 if not interrupt.is_requested:
                     self._tune(shapes)
         except KeyboardInterrupt:
@@ -218,17 +217,17 @@ class _Run:
 
     def _require_seen(self, shapes: Mapping[str, Resources]) -> None:
         if others := other_machines():
-            to_build = [self.board.nodes[key] for key, state in self.board.states.items() if state in _OPEN]
+            to_build = self.ledger.board.in_state(*OPEN)
             data, root = data_paths(to_build), self.store.root
             if is_url(self.store.place):  # what lies in this machine's mirror is handed over with the nodes
                 data = tuple(one for one in data if not Path(one.path).is_relative_to(root))
             folder = None if is_url(self.store.place) else root
-            require_seen(folder, data, shapes, others, self.board.note)
+            require_seen(folder, data, shapes, others, self.ledger.note)
 
     def _shapes(self, is_local: bool) -> Mapping[str, Resources]:
         present = machines()
         has_gpu = any(machine.gpu for machine in present)
-        to_build = {self.board.nodes[key].stage for key, state in self.board.states.items() if state in _OPEN}
+        to_build = {node.stage for node in self.ledger.board.in_state(*OPEN)}
         # Which stages a search needs is not known before it asks.
         to_build |= set(self.sweep.resources) if self.search is not None else set()
         shapes = {stage: resources_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
@@ -236,9 +235,9 @@ class _Run:
         if problems and (is_local or not cluster_grows()):
             raise InputError(problems)
         for problem in problems:
-            self.board.note(f"waits until the cluster grows: {problem}")
+            self.ledger.note(f"waits until the cluster grows: {problem}")
         if note := without_effect(self.sweep.budget, shapes):
-            self.board.note(note)
+            self.ledger.note(note)
         n_slots = max((slots(shape, present) for shape in shapes.values()), default=1)
         self.n_slots[:] = [max(1, min(n_slots, self.max_concurrent or n_slots))]
         self.progress.slots(self.n_slots[0])
@@ -266,19 +265,21 @@ class _Run:
         admission = Admission(RememberedMachines(), self.max_concurrent)
         experiment = f"{self.sweep.name}-{self.name}"
         failures = self.sweep.max_failures
-        tune_board(self.board, self.store, context, admission, experiment, failures, self.search, self.leases)
+        tune_board(
+            self.ledger, self.store, context, admission, experiment, failures, self.search, self.leases
+        )
 
 
 @dataclass
 class _Facts:
-    """What other terminals read of a run; nothing before it has a board."""
+    """What other terminals read of a run; nothing before it has a ledger."""
 
     run: _Run | None = None
 
     def __call__(self) -> dict[str, Any]:
         if self.run is None:
             return {}
-        return {"n_slots": sum(self.run.n_slots), "in_hand": in_hand(self.run.board)}
+        return {"n_slots": sum(self.run.n_slots), "in_hand": self.run.ledger.in_hand.entries()}
 
 
 @dataclass
@@ -296,29 +297,29 @@ class _Watch:
         self.looked_s = time.monotonic()
         if not self.interrupt.is_requested and self.run.stop_file.exists():
             self.interrupt.request()
-        if not self.run.board.spent and (problems := self.run.patience.over(self.run.board)):
+        if not self.run.ledger.spent and (problems := self.run.patience.over(self.run.ledger)):
             self.run.in_vain[:] = problems
-            self.run.board.start_no_more("no machine came that is large enough")
-        if not self.run.board.spent:
-            reason = exhausted(self.run.sweep.budget, spent_by(self.run.board, self.shapes))
+            self.run.ledger.start_no_more("no machine came that is large enough")
+        if not self.run.ledger.spent:
+            reason = exhausted(self.run.sweep.budget, spent_by(self.run.ledger, self.shapes))
             if reason:
                 self.run.hold_file.touch()  # what Tune has in hand but has not begun does not begin
-                self.run.board.start_no_more(reason)
+                self.run.ledger.start_no_more(reason)
 
 
-def _outcome(board: Board, is_interrupted: bool, spent_by_search: str = "") -> Outcome:
-    states = board.counts()
+def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") -> Outcome:
+    states = ledger.board.counts()
     counts = {name: states.get(name, 0) for name in ("done", "cached", "pruned", "failed", "blocked")}
-    counts["failed"] += board.n_impossible
-    counts["waiting"] = sum(states.get(name, 0) for name in _OPEN) + board.n_to_ask
-    spent = board.spent or spent_by_search or ("budget.trials" if board.held else "")
-    spent = "" if board.is_broken else spent
+    counts["failed"] += ledger.search.n_impossible
+    counts["waiting"] = sum(states.get(name, 0) for name in OPEN) + ledger.search.n_to_ask
+    spent = ledger.spent or spent_by_search or ("budget.trials" if ledger.board.held else "")
+    spent = "" if ledger.is_broken else spent
     return Outcome(
         exit_code=_exit_code(counts, is_interrupted, bool(spent)),
         counts=counts,
-        failed=tuple((node, board.messages[node.key]) for node in board.in_state("failed")),
-        blocked=tuple(board.in_state("blocked")),
-        wall_s=time.monotonic() - board.started_s,
+        failed=tuple((node, ledger.messages[node.key]) for node in ledger.board.in_state("failed")),
+        blocked=tuple(ledger.board.in_state("blocked")),
+        wall_s=time.monotonic() - ledger.started_s,
         spent=spent,
     )
 

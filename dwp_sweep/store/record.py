@@ -14,6 +14,9 @@ from dwp_sweep.store.atomic_write import write_whole
 
 Status = Literal["done", "failed", "pruned"]
 
+HISTORY = "history.jsonl"
+"""In a node's working folder: its epochs up to now, a `Point` a line."""
+
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What values raise that are not what they should be: a file on a storage may hold anything."""
 

@@ -11,7 +11,7 @@ from dwp_sweep.bench.makespan import makespan
 from dwp_sweep.bench.sleeping import paper_grid, phases, seconds_of
 from dwp_sweep.harness.cost.durations import Estimate
 from dwp_sweep.harness.cost.simulation import list_schedule, lower_bound
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.plain_trials import Span
@@ -50,17 +50,17 @@ def test_the_board_needs_little_longer_although_it_learns_the_durations_only_as_
     grid = paper_grid(1.0)
     seconds = seconds_of(grid)
     states = {key: "waiting" if node.parents else "ready" for key, node in grid.nodes.items()}
-    board = Board(Plan(grid, states), Estimate(), lambda event: None)  # type: ignore[arg-type]
+    ledger = Ledger(Plan(grid, states), Estimate(), lambda event: None)  # type: ignore[arg-type]
     now_s, running = 0.0, list[tuple[float, str]]()
     while True:
-        while len(running) < 8 and (heads := board.heads()):
-            board.hand_out(heads[0], heads[0].key)
+        while len(running) < 8 and (heads := ledger.board.heads()):
+            ledger.hand_out(heads[0], heads[0].key)
             heapq.heappush(running, (now_s + seconds[heads[0].key], heads[0].key))
         if not running:
             break
         now_s, key = heapq.heappop(running)
-        board.done(grid.nodes[key], seconds[key], {})
-    assert board.is_finished
+        ledger.done(grid.nodes[key], seconds[key], {})
+    assert ledger.is_finished
     # 1.12 where guesses by stage alone decide, 1.03 where all durations are known beforehand.
     assert now_s < 1.05 * lower_bound(list(grid.nodes.values()), seconds, 8)
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
+from dwp_sweep.config.node import entries_of
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.dag.sweep_nodes import entries_of
 from dwp_sweep.store.heartbeat import Heartbeat
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes

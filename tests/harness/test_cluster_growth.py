@@ -12,7 +12,7 @@ from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cluster.autoscaling import Patience, grows
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources
 
@@ -48,56 +48,56 @@ class Clock:
         return self.now_s
 
 
-def board_with(*stages: str) -> Board:
-    """A board whose nodes, one a stage, are all in the hands of trials that have not started."""
+def board_with(*stages: str) -> Ledger:
+    """A ledger whose nodes, one a stage, are all in the hands of trials that have not started."""
     nodes = {stage: Node(stage, stage, {}) for stage in stages}
     sweep = Sweep("growth", nodes, tuple(nodes), {stage: ResourcesConfig() for stage in stages})
-    board = Board(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
+    ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
     for stage, node in nodes.items():
-        board.hand_out(node, f"trial of {stage}")
-    return board
+        ledger.hand_out(node, f"trial of {stage}")
+    return ledger
 
 
 SMALL, LARGE = Resources(1, 0), Resources(1, 1)
 
 
 def test_patience_ends_after_the_limit_and_says_what_was_asked_and_what_there_is() -> None:
-    clock, board = Clock(), board_with("target")
+    clock, ledger = Clock(), board_with("target")
     patience = Patience({"target": LARGE}, lambda: [Resources(8, 0)], limit_s=60.0, now=clock)
-    assert patience.over(board) == []
+    assert patience.over(ledger) == []
     clock.now_s = 59.0
-    assert patience.over(board) == []
+    assert patience.over(ledger) == []
     clock.now_s = 60.0
-    (problem,) = patience.over(board)
+    (problem,) = patience.over(ledger)
     assert problem.where == "resources.target"
     assert "asks for 1 CPUs and 1 GPUs; the largest machine has 8 and 0" in problem.what
     assert "none came within 60 s" in problem.what
 
 
 def test_as_long_as_another_node_runs_or_may_start_nothing_is_lost_by_waiting() -> None:
-    clock, board = Clock(), board_with("prior", "target")
+    clock, ledger = Clock(), board_with("prior", "target")
     patience = Patience({"prior": SMALL, "target": LARGE}, lambda: [Resources(8, 0)], limit_s=60.0, now=clock)
     for _ in range(5):
         clock.now_s += 100.0
-        assert patience.over(board) == []
-    board.started("trial of prior")
+        assert patience.over(ledger) == []
+    ledger.started("trial of prior")
     clock.now_s += 100.0
-    assert patience.over(board) == []
-    board.done(board.nodes["prior"], 1.0, {})
-    assert patience.over(board) == []  # the clock starts only now
+    assert patience.over(ledger) == []
+    ledger.done(ledger.board.nodes["prior"], 1.0, {})
+    assert patience.over(ledger) == []  # the clock starts only now
     clock.now_s += 60.0
-    assert [problem.where for problem in patience.over(board)] == ["resources.target"]
+    assert [problem.where for problem in patience.over(ledger)] == ["resources.target"]
 
 
 def test_a_machine_that_comes_in_time_begins_the_wait_anew_when_it_goes() -> None:
-    clock, board, machines = Clock(), board_with("target"), [Resources(8, 0)]
+    clock, ledger, machines = Clock(), board_with("target"), [Resources(8, 0)]
     patience = Patience({"target": LARGE}, lambda: machines, limit_s=60.0, now=clock)
-    patience.over(board)
+    patience.over(ledger)
     clock.now_s = 50.0
     machines.append(Resources(8, 1))
-    assert patience.over(board) == []
+    assert patience.over(ledger) == []
     machines.pop()
     clock.now_s = 70.0
-    assert patience.over(board) == []
+    assert patience.over(ledger) == []
     clock.now_s = 131.0
-    assert patience.over(board) != []
+    assert patience.over(ledger) != []

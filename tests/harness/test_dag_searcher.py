@@ -10,7 +10,7 @@ from dwp_sweep.config.node import Node, node_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.harness.tune.searcher import DagSearcher
@@ -29,9 +29,9 @@ def store(tmp_path: Path) -> Store:
 
 
 def searcher_of(store: Store, sweep: Sweep, n_cpus: float = 8, max_lost: int = 2) -> DagSearcher:
-    board = Board(make_plan(sweep, store), Estimate(), lambda event: None)
+    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
     shapes = {stage: Resources(1, 0) for stage in STAGES}
-    return DagSearcher(board, store, Admission(lambda: [Resources(n_cpus, 0)]), shapes, max_lost)
+    return DagSearcher(ledger, store, Admission(lambda: [Resources(n_cpus, 0)]), shapes, max_lost)
 
 
 def build(store: Store, node: Node) -> None:
@@ -61,11 +61,11 @@ def test_the_store_is_believed_not_the_trials_result(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
     searcher.on_trial_complete("1", {"published": True})
-    assert searcher.board.states[SOURCE.key] == "ready"
+    assert searcher.ledger.board.states[SOURCE.key] == "ready"
     searcher.suggest("2")
     build(store, SOURCE)
     searcher.on_trial_complete("2", None)
-    assert searcher.board.states[SOURCE.key] == "done"
+    assert searcher.ledger.board.states[SOURCE.key] == "done"
 
 
 def test_a_recorded_failure_blocks_only_descendants_and_is_not_repeated(store: Store) -> None:
@@ -73,10 +73,10 @@ def test_a_recorded_failure_blocks_only_descendants_and_is_not_repeated(store: S
     handed = {searcher.suggest("1")["node"]: "1", searcher.suggest("2")["node"]: "2"}  # type: ignore[index]
     build(store, BAD)
     searcher.on_trial_complete(handed[BAD.key], {"published": False})
-    assert searcher.board.states[BAD.key] == "failed"
-    assert searcher.board.states[BAD_CHILD.key] == "blocked"
-    assert searcher.board.states[CHILD.key] == "waiting"
-    assert "last finite step was 6" in searcher.board.messages[BAD.key]
+    assert searcher.ledger.board.states[BAD.key] == "failed"
+    assert searcher.ledger.board.states[BAD_CHILD.key] == "blocked"
+    assert searcher.ledger.board.states[CHILD.key] == "waiting"
+    assert "last finite step was 6" in searcher.ledger.messages[BAD.key]
     assert searcher.suggest("3") is None
 
 
@@ -85,7 +85,7 @@ def test_a_lost_node_is_handed_out_again_until_it_has_been_lost_too_often(store:
     for attempt in range(3):
         assert searcher.suggest(f"{attempt}") is not None
         searcher.close(f"{attempt}", lost="its worker died")
-    assert searcher.board.messages == {SOURCE.key: "its worker died"}
+    assert searcher.ledger.messages == {SOURCE.key: "its worker died"}
     record = store.record("source", SOURCE.key)
     assert record is not None and record.status == "failed" and record.error == "its worker died"
     assert searcher.suggest("4") == Searcher.FINISHED
@@ -95,9 +95,11 @@ def test_an_error_that_tune_has_given_up_on_is_final(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
     searcher.on_trial_complete("1", error=True)
-    assert searcher.board.states[SOURCE.key] == "queued"  # the callback, which knows the reason, settles it
+    assert (
+        searcher.ledger.board.states[SOURCE.key] == "queued"
+    )  # the callback, which knows the reason, settles it
     searcher.close("1", lost="its worker died", give_up=True)
-    assert searcher.board.states[SOURCE.key] == "failed"
+    assert searcher.ledger.board.states[SOURCE.key] == "failed"
 
 
 def test_a_trial_is_settled_once(store: Store) -> None:
@@ -106,22 +108,22 @@ def test_a_trial_is_settled_once(store: Store) -> None:
     build(store, SOURCE)
     searcher.on_trial_complete("1", {})
     searcher.close("1", lost="word that comes late")
-    assert searcher.board.states[SOURCE.key] == "done"
+    assert searcher.ledger.board.states[SOURCE.key] == "done"
 
 
 def test_what_another_run_has_published_meanwhile_is_not_built(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     build(store, SOURCE)
     assert searcher.suggest("1") == {"node": CHILD.key, "stage": "target"}
-    assert searcher.board.states[SOURCE.key] == "cached"
+    assert searcher.ledger.board.states[SOURCE.key] == "cached"
 
 
 def test_a_stopped_node_is_left_for_the_next_run(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
-    searcher.board.drain()
+    searcher.ledger.drain()
     searcher.on_trial_complete("1", {"stopped": True})
-    assert searcher.board.states[SOURCE.key] == "ready" and searcher.board.n_lost[SOURCE.key] == 0
+    assert searcher.ledger.board.states[SOURCE.key] == "ready" and searcher.ledger.n_lost[SOURCE.key] == 0
     assert searcher.suggest("2") == Searcher.FINISHED
 
 
@@ -135,7 +137,7 @@ def test_epochs_reach_the_board(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
     searcher.on_trial_result("1", {"epoch": 3, "n_epochs": 9, "metrics/val_loss": 0.5, "pid": 7})
-    work = searcher.board.work["1"]
+    work = searcher.ledger.work["1"]
     assert (work.epoch, work.n_epochs, work.metrics) == (3, 9, {"val_loss": 0.5})
 
 

@@ -16,15 +16,14 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
-from dwp_sweep.config.node import Node
+from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
-from dwp_sweep.harness.dag.sweep_nodes import entries_of, in_hand
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.tune import searcher as dag_searcher
 from dwp_sweep.harness.tune.searcher import DagSearcher
@@ -48,11 +47,11 @@ class Driver:
 
     def __init__(self, store: Store, name: str, sweep: Sweep = SWEEP) -> None:
         self.store, self.events, self.n_trials = store, [], 0  # type: ignore[var-annotated]
-        board = Board(make_plan(sweep, store), Estimate(), self.events.append)
+        ledger = Ledger(make_plan(sweep, store), Estimate(), self.events.append)
         shapes = {stage: Resources(1, 0) for stage in STAGES}
         self.leases = Leases(store, "toy", name)
         self.searcher = DagSearcher(
-            board, store, Admission(lambda: [Resources(8, 0)]), shapes, leases=self.leases
+            ledger, store, Admission(lambda: [Resources(8, 0)]), shapes, leases=self.leases
         )
 
     def suggest(self) -> str | None:
@@ -61,10 +60,10 @@ class Driver:
         return found["node"] if isinstance(found, dict) else found
 
     def state(self, node: Node) -> str:
-        return self.searcher.board.states[node.key]
+        return self.searcher.ledger.board.states[node.key]
 
     def end(self, node: Node) -> None:
-        (trial,) = [t for t, work in self.searcher.board.work.items() if work.node.key == node.key]
+        (trial,) = [t for t, work in self.searcher.ledger.work.items() if work.node.key == node.key]
         self.searcher.on_trial_complete(trial, {})
 
     def build(self, node: Node) -> None:
@@ -95,19 +94,19 @@ def two(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Driver,
 def test_a_node_that_another_run_builds_is_left_and_others_go_on(two: tuple[Driver, Driver]) -> None:
     one, other = two
     assert other.suggest() == FREE.key
-    assert other.state(SOURCE) == "elsewhere" and other.state(CHILD) == "waiting"
-    assert other.texts("elsewhere") == [
+    assert other.state(SOURCE) == "leased_by_other" and other.state(CHILD) == "waiting"
+    assert other.texts("leased_by_other") == [
         f"left to  source source: built by another run on {os.uname().nodename} (sweep toy)"
     ]
     other.build(FREE)
     assert other.suggest() is None, "it ended although a node of its sweep is being built"
     one.build(SOURCE)
     assert other.suggest() == CHILD.key
-    assert other.state(SOURCE) == "cached" and other.texts("found")
-    assert one.suggest() is None and one.state(CHILD) == "elsewhere"
+    assert other.state(SOURCE) == "cached" and other.texts("published_by_other")
+    assert one.suggest() is None and one.state(CHILD) == "leased_by_other"
     other.build(CHILD)
     assert other.suggest() == one.suggest() == Searcher.FINISHED
-    assert one.searcher.board.counts() == {"done": 1, "cached": 2}
+    assert one.searcher.ledger.board.counts() == {"done": 1, "cached": 2}
     assert not list(one.store.root.glob("work/*/*")), "leases of published nodes stay behind"
 
 
@@ -116,7 +115,7 @@ def test_what_the_other_run_gave_back_or_died_over_is_taken_up(two: tuple[Driver
     other.suggest()
     one.leases.close()
     assert other.suggest() == SOURCE.key
-    assert "the run that was building it has ended without it" in other.texts("again")[0]
+    assert "the run that was building it has ended without it" in other.texts("retry")[0]
 
 
 def test_a_failure_of_the_other_run_counts_and_is_not_repeated(
@@ -130,15 +129,15 @@ def test_a_failure_of_the_other_run_counts_and_is_not_repeated(
         assert one.suggest() == bad.key and other.suggest() is None
         one.build(bad)
         assert other.suggest() == Searcher.FINISHED
-        assert other.searcher.board.counts() == {"failed": 1, "blocked": 1}
-        assert "last finite step" in other.searcher.board.messages[bad.key]
+        assert other.searcher.ledger.board.counts() == {"failed": 1, "blocked": 1}
+        assert "last finite step" in other.searcher.ledger.messages[bad.key]
 
 
 def test_a_run_that_stops_waits_for_nobody(two: tuple[Driver, Driver]) -> None:
     _, other = two
     other.suggest()
     other.build(FREE)
-    other.searcher.board.drain()
+    other.searcher.ledger.drain()
     assert other.suggest() == Searcher.FINISHED
 
 
@@ -161,8 +160,8 @@ def test_status_names_the_run_of_another_sweep_that_builds_a_node(store: Store) 
     record_nodes(store, "mine", entries_of(SWEEP.nodes.values(), SWEEP.targets))
     theirs = Driver(store, "theirs")
     theirs.suggest()
-    theirs.searcher.board.started("1")
-    with Heartbeat(store, "toy", "theirs", lambda: {"in_hand": in_hand(theirs.searcher.board)}):
+    theirs.searcher.ledger.started("1")
+    with Heartbeat(store, "toy", "theirs", lambda: {"in_hand": theirs.searcher.ledger.in_hand.entries()}):
         found = sweep_status("mine", store)
     (running,) = found.in_state("running")
     assert running.title == "source source" and found.runs == ()
@@ -214,7 +213,7 @@ def test_a_sweep_waits_without_a_trial_and_goes_on_when_the_lease_dies(
 
     def event(event: Event) -> None:
         tell(event)
-        if event.kind == "elsewhere":
+        if event.kind == "leased_by_other":
             assert log_lines(log) == []
             time.sleep(1)
             sleeper.send_signal(signal.SIGKILL)
@@ -225,6 +224,8 @@ def test_a_sweep_waits_without_a_trial_and_goes_on_when_the_lease_dies(
     finally:
         sleeper.kill()
         sleeper.communicate()
-    assert witness.titles("elsewhere") == witness.titles("again") == witness.titles("done") == [node.title]
+    assert (
+        witness.titles("leased_by_other") == witness.titles("retry") == witness.titles("done") == [node.title]
+    )
     assert holder_of(Store(root), "target", node.key) is None
     assert json.loads((Store(root).node_dir("target", node.key) / "out.json").read_text())["name"] == "free"

@@ -6,7 +6,8 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Estimate, critical_path
+from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.dag.ready_queue import critical_path
 from dwp_sweep.stages.workload import WORKLOADS
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node
@@ -22,7 +23,7 @@ def test_the_critical_path_is_the_longest_chain_of_durations() -> None:
     estimate = Estimate()
     for node, seconds in ((SOURCE, 5.0), (PRIOR, 3.0), (LONG, 2.0), (SHORT, 4.0), (FREE, 1.0)):
         estimate.observe(node, seconds)
-    lengths = critical_path([SOURCE, PRIOR, LONG, SHORT, FREE], estimate)
+    lengths = critical_path([SOURCE, PRIOR, LONG, SHORT, FREE], estimate.seconds)
     assert [lengths[node.key] for node in (SOURCE, PRIOR, LONG, SHORT, FREE)] == [10.0, 5.0, 2.0, 4.0, 1.0]
 
 

@@ -20,7 +20,6 @@ from dwp_sweep.harness.cost.durations import Estimate, PastRuns
 from dwp_sweep.harness.cost.plan_cost import plan_cost
 from dwp_sweep.harness.cost.simulation import Pool, list_schedule
 from dwp_sweep.harness.cost.step_rates import keep_rates
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.budget import (
     Spent,
     beyond_trials,
@@ -30,6 +29,7 @@ from dwp_sweep.harness.dag.budget import (
     without_effect,
 )
 from dwp_sweep.harness.dag.events import Event
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.run import run_sweep
@@ -151,54 +151,58 @@ def test_trials_are_the_first_missing_targets_with_what_they_need(tmp_path: Path
     assert beyond_trials(make_plan(SWEEP, store), 1) == {OTHER.key, FAR.key}
 
 
-def board_of(sweep: Sweep, tmp_path: Path, events: list[Event], held: frozenset[str] = frozenset()) -> Board:
-    return Board(make_plan(sweep, Store(tmp_path)), Estimate(), events.append, held)
+def board_of(sweep: Sweep, tmp_path: Path, events: list[Event], held: frozenset[str] = frozenset()) -> Ledger:
+    return Ledger(make_plan(sweep, Store(tmp_path)), Estimate(), events.append, held)
 
 
 def test_held_nodes_are_not_handed_out_and_do_not_keep_the_run_open(tmp_path: Path) -> None:
-    board = board_of(SWEEP, tmp_path, [], frozenset({OTHER.key, FREE.key, FAR.key}))
-    assert board.ready() == [SOURCE]
-    board.done(SOURCE, 1.0, {})
-    assert board.ready() == [TUNED]
-    board.done(TUNED, 1.0, {})
-    assert board.is_finished
+    ledger = board_of(SWEEP, tmp_path, [], frozenset({OTHER.key, FREE.key, FAR.key}))
+    assert ledger.board.ready() == [SOURCE]
+    ledger.done(SOURCE, 1.0, {})
+    assert ledger.board.ready() == [TUNED]
+    ledger.done(TUNED, 1.0, {})
+    assert ledger.is_finished
 
 
 def test_a_spent_budget_hands_out_nothing_more_and_waits_for_what_runs(tmp_path: Path) -> None:
     events: list[Event] = []
-    board = board_of(SWEEP, tmp_path, events)
-    board.hand_out(SOURCE, "a")
-    board.started("a")
-    board.start_no_more("budget.wall = 1s is spent")
-    board.start_no_more("a second reason")
-    assert board.ready() == board.heads() == [] and not board.is_finished and not board.is_draining
-    board.done(SOURCE, 1.0, {})
-    assert board.is_finished and board.spent == "budget.wall = 1s is spent"
+    ledger = board_of(SWEEP, tmp_path, events)
+    ledger.hand_out(SOURCE, "a")
+    ledger.started("a")
+    ledger.start_no_more("budget.wall = 1s is spent")
+    ledger.start_no_more("a second reason")
+    assert (
+        ledger.board.ready() == ledger.board.heads() == []
+        and not ledger.is_finished
+        and not ledger.is_draining
+    )
+    ledger.done(SOURCE, 1.0, {})
+    assert ledger.is_finished and ledger.spent == "budget.wall = 1s is spent"
     assert [event.text for event in events if event.kind == "note"] == [
         "budget.wall = 1s is spent: nothing more starts, running nodes go on to their end"
     ]
 
 
 def test_the_heads_are_the_most_urgent_of_each_stage(tmp_path: Path) -> None:
-    board = board_of(SWEEP, tmp_path, [])
-    assert board.heads() == [SOURCE, FREE]
-    board.hand_out(SOURCE, "a")
-    assert board.heads() == [OTHER, FREE]
-    board.again(SOURCE, "its worker was lost")
-    assert board.heads() == [SOURCE, FREE] and board.ready() == [SOURCE, OTHER, FREE]
+    ledger = board_of(SWEEP, tmp_path, [])
+    assert ledger.board.heads() == [SOURCE, FREE]
+    ledger.hand_out(SOURCE, "a")
+    assert ledger.board.heads() == [OTHER, FREE]
+    ledger.retry(SOURCE, "its worker was lost")
+    assert ledger.board.heads() == [SOURCE, FREE] and ledger.board.ready() == [SOURCE, OTHER, FREE]
 
 
 def test_hours_count_running_trials_and_failed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    board = board_of(SWEEP, tmp_path, [])
+    ledger = board_of(SWEEP, tmp_path, [])
     for place, node in enumerate((SOURCE, OTHER)):
-        board.hand_out(node, str(place))
-        board.started(str(place))
+        ledger.hand_out(node, str(place))
+        ledger.started(str(place))
     now[0] = 3600.0
-    board.failed(SOURCE, "diverged")
+    ledger.failed(SOURCE, "diverged")
     now[0] = 7200.0
-    assert spent_by(board, {"source": Resources(2.0, 0.5)}) == Spent(
+    assert spent_by(ledger, {"source": Resources(2.0, 0.5)}) == Spent(
         cpu_hours=6.0, gpu_hours=1.5, wall_s=7200.0
     )
 

@@ -7,10 +7,9 @@ import pytest
 from rich.console import Console
 
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.dag.sweep_nodes import in_hand
 from dwp_sweep.harness.view.live import LiveDisplay
 from dwp_sweep.harness.view.progress import LineProgress, Progress, default_progress
 from dwp_sweep.harness.view.text import duration, stage_rows
@@ -25,27 +24,27 @@ def screen() -> io.StringIO:
     return io.StringIO()
 
 
-def a_run(progress: Progress, tmp_path: Path) -> tuple[Board, Outcome]:
+def a_run(progress: Progress, tmp_path: Path) -> tuple[Ledger, Outcome]:
     """Two nodes done, one failed with two descendants, one running."""
     bad = toy_node("source", "bad")
     child = toy_node("prior", "child", [bad])
     grandchild = toy_node("target", "grandchild", [child])
     sweep = toy_sweep(*demo_sweep(n_targets=4).nodes.values(), bad, child, grandchild)
-    board = Board(make_plan(sweep, Store(tmp_path)), Estimate(), progress.event)
-    progress.open("demo", board, WHERE)
+    ledger = Ledger(make_plan(sweep, Store(tmp_path)), Estimate(), progress.event)
+    progress.open("demo", ledger, WHERE)
     progress.slots(2)
     sources = [node for node in sweep.nodes.values() if node.stage == "source"][:2]
     for node in sources:
-        board.hand_out(node, node.key)
-        board.started(node.key)
-    board.done(sources[0], 4.0, {"best_val_dice": 0.5})
-    board.done(sources[1], 6.0, {"best_val_dice": 0.6})
-    board.failed(bad, "the loss became nan in step 7")
-    harvest = board.ready()[0]
-    board.hand_out(harvest, "harvest trial")
-    board.started("harvest trial")
-    board.progressed("harvest trial", 3, 8, {"val_loss": 0.25})
-    return board, Outcome(1, {"done": 2, "failed": 1, "blocked": 2}, wall_s=75.0)
+        ledger.hand_out(node, node.key)
+        ledger.started(node.key)
+    ledger.done(sources[0], 4.0, {"best_val_dice": 0.5})
+    ledger.done(sources[1], 6.0, {"best_val_dice": 0.6})
+    ledger.failed(bad, "the loss became nan in step 7")
+    harvest = ledger.board.ready()[0]
+    ledger.hand_out(harvest, "harvest trial")
+    ledger.started("harvest trial")
+    ledger.progressed("harvest trial", 3, 8, {"val_loss": 0.25})
+    return ledger, Outcome(1, {"done": 2, "failed": 1, "blocked": 2}, wall_s=75.0)
 
 
 def test_a_log_gets_one_line_per_event_with_the_state_of_the_run(screen: io.StringIO, tmp_path: Path) -> None:
@@ -73,9 +72,9 @@ def test_epochs_of_a_log_come_now_and_then(
     screen: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progress = LineProgress(Console(file=screen))
-    board, _ = a_run(progress, tmp_path)
+    ledger, _ = a_run(progress, tmp_path)
     monkeypatch.setattr("dwp_sweep.harness.view.progress.EPOCH_LINE_EVERY_S", 0.0)
-    board.progressed("harvest trial", 4, 8, {"val_loss": 0.2})
+    ledger.progressed("harvest trial", 4, 8, {"val_loss": 0.2})
     assert screen.getvalue().rstrip().endswith("running  harvest harvest: epoch 4/8, val_loss 0.200")
 
 
@@ -99,14 +98,14 @@ def test_a_terminal_shows_stages_running_nodes_and_where_to_look(screen: io.Stri
 def test_a_terminal_names_the_run_that_builds_a_node_elsewhere(screen: io.StringIO, tmp_path: Path) -> None:
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     display, node = LiveDisplay(console), toy_node("target", "shared")
-    board = Board(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), display.event)
-    display.follow("demo", board, WHERE)
-    board.left_to(node, "another run on host7 (sweep toy)")
+    ledger = Ledger(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), display.event)
+    display.follow("demo", ledger, WHERE)
+    ledger.left_to(node, "another run on host7 (sweep toy)")
     with console.capture() as capture:
         console.print(display.render())
     assert "target shared: built by another run on host7 (sweep toy)" in capture.get()
-    assert "starting" not in capture.get() and stage_rows(board)[0][1]["running"] == 1
-    board.found(node, 1.0, {})
+    assert "starting" not in capture.get() and stage_rows(ledger)[0][1]["running"] == 1
+    ledger.published_by_other(node, 1.0, {})
     with console.capture() as capture:
         console.print(display.render())
     assert "host7" not in capture.get() and "1/1 nodes" in capture.get()
@@ -128,11 +127,11 @@ def test_the_display_fits_where_it_is_shown() -> None:
 
 def test_queued_nodes_count_as_waiting_and_cached_ones_as_done(tmp_path: Path) -> None:
     node = toy_node("target", "one")
-    board = Board(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), lambda event: None)
-    board.hand_out(node, "trial")
-    assert stage_rows(board)[0][1]["waiting"] == 1
-    board.states[node.key] = "cached"
-    assert stage_rows(board)[0][1]["done"] == 1
+    ledger = Ledger(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), lambda event: None)
+    ledger.hand_out(node, "trial")
+    assert stage_rows(ledger)[0][1]["waiting"] == 1
+    ledger.board.states[node.key] = "cached"
+    assert stage_rows(ledger)[0][1]["done"] == 1
 
 
 def test_a_note_is_a_line_of_its_own(screen: io.StringIO) -> None:
@@ -146,21 +145,21 @@ def test_a_node_that_reads_its_scans_says_how_far_it_is_until_its_first_epoch(
     monkeypatch.setattr("dwp_sweep.harness.view.progress.EPOCH_LINE_EVERY_S", 0.0)
     progress, display = LineProgress(Console(file=screen)), LiveDisplay(Console(file=io.StringIO()))
     node = toy_node("target", "one")
-    board = Board(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), progress.event)
-    display.follow("demo", board, WHERE)
-    board.hand_out(node, "trial")
-    board.started("trial")
-    board.reads("trial", 31, 275)
-    board.reads("a trial that has ended", 1, 2)
+    ledger = Ledger(make_plan(toy_sweep(node), Store(tmp_path)), Estimate(), progress.event)
+    display.follow("demo", ledger, WHERE)
+    ledger.hand_out(node, "trial")
+    ledger.started("trial")
+    ledger.reads("trial", 31, 275)
+    ledger.reads("a trial that has ended", 1, 2)
     console = Console(file=io.StringIO(), record=True, width=100)
     console.print(display.render())
 
     assert "reading scans 31/275" in console.export_text()
-    assert in_hand(board)[0]["reading"] == (31, 275)
+    assert ledger.in_hand.entries()[0]["reading"] == (31, 275)
     assert screen.getvalue().rstrip().endswith("running  target one: reading scans 31/275")
-    board.progressed("trial", 1, 8, {})
+    ledger.progressed("trial", 1, 8, {})
     console.print(display.render())
-    assert "reading" not in console.export_text() and in_hand(board)[0]["reading"] is None
+    assert "reading" not in console.export_text() and ledger.in_hand.entries()[0]["reading"] is None
 
 
 @pytest.mark.parametrize(

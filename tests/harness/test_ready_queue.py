@@ -12,7 +12,7 @@ def target(place: int, method: str) -> Node:
 def test_what_ended_teaches_which_of_those_that_wait_take_longest() -> None:
     nodes = [target(0, "quick"), target(1, "slow"), target(2, "quick"), target(3, "slow")]
     estimate, waiting = Estimate(), {node.key for node in nodes}
-    queue = ReadyQueue(nodes, estimate, waiting.__contains__)
+    queue = ReadyQueue(nodes, estimate.seconds, waiting.__contains__)
     for node in nodes:
         queue.push(node)
     assert queue.all() == [node.key for node in nodes], "nothing is known: in the order of the grid"
@@ -28,7 +28,7 @@ def test_ranking_again_costs_as_much_for_each_node_however_many_there_are() -> N
     for size in (64, 640):
         estimate = _Counting()
         nodes = [target(place, "any") for place in range(size)]
-        queue = ReadyQueue(nodes, estimate, lambda key: True)
+        queue = ReadyQueue(nodes, estimate.seconds, lambda key: True)
         estimate.n_asked = 0
         for _ in nodes:
             queue.learned()

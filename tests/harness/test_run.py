@@ -19,8 +19,8 @@ from dwp_sweep.bench.sleeping import STAGES as SLEEPING
 from dwp_sweep.bench.sleeping import flat
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.protocol import Store
 from tests.harness.looking_stage import HEAVY, look
@@ -36,7 +36,7 @@ class Witness:
         self.outcome: Outcome | None = None
         self.is_closed = False
 
-    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+    def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         self.where = where
 
     def event(self, event: Event) -> None:
@@ -191,7 +191,7 @@ def test_a_worker_that_cannot_be_reset_does_not_hang_the_sweep(ray_cluster: None
     witness = Witness()
     outcome = run(toy_sweep(*spoilers, harvest, *targets), tmp_path / "storage", witness)
     assert (outcome.exit_code, outcome.counts["done"]) == (0, 7)
-    assert witness.titles("again"), "the trap did not snap: the test shows nothing"
+    assert witness.titles("retry"), "the trap did not snap: the test shows nothing"
 
 
 @pytest.mark.slow

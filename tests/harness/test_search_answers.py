@@ -12,7 +12,7 @@ import pytest
 
 from dwp_sweep.config.search.space import SearchSpace
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.importance import importances, study_importance
 from dwp_sweep.harness.search.past_configurations import open_storage, storage_url
@@ -81,10 +81,10 @@ def test_rows_survive_their_file_whatever_the_numbers(store: Store) -> None:
 
 def test_curves_come_from_the_records_of_the_networks(store: Store) -> None:
     sweep = search_sweep(search_space({"x": {"float": [0, 10]}}, n_trials=1), n_epochs=3)
-    board = Board(make_plan(sweep, store), Estimate(), lambda event: None)
-    search = SearchPlan(sweep, store, board)
-    assert summary(board) == "search: 1 configuration to try in 1 study"
-    assert progress_counts(board) == (0, 1)
+    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
+    search = SearchPlan(sweep, store, ledger)
+    assert summary(ledger) == "search: 1 configuration to try in 1 study"
+    assert progress_counts(ledger) == (0, 1)
     while search.start_next():
         pass
     for key in list(sweep.nodes):

@@ -16,7 +16,7 @@ from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.configuration import learning_points
 from dwp_sweep.harness.search.past_configurations import open_storage
@@ -49,9 +49,9 @@ class Killed(Exception):
     """The driver dies here."""
 
 
-def open_plan(sweep: Sweep, store: Store, **options: Any) -> tuple[Board, SearchPlan]:
-    board = Board(make_plan(sweep, store), Estimate(), lambda event: None)
-    return board, SearchPlan(sweep, store, board, **options)
+def open_plan(sweep: Sweep, store: Store, **options: Any) -> tuple[Ledger, SearchPlan]:
+    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
+    return ledger, SearchPlan(sweep, store, ledger, **options)
 
 
 def drive(
@@ -60,29 +60,29 @@ def drive(
     n_slots: int = 1,
     built: Callable[[int], None] = lambda n: None,
     **options: Any,
-) -> tuple[Board, SearchPlan]:
+) -> tuple[Ledger, SearchPlan]:
     """Build everything, up to ``n_slots`` open configurations, one node after the other."""
-    board, search = open_plan(sweep, store, **options)
+    ledger, search = open_plan(sweep, store, **options)
     search.n_slots = n_slots
     n_built = 0
     while True:
-        while len(board.heads()) < n_slots and search.start_next():
+        while len(ledger.board.heads()) < n_slots and search.start_next():
             pass
-        if not board.heads():
-            return board, search
-        node = board.heads()[0]
-        board.hand_out(node, node.key)
+        if not ledger.board.heads():
+            return ledger, search
+        node = ledger.board.heads()[0]
+        ledger.hand_out(node, node.key)
         status = build(store, node)
         n_built += 1
         built(n_built)
         record = store.record(node.stage, node.key)
         assert record is not None
         if status == "published":
-            board.done(node, record.wall_s, record.metrics)
+            ledger.done(node, record.wall_s, record.metrics)
         elif status == "pruned":
-            board.pruned(node, record.error or "")
+            ledger.pruned(node, record.error or "")
         else:
-            board.failed(node, record.error or "")
+            ledger.failed(node, record.error or "")
         search.update()
 
 
@@ -100,7 +100,7 @@ def test_configurations_that_share_upstream_stages_build_each_of_them_once(
     store: Store, tmp_path: Path
 ) -> None:
     log = tmp_path / "log.txt"
-    board, search = drive(search_sweep(search_space(n_trials=8), log), store)
+    ledger, search = drive(search_sweep(search_space(n_trials=8), log), store)
     counts = Counter(log.read_text().splitlines())
     assert {line for line in counts if line.startswith("source")} == {"source 0", "source 1"}
     assert set(counts.values()) == {1}
@@ -109,7 +109,7 @@ def test_configurations_that_share_upstream_stages_build_each_of_them_once(
     assert all(
         trial.value == pytest.approx(0.9 - 0.01 * abs(trial.params["x"] - 3)) for trial in trials(store)
     )
-    assert board.counts() == {"done": 10}
+    assert ledger.board.counts() == {"done": 10}
 
 
 def test_the_same_seed_gives_the_same_suggestions_and_another_one_others(
@@ -222,7 +222,7 @@ def test_a_configuration_that_is_beaten_subject_by_subject_starts_no_further_rep
 
 def test_a_second_split_that_ends_first_is_held_against_the_second_split(store: Store) -> None:
     compared: list[dict[int, str]] = []
-    board, search = open_plan(search_sweep(search_space(n_trials=3, n_repeats=2)), store)
+    ledger, search = open_plan(search_sweep(search_space(n_trials=3, n_repeats=2)), store)
     search.n_slots = 1
     search._incumbents.beat = lambda one, ended: bool(  # type: ignore[method-assign]
         compared.append({place: one.nodes.index(node) for place, node in ended.items()})
@@ -230,10 +230,10 @@ def test_a_second_split_that_ends_first_is_held_against_the_second_split(store: 
     while search.has_more:
         while search.start_next():
             pass
-        for node in reversed(board.ready()):  # the last repeat first
-            board.hand_out(node, node.key)
+        for node in reversed(ledger.board.ready()):  # the last repeat first
+            ledger.hand_out(node, node.key)
             build(store, node)
-            board.done(node, 1.0, {})
+            ledger.done(node, 1.0, {})
             search.update()
     assert {1: 1} in compared and all(place == index for one in compared for place, index in one.items())
 
@@ -253,9 +253,9 @@ def test_several_objectives_are_told_together(store: Store) -> None:
 
 
 def test_a_failed_configuration_is_told_and_asked_for_again_by_the_next_run(store: Store) -> None:
-    board, _ = drive(search_sweep(search_space(n_trials=2), fails=True), store)
+    ledger, _ = drive(search_sweep(search_space(n_trials=2), fails=True), store)
     assert {trial.state for trial in trials(store)} == {TrialState.FAIL}
-    assert len(board.in_state("failed")) == 2
+    assert len(ledger.board.in_state("failed")) == 2
     _, left = open_plan(search_sweep(search_space(n_trials=2), fails=True), store, retry_failed=False)
     assert not left.has_more
     before = points(store)
@@ -266,9 +266,9 @@ def test_a_failed_configuration_is_told_and_asked_for_again_by_the_next_run(stor
 
 def test_a_budget_of_trials_asks_for_no_more_and_says_so(store: Store) -> None:
     sweep = search_sweep(search_space(n_trials=5), budget=BudgetConfig(trials=2))
-    board, search = drive(sweep, store)
+    ledger, search = drive(sweep, store)
     assert len(points(store)) == 2 and search.is_finished and search.has_more
-    assert search.spent == "budget.trials = 2 is spent" and board.n_to_ask == 3
+    assert search.spent == "budget.trials = 2 is spent" and ledger.search.n_to_ask == 3
     drive(search_sweep(search_space(n_trials=5), budget=BudgetConfig(trials=2)), store)
     assert len(points(store)) == 4
 
@@ -283,17 +283,17 @@ def test_nothing_is_asked_while_as_many_configurations_are_open_as_there_are_slo
 
 def test_a_network_that_was_given_up_ends_its_configuration_and_is_not_built_again(store: Store) -> None:
     sweep = search_sweep(search_space(n_trials=1, scheduler={"kind": "asha"}))
-    board, search = open_plan(sweep, store)
+    ledger, search = open_plan(sweep, store)
     while search.start_next():
         pass
     build(store, next(node for node in sweep.nodes.values() if node.stage == "source"))
     target = sweep.nodes[sweep.targets[0]]
     store.ask_to_prune("target", target.key, "toy/all: asha after epoch 3")
     assert build(store, target) == "pruned"
-    board, search = open_plan(search_sweep(search_space(n_trials=1, scheduler={"kind": "asha"})), store)
+    ledger, search = open_plan(search_sweep(search_space(n_trials=1, scheduler={"kind": "asha"})), store)
     while search.start_next():
         pass
-    assert board.states[target.key] == "pruned" and not board.heads() and not search.has_more
+    assert ledger.board.states[target.key] == "pruned" and not ledger.board.heads() and not search.has_more
     assert [trial.state for trial in trials(store)] == [TrialState.PRUNED]
     assert make_plan(search_sweep(search_space(n_trials=1)), store).by_stage()[1].n_pruned == 1
 

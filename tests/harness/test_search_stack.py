@@ -1,4 +1,4 @@
-"""Searcher, scheduler, board, studies and store together, with a loop in the place of Tune."""
+"""Searcher, scheduler, ledger, studies and store together, with a loop in the place of Tune."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Estimate
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.harness.search.early_stopping import SearchScheduler
@@ -34,22 +34,22 @@ class Trial:
     config: Mapping[str, Any]
 
 
-def run(sweep: Sweep, store: Store) -> Board:
+def run(sweep: Sweep, store: Store) -> Ledger:
     """One slot: a node runs to its end before Tune asks for another one."""
-    board = Board(make_plan(sweep, store), Estimate(), lambda event: None)
-    search = SearchPlan(sweep, store, board)
+    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
+    search = SearchPlan(sweep, store, ledger)
     scheduler = SearchScheduler(search, store)
     search.watch_record = scheduler.learn
     search.replay()
     shapes = {stage: Resources(1.0, 0.0) for stage in SEARCH_STAGES}
     admission = Admission(lambda: [Resources(1.0, 0.0)])
-    searcher = DagSearcher(board, store, admission, shapes, search=search)
+    searcher = DagSearcher(ledger, store, admission, shapes, search=search)
     number = 0
     while (config := searcher.suggest(str(number))) != Searcher.FINISHED:
         assert isinstance(config, dict), "with one slot something is always ready, or the search is over"
         trial = Trial(str(number), config)
-        node = board.nodes[config["node"]]
-        board.started(trial.trial_id)
+        node = ledger.board.nodes[config["node"]]
+        ledger.started(trial.trial_id)
 
         def report(epoch: int, n_epochs: int, metrics: Mapping[str, float], trial: Trial = trial) -> None:
             flat = {f"metrics/{name}": value for name, value in metrics.items()}
@@ -60,7 +60,7 @@ def run(sweep: Sweep, store: Store) -> Board:
         run_node(node, SEARCH_STAGES[node.stage], store, report=report)
         searcher.on_trial_complete(trial.trial_id, {})
         number += 1
-    return board
+    return ledger
 
 
 def trials(store: Store, name: str) -> list[FrozenTrial]:
@@ -76,7 +76,7 @@ def test_what_asha_gives_up_is_pruned_in_store_and_study_and_shared_stages_are_b
     space = search_space(
         n_trials=5, n_conditions=2, scheduler={"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}
     )
-    board = run(search_sweep(space, log), store)
+    ledger = run(search_sweep(space, log), store)
     assert set(Counter(log.read_text().splitlines()).values()) == {1}
     n_pruned = 0
     for name in ("toy/condition=0", "toy/condition=1"):
@@ -91,7 +91,7 @@ def test_what_asha_gives_up_is_pruned_in_store_and_study_and_shared_stages_are_b
             assert record.status == ("pruned" if trial.state == TrialState.PRUNED else "done")
             if record.status == "pruned":
                 assert len(record.history) == trial.last_step < 9
-    assert board.counts()["pruned"] == n_pruned >= 1
+    assert ledger.board.counts()["pruned"] == n_pruned >= 1
 
     n_lines = len(log.read_text().splitlines())
     again = run(search_sweep(space, log), store)

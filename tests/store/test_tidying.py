@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dwp_sweep.config.node import entries_of
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.dag.sweep_nodes import entries_of
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.gc import collect, survey, tidier, tidying, wait_for_tidying
 from dwp_sweep.store.heartbeat import Heartbeat

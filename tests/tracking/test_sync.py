@@ -6,8 +6,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from dwp_sweep.cli import main
-from dwp_sweep.config.node import Node
-from dwp_sweep.harness.dag.sweep_nodes import entries_of
+from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
 from dwp_sweep.tracking.client import Tracking, open_tracking

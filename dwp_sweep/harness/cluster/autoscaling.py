@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dwp_sweep.errors import Problem
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.slots import Machines, Resources, impossible, slots
 
 DEFAULT_WAIT_S = 900.0
@@ -51,9 +51,9 @@ class Patience:
     now: Callable[[], float] = time.monotonic
     _since_s: float | None = None
 
-    def over(self, board: Board) -> list[Problem]:
+    def over(self, ledger: Ledger) -> list[Problem]:
         """What was waited for in vain; empty as long as anything runs or the limit is not reached."""
-        waiting = self._waiting(board)
+        waiting = self._waiting(ledger)
         if not waiting:
             self._since_s = None
             return []
@@ -63,12 +63,12 @@ class Patience:
             return []
         return [_in_vain(one, self.limit_s) for one in impossible(waiting, self.machines())]
 
-    def _waiting(self, board: Board) -> dict[str, Resources]:
+    def _waiting(self, ledger: Ledger) -> dict[str, Resources]:
         """The stages that wait, where none of the nodes in hand can start."""
-        if any(work.started_s is not None for work in board.work.values()):
+        if ledger.in_hand.running():
             return {}
         present: Sequence[Resources] = self.machines()
-        stages = {work.node.stage for work in board.work.values()}
+        stages = {work.node.stage for work in ledger.work.values()}
         if any(slots(self.shapes[stage], present) for stage in stages):
             return {}
         return {stage: self.shapes[stage] for stage in sorted(stages)}

@@ -209,23 +209,6 @@ class Estimate:
         return max(sum(ratios) / len(ratios), 1e-3) if ratios else 1.0
 
 
-def critical_path(nodes: Iterable[Node], estimate: Estimate) -> dict[str, float]:
-    """Key -> seconds from the node's start to the end of its longest chain of descendants.
-
-    Args:
-        nodes: Parents before children.
-        estimate: Expected durations.
-    """
-    ordered = list(nodes)
-    below: defaultdict[str, float] = defaultdict(float)
-    lengths: dict[str, float] = {}
-    for node in reversed(ordered):
-        lengths[node.key] = estimate.seconds(node) + below[node.key]
-        for _, parent in node.parents:
-            below[parent] = max(below[parent], lengths[node.key])
-    return lengths
-
-
 def _kind(node: Node) -> tuple[object, ...]:
     return node.stage, node.labels.get("method"), node.labels.get("train_size")
 

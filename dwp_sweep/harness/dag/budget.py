@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dwp_sweep.config.resources import BudgetConfig
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources
 
@@ -33,18 +33,22 @@ class Spent:
     wall_s: float
 
 
-def spent_by(board: Board, shapes: Mapping[str, Resources]) -> Spent:
+def spent_by(ledger: Ledger, shapes: Mapping[str, Resources]) -> Spent:
     """What a run has used up to now.
 
     Args:
-        board: Of the run.
+        ledger: Of the run.
         shapes: Stage -> resources of its trials.
     """
-    used = {stage: seconds / _HOUR_S for stage, seconds in board.seconds_used().items() if stage in shapes}
+    used = {
+        stage: seconds / _HOUR_S
+        for stage, seconds in ledger.in_hand.seconds_used().items()
+        if stage in shapes
+    }
     return Spent(
         cpu_hours=sum(shapes[stage].cpu * hours for stage, hours in used.items()),
         gpu_hours=sum(shapes[stage].gpu * hours for stage, hours in used.items()),
-        wall_s=time.monotonic() - board.started_s,
+        wall_s=time.monotonic() - ledger.started_s,
     )
 
 

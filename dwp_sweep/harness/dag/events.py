@@ -1,6 +1,6 @@
 """What happens in a run, in words that a display understands, and how it ended.
 
-Shared by the board (which tells) and the displays (which show).
+Shared by the ledger (which tells) and the displays (which show).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ EventKind = Literal[
     "done",
     "failed",
     "blocked",
-    "again",
+    "retry",
     "stopped",
     "pruned",
-    "elsewhere",
-    "found",
+    "leased_by_other",
+    "published_by_other",
     "note",
 ]
 
@@ -32,9 +32,9 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: What happened; ``reading``: scans are prepared, ``again``: the node is tried once more,
-            ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up, ``elsewhere``: another
-            run is building it, ``found``: another run has published it.
+        kind: What happened; ``reading``: scans are prepared, ``retry``: the node is tried once more,
+            ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up, ``leased_by_other``:
+            another run is building it, ``published_by_other``: another run has published it.
         node: To which node; None for a ``note``.
         text: Message of a failure, reason, how far the reading is, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.

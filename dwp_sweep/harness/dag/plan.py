@@ -8,16 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from dwp_sweep.config.node import Node, pipeline_order
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.harness.dag.pruning import was_pruned
+from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states, was_pruned
 from dwp_sweep.store.protocol import Store
-
-PlanState = Literal["cached", "ready", "waiting", "failed", "blocked", "pruned", "unneeded"]
-"""``unneeded``: neither published nor read by what has to be built; ``pruned``: given up by a search."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +29,18 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """State of every node of a sweep before a run.
+    """State of every node of a sweep before a run, or of those that a new target needs.
 
     Attributes:
         sweep: The sweep.
-        states: Key -> state, in the sweep's order.
+        states: Key -> ``cached``, ``ready``, ``waiting``, ``failed``, ``blocked``, ``pruned`` or
+            ``unneeded``, in the sweep's order.
         notes: What the user should know, e.g. which nodes are damaged.
         damaged: Published nodes that differ from their manifest and are built again.
     """
 
     sweep: Sweep
-    states: Mapping[str, PlanState]
+    states: Mapping[str, NodeState]
     notes: tuple[str, ...] = ()
     damaged: tuple[Node, ...] = ()
 
@@ -85,77 +81,77 @@ def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
         retry_failed: Whether nodes that failed in an earlier run are tried again.
     """
     if sweep.search is not None:
-        _recall(sweep, store)
-    damaged: dict[str, str] = {}
-    states: dict[str, PlanState] = {}
+        # Imports optuna: for searches only.
+        from dwp_sweep.harness.search.past_configurations import restore_configurations
+
+        restore_configurations(sweep, store)
+    comparison = _Comparison(sweep, store, retry_failed)
     with store.snapshot():
-        cached, needed = _cached_and_needed(sweep, store, damaged)
-        for key, node in sweep.nodes.items():
-            states[key] = _state(node, cached, needed, states, not retry_failed and _has_failed(node, store))
-        if sweep.search is not None:
-            states = {key: _of_search(sweep, key, state, store) for key, state in states.items()}
-    notes = [
-        f"{sweep.nodes[key].title} is damaged and will be built again: {why}" for key, why in damaged.items()
-    ]
-    return Plan(sweep, states, tuple(notes), tuple(sweep.nodes[key] for key in damaged))
+        states = node_states(list(sweep.nodes.values()), sweep.targets, comparison.own_state)
+    if sweep.search is not None:
+        # What it asked for before is history; what it goes on with, it decides itself when it runs.
+        states = {key: "unneeded" if state in _TO_BUILD_LATER else state for key, state in states.items()}
+    return comparison.plan(states)
 
 
-def _recall(sweep: Sweep, store: Store) -> None:
-    from dwp_sweep.harness.search.past_configurations import (
-        restore_configurations,
-    )  # imports optuna: for searches only
-
-    restore_configurations(sweep, store)
+_TO_BUILD_LATER = ("ready", "waiting", "blocked")
 
 
-def _of_search(sweep: Sweep, key: str, state: PlanState, store: Store) -> PlanState:
-    """What a search asked for before is history; what it goes on with, it decides itself when it runs."""
-    node = sweep.nodes[key]
-    if state != "cached" and was_pruned(store.record(node.stage, key), f"{sweep.name}/"):
-        return "pruned"
-    return "unneeded" if state in ("ready", "waiting", "blocked") else state
+def plan_target(
+    target: Node, sweep: Sweep, store: Store, known: Mapping[str, NodeState], retry_failed: bool
+) -> Plan:
+    """A plan for a target that nobody knew when the run began.
+
+    Args:
+        target: Newly asked for by a search.
+        sweep: Holds it and all that it needs.
+        store: The storage.
+        known: Key -> state of nodes that are not looked at again.
+        retry_failed: Whether nodes that failed in an earlier run are tried again.
+
+    Returns:
+        The target and those of its ancestors that it needs and that are not known, parents before children.
+    """
+    nodes: dict[str, Node] = {}
+
+    def collect(node: Node) -> None:
+        if node.key in nodes or known.get(node.key, "unneeded") != "unneeded":
+            return
+        for _, key in node.parents:
+            collect(sweep.nodes[key])
+        nodes[node.key] = node
+
+    collect(target)
+    comparison = _Comparison(sweep, store, retry_failed)
+    states = node_states(list(nodes.values()), [target.key], comparison.needed_state, known)
+    return comparison.plan({key: state for key, state in states.items() if state != "unneeded"})
 
 
-def _cached_and_needed(sweep: Sweep, store: Store, damaged: dict[str, str]) -> tuple[set[str], set[str]]:
-    cached: set[str] = set()
-    needed = set(sweep.targets)
-    for node in reversed(list(sweep.nodes.values())):
-        if node.key not in needed:
-            if store.is_published(node.stage, node.key):
-                cached.add(node.key)
-        elif _is_sound(node, store, damaged):
-            cached.add(node.key)
-        else:
-            needed |= {key for _, key in node.parents}
-    return cached, needed
+class _Comparison:
+    """What the storage says of nodes of a sweep, and what a run makes of it."""
 
+    def __init__(self, sweep: Sweep, store: Store, retry_failed: bool) -> None:
+        self._sweep, self._store, self._retry_failed = sweep, store, retry_failed
+        self._damaged: dict[str, str] = {}
 
-def _state(
-    node: Node, cached: set[str], needed: set[str], states: Mapping[str, PlanState], left_failed: bool
-) -> PlanState:
-    if node.key in cached:
-        return "cached"
-    if node.key not in needed:
-        return "unneeded"
-    if left_failed:
-        return "failed"
-    parents = {states[key] for _, key in node.parents}
-    if parents & {"failed", "blocked"}:
-        return "blocked"
-    return "ready" if parents <= {"cached"} else "waiting"
+    def own_state(self, node: Node, is_needed: bool) -> NodeState | None:
+        stored = StoredNode(node, self._store)
+        # The files of what nothing reads are not looked at.
+        if stored.is_sound if is_needed else stored.is_published:
+            return "cached"
+        if is_needed and stored.is_published:
+            self._damaged[node.key] = stored.damage
+        if self._sweep.search is not None and was_pruned(stored.record, f"{self._sweep.name}/"):
+            return "pruned"
+        return "failed" if is_needed and not self._retry_failed and stored.has_failed else None
 
+    def needed_state(self, node: Node, is_needed: bool) -> NodeState | None:
+        return self.own_state(node, is_needed) if is_needed else None
 
-def _is_sound(node: Node, store: Store, damaged: dict[str, str]) -> bool:
-    if not store.is_published(node.stage, node.key):
-        return False
-    try:
-        store.verify(node.stage, node.key)
-    except CorruptArtifactError as error:
-        damaged[node.key] = str(error)
-        return False
-    return True
-
-
-def _has_failed(node: Node, store: Store) -> bool:
-    record = store.record(node.stage, node.key)
-    return record is not None and record.status == "failed"
+    def plan(self, states: Mapping[str, NodeState]) -> Plan:
+        nodes = self._sweep.nodes
+        notes = (
+            f"{nodes[key].title} is damaged and will be built again: {why}"
+            for key, why in self._damaged.items()
+        )
+        return Plan(self._sweep, states, tuple(notes), tuple(nodes[key] for key in self._damaged))

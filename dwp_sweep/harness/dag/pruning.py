@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dwp_sweep.config.node import Node
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import Record
 
 VAL_SCORES = "val_scores.json"
 SIGNIFICANCE = 0.05
@@ -60,15 +59,3 @@ def validation_scores(store: Store, nodes: Mapping[int, Node], metric: str) -> S
         except (OSError, ValueError, KeyError, TypeError, CorruptArtifactError):
             continue
     return found
-
-
-def was_pruned(record: Record | None, within: str) -> bool:
-    """Whether a node was given up in a study, or in any study of a sweep.
-
-    Another search may have given the same node up beside better rivals: that is its own matter.
-
-    Args:
-        record: Of the node.
-        within: Start of the reason: ``<sweep>/`` or ``<sweep>/<condition>``.
-    """
-    return record is not None and record.status == "pruned" and (record.error or "").startswith(within)

@@ -7,10 +7,13 @@ durations; whether a node is still ready it asks.
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.durations import Estimate, critical_path
+
+Seconds = Callable[[Node], float]
+"""Expected duration of a node."""
 
 _N_RANKINGS = 32
 """How often all nodes are ranked again in the course of a run: its cost for each node that ends stays the
@@ -22,13 +25,13 @@ class ReadyQueue:
 
     Args:
         nodes: All nodes, parents before children.
-        estimate: Expected durations; may learn at any time.
+        seconds: Expected durations; may learn at any time.
         is_ready: Whether the node of a key may start now.
     """
 
-    def __init__(self, nodes: Iterable[Node], estimate: Estimate, is_ready: Callable[[str], bool]) -> None:
+    def __init__(self, nodes: Iterable[Node], seconds: Seconds, is_ready: Callable[[str], bool]) -> None:
         self._nodes: dict[str, Node] = {}
-        self._estimate, self._is_ready = estimate, is_ready
+        self._seconds, self._is_ready = seconds, is_ready
         self._order: dict[str, int] = {}
         self._lengths: dict[str, float] = {}
         self._queues: dict[str, list[tuple[float, int, str]]] = {}
@@ -38,7 +41,7 @@ class ReadyQueue:
     def add(self, nodes: Iterable[Node]) -> None:
         """Take in nodes; none of them starts before it is pushed."""
         new = list(nodes)
-        self._lengths |= critical_path(new, self._estimate)
+        self._lengths |= critical_path(new, self._seconds)
         for node in new:
             self._nodes[node.key] = node
             self._order.setdefault(node.key, len(self._order))
@@ -57,21 +60,37 @@ class ReadyQueue:
         entries = []
         for queue in self._queues.values():
             while queue and not self._is_ready(queue[0][-1]):
-                heapq.heappop(queue)  # handed out or built elsewhere since it was put in
+                heapq.heappop(queue)  # handed out or leased by another run since it was put in
             entries += queue[:1]
         return [key for *_, key in sorted(entries)]
 
     def learned(self) -> None:
-        """The estimate has learned from one more node: now and then, all are ranked again.
+        """The durations have learned from one more node: now and then, all are ranked again.
 
         First guesses know neither methods nor sizes: without this the longest targets might start last.
         """
         self._n_learned += 1
         if self._n_learned % max(1, len(self._nodes) // _N_RANKINGS) == 0:
-            self._lengths = critical_path(self._nodes.values(), self._estimate)
+            self._lengths = critical_path(self._nodes.values(), self._seconds)
             for stage, queue in self._queues.items():
                 self._queues[stage] = [self._entry(key) for key in {entry[-1] for entry in queue}]
                 heapq.heapify(self._queues[stage])
 
     def _entry(self, key: str) -> tuple[float, int, str]:
         return -self._lengths[key], self._order[key], key
+
+
+def critical_path(nodes: Iterable[Node], seconds: Seconds) -> dict[str, float]:
+    """Key -> seconds from the node's start to the end of its longest chain of descendants.
+
+    Args:
+        nodes: Parents before children.
+        seconds: Expected durations.
+    """
+    below: defaultdict[str, float] = defaultdict(float)
+    lengths: dict[str, float] = {}
+    for node in reversed(list(nodes)):
+        lengths[node.key] = seconds(node) + below[node.key]
+        for _, parent in node.parents:
+            below[parent] = max(below[parent], lengths[node.key])
+    return lengths

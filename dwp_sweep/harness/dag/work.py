@@ -1,16 +1,21 @@
-"""A node in the hands of a trial, and how long it will take yet.
+"""What a run has in hand: which trial works on which node, how far it is, how long trials have taken.
 
-Part of the board. Knows nothing of trials but their names.
+Knows nothing of trials but their names; the clock is given, so that a simulation can drive it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Estimate
+
+Clock = Callable[[], float]
+"""Seconds since some moment."""
 
 
 @dataclass
@@ -20,7 +25,7 @@ class Work:
     Attributes:
         node: The node.
         trial_id: The trial.
-        started_s: Monotonic time of its start; None while queued.
+        started_s: Of the run's clock; None while queued.
         epoch: Epochs done, earlier attempts included.
         n_epochs: Largest number of epochs; 0 while unknown.
         metrics: Last metrics.
@@ -62,6 +67,73 @@ class Work:
         by_kind = max(estimate.seconds(self.node) - (now - (self.started_s or now)), 0.0)
         # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
         return by_kind if by_epochs is None else min(by_epochs, max(by_kind, 1.0))
+
+
+class InHand:
+    """The work of a run, and the time that its trials have used.
+
+    Args:
+        clock: Of the run.
+
+    Attributes:
+        work: Trial -> its work; changed by the methods only.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.work: dict[str, Work] = {}
+        self._clock = clock
+        self._used_s: defaultdict[str, float] = defaultdict(float)
+
+    def take(self, node: Node, trial_id: str) -> None:
+        """A trial takes a node; it is queued until it begins."""
+        self.work[trial_id] = Work(node, trial_id)
+
+    def begin(self, trial_id: str) -> Node | None:
+        """A trial begins its node (once more, after a lost worker); None where it has none."""
+        work = self.work.get(trial_id)
+        if work is None:
+            return None
+        self._count(work)
+        self.work[trial_id] = Work(work.node, trial_id, started_s=self._clock())
+        return work.node
+
+    def release(self, node: Node) -> None:
+        """Nobody works on a node any more."""
+        for trial_id in [trial_id for trial_id, work in self.work.items() if work.node.key == node.key]:
+            self._count(self.work.pop(trial_id))
+
+    def running(self) -> list[Work]:
+        """Work that has begun."""
+        return [work for work in list(self.work.values()) if work.started_s is not None]
+
+    def seconds_used(self) -> dict[str, float]:
+        """Stage -> seconds of trials, failed and lost ones too, up to now for those that are running."""
+        used, now = dict(self._used_s), self._clock()
+        for work in self.running():
+            assert work.started_s is not None
+            used[work.node.stage] = used.get(work.node.stage, 0.0) + now - work.started_s
+        return used
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The running nodes as other terminals read them.
+
+        Key, epochs done and at most, scans read and all, Unix time of the start.
+        """
+        now_ms, now_s = time.time_ns() // 1_000_000, self._clock()
+        return [
+            {
+                "key": work.node.key,
+                "epoch": work.epoch,
+                "n_epochs": work.n_epochs,
+                "reading": work.reading,
+                "started_ms": now_ms - round(1000 * (now_s - (work.started_s or now_s))),
+            }
+            for work in self.running()
+        ]
+
+    def _count(self, work: Work) -> None:
+        if work.started_s is not None:
+            self._used_s[work.node.stage] += self._clock() - work.started_s
 
 
 def reading_text(n_read: int, n_scans: int) -> str:

@@ -1,6 +1,6 @@
 """A configuration of a search in the course of a run: its target nodes, how far they are, what came out.
 
-Between the studies, which know values, and the board, which knows nodes. Knows nothing of Optuna.
+Between the studies, which know values, and the ledger, which knows nodes. Knows nothing of Optuna.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SearchConfiguration:
         number: Of its trial there.
         values: By dotted key.
         nodes: Its target nodes, one for each repeat.
-        n_started: Repeats that are on the board.
+        n_started: Repeats that are on the ledger.
         n_tested: Repeats after which it was compared with the best one.
     """
 
@@ -46,7 +46,7 @@ class SearchConfiguration:
 
     @property
     def started(self) -> tuple[Node, ...]:
-        """The repeats that are on the board."""
+        """The repeats that are on the ledger."""
         return self.nodes[: self.n_started]
 
     @property

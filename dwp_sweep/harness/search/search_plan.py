@@ -1,22 +1,23 @@
 """A search in the course of a run: which configurations are open, which nodes may start, what to tell.
 
-Between the studies (what to try) and the board (what to build). A configuration is asked for only when
+Between the studies (what to try) and the ledger (what to build). A configuration is asked for only when
 there is room, so that the sampler knows all that has ended. Knows nothing of Ray.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from dwp_sweep.config.node import Node
+from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.config.search.space import SearchSpace
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.dag.board import Board
-from dwp_sweep.harness.dag.missing import Missing
+from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts
+from dwp_sweep.harness.dag.node_state import FAILED, PUBLISHED
+from dwp_sweep.harness.dag.plan import plan_target
 from dwp_sweep.harness.dag.slots import Resources
-from dwp_sweep.harness.dag.sweep_nodes import keep_new_nodes
 from dwp_sweep.harness.search.configuration import (
     Incumbents,
     Member,
@@ -28,8 +29,7 @@ from dwp_sweep.harness.search.past_configurations import open_storage, storage_u
 from dwp_sweep.harness.search.study import Asked, Study
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-
-_ENDED = ("done", "cached")
+from dwp_sweep.store.sweep_record import append_nodes
 
 
 class SearchPlan:
@@ -38,7 +38,7 @@ class SearchPlan:
     Args:
         sweep: With a search.
         store: Its storage.
-        board: Takes in the nodes that are asked for.
+        ledger: Takes in the nodes that are asked for.
         retry_failed: Whether configurations that failed are asked for again.
 
     Attributes:
@@ -54,7 +54,7 @@ class SearchPlan:
         self,
         sweep: Sweep,
         store: Store,
-        board: Board,
+        ledger: Ledger,
         retry_failed: bool = True,
     ) -> None:
         if sweep.search is None:
@@ -62,7 +62,8 @@ class SearchPlan:
         self.search: SearchSpace = sweep.search
         self.n_slots, self.shape = 1, Resources(1.0, 0.0)
         self.watch_record: Callable[[Node, Member, Record], None] = lambda node, member, record: None
-        self._sweep, self._store, self._board = sweep, store, board
+        self._sweep, self._store, self._ledger = sweep, store, ledger
+        self._retry_failed = retry_failed
         store.sweep_dir(sweep.name)  # SQLite makes its file, not its folder
         storage = open_storage(storage_url(store, sweep.name, sweep.search.searcher.storage))
         self._studies = {
@@ -73,10 +74,9 @@ class SearchPlan:
         }
         self._members: dict[str, Member] = {}
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._missing = Missing(sweep, store, board, self._members, retry_failed)
         self._open: list[SearchConfiguration] = []
         self._incumbents = Incumbents(sweep.search, store)
-        self._n_begun = 0
+        self._n_begun = self._n_impossible = 0
         self._n_recorded = len(sweep.nodes)
         self._take_up()
 
@@ -112,7 +112,7 @@ class SearchPlan:
         return self._members.get(key)
 
     def start_next(self) -> bool:
-        """Bring further nodes to the board: another repeat of an open configuration, else a new one.
+        """Bring further nodes to the ledger: another repeat of an open configuration, else a new one.
 
         Call it while there is room for a target node and nothing that is ready would fill it.
 
@@ -120,7 +120,7 @@ class SearchPlan:
             Whether there may be more to do now; False: wait until something has ended.
         """
         self.update()
-        if self._board.is_draining or self._board.spent:
+        if self._ledger.is_draining or self._ledger.spent:
             return False
         for configuration in self._open:
             if self._wants_repeat(configuration):
@@ -138,7 +138,7 @@ class SearchPlan:
                 self._open.remove(configuration)
                 for node in configuration.nodes:
                     self._let_go(node)
-        self._board.n_to_ask = self.n_to_ask
+        self._count()
 
     def replay(self) -> None:
         """Tell `watch_record` of what earlier runs have measured."""
@@ -158,9 +158,13 @@ class SearchPlan:
                     self._begin(name, asked)
                 elif asked.state != "failed":
                     self._remember(name, asked)
-        self._board.n_to_ask = self.n_to_ask
-        self._board.n_studies = len(self._studies)
-        self._board.n_repeats = max((len(one.members) for one in self.search.conditions), default=1)
+        self._count()
+
+    def _count(self) -> None:
+        n_repeats = max((len(condition.members) for condition in self.search.conditions), default=1)
+        self._ledger.count_search(
+            SearchCounts(self.n_to_ask, self._n_impossible, len(self._studies), n_repeats)
+        )
 
     def _require_same_networks(self, name: str, asked: Asked) -> None:
         """A result says nothing about networks that other settings would make of the same values."""
@@ -190,14 +194,14 @@ class SearchPlan:
 
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials
-        is_stopping = self._board.is_draining or bool(self._board.spent)
+        is_stopping = self._ledger.is_draining or bool(self._ledger.spent)
         return not is_stopping and (limit is None or self._n_begun < limit)
 
     def _ask(self) -> bool:
         name = min((n for n in self._studies if self._studies[n].n_to_ask), key=self._load)
         asked = self._studies[name].ask()
         if asked is None:
-            self._board.note(f"{name}: no configuration was found that has not been tried")
+            self._ledger.note(f"{name}: no configuration was found that has not been tried")
         else:
             self._begin(name, asked)
         self.update()
@@ -215,8 +219,8 @@ class SearchPlan:
         except InputError as error:
             reason = "; ".join(str(problem) for problem in error.problems)
             study.fail(asked.number, reason)
-            self._board.n_impossible += 1
-            self._board.note(f"trial {asked.number} of {name} makes no experiment: {reason}")
+            self._n_impossible += 1
+            self._ledger.note(f"trial {asked.number} of {name} makes no experiment: {reason}")
             return
         configuration = SearchConfiguration(name, asked.number, asked.values, nodes)
         twin = self._numbers.setdefault((name, configuration.keys), asked.number)
@@ -234,7 +238,7 @@ class SearchPlan:
         new = list(islice(self._sweep.nodes.values(), self._n_recorded, None))
         self._n_recorded += len(new)
         if new:
-            keep_new_nodes(self._store, self._sweep.name, new, configuration.keys)
+            append_nodes(self._store, self._sweep.name, entries_of(new, configuration.keys))
 
     def _register(self, configuration: SearchConfiguration) -> None:
         for repeat, key in enumerate(configuration.keys):
@@ -245,32 +249,38 @@ class SearchPlan:
 
         With free slots repeats run side by side; with one, the first tell whether the others are worth it.
         """
-        states = [self._board.states[node.key] for node in configuration.started]
+        states = [self._ledger.board.states[node.key] for node in configuration.started]
         return configuration.n_started < len(configuration.nodes) and "waiting" not in states
 
     def _start_repeat(self, configuration: SearchConfiguration) -> None:
         target = configuration.nodes[configuration.n_started]
         configuration.n_started += 1
-        states = self._missing(target)
-        self._board.add(states, self._sweep.nodes)
-        if states.get(target.key) in ("cached", "pruned"):
+        known = self._ledger.board.states
+        plan = plan_target(target, self._sweep, self._store, known, self._retry_failed)
+        for note in plan.notes:
+            self._ledger.note(note)
+        for node in plan.damaged:
+            with contextlib.suppress(FileNotFoundError):  # another run has just done it
+                self._store.set_aside(node.stage, node.key)
+        self._ledger.add(plan.states, self._sweep.nodes)
+        if plan.states.get(target.key) in ("cached", "pruned"):
             self._tell_record(target)
 
     def _is_told(self, configuration: SearchConfiguration) -> bool:
-        states = [self._board.states[node.key] for node in configuration.started]
-        if any(state in ("failed", "blocked") for state in states):
+        states = [self._ledger.board.states[node.key] for node in configuration.started]
+        if any(state in FAILED for state in states):
             return self._fail(configuration)
         if "pruned" in states:
             node = configuration.started[states.index("pruned")]
             record = self._store.record(node.stage, node.key)
             return self._prune(configuration, (record.error if record else None) or "given up")
-        n_ended = sum(state in _ENDED for state in states)
+        n_ended = sum(state in PUBLISHED for state in states)
         if n_ended == len(configuration.nodes):
             return self._complete(configuration)
         if n_ended > configuration.n_tested:
             configuration.n_tested = n_ended
             nodes = configuration.nodes
-            ended = {place: nodes[place] for place, state in enumerate(states) if state in _ENDED}
+            ended = {place: nodes[place] for place, state in enumerate(states) if state in PUBLISHED}
             if self._incumbents.beat(configuration, ended):
                 return self._prune(
                     configuration, f"{configuration.study}: worse than the best one, subject by subject"
@@ -283,7 +293,7 @@ class SearchPlan:
         if found is None:
             names = ", ".join(objective.metric for objective in self.search.objectives)
             study.fail(configuration.number, f"its networks do not report all of {names}")
-            self._board.note(f"{configuration.title}: its networks do not report all of {names}")
+            self._ledger.note(f"{configuration.title}: its networks do not report all of {names}")
             return True
         study.complete(configuration.number, found)
         self._incumbents.completed(configuration, found)
@@ -291,9 +301,11 @@ class SearchPlan:
 
     def _fail(self, configuration: SearchConfiguration) -> bool:
         bad = [
-            node for node in configuration.started if self._board.states[node.key] in ("failed", "blocked")
+            node
+            for node in configuration.started
+            if self._ledger.board.states[node.key] in ("failed", "blocked")
         ]
-        message = self._board.messages.get(bad[0].key, "what it needs has failed")
+        message = self._ledger.messages.get(bad[0].key, "what it needs has failed")
         self._studies[configuration.study].fail(configuration.number, message)
         return True
 
@@ -303,7 +315,7 @@ class SearchPlan:
             points = learning_points(self.search.objectives[0], self._records(configuration.started))
         self._studies[configuration.study].prune(configuration.number, reason, points)
         for node in configuration.started:
-            if self._board.states[node.key] in ("queued", "running") and not self._is_shared(
+            if self._ledger.board.states[node.key] in ("queued", "running") and not self._is_shared(
                 node, configuration
             ):
                 self._store.ask_to_prune(node.stage, node.key, reason)
@@ -314,8 +326,8 @@ class SearchPlan:
         return any(node.key in other.keys for other in others)
 
     def _let_go(self, node: Node) -> None:
-        if node.key in self._board.states and not any(node.key in other.keys for other in self._open):
-            self._board.drop(node)
+        if node.key in self._ledger.board.states and not any(node.key in other.keys for other in self._open):
+            self._ledger.drop(node)
 
     def _records(self, nodes: Sequence[Node]) -> list[Record]:
         found = [self._store.record(node.stage, node.key) for node in nodes]

@@ -1,4 +1,4 @@
-"""Tune callback that keeps the board true to Tune's trials.
+"""Tune callback that keeps the ledger true to Tune's trials.
 
 Tune does not tell its searcher everything: when a reused actor cannot be reset, the *next* trial is set to
 ERROR and the searcher never hears of it, so a DAG would wait for its node for ever. After every step
@@ -30,14 +30,14 @@ class Reconcile(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has an actor and begins."""
-        self._searcher.board.started(trial.trial_id)
+        self._searcher.ledger.started(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune tries a trial again whose worker was lost."""
-        work = self._searcher.board.work.get(trial.trial_id)
+        work = self._searcher.ledger.work.get(trial.trial_id)
         if work is not None:
             reason = first_line(_reason(trial))
-            self._searcher.board.note(f"{work.node.title}: {reason}; it goes on from its checkpoint")
+            self._searcher.ledger.note(f"{work.node.title}: {reason}; it goes on from its checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune gave a trial up, after its retries."""
@@ -45,11 +45,11 @@ class Reconcile(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Settle nodes of trials that ended without the searcher's knowledge."""
-        self._searcher.board.watch()
-        in_hand = self._searcher.board.work
-        if self._searcher.board.is_draining and not self._has_told:
+        self._searcher.ledger.watch()
+        in_hand = self._searcher.ledger.work
+        if self._searcher.ledger.is_draining and not self._has_told:
             self._has_told = True  # not from the signal's handler: printing there may meet a print half done
-            self._searcher.board.note(
+            self._searcher.ledger.note(
                 "stopping: running nodes leave at their checkpoints; Ctrl-C again ends at once"
             )
         for trial in trials:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.search import Searcher
 
 from dwp_sweep.config.node import Node, node_values
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
@@ -34,7 +34,7 @@ class DagSearcher(Searcher):
     """Schedules a board's nodes through Tune.
 
     Args:
-        board: State of the nodes.
+        ledger: State of the nodes.
         store: Where the truth is.
         admission: How many trials Tune may have.
         shapes: Stage -> resources of its trials.
@@ -45,7 +45,7 @@ class DagSearcher(Searcher):
 
     def __init__(
         self,
-        board: Board,
+        ledger: Ledger,
         store: Store,
         admission: Admission,
         shapes: Mapping[str, Resources],
@@ -54,7 +54,7 @@ class DagSearcher(Searcher):
         leases: Leases | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
-        self.board = board
+        self.ledger = ledger
         self._store = store
         self._admission = admission
         self._shapes = shapes
@@ -65,8 +65,8 @@ class DagSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A node for a trial, None while there is none, FINISHED at the end."""
-        self.board.watch()
-        self._look_elsewhere()
+        self.ledger.watch()
+        self._look_at_others()
         try:
             node = self._next_or_new()
             while node is not None and not self._is_ours_to_build(node):
@@ -75,22 +75,22 @@ class DagSearcher(Searcher):
                 self._hand_out(node, trial_id)
         except OSError as error:
             node = None
-            self.board.give_up(f"the storage cannot be written ({error})")
+            self.ledger.give_up(f"the storage cannot be written ({error})")
         if node is None:
             return str(Searcher.FINISHED) if self._is_finished() else None
         return {"node": node.key, "stage": node.stage}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Pass an epoch, or the scans read before the first one, on to the board."""
+        """Pass an epoch, or the scans read before the first one, on to the ledger."""
         if "epoch" in result:
             prefix = "metrics/"  # Tune flattens what the worker reported
             metrics = {
                 name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)
             }
             if result["epoch"]:
-                self.board.progressed(trial_id, int(result["epoch"]), int(result["n_epochs"]), metrics)
+                self.ledger.progressed(trial_id, int(result["epoch"]), int(result["n_epochs"]), metrics)
             elif SCANS in metrics:
-                self.board.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
+                self.ledger.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -109,7 +109,7 @@ class DagSearcher(Searcher):
             lost: Why the worker was lost, if it was.
             give_up: A lost node is not tried again.
         """
-        work = self.board.work.get(trial_id)
+        work = self.ledger.work.get(trial_id)
         if work is None:
             return
         self._admission.release(trial_id)
@@ -118,11 +118,11 @@ class DagSearcher(Searcher):
         if self._store.is_published(node.stage, node.key):
             self._done(node)
         elif record is not None and record.status == "failed":
-            self.board.failed(node, first_line(record.error))
+            self.ledger.failed(node, first_line(record.error))
         elif record is not None and record.status == "pruned":
-            self.board.pruned(node, first_line(record.error))
-        elif is_stopped or self.board.is_draining or (self.board.spent and work.started_s is None):
-            self.board.stopped(node)
+            self.ledger.pruned(node, first_line(record.error))
+        elif is_stopped or self.ledger.is_draining or (self.ledger.spent and work.started_s is None):
+            self.ledger.stopped(node)
         else:
             self._lost(node, lost or "its trial ended without a result", give_up)
         if self._leases is not None:
@@ -145,9 +145,9 @@ class DagSearcher(Searcher):
         return {}
 
     def _is_finished(self) -> bool:
-        if not self.board.is_finished:
+        if not self.ledger.is_finished:
             return False
-        is_stopping = self.board.is_draining or bool(self.board.spent)
+        is_stopping = self.ledger.is_draining or bool(self.ledger.spent)
         return self._search is None or is_stopping or self._search.is_finished
 
     def _next_or_new(self) -> Node | None:
@@ -162,11 +162,11 @@ class DagSearcher(Searcher):
         if self._search is not None:
             self._search.n_slots = self._admission.n_slots(shape)  # clusters grow and shrink
         # A cluster that has to grow first has no room, and grows only for what is asked for.
-        return not self.board.work or self._admission.has_room(shape)
+        return not self.ledger.work or self._admission.has_room(shape)
 
     def _next(self) -> Node | None:
         """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
-        for node in self.board.heads():
+        for node in self.ledger.board.heads():
             if self._admission.admits(self._shapes[node.stage]):
                 return node
         return None
@@ -175,62 +175,63 @@ class DagSearcher(Searcher):
         self._store.clear_failure(node.stage, node.key)
         self._store.hand_over(node.stage, node.key, node_values(node))
         self._admission.take(trial_id, self._shapes[node.stage])
-        self.board.hand_out(node, trial_id)
+        self.ledger.hand_out(node, trial_id)
 
     def _is_ours_to_build(self, node: Node) -> bool:
-        """Whether a ready node is missing and no other run builds it; else the board is told."""
+        """Whether a ready node is missing and no other run builds it; else the ledger is told."""
         holder = None
         if self._leases is not None and not self._store.is_published(node.stage, node.key):
             holder = self._leases.take(node.stage, node.key)
         if holder is not None:
-            self.board.left_to(node, f"another run on {holder.host} (sweep {holder.sweep})")
+            self.ledger.left_to(node, f"another run on {holder.host} (sweep {holder.sweep})")
             return False
         # Asked under the lease: whoever had it before may have published the node just now.
         if self._store.is_published(node.stage, node.key):
-            self._found(node)
+            self._published_by_other(node)
             return False
         return True
 
-    def _look_elsewhere(self) -> None:
+    def _look_at_others(self) -> None:
         """Take up nodes that another run has ended, or given back, or died over."""
         # Each look is some requests where the storage is a bucket, and Tune's loop waits for them.
         every_s = max(_LOOK_EVERY_S, 5 * self._store.files.look_every_s)
         if self._leases is None or time.monotonic() - self._looked_s < every_s:
             return
         self._looked_s = time.monotonic()
-        for node in self.board.elsewhere():
+        for node in self.ledger.leased_by_others():
             with contextlib.suppress(OSError):  # a storage that stutters: looked at again soon
                 self._look_at(node, self._leases)
 
     def _look_at(self, node: Node, leases: Leases) -> None:
         record = self._store.record(node.stage, node.key)
         if self._store.is_published(node.stage, node.key):
-            self._found(node)
+            self._published_by_other(node)
         elif leases.other(node.stage, node.key) is not None:
             return
         elif record is not None and record.status == "failed":  # it was cleared when that run began it
-            self.board.failed(node, first_line(record.error))
+            self.ledger.failed(node, first_line(record.error))
         else:
-            self.board.again(node, "the run that was building it has ended without it")
+            self.ledger.retry(node, "the run that was building it has ended without it")
 
-    def _found(self, node: Node) -> None:
+    def _published_by_other(self, node: Node) -> None:
         record = self._store.record(node.stage, node.key)
-        self.board.found(node, record.wall_s if record else 0.0, record.metrics if record else {})
+        self.ledger.published_by_other(
+            node, record.wall_s if record else 0.0, record.metrics if record else {}
+        )
         if self._leases is not None:
             self._leases.release(node.stage, node.key)
 
     def _done(self, node: Node) -> None:
         record = self._store.record(node.stage, node.key)
-        self.board.done(node, record.wall_s if record else 0.0, record.metrics if record else {})
+        self.ledger.done(node, record.wall_s if record else 0.0, record.metrics if record else {})
 
     def _lost(self, node: Node, reason: str, give_up: bool) -> None:
-        self.board.n_lost[node.key] += 1
-        if not give_up and self.board.n_lost[node.key] <= self._max_lost:
-            self.board.again(node, reason)
+        if self.ledger.lost(node) <= self._max_lost and not give_up:
+            self.ledger.retry(node, reason)
             return
         with contextlib.suppress(OSError):  # a full disk: the next run tries it again without being told
             self._store.write_failure(_failure(node, reason))
-        self.board.failed(node, first_line(reason))
+        self.ledger.failed(node, first_line(reason))
 
 
 def _failure(node: Node, reason: str) -> Record:

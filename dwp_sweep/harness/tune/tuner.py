@@ -18,7 +18,7 @@ from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
 from dwp_sweep.errors import StorageError
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.slots import Admission
 from dwp_sweep.harness.tune.callback import Reconcile
 from dwp_sweep.harness.tune.searcher import DagSearcher
@@ -36,7 +36,7 @@ _MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
 
 
 def tune_board(
-    board: Board,
+    ledger: Ledger,
     store: Store,
     context: TrialContext,
     admission: Admission,
@@ -48,18 +48,18 @@ def tune_board(
     """Hand out a board's nodes through Tune until none is left.
 
     Args:
-        board: State of the nodes; tells how they ended.
+        ledger: State of the nodes; tells how they ended.
         store: The storage.
         context: What the workers need.
         admission: How many trials Tune may have at once.
         experiment: Unique name: Tune's state of another run must not be taken up.
         max_lost: How often a node whose worker was lost is tried again.
-        search: Brings further nodes to the board.
+        search: Brings further nodes to the ledger.
         leases: Those of this run.
     """
     _keep_secrets_here()
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the board tells what Tune would, in our words
-    searcher = DagSearcher(board, store, admission, context.shapes, max_lost, search, leases)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger tells what Tune would, in our words
+    searcher = DagSearcher(ledger, store, admission, context.shapes, max_lost, search, leases)
     trainable = tune.with_resources(
         make_trainable(context),
         # Workers unpickle this: a name of this module in it would make them import the driver's side.
@@ -79,7 +79,7 @@ def tune_board(
         storage_path=str(store.root / "ray"),
         failure_config=tune.FailureConfig(max_failures=max_lost),
         callbacks=[Reconcile(searcher)],
-        stop=_NothingRuns(board),
+        stop=_NothingRuns(ledger),
         progress_reporter=_Silent(),
         verbose=0,
     )
@@ -89,10 +89,10 @@ def tune_board(
         # Tune wraps what the searcher meets as text; what is published is safe.
         if not (reason := _reason_of_storage(error)):
             raise
-        board.give_up(f"the storage cannot be written ({reason}: {store.place})")
+        ledger.give_up(f"the storage cannot be written ({reason}: {store.place})")
     finally:
         _remove_pickles(store, experiment)
-    if not board.messages:
+    if not ledger.messages:
         # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
 
@@ -132,8 +132,8 @@ def _keep_secrets_here() -> None:
 class _NothingRuns(tune.Stopper):
     """Ends the wait for places once nothing more shall start: on a cluster that lacks them it has no end."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped for what it reports."""
@@ -141,8 +141,8 @@ class _NothingRuns(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether all that is in hand waits for a place that it shall not take any more."""
-        is_ending = self._board.is_draining or bool(self._board.spent)
-        in_hand = list(self._board.work.values())
+        is_ending = self._ledger.is_draining or bool(self._ledger.spent)
+        in_hand = list(self._ledger.work.values())
         return is_ending and bool(in_hand) and all(work.started_s is None for work in in_hand)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
-from dwp_sweep.harness.attempt import HISTORY
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.dag.node_state import StoredNode
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import history_of
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes
 from dwp_sweep.strict import keyed_values, parse
 from dwp_sweep.tracking.params import flatten
@@ -174,21 +173,18 @@ def explain_node(node: NodeEntry, known: KnownNodes) -> Explanation:
 def _state(
     node: NodeEntry, store: Store
 ) -> tuple[Literal["published", "damaged", "failed", "pruned", "stopped", "never built"], str]:
-    if store.is_published(node.stage, node.key):
-        try:
-            store.verify(node.stage, node.key)
-        except CorruptArtifactError as error:
-            return "damaged", f"{error}; the next run sets it aside and builds it again"
+    stored = StoredNode(node, store)
+    if stored.is_sound:
         return "published", "it is published and would be taken as it is"
-    record = store.record(node.stage, node.key)
-    if record is not None and record.status == "failed":
-        first = (record.error or "no message").strip().partition("\n")[0]
+    if stored.is_published:
+        return "damaged", f"{stored.damage}; the next run sets it aside and builds it again"
+    if stored.record is not None and stored.has_failed:
+        first = (stored.record.error or "no message").strip().partition("\n")[0]
         return "failed", f"its last attempt failed: {first}"
-    if record is not None:
+    if stored.record is not None:
         return "pruned", "its search stopped it early; a rerun leaves it so"
-    history = history_of(store.read_work(node.stage, node.key, HISTORY) or "")
-    if history:
-        return "stopped", f"it was left after epoch {history[-1].step} and goes on from its checkpoint"
+    if stored.history:
+        return "stopped", f"it was left after epoch {stored.history[-1].step} and goes on from its checkpoint"
     return "never built", "no run has built it"
 
 

@@ -1,7 +1,7 @@
 """The live display of a run on a terminal: stages, running nodes, time left, where to look.
 
 Redrawn in place four times a second; what must not be missed (failures, notes) is printed above it and
-stays. Reads the board from rich's own thread, hence the copies.
+stays. Reads the ledger from rich's own thread, hence the copies.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.work import Work
 from dwp_sweep.harness.view.text import (
     duration,
@@ -28,9 +28,9 @@ from dwp_sweep.harness.view.text import (
     stage_rows,
 )
 
-KEPT = ("failed", "again", "note", "stopped")
+KEPT = ("failed", "retry", "note", "stopped")
 """What must not be missed."""
-_STYLES = {"failed": "bold red", "again": "yellow", "note": "dim", "stopped": "yellow"}
+_STYLES = {"failed": "bold red", "retry": "yellow", "note": "dim", "stopped": "yellow"}
 _N_RUNNING_SHOWN = 12
 
 
@@ -45,21 +45,21 @@ class LiveDisplay:
     def __init__(self, console: Console, stop_by: str = "Ctrl-C") -> None:
         self._console, self._stop_by = console, stop_by
         self._live: Live | None = None
-        self._board: Board | None = None
+        self._ledger: Ledger | None = None
         self._title = ""
         self._where: Mapping[str, str] = {}
         self._n_slots = 0
         self._outcome: Outcome | None = None
 
-    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+    def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         """Start to draw."""
-        self.follow(title, board, where)
+        self.follow(title, ledger, where)
         self._live = Live(get_renderable=self.render, console=self._console, refresh_per_second=4)
         self._live.start()
 
-    def follow(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+    def follow(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         """Look at a run without drawing: for whoever shows `render` by other means."""
-        self._title, self._board, self._where = title, board, where
+        self._title, self._ledger, self._where = title, ledger, where
 
     def event(self, event: Event) -> None:
         """Print above the display what must stay."""
@@ -79,20 +79,20 @@ class LiveDisplay:
 
     def render(self) -> RenderableType:
         """The display as it is now."""
-        if self._board is None:
+        if self._ledger is None:
             return Text("")
-        parts: list[RenderableType] = [Text(""), self._head(self._board), self._stages(self._board)]
-        running = [work for work in list(self._board.work.values()) if work.started_s is not None]
+        parts: list[RenderableType] = [Text(""), self._head(self._ledger), self._stages(self._ledger)]
+        running = self._ledger.in_hand.running()
         if self._outcome is None and running:
-            parts.append(self._running(self._board, running))
-        elif self._outcome is None and not self._board.is_draining and not self._board.builders:
+            parts.append(self._running(self._ledger, running))
+        elif self._outcome is None and not self._ledger.is_draining and not self._ledger.builders:
             parts.append(self._idle())
-        if self._outcome is None and self._board.builders:
-            parts.append(self._elsewhere(self._board))
-        return Padding(Group(*parts, self._foot(self._board)), (0, 1))
+        if self._outcome is None and self._ledger.builders:
+            parts.append(self._leased_by_others(self._ledger))
+        return Padding(Group(*parts, self._foot(self._ledger)), (0, 1))
 
-    def _head(self, board: Board) -> RenderableType:
-        n_ended, n_all = progress_counts(board)
+    def _head(self, ledger: Ledger) -> RenderableType:
+        n_ended, n_all = progress_counts(ledger)
         head = Table.grid(expand=True, padding=(0, 2))
         head.add_column()
         head.add_column(ratio=1)
@@ -102,21 +102,21 @@ class LiveDisplay:
             ProgressBar(
                 total=max(n_all, 1), completed=n_ended, complete_style="green", finished_style="green"
             ),
-            Text(f"{n_ended}/{n_all} nodes  {self._time(board)}"),
+            Text(f"{n_ended}/{n_all} nodes  {self._time(ledger)}"),
         )
         return head
 
-    def _time(self, board: Board) -> str:
+    def _time(self, ledger: Ledger) -> str:
         if self._outcome is not None:
             return duration(self._outcome.wall_s)
-        gone = duration(float(int(time.monotonic() - board.started_s)) + 1e-9).replace(".0 s", " s")
-        left = board.time_left_s(self._n_slots)
-        if board.is_draining:
+        gone = duration(float(int(time.monotonic() - ledger.started_s)) + 1e-9).replace(".0 s", " s")
+        left = ledger.time_left_s(self._n_slots)
+        if ledger.is_draining:
             return f"{gone}, stopping"
         return f"{gone}, about {_coarse(left)} left" if left is not None else gone
 
-    def _stages(self, board: Board) -> RenderableType:
-        rows = stage_rows(board)
+    def _stages(self, ledger: Ledger) -> RenderableType:
+        rows = stage_rows(ledger)
         columns = ["done", "running", "waiting", "failed", "blocked"]
         shown = [name for name in columns if name != "blocked" or any(row["blocked"] for _, row in rows)]
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
@@ -132,24 +132,24 @@ class LiveDisplay:
         text = "starting workers ..." if self._n_slots else "starting Ray ..."
         return Padding(Text(text, style="cyan"), (0, 0, 1, 0))
 
-    def _running(self, board: Board, running: list[Work]) -> RenderableType:
+    def _running(self, ledger: Ledger, running: list[Work]) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
         for justify in ("left", "right", "left", "left", "right"):
             table.add_column(justify=justify, no_wrap=True)
         for work in running[:_N_RUNNING_SHOWN]:
-            table.add_row(*_running_row(board, work))
+            table.add_row(*_running_row(ledger, work))
         hidden = len(running) - _N_RUNNING_SHOWN
         lines = [table, Text(f"and {hidden} more", style="dim")] if hidden > 0 else [table]
         return Padding(Group(*lines), (0, 0, 1, 0))
 
-    def _elsewhere(self, board: Board) -> RenderableType:
-        builders = list(board.builders.items())
-        lines = [f"{board.nodes[key].title}: built by {by}" for key, by in builders[:_N_RUNNING_SHOWN]]
+    def _leased_by_others(self, ledger: Ledger) -> RenderableType:
+        builders = list(ledger.builders.items())
+        lines = [f"{ledger.board.nodes[key].title}: built by {by}" for key, by in builders[:_N_RUNNING_SHOWN]]
         hidden = len(builders) - len(lines)
         lines += [f"and {hidden} more"] if hidden else []
         return Padding(Group(*(Text(line, style="dim") for line in lines)), (0, 0, 1, 0))
 
-    def _foot(self, board: Board) -> RenderableType:
+    def _foot(self, ledger: Ledger) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for label, place in self._where.items():
             table.add_row(Text(label, style="dim"), Text(place, style="dim", overflow="fold"))
@@ -158,14 +158,14 @@ class LiveDisplay:
             return Group(table, Text(""), Text(outcome_text(self._outcome), style=style))
         hint = (
             f"{self._stop_by} once more ends at once"
-            if board.is_draining
+            if ledger.is_draining
             else "stops after the epoch; the same command goes on"
         )
         table.add_row(Text(self._stop_by, style="dim"), Text(hint, style="dim"))
         return table
 
 
-def _running_row(board: Board, work: Work) -> tuple[RenderableType, ...]:
+def _running_row(ledger: Ledger, work: Work) -> tuple[RenderableType, ...]:
     if not work.n_epochs or work.reading:
         gone = duration(time.monotonic() - (work.started_s or time.monotonic()))
         return (
@@ -177,7 +177,7 @@ def _running_row(board: Board, work: Work) -> tuple[RenderableType, ...]:
             Text(work.activity, style="dim"),
             Text(gone, style="dim"),
         )
-    left = board.work_left_s(work)
+    left = ledger.work_left_s(work)
     return (
         Text(work.node.title),
         Text(f"epoch {work.epoch}/{work.n_epochs}"),

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console, Group
 from rich.text import Text
 
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.view.live import KEPT, LiveDisplay
 from dwp_sweep.harness.view.text import event_text
 
@@ -34,9 +34,9 @@ class NotebookDisplay:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+    def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         """Start to draw."""
-        self._view.follow(title, board, where)
+        self._view.follow(title, ledger, where)
         display, html = _ipython()
         self._handle = display(html(self._html()), display_id=True)
         self._thread = threading.Thread(target=self._redraw, name="dwp-sweep notebook display", daemon=True)

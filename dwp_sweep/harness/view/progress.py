@@ -11,8 +11,8 @@ from typing import Protocol
 
 from rich.console import Console
 
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.view.text import duration, event_text, outcome_text, progress_counts, summary
 
 EPOCH_LINE_EVERY_S = 15.0
@@ -21,7 +21,7 @@ EPOCH_LINE_EVERY_S = 15.0
 class Progress(Protocol):
     """Follows one run: `open`, then events, then `close`."""
 
-    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+    def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         """A run begins; ``where`` says where to look: label -> address or folder."""
 
     def event(self, event: Event) -> None:
@@ -57,14 +57,14 @@ class LineProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._board: Board | None = None
+        self._ledger: Ledger | None = None
         self._n_slots = 1
         self._epoch_lines: dict[str, float] = {}
 
-    def open(self, title: str, board: Board, where: Mapping[str, str]) -> None:
+    def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         """Say what will be done and where to look."""
-        self._board = board
-        self._line(f"{title}: {summary(board)}")
+        self._ledger = ledger
+        self._line(f"{title}: {summary(ledger)}")
         for label, place in where.items():
             self._line(f"{label}: {place}")
 
@@ -94,12 +94,12 @@ class LineProgress:
         return True
 
     def _standing(self, event: Event) -> str:
-        if self._board is None or event.kind not in ("done", "found", "failed"):
+        if self._ledger is None or event.kind not in ("done", "published_by_other", "failed"):
             return ""
-        left = self._board.time_left_s(self._n_slots)
-        n_ended, n_all = progress_counts(self._board)
+        left = self._ledger.time_left_s(self._n_slots)
+        n_ended, n_all = progress_counts(self._ledger)
         return f" [{n_ended}/{n_all}" + (f", about {duration(left)} left]" if left is not None else "]")
 
     def _line(self, text: str) -> None:
-        gone = time.monotonic() - self._board.started_s if self._board else 0.0
+        gone = time.monotonic() - self._ledger.started_s if self._ledger else 0.0
         self._console.print(f"{gone:8.1f} s  {text}", soft_wrap=True, markup=False)

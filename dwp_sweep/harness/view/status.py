@@ -10,22 +10,19 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-from dwp_sweep.config.node import Node, pipeline_order
+from dwp_sweep.config.node import nodes_of, pipeline_order
 from dwp_sweep.errors import InputError, Problem, did_you_mean
-from dwp_sweep.harness.attempt import HISTORY
 from dwp_sweep.harness.cost.durations import PastRuns
 from dwp_sweep.harness.cost.simulation import list_schedule
+from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.dag.work import reading_text
 from dwp_sweep.store.heartbeat import LiveRun, live_runs
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import Record, history_of
+from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import NodeEntry, is_recorded, recorded_nodes, recorded_resources
-
-NodeStanding = Literal["done", "running", "waiting", "stopped", "pruned", "failed", "blocked", "unneeded"]
-"""``stopped``: it left at its checkpoint and goes on from there; ``unneeded``: nothing missing reads it."""
 
 _HOUR_S = 3600.0
 _N_LOG_LINES = 3
@@ -39,7 +36,8 @@ class NodeStatus:
         key: Its key.
         stage: Its stage.
         title: Its readable name.
-        state: See `NodeStanding`.
+        state: ``done``, ``running``, ``waiting``, ``stopped``, ``pruned``, ``failed``, ``blocked`` or
+            ``unneeded``; see `NodeState`.
         epoch: Epochs done; 0 where there are none.
         n_epochs: Largest number of epochs; 0 where unknown.
         metrics: Of the last epoch, or of the finished node.
@@ -52,7 +50,7 @@ class NodeStatus:
     key: str
     stage: str
     title: str
-    state: NodeStanding
+    state: NodeState
     epoch: int = 0
     n_epochs: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -89,7 +87,7 @@ class SweepStatus:
         """Number of nodes by state."""
         return dict(Counter(node.state for node in self.nodes))
 
-    def in_state(self, state: NodeStanding) -> list[NodeStatus]:
+    def in_state(self, state: NodeState) -> list[NodeStatus]:
         """Nodes in a state."""
         return [node for node in self.nodes if node.state == state]
 
@@ -108,7 +106,7 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
     entries, working = recorded_nodes(store, sweep), live_runs(store)
     runs = tuple(run for run in working if run.sweep == sweep)
     with store.snapshot((entry.stage, entry.key) for entry in entries):
-        found = _standings(entries, _in_hand(sweep, working), store)
+        found = _statuses(entries, _in_hand(sweep, working), store)
     resources = recorded_resources(store, sweep)
     n_slots = max(sum(run.n_slots for run in runs), 1)
     hours = [
@@ -116,7 +114,7 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
         for place in (0, 1)
     ]
     left_s = _left_s(entries, found, store, n_slots)
-    stages = pipeline_order(_as_node(entry) for entry in entries)
+    stages = pipeline_order(nodes_of(entries))
     nodes = tuple(sorted(found.values(), key=lambda node: stages.index(node.stage)))
     return SweepStatus(sweep, nodes, runs, hours[0], hours[1], left_s, n_slots)
 
@@ -150,42 +148,39 @@ def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]
     }
 
 
-def _standings(
+def _statuses(
     entries: Sequence[NodeEntry], in_hand: Mapping[str, Mapping[str, Any]], store: Store
 ) -> dict[str, NodeStatus]:
-    found: dict[str, NodeStatus] = {}
-    for entry in entries:
-        status = _standing(entry, in_hand.get(entry.key), store)
-        parents = {found[key].state for _, key in entry.parents if key in found}
-        if status.state in ("waiting", "stopped") and parents & {"failed", "blocked"}:
-            status = replace(status, state="blocked")
-        found[entry.key] = status
-    return found | _unneeded(entries, found)
+    found = {entry.key: _own_status(entry, in_hand.get(entry.key), store) for entry in entries}
+
+    def own_state(entry: NodeEntry, is_needed: bool) -> NodeState | None:
+        state = found[entry.key].state
+        return None if state == "waiting" else state
+
+    states = node_states(entries, [entry.key for entry in entries if entry.is_target], own_state)
+    return {
+        key: replace(status, state="waiting" if states[key] == "ready" else states[key])
+        for key, status in found.items()
+    }
 
 
-def _standing(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) -> NodeStatus:
-    waiting = NodeStatus(entry.key, entry.stage, entry.title, "waiting")
-    record = None
-    if work is None or store.is_published(entry.stage, entry.key):
-        record = store.record(entry.stage, entry.key)
-    if record is not None:
-        return _ended(waiting, record)
-    history = history_of(store.read_work(entry.stage, entry.key, HISTORY) or "")
+def _own_status(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) -> NodeStatus:
+    """What is known of a node whatever the state of the others."""
+    waiting, stored = NodeStatus(entry.key, entry.stage, entry.title, "waiting"), StoredNode(entry, store)
+    if (work is None or stored.is_published) and stored.record is not None:
+        return _ended(waiting, stored.record)
+    history = stored.history
     last = history[-1] if history else None
     epoch, metrics = (last.step, last.metrics) if last else (0, {})
     if work is not None:
+        reading = reading_text(*work["reading"]) if work.get("reading") else ""
         wall_s = max(time.time() - work["started_ms"] / 1000, 0.0)
         return replace(waiting, state="running", epoch=max(epoch, work["epoch"]), n_epochs=work["n_epochs"],
-                       metrics=metrics, wall_s=wall_s, reading=_reading(work), by=work["by"])  # fmt: skip
+                       metrics=metrics, wall_s=wall_s, reading=reading, by=work["by"])  # fmt: skip
     if last is None:
         return waiting
     wall_s = (last.time_ms - history[0].time_ms) / 1000
     return replace(waiting, state="stopped", epoch=epoch, metrics=metrics, wall_s=wall_s)
-
-
-def _reading(work: Mapping[str, Any]) -> str:
-    counts = work.get("reading")
-    return reading_text(*counts) if counts else ""
 
 
 def _ended(status: NodeStatus, record: Record) -> NodeStatus:
@@ -195,19 +190,6 @@ def _ended(status: NodeStatus, record: Record) -> NodeStatus:
     return replace(
         status, state=record.status, epoch=epoch, metrics=record.metrics, wall_s=record.wall_s, log=log
     )
-
-
-def _unneeded(entries: Sequence[NodeEntry], found: Mapping[str, NodeStatus]) -> dict[str, NodeStatus]:
-    """What a finished target was made from need not exist any more."""
-    needed = {entry.key for entry in entries if entry.is_target}
-    for entry in reversed(entries):
-        if entry.key in needed and found[entry.key].state not in ("done", "pruned"):
-            needed |= {key for _, key in entry.parents}
-    return {
-        key: replace(status, state="unneeded")
-        for key, status in found.items()
-        if key not in needed and status.state in ("waiting", "stopped")
-    }
 
 
 def _left_s(
@@ -222,13 +204,9 @@ def _left_s(
         if left is None:
             return None
         seconds[entry.key] = left
-    nodes = [_as_node(entry) for entry in is_open]
+    nodes = nodes_of(is_open)
     shapes = dict.fromkeys(stages, Resources(1.0, 0.0))
     return list_schedule(nodes, seconds, shapes, Resources(float(n_slots), 0.0)).end_s
-
-
-def _as_node(entry: NodeEntry) -> Node:
-    return Node(entry.key, entry.stage, entry.config, entry.inputs, entry.labels)
 
 
 def _node_left_s(status: NodeStatus, entry: NodeEntry, past: PastRuns) -> float | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts
+from dwp_sweep.harness.dag.node_state import OPEN
 
 SHOWN_METRICS = ("test_dice", "best_val_dice", "val_dice", "best_val_loss", "val_loss", "train_loss")
 
@@ -32,15 +33,15 @@ def event_text(event: Event) -> str:
             return f"FAILED   {title}: {event.text}"
         case "blocked":
             return f"blocked  {title}: {event.text}"
-        case "again":
+        case "retry":
             return f"again    {title}: {event.text.splitlines()[0]}"
         case "pruned":
             return f"given up {title}: {event.text}"
         case "stopped":
             return f"stopped  {title} at its checkpoint"
-        case "elsewhere":
+        case "leased_by_other":
             return f"left to  {title}: {event.text}"
-        case "found":
+        case "published_by_other":
             return f"found    {title}: {event.text}{metric_text(event.metrics, ', ')}"
 
 
@@ -70,25 +71,28 @@ def outcome_text(outcome: Outcome) -> str:
     )
 
 
-def summary(board: Board) -> str:
+def summary(ledger: Ledger) -> str:
     """What a run has before it, in one line."""
-    counts = board.counts()
-    to_build = sum(counts.get(state, 0) for state in ("ready", "waiting", "elsewhere", "queued", "running"))
+    counts = ledger.board.counts()
+    to_build = sum(counts.get(state, 0) for state in OPEN)
     rest = [f"{counts[state]} {state}" for state in ("cached", "failed", "blocked") if counts.get(state)]
-    if board.n_studies:
-        return ", ".join([_search_words(board), *([f"{to_build} nodes to build"] if to_build else []), *rest])
+    if ledger.search.n_studies:
+        nodes = [f"{to_build} nodes to build"] if to_build else []
+        return ", ".join([_search_words(ledger.search), *nodes, *rest])
     return ", ".join([f"{to_build} nodes to build", *rest])
 
 
-def _search_words(board: Board) -> str:
-    n, studies = board.n_to_ask, f"{board.n_studies} stud{'y' if board.n_studies == 1 else 'ies'}"
+def _search_words(search: SearchCounts) -> str:
+    n, studies = search.n_to_ask, f"{search.n_studies} stud{'y' if search.n_studies == 1 else 'ies'}"
     return f"search: {n} configuration{'' if n == 1 else 's'} to try in {studies}"
 
 
-def progress_counts(board: Board) -> tuple[int, int]:
+def progress_counts(ledger: Ledger) -> tuple[int, int]:
     """Nodes that have ended, cached ones included, and all nodes, targets of a search to come included."""
-    counts = board.counts()
-    n_all = sum(counts.values()) - counts.get("unneeded", 0) + board.n_to_ask * board.n_repeats
+    counts = ledger.board.counts()
+    n_all = (
+        sum(counts.values()) - counts.get("unneeded", 0) + ledger.search.n_to_ask * ledger.search.n_repeats
+    )
     return sum(counts.get(state, 0) for state in ("done", "cached", "pruned", "failed", "blocked")), n_all
 
 
@@ -104,17 +108,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def stage_rows(board: Board) -> list[tuple[str, dict[str, int]]]:
+def stage_rows(ledger: Ledger) -> list[tuple[str, dict[str, int]]]:
     """Stage -> number of nodes done (cached ones included), running, waiting, failed, blocked."""
     column = {
-        "cached": "done", "done": "done", "pruned": "done", "running": "running", "elsewhere": "running",
-        "queued": "waiting", "ready": "waiting", "waiting": "waiting",
+        "cached": "done", "done": "done", "pruned": "done", "running": "running",
+        "leased_by_other": "running", "queued": "waiting", "ready": "waiting", "waiting": "waiting",
         "failed": "failed", "blocked": "blocked",
     }  # fmt: skip
-    rows = {stage: dict.fromkeys(column.values(), 0) for stage in board.stages}
-    for key, state in list(board.states.items()):
+    rows = {stage: dict.fromkeys(column.values(), 0) for stage in ledger.board.stages}
+    for key, state in list(ledger.board.states.items()):
         if state in column:
-            rows[board.nodes[key].stage][column[state]] += 1
+            rows[ledger.board.nodes[key].stage][column[state]] += 1
     return list(rows.items())
 
 
