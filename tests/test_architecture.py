@@ -24,7 +24,7 @@ LAYERS = (
     ("training", "losses", "metrics", "nets", "data"),
     ("strict",),
     ("errors",),
-    ("passwords",),
+    ("atomic_write", "passwords"),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 COMPUTE = [name for name in DEPTH if DEPTH[name] >= DEPTH["store"]]
@@ -89,7 +89,7 @@ def test_a_line_imports_only_from_lines_below_it(path: Path) -> None:
 
 def test_the_store_knows_no_stage() -> None:
     names = {name for path in (PACKAGE / "store").rglob("*.py") for name, _ in imported_layers(path)}
-    assert names <= {"store", "strict", "errors", "passwords"}
+    assert names <= {"store", "strict", "errors", "atomic_write", "passwords"}
 
 
 @pytest.mark.parametrize("library", HOMES)

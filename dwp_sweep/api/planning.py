@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.atomic_write import place_beside
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.errors import InputError, Problem
@@ -112,9 +112,9 @@ def _fetch_run(text: str, key: str, store: Store, tracking_uri: str | None) -> P
     folder = store.root / "brought" / run_id
     try:
         if not folder.is_dir():
-            beside = folder.with_name(f".{run_id}.{uuid.uuid4().hex[:8]}")
-            download_outputs(run_id, beside, resolve_uri(tracking_uri, store.place))
-            beside.replace(folder)
+            with place_beside(folder) as beside:
+                download_outputs(run_id, beside, resolve_uri(tracking_uri, store.place))
+                beside.replace(folder)
     except InputError as error:
         raise InputError(
             Problem(key, f"{text}: {problem.what}", problem.fix) for problem in error.problems

@@ -9,7 +9,6 @@ a file becomes an `InputError` that names it.
 
 from __future__ import annotations
 
-import uuid
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from dwp_sweep.atomic_write import replacing
 from dwp_sweep.errors import InputError, Problem
 
 FloatArray = NDArray[np.float32]
@@ -108,9 +108,8 @@ def write_volume(path: Path, data: NDArray[Any], affine: Affine) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm")
-    beside = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
-    nib.save(image, beside)
-    beside.replace(path)
+    with replacing(path, durable=False) as beside:
+        nib.save(image, beside)
 
 
 def _open(path: Path) -> Any:

@@ -6,9 +6,8 @@ Top of the package: joins the network, the names and the scans. Knows nothing of
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dwp_sweep.atomic_write import place_beside
 from dwp_sweep.data.volumes import write_volume
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.prediction.jobs import PredictionJob
@@ -89,18 +89,15 @@ def _carried_out(
 
 def write(found: Segmentation, job: PredictionJob, trained: Trained) -> None:
     """Write the outputs that a job asks for: all beside their places first, then all renamed."""
-    beside: list[tuple[Path, Path]] = []
-    try:
+    written: list[tuple[Path, Path]] = []
+    with ExitStack() as stack:
         for kind, path in job.outputs.given.items():
             path.parent.mkdir(exist_ok=True)
-            beside.append((path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}"), path))
-            _write_one(kind, found, beside[-1][0], f"{job.name}: {trained.title}", trained)
-        for written, path in beside:
-            written.replace(path)
-    finally:
-        for written, _ in beside:
-            with suppress(OSError):
-                written.unlink(missing_ok=True)
+            beside = stack.enter_context(place_beside(path))
+            _write_one(kind, found, beside, f"{job.name}: {trained.title}", trained)
+            written.append((beside, path))
+        for beside, path in written:
+            beside.replace(path)
 
 
 def _write_one(kind: str, found: Segmentation, path: Path, title: str, trained: Trained) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.atomic_write import sync_file
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.record import (
     UNREADABLE,
@@ -129,7 +130,7 @@ class Store:
         write_json(
             out_dir / MANIFEST, {"key": record.key, "stage": record.stage, "files": entries_of(out_dir)}
         )
-        sync_folder(out_dir)
+        sync_file(out_dir)
         final = self.node_dir(record.stage, record.key)
         try:
             out_dir.rename(final)
@@ -139,7 +140,7 @@ class Store:
                 out_dir.rename(final)
             else:
                 shutil.rmtree(out_dir)
-        sync_folder(final.parent)
+        sync_file(final.parent)
         self.drop_work(record.stage, record.key)
         return final
 
@@ -275,18 +276,8 @@ def entries_of(folder: Path) -> dict[str, dict[str, int | str]]:
     """Size and checksum of every file but the manifest, by name; waits until the disk holds the files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(path)
     return {
         path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
         for path in files
     }
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk holds the names of a folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

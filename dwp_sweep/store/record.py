@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
-from dwp_sweep.store.atomic_write import write_whole
+from dwp_sweep.atomic_write import write_whole
 
 Status = Literal["done", "failed", "pruned"]
 

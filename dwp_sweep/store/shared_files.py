@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from dwp_sweep.store.atomic_write import write_whole, written_beside
+from dwp_sweep.atomic_write import place_beside, write_whole
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What file systems without hard links answer: some shares of Windows, some mounts of buckets."""
@@ -116,18 +116,17 @@ class FolderFiles:
         while True:
             with contextlib.suppress(FileNotFoundError):  # its folder has just been removed
                 path.parent.mkdir(parents=True, exist_ok=True)
-                beside = written_beside(path, text, durable=False)
-                try:
-                    os.link(beside, path)
-                    return True
-                except FileExistsError:
-                    return False
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    return _made(path, text)
-                finally:
-                    beside.unlink(missing_ok=True)
+                with place_beside(path) as beside:
+                    beside.write_text(text)
+                    try:
+                        os.link(beside, path)
+                        return True
+                    except FileExistsError:
+                        return False
+                    except OSError as error:
+                        if error.errno not in _NO_LINKS:
+                            raise
+                        return _made(path, text)
 
     def refresh(self, name: str) -> None:
         """See `SharedFiles`."""

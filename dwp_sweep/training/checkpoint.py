@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dwp_sweep.atomic_write import replacing
+
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write beside, then rename: a reader sees the old checkpoint or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    save_file(plain, beside, metadata={"state": json.dumps(dict(state))})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with replacing(path) as beside:
+        save_file(plain, beside, metadata={"state": json.dumps(dict(state))})
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dwp_sweep.atomic_write import ABANDONED_S, place_beside, remove, sync_file
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.preprocess import Prepared
 from dwp_sweep.strict import keyed_values
@@ -30,8 +28,6 @@ CACHE_VERSION = 1
 
 IMAGE, MASK, META = "image.npy", "mask.npy", "meta.json"
 _PUBLISH_ATTEMPTS = 3
-_ABANDONED_S = 3600.0
-"""What lies beside an entry for longer was left by a process that was killed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,28 +112,18 @@ def publish_entry(prepared: Prepared, folder: Path) -> None:
     if read_entry("", folder) is not None:
         return
     _sweep(folder)
-    beside = _beside(folder)
-    beside.mkdir(parents=True)
-    try:
+    with place_beside(folder) as beside:
+        beside.mkdir(parents=True)
         _write(beside, prepared)
-    except OSError:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    _publish(beside, folder)
+        _publish(beside, folder)
 
 
 def _write(folder: Path, prepared: Prepared) -> None:
-    meta = json.dumps({"spacing_mm": prepared.spacing_mm})
-    writers: dict[str, Callable[[Any], object]] = {
-        IMAGE: lambda file: np.save(file, prepared.image),
-        MASK: lambda file: np.save(file, prepared.mask),
-        META: lambda file: file.write(meta.encode()),
-    }
-    for name, write in writers.items():
-        with (folder / name).open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+    np.save(folder / IMAGE, prepared.image)
+    np.save(folder / MASK, prepared.mask)
+    (folder / META).write_text(json.dumps({"spacing_mm": prepared.spacing_mm}))
+    for name in (IMAGE, MASK, META):
+        sync_file(folder / name)
 
 
 def _publish(beside: Path, folder: Path) -> None:
@@ -149,28 +135,17 @@ def _publish(beside: Path, folder: Path) -> None:
         except OSError:
             if read_entry("", folder) is not None:
                 break
-            _set_aside(folder)
-    shutil.rmtree(beside, ignore_errors=True)
-
-
-def _set_aside(damaged: Path) -> None:
-    # Renamed before it is removed, so that nobody ever finds half of it under its name.
-    aside = _beside(damaged)
-    with contextlib.suppress(OSError):
-        damaged.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _beside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+            # Renamed before it is removed, so that nobody ever finds half of it under its name.
+            with place_beside(folder) as aside, contextlib.suppress(OSError):
+                folder.rename(aside)
 
 
 def _sweep(folder: Path) -> None:
     """Remove what builders of this entry left when they were killed."""
-    for path in folder.parent.glob(f".{folder.name}.*"):
+    for path in folder.parent.glob(f".*{folder.name}*"):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(path)
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                remove(path)
 
 
 def _mapped(path: Path) -> NDArray[Any]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.data.side_by_side import side_by_side
@@ -86,9 +86,8 @@ def _recall(memory: Path | None) -> dict[str, str]:
 
 def _remember(memory: Path, fresh: dict[str, str]) -> None:
     memory.mkdir(parents=True, exist_ok=True)
-    beside = memory / f".{uuid.uuid4().hex}.json"
-    beside.write_text(json.dumps({**_recall(memory), **fresh}, indent=0, sort_keys=True))
-    beside.replace(memory / MEMORY_FILE)
+    text = json.dumps({**_recall(memory), **fresh}, indent=0, sort_keys=True)
+    write_whole(memory / MEMORY_FILE, text, durable=False)
 
 
 def memory_file(folder: Path, identity: object) -> Path:
@@ -114,6 +113,4 @@ def recall(path: Path) -> Mapping[str, Any] | None:
 def remember(path: Path, values: Mapping[str, Any]) -> None:
     """Keep an answer: written beside and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{uuid.uuid4().hex}.json")
-    beside.write_text(json.dumps(values))
-    beside.replace(path)
+    write_whole(path, json.dumps(values), durable=False)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.data.config import DatasetConfig, PhantomConfig
 from dwp_sweep.data.phantom.scan import LABELS, scan_subject
 from dwp_sweep.data.volumes import write_volume
@@ -60,7 +60,7 @@ def write_phantom(
         write_volume(root / entry["label"], scan.labels, scan.affine)
         if progress is not None:
             progress(index + 1, config.n_subjects)
-    _write_json(root / "dataset.json", _description(config))
+    write_whole(root / "dataset.json", json.dumps(_description(config), indent=1), durable=False)
 
 
 def _settings(config: PhantomConfig) -> dict[str, Any]:
@@ -112,9 +112,3 @@ def _description(config: PhantomConfig) -> dict[str, Any]:
         "test": [],
         "phantom": _settings(config),
     }
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    beside = path.with_name(f".{uuid.uuid4().hex}.json")
-    beside.write_text(json.dumps(values, indent=1))
-    beside.replace(path)

@@ -11,13 +11,13 @@ import contextlib
 import fcntl
 import json
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.atomic_write import replacing, sync_file, write_whole
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.protocol import MANIFEST, NODE, PRUNE, RECORD, Store, sync_folder, work_name
+from dwp_sweep.store.protocol import MANIFEST, NODE, PRUNE, RECORD, Store, work_name
 from dwp_sweep.store.record import UNREADABLE, Record, json_text, record_of, record_values, write_json
 from dwp_sweep.store.retries import brief
 from dwp_sweep.store.s3 import bundle
@@ -131,12 +131,8 @@ class BucketStore(Store):
             return self.node_dir(stage, key) / name
         path = self.root / "known" / stage / f"{key}-{found.attempt}" / name
         if not path.is_file():
-            beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-            try:
+            with replacing(path, durable=False) as beside:
                 self._twice(found, lambda: bundle.download_file(self.bucket, found, name, beside))
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
         return path
 
     def set_aside(self, stage: str, key: str) -> Path:
@@ -263,9 +259,7 @@ class BucketStore(Store):
         text, tag = answer
         known = self.root / "known" / stage / f"{key}-{tag.strip(chr(34))}.json"
         known.parent.mkdir(parents=True, exist_ok=True)
-        beside = known.with_name(f".{known.name}.{uuid.uuid4().hex[:8]}")
-        beside.write_bytes(text)
-        beside.replace(known)
+        write_whole(known, text, durable=False)
         return bundle.parse(f"{stage}/{key}", text)
 
     def _is_copy(self, folder: Path, found: Bundle) -> bool:
@@ -285,7 +279,7 @@ class BucketStore(Store):
         stage, _, key = found.name.partition("/")
         files = {name: {"size": size, "sha256": digest} for name, (size, digest) in found.files.items()}
         write_json(out_dir / MANIFEST, {"key": key, "stage": stage, "attempt": found.attempt, "files": files})
-        sync_folder(out_dir)
+        sync_file(out_dir)
         if folder.exists():
             shutil.rmtree(super().set_aside(stage, key), ignore_errors=True)
         out_dir.rename(folder)

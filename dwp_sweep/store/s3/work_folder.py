@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dwp_sweep.atomic_write import place_beside, remove
 from dwp_sweep.store.protocol import NODE, PRUNE, RECORD
 from dwp_sweep.store.record import UNREADABLE
 from dwp_sweep.store.s3.bucket import Bucket
@@ -51,13 +51,13 @@ class WorkFolder:
         turn = self.bucket.read(self.name + TURN)
         if turn is None or turn == self._own_turn():
             return
-        beside = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}")
-        beside.mkdir(parents=True)
-        for file in _files(turn):
-            self.bucket.download(self.name + file, beside / file)
-        (beside / _OWN_TURN).write_bytes(turn)
-        shutil.rmtree(self.path, ignore_errors=True)
-        beside.rename(self.path)
+        with place_beside(self.path) as beside:
+            beside.mkdir(parents=True)
+            for file in _files(turn):
+                self.bucket.download(self.name + file, beside / file)
+            (beside / _OWN_TURN).write_bytes(turn)
+            remove(self.path)
+            beside.rename(self.path)
         self._kept = self._stamps()
 
     def keep(self, at_once: bool) -> None:
