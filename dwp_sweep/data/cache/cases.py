@@ -6,8 +6,6 @@ that need the same entries at once share the work: each builds what no other is 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import socket
 import time
@@ -15,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dwp_sweep.data.cache.entry import Case, entry_folder, publish_entry, read_entry
 from dwp_sweep.data.cache.memory import file_hashes
@@ -125,47 +125,29 @@ def _fill(wanted: Sequence[_Wanted], progress: Progress) -> None:
             time.sleep(LOOK_EVERY_S)
 
 
-_HELD = (errno.EAGAIN, errno.EACCES)
-
-
 @contextmanager
 def entry_lock(path: Path) -> Iterator[bool]:
-    """Take a lock if it is free; says whether the caller may build.
+    """Take a lock if it is free; says whether the caller may build. It ends with its process.
 
     Args:
         path: File of the lock; made, with machine and process of its holder inside, and removed afterwards.
     """
+    lock = FileLock(path, fallback_to_soft=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _taken(path)
-    try:
-        yield lock is not None
-    finally:
-        if lock is not None:
-            path.unlink(missing_ok=True)  # while it is held: whoever opened it before looks again
-            os.close(lock)
-
-
-def _taken(path: Path) -> int | None:
-    """The open file, locked where the file system can; None where somebody else holds it."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    while not lock.is_locked:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _HELD:
-                return file  # no locks here
-            os.close(file)
-            return None
-        if _is_still(path, file):
-            os.ftruncate(file, 0)
-            os.write(file, f"{socket.gethostname()} {os.getpid()}\n".encode())
-            return file
-        os.close(file)
-
-
-def _is_still(path: Path, file: int) -> bool:
-    """Whether the name still means the file: its last holder has removed it if not."""
+            lock.acquire(blocking=False)
+        except Timeout:
+            if path.exists():
+                yield False
+                return
+            # Its last holder removed it after it was opened here.
+        except OSError:  # a file system without locks: everybody may build
+            yield True
+            return
     try:
-        return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
-        return False
+        path.write_text(f"{socket.gethostname()} {os.getpid()}\n")
+        yield True
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: whoever opened it before looks again
+        lock.release()

@@ -8,12 +8,13 @@ nothing runs. Behaves as `Store` does; callers know no difference.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from dwp_sweep.atomic_write import replacing, sync_file, write_whole
 from dwp_sweep.errors import CorruptArtifactError
@@ -338,14 +339,11 @@ class BucketStore(Store):
         if not self.node_dir(*folder).is_dir():
             self.fetch(*folder)
 
-    @contextlib.contextmanager
-    def _lock(self, stage: str, key: str) -> Iterator[None]:
+    def _lock(self, stage: str, key: str) -> FileLock:
         """One process of this machine at a time: several workers need the same input at the same moment."""
         path = self.root / "locks" / f"{stage}-{key}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return FileLock(path, fallback_to_soft=False)
 
 
 def replaced(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
