@@ -35,8 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Run the whole experiment on generated scans, about 5 minutes on 2 cores
 	@$(BIN)/dwp-sweep demo
 
-bench: $(STAMP) ## Measure what a training step costs on this machine, a few minutes
-	@$(BIN)/dwp-sweep bench
+bench: $(STAMP) ## Measure steps, bounds and schedules on this machine, a few minutes; NAMES="load scale": these
+	@$(BIN)/python -m tests.benchmarks $(NAMES)
 
 test: $(STAMP) ## Run all tests, the fast ones first
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not ($(SLOW) or chaos)"

@@ -1,1 +1,1 @@
-"""Benches: what a step costs, and what it buys. By name in `dwp_sweep.bench.registry`."""
+"""``dwp-sweep bench``: what a training step costs on this machine. Further benches: ``tests/benchmarks``."""

@@ -1,8 +1,7 @@
-"""The frame of every bench: what a row says, and how versions are timed side by side.
+"""What every bench shares: a row of its table, and how versions are timed side by side.
 
 A bench is a function of a `Setting` that returns rows. Times are only ever compared within one process,
-and the versions take turns, so that whatever else the machine does hits all of them alike. It knows
-neither what is measured nor how rows are shown.
+and the versions take turns, so that whatever else the machine does hits all of them alike.
 """
 
 from __future__ import annotations
@@ -80,6 +79,13 @@ class Bench(Protocol):
         ...
 
 
+class TimeSpent(NamedTuple):
+    """Seconds of one run: by the clock, and of all threads together, which other processes disturb less."""
+
+    wall_s: float
+    cpu_s: float
+
+
 @dataclass(frozen=True)
 class Version:
     """One way to do what a bench measures.
@@ -87,7 +93,7 @@ class Version:
     Attributes:
         name: Unique in its bench.
         what: In words, for people.
-        run: Does it once; device work is waited for outside.
+        run: Does it once; `spent_on` waits for the device. A run in another process returns its `TimeSpent`.
         goal: Largest ratio to the baseline that is good enough; None: no goal.
         extra: Taken over into the row.
     """
@@ -128,16 +134,9 @@ def compare(versions: Sequence[Version], setting: Setting, n_repeats: int, basel
     ]
 
 
-class Spent(NamedTuple):
-    """Seconds of one run: by the clock, and of all threads together, which other processes disturb less."""
-
-    wall_s: float
-    cpu_s: float
-
-
-def time_in_turn(versions: Sequence[Version], setting: Setting, n_repeats: int) -> dict[str, Spent]:
+def time_in_turn(versions: Sequence[Version], setting: Setting, n_repeats: int) -> dict[str, TimeSpent]:
     """Medians of each version; every round runs each once, beginning with another one."""
-    taken: dict[str, list[Spent]] = {version.name: [] for version in versions}
+    taken: dict[str, list[TimeSpent]] = {version.name: [] for version in versions}
     for version in versions:
         setting.tell(f"{version.name}: warming up")
         spent_on(version.run, setting.device)
@@ -148,23 +147,20 @@ def time_in_turn(versions: Sequence[Version], setting: Setting, n_repeats: int) 
             setting.tell(f"{version.name}: round {turn + 1} of {n_rounds}")
             taken[version.name].append(spent_on(version.run, setting.device))
     return {
-        name: Spent(*(statistics.median(column) for column in zip(*times, strict=True)))
+        name: TimeSpent(*(statistics.median(column) for column in zip(*times, strict=True)))
         for name, times in taken.items()
     }
 
 
-def spent_on(run: Callable[[], object], device: torch.device) -> Spent:
-    """Seconds of one run, until the device has done what was asked of it."""
+def spent_on(run: Callable[[], object], device: torch.device) -> TimeSpent:
+    """Seconds of one run until the device has finished; those that the run itself returns, if any."""
     wait_for(device)
     wall, cpu = time.perf_counter(), time.process_time()
-    run()
+    result = run()
     wait_for(device)
-    return Spent(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one run by the clock; see `spent_on`."""
-    return spent_on(run, device).wall_s
+    if isinstance(result, TimeSpent):
+        return result
+    return TimeSpent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def machine(setting: Setting) -> dict[str, str | int]:

@@ -5,9 +5,9 @@ Two processes take turns: one started as any other, one with the allocator setti
 
 from __future__ import annotations
 
-from dwp_sweep.bench.frame import Row, Setting
-from dwp_sweep.bench.step_process import Asked, StepProcess, compare_steps
-from dwp_sweep.bench.steps import StepKind, StepSetting
+from dwp_sweep.bench.frame import Row, Setting, compare
+from dwp_sweep.bench.step_process import StepProcess
+from dwp_sweep.bench.training_step import StepKind, StepSetting
 
 _DWP = "deep_weight_prior"
 _REPEATS = 15
@@ -39,14 +39,15 @@ def step(setting: Setting) -> list[Row]:
         StepProcess(shared, {name: kind for name, (_, kind) in bare.items()}, allocator=False) as without,
         StepProcess(shared, {name: kind for name, (_, kind) in ours.items()}) as with_settings,
     ):
-        places = dict.fromkeys(bare, without) | dict.fromkeys(ours, with_settings)
+        processes = dict.fromkeys(bare, without) | dict.fromkeys(ours, with_settings)
         versions = {
-            name: Asked(what, places[name], GOALS.get(name)) for name, (what, _) in (bare | ours).items()
+            name: processes[name].version(name, what, GOALS.get(name))
+            for name, (what, _) in (bare | ours).items()
         }
-        rows = compare_steps({name: versions[name] for name in (*BARE, *OURS)}, setting, _REPEATS)
+        rows = compare([versions[name] for name in (*BARE, *OURS)], setting, _REPEATS)
         for precision in ("fp32", "bf16"):
-            group = {name: versions[name] for name in (precision, *dwp_kinds(precision))}
-            rows += compare_steps(group, setting, _REPEATS)[1:]
+            group = [versions[name] for name in (precision, *dwp_kinds(precision))]
+            rows += compare(group, setting, _REPEATS)[1:]
     return rows
 
 

@@ -1,25 +1,28 @@
 """Training steps in processes of their own: a process is what has allocator settings and a peak of memory.
 
-This is the parent's side: it asks `dwp_sweep.bench.step_child` over a pipe for one step at a time, so that
-versions in several processes take turns.
+The parent asks a child over a pipe for one step at a time, so that versions in several processes take turns.
+The child is this module, run as ``python -m dwp_sweep.bench.step_process WORK``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
-from dwp_sweep.bench.frame import Row, Setting
-from dwp_sweep.bench.steps import StepKind, StepSetting
+from dwp_sweep.bench.frame import TimeSpent, Version, spent_on
+from dwp_sweep.bench.training_step import Step, StepKind, StepSetting, make_step
 from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
+
+_KIB = 1024
 
 
 class StepProcess:
@@ -38,7 +41,7 @@ class StepProcess:
             "threads": torch.get_num_threads(),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dwp_sweep.bench.step_child", json.dumps(work)],
+            [sys.executable, "-m", "dwp_sweep.bench.step_process", json.dumps(work)],
             env=_environment(allocator),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -78,47 +81,52 @@ class StepProcess:
         result: dict[str, float] = json.loads(answer)
         return result
 
+    def version(self, name: str, what: str, goal: float | None = None) -> Version:
+        """A version to `compare`: the process takes its steps and times them."""
 
-@dataclass(frozen=True)
-class Asked:
-    """A version in the process that can take its steps.
+        def run() -> TimeSpent:
+            figures = self.step(name)
+            return TimeSpent(figures["seconds"], figures["cpu_s"])
 
-    Attributes:
-        what: In words, for people.
-        process: Where it runs.
-        goal: Largest ratio to the baseline that is good enough; None: no goal.
-    """
-
-    what: str
-    process: StepProcess
-    goal: float | None = None
-
-
-def compare_steps(versions: Mapping[str, Asked], setting: Setting, n_repeats: int) -> list[Row]:
-    """As `dwp_sweep.bench.frame.compare`: in turn, medians, related to the first version."""
-    names = list(versions)
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for turn in range(-1, setting.repeats(n_repeats)):
-        start = turn % len(names)
-        for name in (*names[start:], *names[:start]):
-            setting.tell(f"{name}: round {turn + 1}, of which 0 warms up")
-            taken[name].append(versions[name].process.step(name))
-    median = {
-        name: {key: statistics.median(one[key] for one in figures[1:]) for key in ("seconds", "cpu_s")}
-        for name, figures in taken.items()
-    }
-    return [
-        _row(name, version, names[0], median[name], median[names[0]]) for name, version in versions.items()
-    ]
-
-
-def _row(
-    name: str, version: Asked, baseline: str, own: Mapping[str, float], unit: Mapping[str, float]
-) -> Row:
-    ratio = own["seconds"] / unit["seconds"]
-    return Row(name, version.what, own["seconds"], baseline, ratio, version.goal, {"cpu_s": own["cpu_s"]})
+        return Version(name, what, run, goal)
 
 
 def _environment(allocator: bool) -> dict[str, str]:
     bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     return bare | MALLOC_ENVIRONMENT if allocator else bare
+
+
+def _take_steps(work: Mapping[str, Any]) -> None:
+    """In the child: answer each line of standard input, the name of a version, with a step's figures."""
+    torch.set_num_threads(work["threads"])
+    facts = work["setting"]
+    setting = StepSetting(tuple(facts["size"]), tuple(facts["channels"]), facts["device"], facts["seed"])
+    device = torch.device(setting.device)
+    steps: dict[str, Step] = {}
+    before: float | None = None
+    for line in sys.stdin:
+        name = line.strip()
+        if name not in steps:
+            steps[name] = make_step(StepKind(**work["kinds"][name]), setting)
+        if before is None:
+            before = _memory_gb(device, "VmRSS")
+        spent = spent_on(steps[name], device)
+        figures = {
+            "seconds": spent.wall_s,
+            "cpu_s": spent.cpu_s,
+            "peak_gb": _memory_gb(device, "VmHWM") - before,
+        }
+        print(json.dumps(figures), flush=True)
+
+
+def _memory_gb(device: torch.device, line: str) -> float:
+    """Of a GPU the peak; of the process ``VmRSS`` (now) or ``VmHWM`` (peak), 0 where no Linux tells them."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    status = Path("/proc/self/status")  # `getrusage` begins with the parent's peak
+    lines = dict(entry.split(":", 1) for entry in status.read_text().splitlines()) if status.exists() else {}
+    return int(lines.get(line, "0 kB").split()[0]) * _KIB / 1e9
+
+
+if __name__ == "__main__":
+    _take_steps(json.loads(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What ``dwp-sweep bench`` shows: a table of each bench for people, or all rows as JSON for programs."""
+"""Run benches and show them: a table of each for people, or all rows as JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dwp_sweep.bench.frame import Row, Setting, Tell, machine
-from dwp_sweep.bench.registry import BENCHES, ONLY_BY_NAME
+from dwp_sweep.bench.frame import Bench, Row, Setting, Tell, machine
 from dwp_sweep.cli.summary import standard_output
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cost.step_rates import KEPT, keep_rates
 
 
-def list_benches(as_json: bool) -> None:
-    """Print the names of the benches and what each measures."""
-    lines = {name: (inspect.getdoc(bench) or "").splitlines()[0] for name, bench in BENCHES.items()}
+def list_benches(benches: Mapping[str, Bench], as_json: bool) -> None:
+    """Print the names of benches and what each measures."""
+    lines = {name: (inspect.getdoc(bench) or "").splitlines()[0] for name, bench in benches.items()}
     if as_json:
         click.echo(json.dumps(lines, indent=1))
         return
@@ -32,8 +31,8 @@ def list_benches(as_json: bool) -> None:
         click.echo(f"{name:<10}{line}")
 
 
-def run_and_show(
-    names: Sequence[str],
+def run_benches(
+    benches: Mapping[str, Bench],
     threads: int | None,
     device: str,
     quick: bool,
@@ -41,24 +40,25 @@ def run_and_show(
 ) -> None:
     """Run benches one after the other and print each as soon as it is done.
 
+    The rates of the bench ``step`` are kept for the estimates of ``dwp-sweep plan``.
+
     Args:
-        names: Which ones, in order; all but the longest (`ONLY_BY_NAME`) if empty.
+        benches: By name, in order.
         threads: Of torch; None: as torch chose.
         device: ``auto``, ``cpu`` or ``cuda``.
         quick: At the tiny scale.
         as_json: Print one JSON object at the end instead of tables.
 
     Raises:
-        InputError: Naming all unknown benches, or a device that is not there.
+        InputError: The device is not there.
     """
-    chosen = _chosen(names)
     place = _device(device)
     console, answers = standard_output(), {}
-    with _threads(threads), _told() as tell:
+    with _threads(threads), _status_line() as tell:
         setting = Setting(quick=quick, device=place, tell=tell)
         facts = machine(setting)
-        for name in chosen:
-            rows = BENCHES[name](setting)
+        for name, bench in benches.items():
+            rows = bench(setting)
             answers[name] = [as_dict(row) for row in rows]
             if not as_json:
                 show_rows(name, rows, facts, console)
@@ -66,12 +66,6 @@ def run_and_show(
                 _keep(rows, place)
     if as_json:
         click.echo(json.dumps({"machine": facts, "quick": quick, "benches": answers}, indent=1))
-
-
-def _keep(rows: Sequence[Row], device: torch.device) -> None:
-    seconds = {row.name: row.seconds for row in rows if row.seconds and row.name in KEPT}
-    path = keep_rates(device.type, torch.get_num_threads(), seconds)
-    click.echo(f"kept for the estimates of dwp-sweep plan: {path}", err=True)
 
 
 def show_rows(name: str, rows: Sequence[Row], facts: Mapping[str, object], console: Console) -> None:
@@ -97,16 +91,6 @@ def as_dict(row: Row) -> dict[str, Any]:
     return {**asdict(row), "met": row.met}
 
 
-def _chosen(names: Sequence[str]) -> list[str]:
-    known = ", ".join(BENCHES)
-    unknown = [name for name in names if name not in BENCHES]
-    if unknown:
-        raise InputError(
-            Problem("bench", f"there is no {name!r}", f"choose from: {known}") for name in unknown
-        )
-    return list(dict.fromkeys(names)) or [name for name in BENCHES if name not in ONLY_BY_NAME]
-
-
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError(Problem("--device cuda", "torch finds no GPU here", "leave it out, or say cpu"))
@@ -126,7 +110,7 @@ def _threads(n: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _told() -> Iterator[Tell]:
+def _status_line() -> Iterator[Tell]:
     """One updating line on a terminal's standard error; nothing elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -134,6 +118,12 @@ def _told() -> Iterator[Tell]:
         return
     with console.status("") as status:
         yield lambda message: status.update(escape(message))
+
+
+def _keep(rows: Sequence[Row], device: torch.device) -> None:
+    seconds = {row.name: row.seconds for row in rows if row.seconds and row.name in KEPT}
+    path = keep_rates(device.type, torch.get_num_threads(), seconds)
+    click.echo(f"kept for the estimates of dwp-sweep plan: {path}", err=True)
 
 
 def _facts(facts: Mapping[str, object]) -> str:

@@ -37,7 +37,7 @@ class DwpConfig(DivergenceConfig):
 
     Attributes:
         kl_fraction: Share of each group's kernels drawn for a step's unbiased estimate of the bound. None:
-            a twentieth under an autoencoder (``dwp-sweep bench fraction`` says why), all under a mixture,
+            a twentieth under an autoencoder (``tests/benchmarks/fraction.py`` says why), all under a mixture,
             whose density costs next to nothing.
         bound: ``closed`` uses the Gaussian terms' closed forms, ``sampled`` is Algorithm 1 to the letter.
         init: Posterior mean at the start.

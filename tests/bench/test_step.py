@@ -1,14 +1,13 @@
-"""The benches of the step run, in processes that end, and relate what they should."""
+"""The bench of the step runs, in processes that end, and relates what it should."""
 
 from __future__ import annotations
 
 import pytest
 
 from dwp_sweep.bench.frame import Setting
-from dwp_sweep.bench.memory import memory
 from dwp_sweep.bench.step import step
 from dwp_sweep.bench.step_process import StepProcess, _environment
-from dwp_sweep.bench.steps import StepKind, StepSetting
+from dwp_sweep.bench.training_step import StepKind, StepSetting
 from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
 
 TINY = StepSetting((16, 16, 16), (2, 2, 2, 2), "cpu")
@@ -21,13 +20,6 @@ def test_the_step_bench_relates_ours_to_plain_modules_and_the_prior_to_ours() ->
     assert rows["bf16"].baseline == "plain" and rows["bf16"].goal == 0.5
     assert rows["dwp bf16"].baseline == "bf16" and rows["dwp bf16"].goal == 1.5
     assert all(row.seconds is not None and row.seconds > 0 for row in rows.values())
-
-
-@pytest.mark.slow
-def test_the_memory_bench_gives_a_peak_of_every_version() -> None:
-    rows = memory(Setting(quick=True))
-    peaks = [row.extra["peak_gb"] for row in rows if "peak_gb" in row.extra]
-    assert len(peaks) == 6 and min(peaks) > 0
 
 
 @pytest.mark.slow

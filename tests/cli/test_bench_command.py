@@ -1,87 +1,56 @@
-"""``dwp-sweep bench``: what it lists, runs, prints and refuses."""
+"""``dwp-sweep bench``: the bench of the step; where the others are. More of it in tests/benchmarks."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from dwp_sweep.bench import step as step_bench
 from dwp_sweep.bench.frame import Row, Setting
-from dwp_sweep.bench.registry import BENCHES
 from dwp_sweep.cli import main
-
-
-def toy(setting: Setting) -> list[Row]:
-    """A toy that measures nothing."""
-    setting.tell("working")
-    return [
-        Row("slow", "the old [way]", 2.0, "slow", 1.0),
-        Row("fast", "the new way", 0.5, "slow", 0.25, 0.3, {"error": 1e-6}),
-        Row("faster", "not there yet", 0.4, "slow", 0.2, 0.1),
-        Row("memory", "no time at all", None, extra={"peak_gib": 1.5}),
-    ]
+from dwp_sweep.harness.cost.step_rates import rates_file
 
 
 @pytest.fixture(autouse=True)
-def only_toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(BENCHES):
-        monkeypatch.delitem(BENCHES, name)
-    monkeypatch.setitem(BENCHES, "toy", toy)
-    monkeypatch.setitem(BENCHES, "other", toy)
+def only_a_toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def step(setting: Setting) -> list[Row]:
+        """A toy step that measures nothing."""
+        return [Row("fp32", "as it is", 2.0, "fp32", 1.0), Row("other", "not kept", 3.0, "fp32", 1.5)]
+
+    monkeypatch.setattr(step_bench, "step", step)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def bench(*arguments: str) -> str:
-    result = CliRunner().invoke(main, ["bench", *arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["bench", *arguments])
 
 
-def test_a_table_shows_ratios_goals_and_further_numbers() -> None:
-    text = bench("toy")
-    assert text.startswith("toy: torch ")
-    words = " ".join(text.split())
-    assert "fast 0.5 0.25 of slow ≤ 0.3 met 1e-06 the new way" in words
-    assert "faster 0.4 0.2 of slow ≤ 0.1 missed not there yet" in words
-    assert "slow 2 1 the old [way]" in words and "memory 1.5 no time at all" in words
-    assert "other:" not in text
+@pytest.mark.parametrize("names", [(), ("step",)])
+def test_the_step_is_shown_and_its_rates_are_kept_for_plans(names: tuple[str, ...]) -> None:
+    result = bench("--device", "cpu", "--threads", "1", *names)
+    assert result.exit_code == 0 and result.stdout.startswith("step: torch ")
+    assert "other 3 1.5 of fp32" in " ".join(result.stdout.split())
+    assert f"kept for the estimates of dwp-sweep plan: {rates_file()}" in result.stderr
+    assert json.loads(rates_file().read_text()) == {"cpu": {"fp32": 2.0, "threads": 1}}
 
 
-def test_without_a_name_all_run_in_their_order() -> None:
-    text = bench()
-    assert text.index("toy: torch") < text.index("other: torch")
+def test_the_tiny_scale_keeps_nothing() -> None:
+    answer = json.loads(bench("--quick", "--json").stdout)
+    assert [row["name"] for row in answer["benches"]["step"]] == ["fp32", "other"]
+    assert not rates_file().exists()
 
 
-def test_json_has_every_row_and_the_machine() -> None:
-    answer = json.loads(bench("--json", "--quick", "--threads", "1", "--device", "cpu"))
-    assert set(answer) == {"machine", "quick", "benches"}
-    assert answer["quick"] is True and answer["machine"]["threads"] == 1
-    assert list(answer["benches"]) == ["toy", "other"]
-    slow, fast, faster, memory = answer["benches"]["toy"]
-    assert (slow["met"], fast["met"], faster["met"], memory["seconds"]) == (None, True, False, None)
-    assert fast["extra"] == {"error": 1e-6} and fast["baseline"] == "slow"
+def test_the_list_says_what_it_measures() -> None:
+    assert bench("--list").stdout.split(maxsplit=1) == ["step", "A toy step that measures nothing.\n"]
 
 
-def test_the_number_of_threads_is_given_back() -> None:
-    before = torch.get_num_threads()
-    bench("toy", "--threads", str(before + 1))
-    assert torch.get_num_threads() == before
-
-
-def test_the_list_says_what_each_measures_and_runs_none() -> None:
-    assert bench("--list").splitlines()[0].split(maxsplit=1) == ["toy", "A toy that measures nothing."]
-    assert json.loads(bench("--list", "--json"))["other"] == "A toy that measures nothing."
-
-
-def test_unknown_names_are_all_refused_with_those_that_exist() -> None:
-    result = CliRunner().invoke(main, ["bench", "toy", "step2", "fats"])
-    assert result.exit_code == 2
-    assert "'step2'" in result.stderr and "'fats'" in result.stderr
-    assert "choose from: toy, other" in result.stderr and result.stdout == ""
-
-
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = CliRunner().invoke(main, ["bench", "toy", "--device", "cuda"])
-    assert result.exit_code == 2 and "finds no GPU" in result.stderr
+def test_benches_of_developers_are_refused_with_the_command_that_runs_them() -> None:
+    result = bench("step", "makespan", "load")
+    assert result.exit_code == 2 and result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if "tests.benchmarks" in line]
+    assert [line.rsplit(maxsplit=4)[1:] for line in lines] == [
+        ["python", "-m", "tests.benchmarks", name] for name in ("makespan", "load")
+    ]

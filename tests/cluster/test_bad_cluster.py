@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.bench.servers import running
+from tests.benchmarks.servers import running
 from tests.cluster.heads import free_ports
 from tests.cluster.processes import BIN, PLAIN, ROOT, finished
 

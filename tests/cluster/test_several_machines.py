@@ -14,8 +14,8 @@ from subprocess import CompletedProcess, run
 
 import pytest
 
-from dwp_sweep.bench.postgres import started_postgres, why_no_postgres
-from dwp_sweep.bench.servers import running
+from tests.benchmarks.postgres import started_postgres, why_no_postgres
+from tests.benchmarks.servers import running
 from tests.cluster import hosts as namespaces
 from tests.cluster.hosts import Host, everything_gone, joined_hosts
 from tests.cluster.processes import BIN, PLAIN, ROOT, finished

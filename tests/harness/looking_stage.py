@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dwp_sweep.bench.sleeping import SleepConfig
 from dwp_sweep.stages.contract import Emit, Inputs
+from tests.benchmarks.sleeping import SleepConfig
 
 HEAVY = ("torch", "scipy", "matplotlib", "nibabel", "monai", "optuna", "mlflow")
 

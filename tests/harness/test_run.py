@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.bench.sleeping import STAGES as SLEEPING
-from dwp_sweep.bench.sleeping import flat
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.events import Event, Outcome
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.protocol import Store
+from tests.benchmarks.sleeping import STAGES as SLEEPING
+from tests.benchmarks.sleeping import flat
 from tests.harness.looking_stage import HEAVY, look
 from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slow_sweep, toy_node, toy_sweep
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.bench.postgres import started_postgres, why_no_postgres
-from dwp_sweep.bench.servers import free_port
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.search.trials import read_trials
 from dwp_sweep.store.protocol import Store
+from tests.benchmarks.postgres import started_postgres, why_no_postgres
+from tests.benchmarks.servers import free_port
 from tests.harness.test_search_plan import Killed, drive
 from tests.harness.toy_search import search_space, search_sweep
 

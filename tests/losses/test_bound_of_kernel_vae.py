@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal, kl_divergence
 
-from dwp_sweep.bench.bound import AsModules, OnlyEncodesDecodes
 from dwp_sweep.losses.kernel_bound import Form, kernel_bound, negative_elbo
 from dwp_sweep.nets.kernel_vae import Head, KernelVAE
+from tests.benchmarks.bound import AsModules, OnlyEncodesDecodes
 
 FORMS: tuple[Form, ...] = ("closed", "sampled")
 

@@ -5,13 +5,13 @@ The reading counterpart of `client`. Knows nothing of nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.tracking.client import mlflow_client, one_line, resolve_uri, shown_uri, sqlite_path
-from dwp_sweep.tracking.tags import KEY_TAG, PARENT_TAG, SWEEP_TAG
+from dwp_sweep.tracking.tags import PARENT_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,30 +111,3 @@ class HistoryReader:
                 }
                 return tuple(sorted(by_step.items()))
         return ()
-
-
-def told_points(
-    tracking_uri: str | None, sweep: str, names: Sequence[str]
-) -> Iterator[tuple[str, str, Mapping[str, list[tuple[int, float]]]]]:
-    """Every point that MLflow holds of some metrics, doubles included, run by run.
-
-    Args:
-        tracking_uri: As for `tracking.results`.
-        sweep: Name of the sweep.
-        names: Of the metrics.
-
-    Yields:
-        (key of the node, status of its run, metric -> (step, value) in no order).
-
-    Raises:
-        InputError: No such sweep, or MLflow does not answer.
-    """
-    client, uri = open_reader(tracking_uri)
-    for run in sweep_runs(client, uri, sweep):
-        points = {
-            name: [
-                (int(one.step), float(one.value)) for one in client.get_metric_history(run.info.run_id, name)
-            ]
-            for name in names
-        }
-        yield run.data.tags.get(KEY_TAG, ""), str(run.info.status), points

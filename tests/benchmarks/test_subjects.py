@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from dwp_sweep.bench.frame import Setting
-from dwp_sweep.bench.scan_tree import Scale, write_tree
-from dwp_sweep.bench.subjects import subjects
-from dwp_sweep.bench.subjects_child import AnonymousPeak
 from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.errors import InputError
+from tests.benchmarks.scan_tree import ScanScale, write_tree
+from tests.benchmarks.subjects import subjects
+from tests.benchmarks.subjects_child import AnonymousPeak
 
-TINY = Scale((24, 24, 16), (16, 16, 16))
+TINY = ScanScale((24, 24, 16), (16, 16, 16))
 
 
 def test_copies_of_a_scan_have_entries_of_their_own_and_the_same_voxels(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dwp_sweep.bench.frame import Row, Setting, Version, compare
-from dwp_sweep.bench.stand_in import freeze_decoder, group_sizes, kernels, one_a_group
 from dwp_sweep.losses.kernel_bound import EncodesDecodes, kernel_bound
 from dwp_sweep.nets.kernel_vae import KernelVAE
+from tests.benchmarks.stand_in import freeze_decoder, group_sizes, kernels, one_a_group
 
 GOAL = 0.2
 N_REPEATS = 5

@@ -12,10 +12,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from dwp_sweep.bench.data_term import Batch, GradientNoise, data_loss, gradient_noise, stand_in_batch
 from dwp_sweep.bench.frame import Row, Setting, Version, compare
-from dwp_sweep.bench.stand_in import network
 from dwp_sweep.nets.bayes_conv import BayesConv3d, Noise, make_bayesian
+from tests.benchmarks.data_term import GradientNoise, StandInBatch, data_loss, gradient_noise, stand_in_batch
+from tests.benchmarks.stand_in import network
 
 N_REPEATS, N_DRAWS = 7, 24
 LOG_VARS = (-10.0, -6.0)
@@ -40,7 +40,7 @@ def noise(setting: Setting) -> list[Row]:
     return [plain, *(replace(row, extra={**row.extra, **_extra(row.name, found)}) for row in rows)]
 
 
-def _step(net: nn.Module, batch: Batch) -> Callable[[], None]:
+def _step(net: nn.Module, batch: StandInBatch) -> Callable[[], None]:
     def step() -> None:
         net.zero_grad()
         torch.autograd.backward(data_loss(net, batch))
@@ -54,7 +54,7 @@ def _noisy(setting: Setting, kind: Noise, log_var: float) -> tuple[nn.Module, tu
     return net, make_bayesian(net, log_var, kind, generator)
 
 
-def _gradient_noise(setting: Setting, kind: Noise, log_var: float, batch: Batch) -> GradientNoise:
+def _gradient_noise(setting: Setting, kind: Noise, log_var: float, batch: StandInBatch) -> GradientNoise:
     setting.tell(f"{kind}: gradients at log_var {log_var:g}")
     net, layers = _noisy(setting, kind, log_var)
     return gradient_noise(net, layers, batch, 2 if setting.quick else N_DRAWS)

@@ -6,15 +6,14 @@ import math
 import pytest
 
 from dwp_sweep.bench.frame import Setting
-from dwp_sweep.bench.idle_time import first_starts, gaps
-from dwp_sweep.bench.makespan import makespan
-from dwp_sweep.bench.sleeping import paper_grid, phases, seconds_of
 from dwp_sweep.harness.cost.durations import Estimate
 from dwp_sweep.harness.cost.simulation import list_schedule, lower_bound
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources
-from dwp_sweep.harness.plain_trials import Span
+from tests.benchmarks.makespan import makespan
+from tests.benchmarks.plain_trials import Span, first_starts, gaps
+from tests.benchmarks.sleeping import paper_grid, phases, seconds_of
 
 
 def test_gaps_are_between_trials_of_the_same_process() -> None:

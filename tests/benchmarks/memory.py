@@ -5,10 +5,10 @@ Each version has a process of its own, one after the other: a peak is a process'
 
 from __future__ import annotations
 
-from dwp_sweep.bench.frame import Row, Setting
+from dwp_sweep.bench.frame import Row, Setting, compare
 from dwp_sweep.bench.step import dwp_kinds, step_setting
-from dwp_sweep.bench.step_process import Asked, StepProcess, compare_steps
-from dwp_sweep.bench.steps import StepKind, StepSetting
+from dwp_sweep.bench.step_process import StepProcess
+from dwp_sweep.bench.training_step import StepKind, StepSetting
 
 _SIZE = (152, 184, 144)
 _REPEATS = 2
@@ -45,5 +45,5 @@ def _peak(name: str, what: str, kind: StepKind, shared: StepSetting, setting: Se
 def _beside_plain(shared: StepSetting, setting: Setting) -> list[Row]:
     kinds = {"bf16": KINDS["bf16"]} | dwp_kinds("bf16")
     with StepProcess(shared, {name: kind for name, (_, kind) in kinds.items()}) as process:
-        versions = {name: Asked(what, process, GOALS.get(name)) for name, (what, _) in kinds.items()}
-        return compare_steps(versions, setting, _REPEATS)
+        versions = [process.version(name, what, GOALS.get(name)) for name, (what, _) in kinds.items()]
+        return compare(versions, setting, _REPEATS)

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dwp_sweep.bench.data_term import Batch, data_loss, gradient_noise, stand_in_batch
 from dwp_sweep.bench.frame import Row, Setting, Version, compare
-from dwp_sweep.bench.stand_in import fitted_vae, group_sizes, kernels, network, one_a_group
 from dwp_sweep.losses.kernel_bound import kernel_bound, subset
 from dwp_sweep.nets.bayes_conv import make_bayesian
 from dwp_sweep.nets.kernel_groups import as_kernels, kernel_layers
 from dwp_sweep.nets.kernel_vae import KernelVAE
+from tests.benchmarks.data_term import StandInBatch, data_loss, gradient_noise, stand_in_batch
+from tests.benchmarks.stand_in import fitted_vae, group_sizes, kernels, network, one_a_group
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 GOAL, GOAL_EXACT = 1.5, 4.0
@@ -133,13 +133,13 @@ def _draw(mean: Tensor, vae: KernelVAE, generator: torch.Generator) -> tuple[Ten
     return nats.detach(), torch.autograd.grad(nats.sum(), leaf)[0]
 
 
-def _data_variance(setting: Setting, batch: Batch) -> float:
+def _data_variance(setting: Setting, batch: StandInBatch) -> float:
     net = network(setting)
     layers = make_bayesian(net, LOG_VAR, "weight", torch.Generator(setting.device).manual_seed(setting.seed))
     return gradient_noise(net, layers, batch, 2 if setting.quick else N_DATA_DRAWS).variance
 
 
-def _plain_step(setting: Setting, batch: Batch) -> Callable[[], None]:
+def _plain_step(setting: Setting, batch: StandInBatch) -> Callable[[], None]:
     net = network(setting)
 
     def step() -> None:
@@ -150,7 +150,7 @@ def _plain_step(setting: Setting, batch: Batch) -> Callable[[], None]:
 
 
 def _dwp_step(
-    setting: Setting, vaes: Mapping[int, KernelVAE], batch: Batch, part: float
+    setting: Setting, vaes: Mapping[int, KernelVAE], batch: StandInBatch, part: float
 ) -> Callable[[], None]:
     net = network(setting)
     groups = [layer.group for layer in kernel_layers(net)]

@@ -14,20 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dwp_sweep.bench.frame import Row, Setting
-from dwp_sweep.bench.idle_time import first_starts, gaps
-from dwp_sweep.bench.sleeping import STAGES, flat, paper_grid, phases, seconds_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.simulation import lower_bound
 from dwp_sweep.harness.dag.events import Event, Outcome
 from dwp_sweep.harness.dag.ledger import Ledger
-from dwp_sweep.harness.plain_trials import Span, plain_trials
 from dwp_sweep.store.protocol import Store
+from tests.benchmarks.plain_trials import Span, first_starts, gaps, plain_trials
+from tests.benchmarks.sleeping import STAGES, flat, paper_grid, phases, seconds_of
 
 _GOAL, _TRIAL_GOAL = 1.10, 1.2
 
 
 @dataclass(frozen=True)
-class _Scale:
+class GridScale:
     """How large the bench is: seconds of a unit of work, slots, trials that measure Tune's cost."""
 
     unit_s: float = 3.0
@@ -38,7 +37,7 @@ class _Scale:
     sizes: tuple[int, ...] = (5, 10, 15, 20)
 
 
-_QUICK = _Scale(unit_s=0.05, n_slots=2, n_trials=6, trial_s=0.05, n_seeds=2, sizes=(5,))
+_QUICK = GridScale(unit_s=0.05, n_slots=2, n_trials=6, trial_s=0.05, n_seeds=2, sizes=(5,))
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def makespan(setting: Setting) -> list[Row]:
     """A sweep of sleeping nodes on 8 slots: time by its lower bound, phase by phase, cost of a trial."""
     from dwp_sweep.harness.cluster.ray_session import ray_session  # imports Ray
 
-    scale = _QUICK if setting.quick else _Scale()
+    scale = _QUICK if setting.quick else GridScale()
     grid = paper_grid(scale.unit_s, scale.n_seeds, scale.sizes)
     with tempfile.TemporaryDirectory() as folder, ray_session("", scale.n_slots):
         root = Path(folder)
@@ -83,7 +82,7 @@ def makespan(setting: Setting) -> list[Row]:
     return [*_trials(empty, own, scale), *_sweeps(grid, scale, ours, by_phase, empty)]
 
 
-def _trials(empty: Measured, own: Measured, scale: _Scale) -> list[Row]:
+def _trials(empty: Measured, own: Measured, scale: GridScale) -> list[Row]:
     name = "empty Tune trial"
     what = f"{scale.n_trials} trials, from one's end to the next one's begin in the same process"
     rows = [Row(name, what, empty.gap_s, name, 1.0, extra=_starts(empty))]
@@ -92,7 +91,7 @@ def _trials(empty: Measured, own: Measured, scale: _Scale) -> list[Row]:
     return [*rows, Row("our trial", what, own.gap_s, name, ratio, _TRIAL_GOAL, _starts(own))]
 
 
-def _sweeps(grid: Sweep, scale: _Scale, ours: Measured, by_phase: Measured, empty: Measured) -> list[Row]:
+def _sweeps(grid: Sweep, scale: GridScale, ours: Measured, by_phase: Measured, empty: Measured) -> list[Row]:
     nodes, seconds = list(grid.nodes.values()), seconds_of(grid)
     bare = lower_bound(nodes, seconds, scale.n_slots)
     paid = {key: one + empty.gap_s for key, one in seconds.items()}
@@ -131,7 +130,7 @@ def _starts(measured: Measured) -> dict[str, float]:
     }
 
 
-def _plain(scale: _Scale, folder: Path) -> Measured:
+def _plain(scale: GridScale, folder: Path) -> Measured:
     plain_trials(1, 0.0, folder)  # imports and first files
     since_s = time.time()
     since_cpu_s = time.process_time()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dwp_sweep.bench.fraction import Moments, variances
 from dwp_sweep.losses.kernel_bound import subset
+from tests.benchmarks.fraction import Moments, variances
 
 N, P, N_DRAWS = 24, 3, 6000
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.volumes import write_volume
 
-Shape = tuple[int, int, int]
+Voxels = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScanScale:
     """How large scans are, in voxels.
 
     Attributes:
@@ -31,8 +31,8 @@ class Scale:
         input: As the network sees them.
     """
 
-    scan: Shape
-    input: Shape
+    scan: Voxels
+    input: Voxels
 
     @property
     def bytes_each(self) -> int:
@@ -40,7 +40,7 @@ class Scale:
         return 2 * math.prod(self.scan) + 5 * math.prod(self.input)
 
 
-def write_tree(root: Path, n_subjects: int, scale: Scale) -> DatasetConfig:
+def write_tree(root: Path, n_subjects: int, scale: ScanScale) -> DatasetConfig:
     """Write subjects in the layout of BraTS.
 
     Args:
@@ -59,7 +59,7 @@ def write_tree(root: Path, n_subjects: int, scale: Scale) -> DatasetConfig:
     return DatasetConfig(layout="brats", root=str(root), preprocess=PreprocessConfig(shape=scale.input))
 
 
-def _files(shape: Shape, folder: Path) -> tuple[bytes, bytes]:
+def _files(shape: Voxels, folder: Path) -> tuple[bytes, bytes]:
     """An ellipsoid with noise and a ball in it, on the background 0."""
     axes = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
     radius = np.sqrt(sum(axis**2 for axis in axes))

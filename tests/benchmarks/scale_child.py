@@ -1,6 +1,6 @@
 """One plan of a given size in a process of its own, so that its memory can be told from that of others.
 
-Run by the bench `scale` as ``python -m dwp_sweep.bench.scale_child NODES STORAGE``; prints one line of JSON.
+Run by the bench `scale` as ``python -m tests.benchmarks.scale_child NODES STORAGE``; prints one line of JSON.
 """
 
 from __future__ import annotations

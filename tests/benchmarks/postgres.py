@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from dwp_sweep.bench.servers import running
+from tests.benchmarks.servers import running
 
 _ROOT = Path("/usr/lib/postgresql")
 _USER = "postgres"

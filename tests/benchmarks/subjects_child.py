@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from dwp_sweep.bench.scan_tree import Scale, write_tree
 from dwp_sweep.data.batches import BatchMaker
 from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.patches import PatchConfig
+from tests.benchmarks.scan_tree import ScanScale, write_tree
 
 _STATUS = Path("/proc/self/status")
 _BATCH = 2
@@ -64,7 +64,7 @@ def _anonymous_mb() -> float:
 def main(work: dict[str, Any]) -> dict[str, float]:
     """Write the data set, prepare it, read an epoch of batches; peaks in MB and seconds."""
     torch.set_num_threads(work["threads"])
-    folder, scale = Path(work["folder"]), Scale(tuple(work["scan"]), tuple(work["input"]))
+    folder, scale = Path(work["folder"]), ScanScale(tuple(work["scan"]), tuple(work["input"]))
     _warm_up(folder)
     config = write_tree(folder / "set", work["number"], scale)
     started = time.perf_counter()
@@ -88,7 +88,7 @@ def main(work: dict[str, Any]) -> dict[str, float]:
 
 def _warm_up(folder: Path) -> None:
     """Libraries are loaded by the first scan, a tiny one; their memory is not that of the data."""
-    config = write_tree(folder / "first", 1, Scale((24, 24, 16), (16, 16, 16)))
+    config = write_tree(folder / "first", 1, ScanScale((24, 24, 16), (16, 16, 16)))
     load_cases(config, list_subjects(config), folder / "first_cache")
 
 

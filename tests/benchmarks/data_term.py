@@ -16,14 +16,14 @@ from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 
 
-class Batch(NamedTuple):
+class StandInBatch(NamedTuple):
     """Volumes ``(B, 1, D, H, W)`` and their masks ``(B, D, H, W)``."""
 
     volumes: Tensor
     masks: Tensor
 
 
-def stand_in_batch(setting: Setting, edge: int = 48, size: int = 2) -> Batch:
+def stand_in_batch(setting: Setting, edge: int = 48, size: int = 2) -> StandInBatch:
     """``size`` cubic volumes; 16 voxels an edge at the tiny scale."""
     edge = 16 if setting.quick else edge
     generator = torch.Generator().manual_seed(setting.seed)
@@ -31,10 +31,10 @@ def stand_in_batch(setting: Setting, edge: int = 48, size: int = 2) -> Batch:
     ball = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 < 0.2
     volumes = torch.randn(size, 1, edge, edge, edge, generator=generator) + 1.5 * ball
     masks = ball.to(torch.uint8).expand(size, edge, edge, edge)
-    return Batch(volumes.to(setting.device), masks.to(setting.device))
+    return StandInBatch(volumes.to(setting.device), masks.to(setting.device))
 
 
-def data_loss(net: nn.Module, batch: Batch) -> Tensor:
+def data_loss(net: nn.Module, batch: StandInBatch) -> Tensor:
     """The default segmentation loss of a batch."""
     return segmentation_loss(net(batch.volumes), batch.masks, LossConfig()).loss
 
@@ -52,7 +52,7 @@ class GradientNoise(NamedTuple):
 
 
 def gradient_noise(
-    net: nn.Module, layers: Sequence[BayesConv3d], batch: Batch, n_draws: int
+    net: nn.Module, layers: Sequence[BayesConv3d], batch: StandInBatch, n_draws: int
 ) -> GradientNoise:
     """How much the data term's gradient varies between draws of the noise on one batch."""
     means = [layer.mean for layer in layers]

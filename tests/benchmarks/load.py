@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dwp_sweep.bench.chatty import STAGES, ChattyConfig, chatty_sweep, metric_name, value
 from dwp_sweep.bench.frame import Row, Setting
-from dwp_sweep.bench.makespan import Silent
-from dwp_sweep.bench.postgres import started_postgres, why_no_postgres
-from dwp_sweep.bench.servers import free_port, running
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.store.protocol import Store
+from tests.benchmarks.chatty import STAGES, ChattyConfig, chatty_sweep, metric_name, value
+from tests.benchmarks.makespan import Silent
+from tests.benchmarks.postgres import started_postgres, why_no_postgres
+from tests.benchmarks.servers import free_port, running
 
 _NODE_S = 60.0
 _GOAL_SHARE, _GOAL_GROWTH = 0.01, 1.1
@@ -33,7 +33,7 @@ _SAMPLE_S = 1.0
 
 
 @dataclass(frozen=True)
-class _Scale:
+class LoadScale:
     """How large the bench is: nodes with and without tracking, what each tells, slots."""
 
     n_nodes: int = 2_000
@@ -43,7 +43,7 @@ class _Scale:
     n_slots: int = 2
 
 
-_QUICK = _Scale(n_nodes=6, n_untracked=4, n_epochs=3, n_metrics=2)
+_QUICK = LoadScale(n_nodes=6, n_untracked=4, n_epochs=3, n_metrics=2)
 
 
 @dataclass
@@ -83,7 +83,9 @@ def load(setting: Setting) -> list[Row]:
     from dwp_sweep.harness.cluster.ray_session import ray_session  # imports Ray
     from dwp_sweep.tracking.client import open_tracking  # imports MLflow
 
-    scale = _QUICK if setting.quick else _Scale(n_nodes=int(os.environ.get("DWP_SWEEP_BENCH_NODES", "2000")))
+    scale = (
+        _QUICK if setting.quick else LoadScale(n_nodes=int(os.environ.get("DWP_SWEEP_BENCH_NODES", "2000")))
+    )
     with tempfile.TemporaryDirectory() as folder, ray_session("", scale.n_slots):
         root = Path(folder)
         setting.tell(f"{scale.n_untracked} nodes without MLflow")
@@ -127,11 +129,9 @@ def count(uri: str, sweep: Sweep) -> Arrived:
         uri: Of MLflow.
         sweep: From `chatty_sweep`.
     """
-    from dwp_sweep.tracking.read.runs import told_points
-
     told = lost = doubled = n_runs = 0
     names = [metric_name(metric) for metric in range(_config(sweep, next(iter(sweep.nodes))).n_metrics)]
-    for key, status, points in told_points(uri, sweep.name, names):
+    for key, status, points in logged_points(uri, sweep.name, names):
         config = _config(sweep, key)
         n_runs += status == "FINISHED"
         for metric, name in enumerate(names):
@@ -142,6 +142,29 @@ def count(uri: str, sweep: Sweep) -> Arrived:
                 doubled += max(0, len(found) - 1)
     n_all = sum(config.n_epochs * config.n_metrics for config in (_config(sweep, key) for key in sweep.nodes))
     return Arrived(n_all, lost + n_all - told, doubled, n_runs)
+
+
+def logged_points(
+    uri: str, sweep: str, names: Sequence[str]
+) -> Iterator[tuple[str, str, dict[str, list[tuple[int, float]]]]]:
+    """Every point that MLflow holds of some metrics, doubles included, run by run.
+
+    Yields:
+        (key of the node, status of its run, metric -> (step, value) in no order).
+    """
+    from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+    from dwp_sweep.tracking.tags import KEY_TAG
+
+    client, uri = open_reader(uri)
+    for run in sweep_runs(client, uri, sweep):
+        points = {
+            name: [
+                (int(point.step), float(point.value))
+                for point in client.get_metric_history(run.info.run_id, name)
+            ]
+            for name in names
+        }
+        yield run.data.tags.get(KEY_TAG, ""), str(run.info.status), points
 
 
 def growth(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from dwp_sweep.bench.frame import Row, Setting
-from dwp_sweep.bench.scan_tree import Scale
 from dwp_sweep.errors import InputError, Problem
+from tests.benchmarks.scan_tree import ScanScale
 
-_FULL = Scale((240, 240, 155), (152, 184, 144))
-_QUICK = Scale((24, 24, 16), (16, 16, 16))
+_FULL = ScanScale((240, 240, 155), (152, 184, 144))
+_QUICK = ScanScale((24, 24, 16), (16, 16, 16))
 _NUMBERS, _QUICK_NUMBERS = (8, 275), (2, 4)
 GOAL = 1.25
 """Largest ratio that counts as flat: how preparations overlap differs from run to run."""
@@ -46,7 +46,7 @@ def subjects(setting: Setting) -> list[Row]:
     ]
 
 
-def _measured(number: int, scale: Scale, setting: Setting) -> dict[str, float]:
+def _measured(number: int, scale: ScanScale, setting: Setting) -> dict[str, float]:
     setting.tell(f"{number} subjects: one process")
     with tempfile.TemporaryDirectory(prefix="dwp_sweep_") as folder:
         _require_room(number, scale, Path(folder))
@@ -57,13 +57,13 @@ def _measured(number: int, scale: Scale, setting: Setting) -> dict[str, float]:
             "folder": folder,
             "threads": torch.get_num_threads(),
         }
-        command = [sys.executable, "-m", "dwp_sweep.bench.subjects_child", json.dumps(work)]
+        command = [sys.executable, "-m", "tests.benchmarks.subjects_child", json.dumps(work)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return values
 
 
-def _require_room(number: int, scale: Scale, folder: Path) -> None:
+def _require_room(number: int, scale: ScanScale, folder: Path) -> None:
     wanted, free = 2 * number * scale.bytes_each, shutil.disk_usage(folder).free
     if wanted > free:
         what = f"{number} subjects want {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"

@@ -17,13 +17,13 @@ import numpy as np
 from torch import Tensor
 
 from dwp_sweep.bench.frame import Row, Setting, wait_for
-from dwp_sweep.bench.stand_in import network
 from dwp_sweep.data.batches import BatchMaker
 from dwp_sweep.data.cache.entry import IMAGE, MASK, StoredCase
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
 from dwp_sweep.training.compute import ComputeConfig, autocast, to_device
 from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
+from tests.benchmarks.stand_in import network
 
 _SIZE, _QUICK_SIZE = (152, 184, 144), (16, 16, 16)
 _N_CASES, _BATCH = 6, 2
@@ -46,7 +46,7 @@ def data(setting: Setting) -> list[Row]:
 
 
 @dataclass
-class _Times:
+class _StepTimes:
     """Seconds of each step before its batch was there, and from then to its end."""
 
     waits_s: list[float] = field(default_factory=list)
@@ -57,7 +57,7 @@ class _Times:
         return sum(self.steps_s) / len(self.steps_s)
 
 
-def _row(name: str, what: str, times: _Times, goal: float | None) -> Row:
+def _row(name: str, what: str, times: _StepTimes, goal: float | None) -> Row:
     wait = sum(times.waits_s) / len(times.waits_s)
     extra = {
         "first of all, s": times.waits_s[0],
@@ -67,9 +67,9 @@ def _row(name: str, what: str, times: _Times, goal: float | None) -> Row:
     return Row(name, what, wait, "step", sum(times.waits_s) / sum(times.steps_s), goal, extra)
 
 
-def _times(cases: list[StoredCase], setting: Setting, ahead: bool, folder: Path) -> _Times:
+def _times(cases: list[StoredCase], setting: Setting, ahead: bool, folder: Path) -> _StepTimes:
     """Train by the one loop for some epochs and time every step; nothing validates in between."""
-    watch = _Watch(setting, "ahead" if ahead else "at once")
+    watch = _StepTimer(setting, "ahead" if ahead else "at once")
     pin = setting.device.type == "cuda"
     n_epochs = _N_QUICK_EPOCHS if setting.quick else _N_EPOCHS
     config = TrainConfig(batch_size=_BATCH, max_epochs=n_epochs, checkpoint_every=n_epochs + 1)
@@ -79,11 +79,11 @@ def _times(cases: list[StoredCase], setting: Setting, ahead: bool, folder: Path)
     return watch.times
 
 
-class _Watch:
+class _StepTimer:
     """Notes when a step has asked for its batch, has got it, and is over."""
 
     def __init__(self, setting: Setting, words: str) -> None:
-        self.times, self._setting, self._words = _Times(), setting, words
+        self.times, self._setting, self._words = _StepTimes(), setting, words
         self._got_s: float | None = None
 
     def asks(self) -> float:
@@ -103,7 +103,7 @@ class _Watch:
             self._got_s = None
 
 
-def _learner(setting: Setting, batches: BatchMaker, watch: _Watch) -> Learner:
+def _learner(setting: Setting, batches: BatchMaker, watch: _StepTimer) -> Learner:
     """The default network on whole volumes."""
     net = network(setting)
     compute = ComputeConfig.model_validate({"device": setting.device.type, "precision": _precision(setting)})

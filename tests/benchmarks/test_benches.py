@@ -7,7 +7,8 @@ import math
 import pytest
 
 from dwp_sweep.bench.frame import Setting
-from dwp_sweep.bench.registry import BENCHES
+from tests.benchmarks.memory import memory
+from tests.benchmarks.registry import BENCHES
 
 OURS = ("bound", "data", "fraction", "noise")
 
@@ -36,3 +37,10 @@ def test_the_versions_of_the_bound_compute_the_same_numbers() -> None:
         assert rows[name].extra["nats differ by"] < 1e-6
         assert rows[name].extra["gradient differs by"] < 1e-4
     assert rows["bf16"].extra["nats differ by"] > 1e-4
+
+
+@pytest.mark.slow
+def test_the_memory_bench_gives_a_peak_of_every_version() -> None:
+    rows = memory(Setting(quick=True))
+    peaks = [row.extra["peak_gb"] for row in rows if "peak_gb" in row.extra]
+    assert len(peaks) == 6 and min(peaks) > 0

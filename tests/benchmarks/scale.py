@@ -38,7 +38,7 @@ def scale(setting: Setting) -> list[Row]:
 
 def _plan(size: int, folder: Path, setting: Setting) -> Row:
     setting.tell(f"planning {size} nodes")
-    command = [sys.executable, "-m", "dwp_sweep.bench.scale_child", str(size), str(folder)]
+    command = [sys.executable, "-m", "tests.benchmarks.scale_child", str(size), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
     values = json.loads(done.stdout.splitlines()[-1])
     extra = {name: values[name] for name in ("cpu_s", "MB", "nodes")}

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dwp_sweep.bench.scale import time_of_suggestions
-from dwp_sweep.bench.scale_child import space_of
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.space import load_space
@@ -12,6 +10,8 @@ from dwp_sweep.harness.cost.durations import Estimate
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.store.protocol import Store
+from tests.benchmarks.scale import time_of_suggestions
+from tests.benchmarks.scale_child import space_of
 
 
 def test_the_space_of_the_bench_has_as_many_targets_as_it_says() -> None:

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from dwp_sweep.bench.chatty import chatty_sweep, value
 from dwp_sweep.bench.frame import Setting
-from dwp_sweep.bench.load import between_starts, growth, load
+from tests.benchmarks.chatty import chatty_sweep, value
+from tests.benchmarks.load import between_starts, growth, load
 
 
 def test_growth_compares_the_last_quarter_with_the_second() -> None:

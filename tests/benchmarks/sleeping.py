@@ -45,7 +45,7 @@ class SleepConfig(StrictModel):
 def run(
     config: SleepConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
 ) -> Mapping[str, float]:
-    """Sleep once, as if it were one epoch; the metrics are a `dwp_sweep.harness.plain_trials.Span`."""
+    """Sleep once, as if it were one epoch; the metrics are a `tests.benchmarks.plain_trials.Span`."""
     began_s = time.time()
     time.sleep(config.sleep_s)
     return {"began_s": began_s, "ended_s": time.time(), "pid": float(os.getpid())}
