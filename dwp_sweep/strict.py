@@ -152,12 +152,12 @@ def _problem(
     if not location:
         # Values that are wrong together: the message names them, and nobody reads the whole file again.
         return Problem(where, f"{prefix}: {message}" if prefix else message)
-    what = f"{key} = {_short(item['input'])}: {message[:1].lower() + message[1:]}"
+    what = f"{key} = {short_json(item['input'])}: {message[:1].lower() + message[1:]}"
     return Problem(where, what, _nearest_choice(item))
 
 
 def _wrong_length(where: str, key: str, values: Sequence[Any], needed: int) -> Problem:
-    return Problem(where, f"{key} = {_short(values)}: needs {needed} values, has {len(values)}")
+    return Problem(where, f"{key} = {short_json(values)}: needs {needed} values, has {len(values)}")
 
 
 def _nearest_choice(item: Any) -> str:
@@ -167,7 +167,8 @@ def _nearest_choice(item: Any) -> str:
     return did_you_mean(item["input"], choices)
 
 
-def _short(value: Any) -> str:
+def short_json(value: Any) -> str:
+    """A value for messages: its JSON, cut at 80 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
 

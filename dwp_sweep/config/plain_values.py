@@ -1,19 +1,21 @@
-"""YAML as people write it: plain values, and what YAML itself would pass over in silence.
+"""Plain values of a search space: YAML read strictly, and settings nested or under dotted keys.
 
-Below overrides and search-space files. Knows nothing of their keys.
+Below overrides and search-space files; which keys there are is not known here.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from dwp_sweep.errors import InputError, Problem
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,71 @@ def read_yaml(text: str, where: str) -> YamlText:
     return YamlText(values, tuple(Problem(where, what, fix) for what, fix in loader.remarks))
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Spread dotted keys out; a later key wins over an earlier one."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        head, _, rest = str(key).partition(".")
+        inner = nested({rest: value}) if rest else nested(value) if isinstance(value, Mapping) else value
+        old = result.get(head)
+        result[head] = merged(old, inner) if isinstance(old, dict) and isinstance(inner, dict) else inner
+    return result
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested ``base`` with the values of nested ``over`` in place of its own."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def with_value(base: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """A copy of nested ``base`` with one dotted key set."""
+    return merged(base, nested({dotted: value}))
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested or dotted values by dotted key; an empty mapping stays a value."""
+    return dict(_leaves(values))
+
+
+def overlap(key: str, other: str) -> bool:
+    """Whether two dotted keys are the same place, or one lies within the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def without(values: Mapping[str, ValueT], taken: Iterable[str]) -> dict[str, ValueT]:
+    """The values by dotted key, but for those that overlap with one of the taken keys."""
+    taken = tuple(taken)
+    return {key: value for key, value in values.items() if not any(overlap(key, one) for one in taken)}
+
+
+def clash_problems(values: Mapping[str, Any], section: str, where: str) -> list[Problem]:
+    """Settings that are given twice, once nested and once dotted, so that their order would decide.
+
+    Args:
+        values: Of the section.
+        section: Dotted key of it.
+        where: File named in the problems.
+    """
+    keys = [key for key, value in _leaves(values) if not isinstance(value, Mapping)]
+    twice = {key: None for n, key in enumerate(keys) if any(overlap(key, other) for other in keys[:n])}
+    return [
+        Problem(where, f"{section}: {key!r} is set twice, nested and dotted", "keep one of the two")
+        for key in twice
+    ]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 class _Loader(yaml.SafeLoader):
     """Reads ``1e-4`` (no dot) as a number, and notes repeated keys and dates, which nobody means."""
 
@@ -84,58 +151,3 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_date)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Spread dotted keys out; a later key wins over an earlier one."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        head, _, rest = str(key).partition(".")
-        inner = nested({rest: value}) if rest else nested(value) if isinstance(value, Mapping) else value
-        old = result.get(head)
-        result[head] = merged(old, inner) if isinstance(old, dict) and isinstance(inner, dict) else inner
-    return result
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested ``base`` with the values of nested ``over`` in place of its own."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
-
-
-def with_value(base: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
-    """A copy of nested ``base`` with one dotted key set."""
-    return merged(base, nested({dotted: value}))
-
-
-def clashes(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Dotted keys that are set twice, once nested and once dotted, so that their order would decide."""
-    seen: set[str] = set()
-    twice: dict[str, None] = {}
-    for key in _leaves(values):
-        parts = key.split(".")
-        above = {".".join(parts[:n]) for n in range(1, len(parts))}
-        if key in seen or above & seen or any(other.startswith(f"{key}.") for other in seen):
-            twice[key] = None
-        seen.add(key)
-    return tuple(twice)
-
-
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested or dotted values by dotted key; an empty mapping stays a value."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = flat(value) if isinstance(value, Mapping) and value else None
-        result |= {str(key): value} if inner is None else {f"{key}.{name}": v for name, v in inner.items()}
-    return result
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"

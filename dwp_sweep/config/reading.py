@@ -1,6 +1,6 @@
-"""One reading of a search space's values: what they mean, and everything that is wrong with them.
+"""Values of a search space, overrides applied: what they mean, and everything that is wrong with them.
 
-Between the file, which is read at full and at smoke scale, and the space that comes of it. What is bad
+Between the file, which is read at full and at smoke scale, and the space that is made of it. What is bad
 is left out and the rest is still checked, so that nobody meets the problems one by one.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
-from dwp_sweep.config.plain_values import merged, nested, read_yaml, with_value
-from dwp_sweep.config.search.checks import left_to_search, make_search, search_problems
+from dwp_sweep.config.plain_values import merged, nested, read_yaml, with_value, without
+from dwp_sweep.config.search.checks import make_search, search_problems
 from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.config.search.space import SearchSpace
 from dwp_sweep.config.space_file import SpaceFile, sound_part
@@ -27,6 +27,64 @@ from dwp_sweep.config.variants import (
 )
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import parse
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Parsed overrides.
+
+    Attributes:
+        own: Dotted key of the file -> value.
+        experiment: Dotted key of the experiment -> value; takes the place of the file's value or axis,
+            and of a variant's setting. ``variant`` -> names of those to keep.
+        problems: Of texts that are none.
+    """
+
+    own: Mapping[str, Any] = field(default_factory=dict)
+    experiment: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def applied_to(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of the file's values with its own keys changed."""
+        result = dict(values)
+        for key, value in self.own.items():
+            section, _, axis = key.partition(".")
+            if section == "search" and axis and isinstance(result.get("search") or {}, Mapping):
+                result["search"] = {**(result.get("search") or {}), axis: value}
+            elif section != "grid" or not axis:
+                result = with_value(result, key, value)
+            elif isinstance(grid := result.get("grid") or {}, Mapping):
+                # An axis keeps its dotted name. A grid that is no mapping is the file's own problem.
+                result["grid"] = {**grid, **_changed_axis(grid, axis, value)}
+        return result
+
+
+def read_overrides(texts: Sequence[str], own_keys: Collection[str]) -> Overrides:
+    """Parse ``key=value`` texts; the value is YAML.
+
+    Args:
+        texts: As given after ``--set``.
+        own_keys: Top-level keys of a file; what begins with another one belongs to the experiment.
+    """
+    own: dict[str, Any] = {}
+    experiment: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for text in texts:
+        key, equals, raw = text.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            problems.append(
+                Problem(f"--set {text}", "is not of the form key=value", "e.g. --set target.lr=1e-4")
+            )
+            continue
+        try:
+            yaml_text = read_yaml(raw, f"--set {text}")
+        except InputError as error:
+            problems += error.problems
+            continue
+        problems += yaml_text.problems
+        (own if key.split(".")[0] in own_keys else experiment)[key] = yaml_text.values
+    return Overrides(own, experiment, tuple(problems))
 
 
 @dataclass(frozen=True)
@@ -75,18 +133,26 @@ def read_values(values: Mapping[str, Any], overrides: Overrides, where: str) -> 
     problems += unknown
     wrong = [one for one in _problems(base, where) if "data" not in bad or not _tells_of_missing_data(one)]
     wrong += [problem for key, axis in grid.items() for problem in _axis_problems(base, key, axis, where)]
-    search = left_to_search(file, overrides.experiment)
-    wrong += [one for key, found in search.items() for one in _searched_problems(base, key, found, where)]
+    search = without(file.search, overrides.experiment)
+    wrong += [one for key in search for one in _searched_problems(base, key, search[key], where)]
     if file.search or "search" not in bad:  # where nothing of it is sound, what it lacks is told already
         wrong += search_problems(file, search, grid, base, where)
     wrong += conflicts(grid.get(VARIANT, {}), [key for key in grid if key != VARIANT], where)
-    found, unfit = _conditions(base, grid, where)
+    named, unfit = _conditions(base, grid, where)
     # A condition that cannot be read has no news where its base or one of its values is bad already.
     problems += wrong or ([] if "data" in bad else unfit)
-    problems += [] if wrong else same_settings(found, where)
-    variants, conditions = tuple(name for name, _ in found), tuple(condition for _, condition in found)
+    problems += [] if wrong else same_settings(named, where)
+    variants, conditions = tuple(name for name, _ in named), tuple(condition for _, condition in named)
     space = None if problems else make_search(file, search, grid, conditions, variants)
     return Reading(file, bad, base, grid, conditions, variants, tuple(dict.fromkeys(problems)), space)
+
+
+def _changed_axis(grid: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
+    place = axis.removeprefix(f"{VARIANT}.")
+    variants = grid.get(VARIANT) or {}
+    if place == axis or not isinstance(variants, Mapping):
+        return {axis: value}
+    return {VARIANT: with_variant_value(variants, place, value)}
 
 
 def _grid(file: SpaceFile, overrides: Overrides) -> tuple[dict[str, Any], list[Problem]]:
@@ -117,33 +183,37 @@ def _problems(values: Mapping[str, Any], where: str, prefix: str = "") -> list[P
 
 
 def _axis_problems(base: Mapping[str, Any], key: str, axis: Any, where: str) -> list[Problem]:
-    """Every value is tried on its own; the base's own problems are told once, without the axis."""
     if not axis:
         return [Problem(where, f"grid.{key} is empty", "give at least one value")]
-    if key == VARIANT:
-        tried = [(f"grid.{key}.{name}", merged(base, nested(settings))) for name, settings in axis.items()]
-    else:
-        tried = [("grid", with_value(base, key, value)) for value in axis]
-    of_base = {prefix: _problems(base, where, prefix) for prefix, _ in tried}
-    found = [(prefix, one) for prefix, values in tried for one in _problems(values, where, prefix)]
-    return [problem for prefix, problem in found if problem not in of_base[prefix]]
+    if key != VARIANT:
+        return _new_problems(base, (with_value(base, key, value) for value in axis), where, "grid")
+    return [
+        problem
+        for name, settings in axis.items()
+        for problem in _new_problems(base, [merged(base, nested(settings))], where, f"grid.{key}.{name}")
+    ]
 
 
-def _searched_problems(base: Mapping[str, Any], key: str, found: Distribution, where: str) -> list[Problem]:
+def _searched_problems(base: Mapping[str, Any], key: str, one: Distribution, where: str) -> list[Problem]:
     """Both ends of a range or all choices, each tried where the field applies; and when that is."""
     problems = []
-    for name, allowed in found.when.items():
-        problems += _new_problems(base, name, allowed, where, f"search.{key}.when")
-        base = with_value(base, name, allowed[0]) if allowed else base
-    return problems + _new_problems(base, key, found.probes, where, "search")
+    for name, allowed in one.when.items():
+        tried = [with_value(base, name, value) for value in allowed]
+        problems += _new_problems(base, tried, where, f"search.{key}.when")
+        base = tried[0] if tried else base
+    return problems + _new_problems(
+        base, (with_value(base, key, value) for value in one.probes), where, "search"
+    )
 
 
 def _new_problems(
-    base: Mapping[str, Any], key: str, values: Iterable[Any], where: str, prefix: str
+    base: Mapping[str, Any], tried: Iterable[Mapping[str, Any]], where: str, prefix: str
 ) -> list[Problem]:
+    """Every value is tried on its own; the base's own problems are told once, without it."""
     of_base = _problems(base, where, prefix)
-    tried = [_problems(with_value(base, key, value), where, prefix) for value in values]
-    return [problem for problems in tried for problem in problems if problem not in of_base]
+    return [
+        problem for values in tried for problem in _problems(values, where, prefix) if problem not in of_base
+    ]
 
 
 def _conditions(
@@ -170,69 +240,3 @@ def _combinations(
         for key, value in chosen.items():
             condition = with_value(condition, key, value)
         yield variant, condition
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """Parsed overrides.
-
-    Attributes:
-        own: Dotted key of the file -> value.
-        experiment: Dotted key of the experiment -> value; takes the place of the file's value or axis,
-            and of a variant's setting. ``variant`` -> names of those to keep.
-        problems: Of texts that are none.
-    """
-
-    own: Mapping[str, Any] = field(default_factory=dict)
-    experiment: Mapping[str, Any] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
-
-    def applied_to(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of the file's values with its own keys changed."""
-        result = dict(values)
-        for key, value in self.own.items():
-            section, _, axis = key.partition(".")
-            if section == "search" and axis and isinstance(result.get("search") or {}, Mapping):
-                result["search"] = {**(result.get("search") or {}), axis: value}
-            elif section != "grid" or not axis:
-                result = with_value(result, key, value)
-            elif isinstance(grid := result.get("grid") or {}, Mapping):
-                # An axis keeps its dotted name. A grid that is no mapping is the file's own problem.
-                result["grid"] = {**grid, **_changed_axis(grid, axis, value)}
-        return result
-
-
-def _changed_axis(grid: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
-    place = axis.removeprefix(f"{VARIANT}.")
-    variants = grid.get(VARIANT) or {}
-    if place == axis or not isinstance(variants, Mapping):
-        return {axis: value}
-    return {VARIANT: with_variant_value(variants, place, value)}
-
-
-def read_overrides(texts: Sequence[str], own_keys: Collection[str]) -> Overrides:
-    """Parse ``key=value`` texts; the value is YAML.
-
-    Args:
-        texts: As given after ``--set``.
-        own_keys: Top-level keys of a file; what begins with another one belongs to the experiment.
-    """
-    own: dict[str, Any] = {}
-    experiment: dict[str, Any] = {}
-    problems: list[Problem] = []
-    for text in texts:
-        key, equals, raw = text.partition("=")
-        key = key.strip()
-        if not equals or not all(key.split(".")):
-            problems.append(
-                Problem(f"--set {text}", "is not of the form key=value", "e.g. --set target.lr=1e-4")
-            )
-            continue
-        try:
-            found = read_yaml(raw, f"--set {text}")
-        except InputError as error:
-            problems += error.problems
-            continue
-        problems += found.problems
-        (own if key.split(".")[0] in own_keys else experiment)[key] = found.values
-    return Overrides(own, experiment, tuple(problems))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.experiment import ExperimentConfig
-from dwp_sweep.config.plain_values import YamlText, clashes, flat, merged, nested, read_yaml
+from dwp_sweep.config.plain_values import YamlText, clash_problems, flat, merged, nested, read_yaml
 from dwp_sweep.config.reading import Overrides, Reading, read_overrides, read_values
 from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
 from dwp_sweep.config.search.inactive import out_of_reach
@@ -190,11 +190,11 @@ def _clashes(values: Mapping[str, Any], where: str) -> list[Problem]:
     smoke = values.get("smoke")
     places = {"": values, "smoke.": smoke if isinstance(smoke, Mapping) else {}}
     return [
-        Problem(where, f"{place}{name}: {key!r} is set twice, nested and dotted", "keep one of the two")
+        problem
         for place, sections in places.items()
         for name in _NESTED_SECTIONS
         if isinstance(section := sections.get(name), Mapping)
-        for key in clashes(section)
+        for problem in clash_problems(section, f"{place}{name}", where)
     ]
 
 

@@ -1,23 +1,32 @@
-"""A search space becomes a sweep: target nodes plus all that they need, equal keys being one node."""
+"""A search space becomes a sweep: target nodes plus all that they need, equal keys being one node.
+
+Of a search no configuration is known yet: the sweep then resolves suggested values into nodes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from functools import partial
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.datasets import prepare_datasets
-from dwp_sweep.config.experiment import ExperimentConfig
+from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
+from dwp_sweep.config.plain_values import with_value
 from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
-from dwp_sweep.config.search.graph import Resolve, asked_conditions, resolver
 from dwp_sweep.config.search.inactive import inactive_parameters
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.space import Resolve, SearchSpace
 from dwp_sweep.config.space import Space
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.strict import parse
+
+_MAX_PROBES = 64
+"""Combinations of choices that are all tried for what they need upstream."""
 
 
 @dataclass(frozen=True)
@@ -90,27 +99,71 @@ def build_sweep(
     return replace(sweep, fresh=resolved, warnings=(*sweep.warnings, *idle))
 
 
+def asked_conditions(
+    conditions: Sequence[ExperimentConfig], search: SearchSpace | None
+) -> tuple[ExperimentConfig, ...]:
+    """Conditions that stand for all that a search may ask of data and of what is brought.
+
+    Without a search the conditions themselves. With one, every combination of its choices, which decide
+    what is needed upstream; numbers never do. Too many combinations are tried choice by choice.
+    """
+    if search is None:
+        return tuple(conditions)
+    found: dict[ExperimentConfig, None] = {}
+    for study in search.conditions:
+        for values in _choices(search, study.values):
+            for place in study.members:
+                try:
+                    found[_with_values(conditions[place], values, "")] = None
+                except InputError:
+                    continue  # values that do not go together are told when they are suggested
+    if not found:
+        what = "no combination of the searched choices makes a valid experiment"
+        raise InputError(Problem("search", what))
+    return tuple(found)
+
+
 def _resolved(
     space: Space,
     builder: GraphBuilder,
     named: Sequence[tuple[ExperimentConfig, str | None]],
     warnings: tuple[str, ...],
 ) -> Sweep:
-    asked: list[str] = []
-    resolve = resolver(builder, named, asked, space.file) if space.search else None
-    keys = [] if space.search else [builder.target(condition, variant).key for condition, variant in named]
-    return Sweep(
+    sweep = partial(
+        Sweep,
         name=space.name,
         nodes=builder.nodes,
-        targets=asked if space.search else tuple(dict.fromkeys(keys)),
         resources=space.resources,
         settings=space.settings,
         max_failures=space.max_failures,
-        warnings=(*warnings, *(_twins(keys, space.variants) if keys else ())),
         search=space.search,
         budget=space.budget,
-        resolve=resolve,
     )
+    if space.search is not None:
+        asked: list[str] = []
+        return sweep(targets=asked, resolve=_resolver(builder, named, asked, space.file), warnings=warnings)
+    keys = [builder.target(condition, variant).key for condition, variant in named]
+    return sweep(targets=tuple(dict.fromkeys(keys)), warnings=(*warnings, *_twins(keys, space.variants)))
+
+
+def _resolver(
+    builder: GraphBuilder,
+    named: Sequence[tuple[ExperimentConfig, str | None]],
+    asked: list[str],
+    where: str,
+) -> Resolve:
+    """A `Resolve` whose targets' keys join ``asked``, each once."""
+    keys: set[str] = set()
+
+    def resolve(values: Mapping[str, Any], place: int) -> Node:
+        condition, variant = named[place]
+        node = builder.target(_with_values(condition, values, where), variant)
+        if node.key not in keys:
+            keys.add(node.key)
+            asked.append(node.key)
+        return node
+
+    return resolve
 
 
 def _twins(keys: Sequence[str], variants: Sequence[str | None]) -> list[str]:
@@ -124,3 +177,29 @@ def _twins(keys: Sequence[str], variants: Sequence[str | None]) -> list[str]:
         for first, second in combinations(runs, 2)
         if runs[first] == runs[second]
     ]
+
+
+def _choices(search: SearchSpace, given: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    choices = {key: one.choices for key, one in search.distributions.items() if one.kind == "choice"}
+    if math.prod(map(len, choices.values())) <= _MAX_PROBES:
+        tried = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+    else:
+        tried = [{key: value} for key, values in choices.items() for value in values]
+    for combination in tried:
+        chosen: dict[str, Any] = {}
+        for key, value in combination.items():
+            if search.applies(key, {**given, **chosen}):
+                chosen[key] = value
+        yield chosen
+
+
+def _with_values(condition: ExperimentConfig, values: Mapping[str, Any], where: str) -> ExperimentConfig:
+    """A condition with suggested values in place of its own.
+
+    Raises:
+        InputError: The values do not go together.
+    """
+    plain = condition.model_dump(mode="json")
+    for key, value in values.items():
+        plain = with_value(plain, key, value)
+    return parse(EXPERIMENT, plain, where, "search")

@@ -7,13 +7,13 @@ search-space files; knows nothing of which settings there are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from dwp_sweep.config.plain_values import clashes, flat
+from dwp_sweep.config.plain_values import clash_problems, flat, overlap, without
 from dwp_sweep.errors import Problem, did_you_mean
+from dwp_sweep.strict import short_json
 
 VARIANT = "variant"
 """Name of the axis."""
@@ -31,7 +31,7 @@ def variant_problems(axis: Any, where: str) -> list[Problem]:
         where: File named in the problems.
     """
     if not isinstance(axis, Mapping):
-        what = f"grid.{VARIANT} = {_short(axis)}: should map names to settings"
+        what = f"grid.{VARIANT} = {short_json(axis)}: should map names to settings"
         return [Problem(where, what, f"e.g. {VARIANT}: {{RI: {{method: random_init}}}}")]
     if not axis:
         return [Problem(where, f"grid.{VARIANT} is empty", "give at least one variant, or leave it out")]
@@ -46,10 +46,7 @@ def flat_variants(axis: Mapping[str, Mapping[str, Any]], taken: Iterable[str]) -
         taken: Dotted keys of overrides.
     """
     taken = tuple(taken)
-    return {
-        name: {key: value for key, value in flat(settings).items() if not any(meet(key, o) for o in taken)}
-        for name, settings in axis.items()
-    }
+    return {name: without(flat(settings), taken) for name, settings in axis.items()}
 
 
 def conflicts(axis: Mapping[str, Mapping[str, Any]], others: Iterable[str], where: str) -> list[Problem]:
@@ -62,7 +59,7 @@ def conflicts(axis: Mapping[str, Mapping[str, Any]], others: Iterable[str], wher
         for name, settings in axis.items()
         for key in settings
         for other in others
-        if meet(key, other)
+        if overlap(key, other)
     ]
 
 
@@ -100,7 +97,7 @@ def with_variant_value(axis: Mapping[str, Any], place: str, value: Any) -> dict[
     if not key:
         return result | {name: value}
     old = result.get(name)
-    kept = {k: v for k, v in flat(old).items() if not meet(k, key)} if isinstance(old, Mapping) else {}
+    kept = without(flat(old), [key]) if isinstance(old, Mapping) else {}
     return result | {name: {**kept, key: value}}
 
 
@@ -123,11 +120,6 @@ def same_settings(found: Sequence[tuple[str | None, Any]], where: str) -> list[P
     ]
 
 
-def meet(key: str, other: str) -> bool:
-    """Whether two dotted keys are the same place, or one lies within the other."""
-    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
-
-
 def _one(name: str, settings: Any, where: str) -> list[Problem]:
     place = f"grid.{VARIANT}.{name}"
     found = []
@@ -141,14 +133,8 @@ def _one(name: str, settings: Any, where: str) -> list[Problem]:
         fix = f"1 to {_MAX_CHARS} characters, no '|' and no space around them"
         found.append(Problem(where, f"grid.{VARIANT}: {name!r} is no name of a variant", fix))
     if not isinstance(settings, Mapping):
-        what = f"{place} = {_short(settings)}: should be settings"
+        what = f"{place} = {short_json(settings)}: should be settings"
         found.append(Problem(where, what, "{} takes the fixed ones as they are"))
-    elif twice := clashes(settings):
-        found += [Problem(where, f"{place}: {key!r} is set twice, nested and dotted", "keep one of the two")
-                  for key in twice]  # fmt: skip
+    else:
+        found += clash_problems(settings, place, where)
     return found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,18 +1,18 @@
 """Whether a search fits its space: names that exist, one place for each field, conditions that can hold.
 
-Between the space file and the reading of its values. Knows nothing of nodes.
+Between the space file and the reading of its values, of which a search without problems is made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from pydantic import BaseModel
 
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
-from dwp_sweep.config.plain_values import flat
+from dwp_sweep.config.plain_values import flat, overlap
 from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.config.search.space import (
     ObjectiveConfig,
@@ -22,19 +22,11 @@ from dwp_sweep.config.search.space import (
     over_axes,
 )
 from dwp_sweep.config.space_file import SpaceFile
-from dwp_sweep.config.variants import VARIANT, meet
+from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import Problem
 
 _TASK = ("data", "train_size", "split", "seed", "compute")
 """What says which question is asked, and on which machine: an axis of the grid, never a thing to search."""
-
-
-def left_to_search(file: SpaceFile, taken: Iterable[str]) -> dict[str, Distribution]:
-    """The searched fields, without those that an override gives."""
-    taken = tuple(taken)
-    return {
-        key: one for key, one in file.search.items() if not any(meet(key, override) for override in taken)
-    }
 
 
 def search_problems(
@@ -61,9 +53,10 @@ def search_problems(
     found += [
         Problem(where, f"search.{one} and search.{other} name the same field", "keep one of the two")
         for one, other in combinations(search, 2)
-        if meet(one, other)
+        if overlap(one, other)
     ]
-    given = set(grid) | set(flat(base)) | _variant_keys(grid)
+    of_variants = {key for settings in grid.get(VARIANT, {}).values() for key in settings}
+    given = {*grid, *flat(base), *of_variants}
     found += [
         problem
         for key, one in search.items()
@@ -114,21 +107,17 @@ def _place_problems(key: str, grid: Mapping[str, Any], where: str) -> list[Probl
     found = [
         Problem(where, f"search.{key} and grid.{axis} name the same field", "keep one of the two")
         for axis in grid
-        if axis != VARIANT and meet(key, axis)
+        if axis != VARIANT and overlap(key, axis)
     ]
     found += [
         Problem(where, f"search.{key} is set by grid.{VARIANT}.{name} too", "keep one of the two")
         for name, settings in grid.get(VARIANT, {}).items()
-        if any(meet(key, setting) for setting in settings)
+        if any(overlap(key, setting) for setting in settings)
     ]
     if key.partition(".")[0] in _TASK:
         what = f"search.{key} belongs to the question, not to the answer"
         found.append(Problem(where, what, "write it under grid or fixed"))
     return found
-
-
-def _variant_keys(grid: Mapping[str, Any]) -> set[str]:
-    return {key for settings in grid.get(VARIANT, {}).values() for key in settings}
 
 
 def _when_problems(

@@ -6,7 +6,7 @@ Read from a space file's ``search:``. Knows nothing of Optuna: the harness turns
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -89,14 +89,15 @@ class Distribution(StrictModel):
     def holds(self, value: Any) -> bool:
         """Whether a value may be suggested."""
         if self.kind == "choice":
-            return any(same_value(value, one) for one in self.choices)
+            return among(value, self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         assert self.low is not None and self.high is not None
         if not self.low <= value <= self.high or (self.kind == "int" and value != int(value)):
             return False
         # In decimals, as suggestions are: three times 0.1 is 0.3.
-        return self.step is None or (_decimal(value) - _decimal(self.low)) % _decimal(self.step) == 0
+        exact, low = Decimal(repr(value)), Decimal(repr(self.low))
+        return self.step is None or (exact - low) % Decimal(repr(self.step)) == 0
 
 
 def same_value(one: Any, other: Any) -> bool:
@@ -104,8 +105,9 @@ def same_value(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-def _decimal(value: float) -> Decimal:
-    return Decimal(repr(value))
+def among(value: Any, allowed: Iterable[Any]) -> bool:
+    """Whether one of the allowed YAML values is this value."""
+    return any(same_value(value, one) for one in allowed)
 
 
 def _range(kind: str, values: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Searched fields that change no network: every value of them is the same run under another name.
+"""Searched fields that are never searched: those that apply in no study, and those that change no network.
 
-After a search has been resolved into nodes; tries values on a sweep that is thrown away. Knows nothing of
-who suggests the values.
+The first are found from the space file alone. The others, of which every value is the same run under
+another name, are found by trying values on a sweep that is thrown away.
 """
 
 from __future__ import annotations
@@ -11,16 +11,33 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dwp_sweep.config.search.distribution import same_value
-from dwp_sweep.config.search.graph import Resolve
-from dwp_sweep.config.search.space import SearchCondition, SearchSpace
-from dwp_sweep.config.variants import meet
+from dwp_sweep.config.plain_values import overlap
+from dwp_sweep.config.search.distribution import among
+from dwp_sweep.config.search.space import Resolve, SearchCondition, SearchSpace
 from dwp_sweep.errors import InputError, Problem
 
 _MAX_STUDIES = 24
 """Studies that are looked at: those of a larger grid differ in size and split, which decide nothing here."""
 
 _MAX_COMBINATIONS = 64
+
+
+def out_of_reach(search: SearchSpace, taken: Iterable[str], where: str) -> list[Problem]:
+    """One problem for each field that applies in no study.
+
+    Args:
+        search: A sound search.
+        taken: Dotted keys of overrides: who keeps one method on the command line
+            needs no field of the others.
+        where: File named in the problems.
+    """
+    taken = tuple(taken)
+    return [
+        _never_applies(search, key, where)
+        for key in search.distributions
+        if not any(overlap(name, one) for name in _needed(search, key) for one in taken)
+        and not any(_can_apply(search, key, study) for study in search.conditions)
+    ]
 
 
 def inactive_parameters(search: SearchSpace, resolve: Resolve, where: str) -> list[str]:
@@ -38,7 +55,7 @@ def inactive_parameters(search: SearchSpace, resolve: Resolve, where: str) -> li
     notes, problems = [], []
     for key in search.distributions:
         found = {
-            one.name: _is_idle(search, resolve, key, one) for one in studies if can_apply(search, key, one)
+            one.name: _is_idle(search, resolve, key, one) for one in studies if _can_apply(search, key, one)
         }
         idle = [name for name, is_idle in found.items() if is_idle]
         if idle and len(idle) == len(found):
@@ -50,6 +67,42 @@ def inactive_parameters(search: SearchSpace, resolve: Resolve, where: str) -> li
     if problems:
         raise InputError(problems)
     return notes
+
+
+def _never_applies(search: SearchSpace, key: str, where: str) -> Problem:
+    needed = _needed(search, key)
+    for name in needed:
+        if any(overlap(name, axis) for axis in search.over):
+            what = f"search.{key} can never apply: {name} has several values in a study, its objective.over"
+            return Problem(where, what, f"drop {name} from its when, or from objective.over")
+    for name, allowed in needed.items():
+        if not any(_can_be(search, name, allowed, study) for study in search.conditions):
+            what = f"search.{key} can never apply: {name} never has a value that its when asks for"
+            return Problem(where, what, "change its when, or leave it out")
+    what = f"search.{key} can never apply: no study has all the values that its when asks for"
+    return Problem(where, what, "change its when, or leave it out")
+
+
+def _needed(search: SearchSpace, key: str) -> dict[str, list[Any]]:
+    """Name -> allowed values: what ``when`` asks for, and what the fields it names ask for in turn."""
+    needed: dict[str, list[Any]] = {}
+    waiting = [key]
+    while waiting:
+        for name, allowed in search.distributions[waiting.pop()].when.items():
+            needed[name] = [value for value in needed.get(name, allowed) if among(value, allowed)]
+            waiting += [name] if name in search.distributions else []
+    return needed
+
+
+def _can_apply(search: SearchSpace, key: str, study: SearchCondition) -> bool:
+    """Whether a study may come to search a field."""
+    return all(_can_be(search, name, allowed, study) for name, allowed in _needed(search, key).items())
+
+
+def _can_be(search: SearchSpace, name: str, allowed: Sequence[Any], study: SearchCondition) -> bool:
+    if name in search.distributions:
+        return any(search.distributions[name].holds(value) for value in allowed)
+    return name in study.values and among(study.values[name], allowed)
 
 
 def _is_idle(search: SearchSpace, resolve: Resolve, key: str, study: SearchCondition) -> bool:
@@ -79,13 +132,10 @@ def _is_same(
     numbers: int,
 ) -> bool | None:
     """Whether all values of a field make one network, given the others; None where it does not apply."""
+    others = {name: one.probes[numbers] for name, one in search.distributions.items()} | dict(chosen)
     keys = set()
     for value in search.distributions[key].probes:
-        values: dict[str, Any] = {}
-        for name, one in search.distributions.items():
-            if search.applies(name, {**study.values, **values}):
-                others = chosen.get(name, one.probes[numbers])
-                values[name] = value if name == key else others
+        values = search.configuration(study.values, {**others, key: value}.__getitem__)
         if key not in values:
             return None
         try:
@@ -93,58 +143,3 @@ def _is_same(
         except InputError:
             continue  # told when the search suggests it
     return len(keys) == 1 if keys else None
-
-
-def out_of_reach(search: SearchSpace, taken: Iterable[str], where: str) -> list[Problem]:
-    """One problem for each field that applies in no study.
-
-    Args:
-        search: A sound search.
-        taken: Dotted keys of overrides: who keeps one method on the command line
-            needs no field of the others.
-        where: File named in the problems.
-    """
-    taken = tuple(taken)
-    return [
-        _problem(search, key, where)
-        for key in search.distributions
-        if not any(meet(name, one) for name in needed(search, key) for one in taken)
-        and not any(can_apply(search, key, condition) for condition in search.conditions)
-    ]
-
-
-def needed(search: SearchSpace, key: str) -> dict[str, list[Any]]:
-    """Name -> allowed values: what ``when`` asks for, and what the fields it names ask for in turn."""
-    found: dict[str, list[Any]] = {}
-    waiting = [key]
-    while waiting:
-        for name, allowed in search.distributions[waiting.pop()].when.items():
-            common = found.get(name, list(allowed))
-            found[name] = [one for one in common if any(same_value(one, other) for other in allowed)]
-            waiting += [name] if name in search.distributions else []
-    return found
-
-
-def can_apply(search: SearchSpace, key: str, condition: SearchCondition) -> bool:
-    """Whether a study may come to search a field."""
-    return all(_can_be(search, name, one, condition) for name, one in needed(search, key).items())
-
-
-def _can_be(search: SearchSpace, name: str, allowed: Sequence[Any], condition: SearchCondition) -> bool:
-    if name in search.distributions:
-        return any(search.distributions[name].holds(value) for value in allowed)
-    given = condition.values
-    return name in given and any(same_value(given[name], value) for value in allowed)
-
-
-def _problem(search: SearchSpace, key: str, where: str) -> Problem:
-    for name in needed(search, key):
-        if any(meet(name, axis) for axis in search.over):
-            what = f"search.{key} can never apply: {name} has several values in a study, its objective.over"
-            return Problem(where, what, f"drop {name} from its when, or from objective.over")
-    for name, allowed in needed(search, key).items():
-        if not any(_can_be(search, name, allowed, condition) for condition in search.conditions):
-            what = f"search.{key} can never apply: {name} never has a value that its when asks for"
-            return Problem(where, what, "change its when, or leave it out")
-    what = f"search.{key} can never apply: no study has all the values that its when asks for"
-    return Problem(where, what, "change its when, or leave it out")

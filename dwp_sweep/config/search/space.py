@@ -1,18 +1,19 @@
 """What a search space says about a search: objectives, sampler, early stopping, and its studies.
 
-Beside the space file, which holds them; `search_checks` compares them with the experiment. Knows nothing
-of Optuna: the harness turns these into suggestions.
+Beside the space file, which holds them; `checks` compares them with the experiment. The harness turns them
+into suggestions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import Field, field_validator
 
-from dwp_sweep.config.search.distribution import Distribution, same_value
+from dwp_sweep.config.node import Node
+from dwp_sweep.config.search.distribution import Distribution, among
 from dwp_sweep.strict import StrictModel
 
 OBJECTIVES: Mapping[str, Literal["max", "min"]] = {
@@ -147,16 +148,40 @@ class SearchSpace:
         """
         return all(
             name in values
-            and _among(values[name], allowed)
+            and among(values[name], allowed)
             and (name not in self.distributions or self.applies(name, values))
             for name, allowed in self.distributions[key].when.items()
         )
+
+    def configuration(self, given: Mapping[str, Any], pick: Callable[[str], Any]) -> dict[str, Any]:
+        """A value for every field that applies, in order.
+
+        Args:
+            given: Values of the condition.
+            pick: The value of a field; asked only for fields that apply with the values picked before.
+        """
+        values: dict[str, Any] = {}
+        for key in self.distributions:
+            if self.applies(key, {**given, **values}):
+                values[key] = pick(key)
+        return values
+
+
+class Resolve(Protocol):
+    """Turns suggested values into a target node."""
+
+    def __call__(self, values: Mapping[str, Any], place: int) -> Node:
+        """The target node of a configuration.
+
+        Args:
+            values: Suggested values by dotted key.
+            place: Of the condition in the grid.
+
+        Raises:
+            InputError: The values do not go together.
+        """
 
 
 def over_axes(objectives: Sequence[ObjectiveConfig]) -> tuple[str, ...]:
     """Axes whose values are repeats of one configuration."""
     return tuple(dict.fromkeys(axis for objective in objectives for axis in objective.over))
-
-
-def _among(value: Any, allowed: Sequence[Any]) -> bool:
-    return any(same_value(value, one) for one in allowed)

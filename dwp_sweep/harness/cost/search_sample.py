@@ -112,11 +112,8 @@ class _Study:
         return None
 
     def _drawn(self, draws: np.random.Generator) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for key, one in self.search.distributions.items():
-            if self.search.applies(key, {**self.condition.values, **values}):
-                values[key] = drawn(one, draws)
-        return values
+        distributions = self.search.distributions
+        return self.search.configuration(self.condition.values, lambda key: drawn(distributions[key], draws))
 
 
 def _study(sweep: Sweep, condition: SearchCondition, store: Store) -> _Study:

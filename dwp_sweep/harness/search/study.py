@@ -237,19 +237,17 @@ class Study:
         return self._keep(trial, self._suggest(trial))
 
     def _suggest(self, trial: optuna.trial.Trial) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for key, one in self._search.distributions.items():
-            if self._search.applies(key, {**self.condition.values, **values}):
-                values[key] = suggested(trial, key, one)
-        return values
+        distributions = self._search.distributions
+        return self._search.configuration(
+            self.condition.values, lambda key: suggested(trial, key, distributions[key])
+        )
 
     def _random_values(self) -> Iterator[dict[str, Any]]:
+        distributions = self._search.distributions
         for _ in range(_N_DRAWN):
-            values: dict[str, Any] = {}
-            for key, one in self._search.distributions.items():
-                if self._search.applies(key, {**self.condition.values, **values}):
-                    values[key] = drawn(one, self._draws)
-            yield values
+            yield self._search.configuration(
+                self.condition.values, lambda key: drawn(distributions[key], self._draws)
+            )
 
     def _require_same_question(self) -> None:
         """A study can go on with other ranges or more trials, not with another objective or other choices."""
