@@ -22,7 +22,7 @@ LAYERS = (
     ("stages",),
     ("methods",),
     ("training", "losses", "metrics", "nets", "data"),
-    ("strict",),
+    ("strict", "tables"),
     ("errors",),
     ("atomic_write", "passwords"),
 )
@@ -38,6 +38,7 @@ HOMES = {
     "botocore": ("store/s3/bucket.py",),
     "click": ("cli/",),
     "yaml": ("config/",),
+    "jinja2": ("tables/html.py", "report/page/"),
     "difflib": ("errors.py",),
 }
 

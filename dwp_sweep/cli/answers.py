@@ -48,20 +48,20 @@ def best(
     """
     _one_question(metric=metric, by=by, pareto=pareto)
     from dwp_sweep.api import best_config, best_configs, pareto_front
-    from dwp_sweep.cli.summary import show_best, show_conditions, show_front
+    from dwp_sweep.cli.summary import show_answer
     from dwp_sweep.tracking.client import resolve_uri
 
     uri, only = resolve_uri(tracking_uri, storage), conditions(where)
     objectives = _names((pareto,)) if pareto else _searched(sweep, uri) if not (metric or by) else ()
     if len(objectives) > 1 or pareto:
         front = pareto_front(sweep, objectives, only, uri)
-        click.echo(front.to_json()) if as_json else show_front(front)
+        click.echo(front.to_json()) if as_json else show_answer(front)
     elif by:
         parts = best_configs(sweep, _names(by), metric or "val_dice", only, uri)
-        click.echo(parts.to_json()) if as_json else show_conditions(parts)
+        click.echo(parts.to_json()) if as_json else show_answer(parts)
     else:
         found = best_config(sweep, metric or "val_dice", only, uri)
-        click.echo(found.to_json()) if as_json else show_best(found)
+        click.echo(found.to_json()) if as_json else show_answer(found)
 
 
 @click.command(short_help="Print a sweep's table, and differences to one of its methods.")
@@ -152,13 +152,13 @@ def report(
 
 def _write_search(sweep: str, storage: Path | str, uri: str, folder: Path, form: str) -> None:
     from dwp_sweep.api import search_report
-    from dwp_sweep.cli.summary import show_search
+    from dwp_sweep.cli.summary import show_answer
 
     found = search_report(sweep, storage, uri)
     files = found.write(folder)
     if form == "text":
         click.echo()
-        show_search(found)
+        show_answer(found)
     for path in files.values():
         click.echo(f"written: {path}", err=True)
 

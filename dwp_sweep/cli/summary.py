@@ -15,10 +15,9 @@ from rich.table import Table
 
 from dwp_sweep.cli.plan_cost import cost_as_dict, show_cost
 from dwp_sweep.harness.view.text import node_lines
-from dwp_sweep.report.answers.table import PaperTable, paper_table, render_table
-from dwp_sweep.report.answers.text import render_best, render_conditions, render_front
+from dwp_sweep.report.answers.table import PaperTable, paper_table
 from dwp_sweep.report.paired.differences import PairedTable
-from dwp_sweep.report.search.report import render_search
+from dwp_sweep.tables.terminal import print_framed, print_tables
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.write.pages import targets_page
 
@@ -112,43 +111,28 @@ def show_run(run: SweepRun, storage: Path | str) -> None:
         show_table(paper_table(run.results), console)
     if run.front is not None:
         console.print()
-        render_front(run.front, console)
+        print_tables(run.front.tables(), console)
     elif run.best is not None:
         console.print()
-        render_best(run.best, console)
+        print_tables(run.best.tables(), console)
     if run.search is not None:
         console.print()
-        render_search(run.search.trials, run.search.importances, console)
+        print_tables(run.search.tables(), console)
     _show_failures(run, console)
     console.print()
     _show_ways_on(run, storage, console)
 
 
-def show_best(best: Best) -> None:
-    """Print the best configuration, what stood against it, and where its networks lie."""
-    render_best(best, standard_output())
-
-
-def show_front(front: Front) -> None:
-    """Print a Pareto front."""
-    render_front(front, standard_output())
-
-
-def show_conditions(found: BestByCondition) -> None:
-    """Print the best configuration of each condition."""
-    render_conditions(found, standard_output())
-
-
-def show_search(found: SearchReport) -> None:
-    """Print what a search has tried, what won and what mattered."""
-    render_search(found.trials, found.importances, standard_output())
+def show_answer(answer: Best | BestByCondition | Front | SearchReport) -> None:
+    """Print the tables of an answer."""
+    print_tables(answer.tables(), standard_output())
 
 
 def show_table(table: PaperTable, console: Console | None = None) -> None:
     """Print the paper's table: drawn on a terminal, plain text elsewhere."""
     console = console or standard_output()
     if console.is_terminal:
-        render_table(table, console)
+        print_framed(table.tables(), console)
     else:
         console.print(table.text(), markup=False, highlight=False, soft_wrap=True)
 

@@ -5,14 +5,14 @@ from typing import Any
 
 from rich.console import Console
 
-from dwp_sweep.report.answers.text import render_best
+from dwp_sweep.tables.terminal import print_tables
 from dwp_sweep.tracking.read.best import Best, Upstream
 from dwp_sweep.tracking.read.candidates import Candidate, Stat
 
 
 def shown(best: Best) -> str:
     screen = io.StringIO()
-    render_best(best, Console(file=screen, width=200))
+    print_tables(best.tables(), Console(file=screen, width=200))
     return screen.getvalue()
 
 

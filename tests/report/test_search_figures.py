@@ -10,11 +10,11 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.report.answers.text import render_conditions, render_front
 from dwp_sweep.report.search.figures import search_figures
 from dwp_sweep.report.search.parallel_plot import parallel_plot
-from dwp_sweep.report.search.report import SearchReport, kept_report, render_search
+from dwp_sweep.report.search.report import SearchReport, kept_report
 from dwp_sweep.report.search.slice_plot import place_of, slice_plot
+from dwp_sweep.tables.terminal import print_tables
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.best import Best
 from dwp_sweep.tracking.read.candidates import Candidate, Stat
@@ -103,7 +103,7 @@ def test_an_empty_search_draws_nothing_and_says_so() -> None:
 
 def shown(found: SearchTrials, *importances: Importance) -> str:
     screen = io.StringIO()
-    render_search(found, importances, Console(file=screen, width=200))
+    print_tables(SearchReport(found, importances).tables(), Console(file=screen, width=200))
     return screen.getvalue()
 
 
@@ -131,11 +131,13 @@ def test_a_front_and_the_best_of_each_condition_are_tables() -> None:
     goals = (Goal("val_dice", "max"), Goal("gpu_hours", "min"))
     screen = io.StringIO()
     console = Console(file=screen, width=200)
-    render_front(Front("which", goals, (point,), ("target.lr",), 7, ("a note",), "x"), console)
+    front = Front("which", goals, (point,), ("target.lr",), 7, ("a note",), "x")
+    print_tables(front.tables(), console)
     winner = Candidate({"train_size": 5}, metrics, ("r1",))
     best = Best("which", "val_dice", {}, metrics, ("r1",), {}, (), (winner,), (), (), "x")
     condition = ConditionBest({"train_size": 5}, best)
-    render_conditions(BestByCondition("which", "val_dice", ("train_size",), (condition,)), console)
+    found = BestByCondition("which", "val_dice", ("train_size",), (condition,))
+    print_tables(found.tables(), console)
     text = screen.getvalue()
     assert (
         "1 of 7 configurations" in text and "0.0005609 " in text and "0.8 (0.02)" in text and "knee" in text

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from dwp_sweep.report.answers.table import paper_table, render_table
+from dwp_sweep.report.answers.table import paper_table
+from dwp_sweep.tables.terminal import print_framed
 from dwp_sweep.tracking.read.results import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow
 
@@ -95,7 +96,7 @@ def test_a_sweep_without_targets_is_an_empty_table() -> None:
 def test_every_form_holds_the_same_cells() -> None:
     found = table(*(row(m, 5, s, 0.5 + s / 10) for m in ("fine_tune", "random_init") for s in (0, 1)))
     screen = io.StringIO()
-    render_table(found, Console(file=screen, width=100))
+    print_framed(found.tables(), Console(file=screen, width=100))
     for text in (found.text(), found.markdown(), screen.getvalue()):
         assert text.count("0.550 (0.071)") == 2 and "UNet-PR" in text and "Test IoU" in text
     assert found.markdown().splitlines()[2:4] == ["| m | UNet-PR | UNet-RI |", "| --: | --: | --: |"]
@@ -111,7 +112,7 @@ def test_lines_of_the_plain_text_are_aligned() -> None:
 def test_markup_in_an_error_is_printed_as_it_is() -> None:
     found = table(row("fine_tune", 5, 0, state="failed", error="bad shape [1, 2] [/]"))
     screen = io.StringIO()
-    render_table(found, Console(file=screen, width=200))
+    print_framed(found.tables(), Console(file=screen, width=200))
     assert "bad shape [1, 2] [/]" in screen.getvalue()
 
 
@@ -131,7 +132,7 @@ def test_many_columns_become_the_rows() -> None:
     assert found.header == ["", "m = 5", "m = 10"]
     assert found.rows("test_dice")[2] == ["variant 2", "0.525 (0.000)", "0.530 (0.000)"]
     screen = io.StringIO()
-    render_table(found, Console(file=screen, width=100))
+    print_framed(found.tables(), Console(file=screen, width=100))
     for text in (found.text(), found.markdown(), screen.getvalue()):
         assert text.count("0.530 (0.000)") == 1 and max(map(len, text.splitlines())) <= 100
     assert found.markdown().splitlines()[3] == "| :-- | --: | --: |"

@@ -8,17 +8,16 @@ named; nothing is averaged over silently.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.report.answers.cell import Cell, Target, cell_of
+from dwp_sweep.tables.table import Table, TableCell, TableColumn, table_row
+from dwp_sweep.tables.text import markdown, plain_text
 
 METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}
 _MAX_COLUMNS = 5
@@ -82,26 +81,34 @@ class PaperTable:
         ]
         return {id(max(cells, key=_mean)) for cells in known if len(cells) > 1}
 
+    def tables(self) -> tuple[Table, ...]:
+        """A table a metric, the best mean of each training size bold; the notes belong to the last."""
+        tables = []
+        for metric in METRICS:
+            best, (first, *others) = self.best(metric), self.header
+            columns = [TableColumn(first, "left" if self.is_wide else "right")]
+            columns += [TableColumn(label, "right") for label in others]
+            rows = tuple(
+                table_row(
+                    [name, *(TableCell(cell.text(), "strong" if id(cell) in best else "") for cell in cells)]
+                )
+                for name, cells in self.lines(metric)
+            )
+            tables.append(Table(tuple(columns), rows, self.title(metric)))
+        return *tables[:-1], replace(tables[-1], notes=self.notes)
+
     def text(self) -> str:
         """Plain text, for logs and terminals without colour."""
-        return self._joined("{}\n{}", aligned)
+        return plain_text(*self.tables())
 
     def markdown(self) -> str:
         """A Markdown table for each metric, and the notes."""
-        return self._joined("**{}**\n\n{}", markdown_table)
+        return markdown(*self.tables())
 
     def json(self) -> str:
         """The numbers, unrounded."""
         values = asdict(self) | {"methods": dict(self.methods)}
         return json.dumps(values, indent=1, allow_nan=False)
-
-    def _joined(self, form: str, drawn: Callable[[list[list[str]], int], str]) -> str:
-        tables = {name: [self.header, *self.rows(name)] for name in METRICS}
-        parts = [
-            form.format(self.title(name), drawn(lines, int(self.is_wide))) for name, lines in tables.items()
-        ]
-        notes = "\n".join(f"* {note}" for note in self.notes)
-        return "\n\n".join([*parts, notes] if notes else parts)
 
 
 def paper_table(results: pd.DataFrame) -> PaperTable:
@@ -124,20 +131,6 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
             notes += [f"{label}, m = {size}: {word}" for word in words]
     notes += [*_notes_on_validation(targets), *_notes_on_empty(targets)]
     return PaperTable(sizes, methods, len(repeats), cells, tuple(notes))
-
-
-def render_table(table: PaperTable, console: Console) -> None:
-    """Print the table with rich; the best mean of each training size is bold."""
-    for metric in METRICS:
-        shown = Table(title=table.title(metric), title_justify="left", title_style="bold")
-        for n, label in enumerate(table.header):
-            shown.add_column(escape(label), justify="left" if table.is_wide and n == 0 else "right")
-        best = table.best(metric)
-        for name, cells in table.lines(metric):
-            shown.add_row(escape(name), *(_drawn(cell, id(cell) in best) for cell in cells))
-        console.print(shown)
-    for note in table.notes:
-        console.print(f"[yellow]*[/] {escape(note)}")
 
 
 def targets_of(results: pd.DataFrame) -> list[Target]:
@@ -202,27 +195,3 @@ def _notes_on_empty(targets: list[Target]) -> list[str]:
 
 def _mean(cell: Cell) -> float:
     return cell.summary.mean if cell.summary else 0.0
-
-
-def _drawn(cell: Cell, is_best: bool) -> str:
-    return f"[bold]{escape(cell.text())}[/]" if is_best else escape(cell.text())
-
-
-def aligned(lines: list[list[str]], n_left: int = 0) -> str:
-    """Lines of texts as plain text in columns: the first ``n_left`` to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [
-        [
-            text.ljust(width) if n < n_left else text.rjust(width)
-            for n, (text, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in lines
-    ]
-    return "\n".join("  ".join(line).rstrip() for line in padded)
-
-
-def markdown_table(lines: list[list[str]], n_left: int = 0) -> str:
-    """A header and lines of texts as a Markdown table, aligned as in `aligned`."""
-    header, *rows = [[text.replace("|", "\\|") for text in line] for line in lines]
-    rule = [":--" if n < n_left else "--:" for n in range(len(header))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])

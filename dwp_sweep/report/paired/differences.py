@@ -17,7 +17,7 @@ import pandas as pd
 
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs
-from dwp_sweep.report.answers.table import METRICS, aligned, columns_of, markdown_table, targets_of
+from dwp_sweep.report.answers.table import METRICS, columns_of, targets_of
 from dwp_sweep.report.paired.significance import (
     LEVEL,
     N_RESAMPLES,
@@ -25,12 +25,17 @@ from dwp_sweep.report.paired.significance import (
     split_interval,
     subject_interval,
 )
+from dwp_sweep.tables.table import Table, left, right, table_row
+from dwp_sweep.tables.text import markdown, plain_text
 from dwp_sweep.tracking.read.files import SubjectScores
 
 ReadScores = Callable[[str, str], SubjectScores]
 """(node key, run id) -> per-subject scores; raises `InputError` where there are none."""
 
-HEADER = ("m", "", "difference", "over splits (t)", "over subjects (bootstrap)", "splits ahead")
+_COLUMNS = (
+    *left("m", ""),
+    *right("difference", "over splits (t)", "over subjects (bootstrap)", "splits ahead"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,6 @@ class PairedDifference:
     n_subjects: int
     by_subject: Mapping[str, float] = field(default_factory=dict)
 
-    def texts(self) -> list[str]:
-        """A row of the table, under `HEADER`."""
-        intervals = (_interval_text(self.over_splits), _interval_text(self.over_subjects))
-        ahead = f"{self.n_ahead}/{len(self.by_split)}"
-        return [str(self.train_size), self.name, _signed(self.mean), *intervals, ahead]
-
 
 @dataclass(frozen=True)
 class PairedTable:
@@ -87,15 +86,24 @@ class PairedTable:
         """What the differences are."""
         return f"{METRICS.get(self.metric, self.metric)} minus that of {self.reference}, with 95 % intervals"
 
+    def table(self) -> Table:
+        """A row a method or variant and training size."""
+        rows = [
+            table_row([
+                str(row.train_size), row.name, _signed(row.mean), _interval_text(row.over_splits),
+                _interval_text(row.over_subjects), f"{row.n_ahead}/{len(row.by_split)}",
+            ])
+            for row in self.rows
+        ]  # fmt: skip
+        return Table(_COLUMNS, tuple(rows), self.title, notes=self.notes)
+
     def text(self) -> str:
         """Plain text."""
-        notes = "\n".join(f"* {note}" for note in self.notes)
-        return f"{self.title}\n{aligned(self._lines(), n_left=2)}\n\n{notes}"
+        return plain_text(self.table())
 
     def markdown(self) -> str:
         """A Markdown table and the notes."""
-        notes = "\n".join(f"* {note}" for note in self.notes)
-        return f"**{self.title}**\n\n{markdown_table(self._lines(), n_left=2)}\n\n{notes}"
+        return markdown(self.table())
 
     def values(self) -> dict[str, Any]:
         """Plain values, unrounded, for JSON."""
@@ -105,9 +113,6 @@ class PairedTable:
             plain["over_splits"], plain["over_subjects"] = _pair(row.over_splits), _pair(row.over_subjects)
         how = {"level": LEVEL, "n_resamples": N_RESAMPLES}
         return {"reference": self.reference, "metric": self.metric, **how, "rows": rows, "notes": self.notes}
-
-    def _lines(self) -> list[list[str]]:
-        return [list(HEADER), *(row.texts() for row in self.rows)]
 
 
 LOWER_IS_BETTER = frozenset(

@@ -5,19 +5,16 @@ Written when a run ends; read back by whoever asks later, also from elsewhere. K
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.search.figures import SearchFigures, search_figures
+from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
 from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.read.html import search_as_html, settings
+from dwp_sweep.tracking.read.answer_tables import setting_texts
 from dwp_sweep.tracking.read.parent import parent_text
 from dwp_sweep.tracking.read.runs import open_reader
 from dwp_sweep.tracking.read.trials import (
@@ -32,6 +29,8 @@ from dwp_sweep.tracking.write.parent import log_parent_files
 
 ParsedT = TypeVar("ParsedT")
 TRIALS, IMPORTANCE, FIGURES = "trials.json", "importance.json", "figures"
+_BAR = 24
+"""Length of a bar that stands for all of the importance, in characters."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,16 @@ class SearchReport:
         log_parent_files(tracking, files)
         return tuple(files.values())
 
+    def tables(self) -> tuple[Table, ...]:
+        """Counts and the best configuration of each condition, then the importances."""
+        is_one_study, is_one_goal = len(self.trials.conditions) == 1, len(self.trials.goals) == 1
+        found = (_importance(one, is_one_study, is_one_goal) for one in self.importances)
+        return _winners(self.trials), *found
+
     def _repr_html_(self) -> str:
-        return search_as_html(self.trials, self.importances)
+        from dwp_sweep.tables.html import notebook_html
+
+        return notebook_html(self.tables())
 
 
 def kept_report(sweep: str, folder: Path, tracking_uri: str | None) -> SearchReport:
@@ -113,64 +120,41 @@ def _parsed(parse: Callable[[str], ParsedT], text: str, sweep: str) -> ParsedT:
         raise InputError(Problem(sweep, str(error), "run it again: it writes them anew")) from None
 
 
-_BAR = 24
-
-
-def render_search(found: SearchTrials, importances: Sequence[Importance], console: Console) -> None:
-    """Print counts, the best configuration of each condition and the importances."""
-    n_studies = len(found.conditions)
-    console.print(
-        f"[bold]Search {escape(found.sweep)}[/]: {counts_text(found.counts())} in {n_studies} "
-        f"stud{'y' if n_studies == 1 else 'ies'}"
-    )
-    if len(found.goals) == 1 and any(found.best(condition) for condition in found.conditions):
-        console.print(_winners(found))
-    for one in importances:
-        _importance(one, n_studies > 1, len(found.goals) > 1, console)
-
-
-def counts_text(counts: dict[str, int]) -> str:
-    """``12 configurations: 5 complete, 6 given up, 1 failed``."""
-    n_all = sum(counts.values())
-    parts = counted(counts)
-    return f"{n_all} configuration{'s' if n_all != 1 else ''}" + (f": {', '.join(parts)}" if parts else "")
-
-
 def _winners(found: SearchTrials) -> Table:
-    goal = found.goals[0]
-    table = Table(header_style="bold", box=None, padding=(0, 2))
-    table.add_column("" if len(found.conditions) == 1 else "condition")
-    for parameter in found.parameters:
-        table.add_column(escape(parameter.name))
-    table.add_column(f"best {escape(goal.metric)}", justify="right")
-    table.add_column("trial", justify="right")
-    for word in ("complete", "given up", "failed"):
-        table.add_column(word, justify="right")
+    """One row a condition; none for several objectives, which have a front and no best configuration."""
+    counts, n_studies = found.counts(), len(found.conditions)
+    n_all, parts = sum(counts.values()), ", ".join(counted(counts))
+    subtitle = (
+        f": {n_all} configuration{'s' if n_all != 1 else ''}"
+        + (f": {parts}" if parts else "")
+        + f" in {n_studies} stud{'y' if n_studies == 1 else 'ies'}"
+    )
     names = [parameter.name for parameter in found.parameters]
-    for condition in found.conditions:
-        best, counts = found.best(condition), found.counts(condition)
-        cells = settings(best.values, names) if best else ["-"] * len(names)
-        result = [f"{best.results[0]:.4f}", str(best.number)] if best else ["-", "-"]
-        numbers = [str(counts[state]) for state in ("complete", "pruned", "failed")]
-        name = condition if len(found.conditions) > 1 else "best"
-        table.add_row(escape(name), *(escape(cell) for cell in cells), *result, *numbers)
-    return table
+    rows = []
+    if len(found.goals) == 1 and any(map(found.best, found.conditions)):
+        for condition in found.conditions:
+            best, own = found.best(condition), found.counts(condition)
+            rows.append(table_row([
+                condition if n_studies > 1 else "best",
+                *setting_texts(best.values if best else {}, names),
+                *([f"{best.results[0]:.4f}", str(best.number)] if best else ["-", "-"]),
+                *(str(own[state]) for state in ("complete", "pruned", "failed")),
+            ]))  # fmt: skip
+    columns = (
+        *left("condition" if n_studies > 1 else "", *names),
+        *right(f"best {found.goals[0].metric}", "trial", "complete", "given up", "failed"),
+    )
+    return Table(columns, tuple(rows), f"Search {found.sweep}", subtitle)
 
 
-def _importance(one: Importance, has_conditions: bool, has_goals: bool, console: Console) -> None:
-    about = [one.condition] if has_conditions else []
-    about += [one.metric] if has_goals else []
-    title = "Importance" + (f" ({escape(', '.join(about))})" if about else "")
+def _importance(one: Importance, is_one_study: bool, is_one_goal: bool) -> Table:
+    about = [*([] if is_one_study else [one.condition]), *([] if is_one_goal else [one.metric])]
+    title = "Importance" + (f" ({', '.join(about)})" if about else "")
     if not one.shares:
-        console.print(f"[bold]{title}[/]: not told, {escape(one.note)}", soft_wrap=True)
-        return
-    console.print(f"[bold]{title}[/]" + (f", {escape(one.note)}" if one.note else ""), soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
+        return Table(left(""), (), title, f": not told, {one.note}")
+    rows = []
     for name, share in one.shares.items():
-        filled = round(_BAR * share)
-        table.add_row(
-            f"  {escape(name)}",
-            f"{100 * share:3.0f} %",
-            f"[cyan]{'█' * filled}[/][dim]{'·' * (_BAR - filled)}[/]",
-        )
-    console.print(table)
+        bar = round(_BAR * share)
+        drawn = TableCell("█" * bar, "bar", "·" * (_BAR - bar))
+        rows.append(table_row([f"  {name}", f"{100 * share:3.0f} %", drawn]))
+    return Table(left("", "", ""), tuple(rows), title, f", {one.note}" if one.note else "")

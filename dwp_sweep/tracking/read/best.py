@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
 from dwp_sweep.tracking.client import mlflow_client, shown_uri
-from dwp_sweep.tracking.params import unflatten
+from dwp_sweep.tracking.params import setting_text, unflatten
+from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, shown_metrics
 from dwp_sweep.tracking.read.candidates import (
     Candidate,
     Pair,
@@ -31,6 +34,9 @@ from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
 from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
 from dwp_sweep.tracking.read.selection import check_metric, lower_is_better, select_rows
 from dwp_sweep.tracking.read.shortlist import shortlist
+
+_N_RANKED = 8
+"""So many configurations are named in the table; JSON has all."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,44 @@ class Best:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the winner and what stood against it."""
-        from dwp_sweep.tracking.read.html import best_as_html
+        from dwp_sweep.tables.html import notebook_html
 
-        return best_as_html(self)
+        return notebook_html(self.tables())
+
+    def tables(self) -> tuple[Table, ...]:
+        """The winner; what stood against it, where the winner's files lie, and the notes."""
+        n, winner = len(self.candidates), self.candidates[0].values
+        settings = [name for name in dict.fromkeys(("method", "train_size", *self.varied)) if name in winner]
+        rows = [(name, TableCell(setting_text(winner[name]), "strong")) for name in settings]
+        for name in shown_metrics(self.metric, [self.metrics]):
+            if name in self.metrics:
+                aside = " decided" if name == self.metric else " reported only"
+                rows.append((name, TableCell(self.metrics[name].explained(), "strong", aside)))
+        title = f"Best of {n} configuration{'s' if n != 1 else ''} in sweep {self.sweep}"
+        subtitle = f", by mean {self.metric}"
+        return Table(left("", ""), tuple(map(table_row, rows)), title, subtitle), self._ranking()
+
+    def _ranking(self) -> Table:
+        metrics = shown_metrics(self.metric, [self.metrics])
+        ranked = self.candidates[:_N_RANKED] if len(self.candidates) > 1 else ()
+        rows = [
+            table_row([
+                str(place),
+                *setting_texts(candidate.values, self.varied),
+                *(str(candidate.metrics.get(name, "-")) for name in metrics),
+                str(len(candidate.run_ids)),
+            ])
+            for place, candidate in enumerate(ranked, start=1)
+        ]  # fmt: skip
+        if len(self.candidates) > _N_RANKED:
+            rows.append(table_row(["", TableCell("", aside=f"and {len(self.candidates) - _N_RANKED} more")]))
+        lines = [TableCell(f"run {one}", aside=f"  {self.artifacts[one]}") for one in self.run_ids]
+        stages = Counter(node.stage for node in self.upstream)
+        if stages:
+            counts = ", ".join(f"{n} {stage}" for stage, n in stages.items())
+            lines.append(TableCell(f"upstream: {counts} (--json names their runs)"))
+        columns = (*right("#"), *left(*self.varied), *metric_columns(metrics), *right("runs"))
+        return Table(columns, tuple(rows), lines=tuple(lines), notes=self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

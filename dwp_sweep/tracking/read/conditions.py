@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tables.table import Table, left, right, table_row
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.params import encode
+from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, short_means, shown_metrics
 from dwp_sweep.tracking.read.best import Best, best_of
 from dwp_sweep.tracking.read.candidates import Pair, pairs_of
 from dwp_sweep.tracking.read.configuration import REPEATS
@@ -83,9 +85,41 @@ class BestByCondition:
         return json.dumps(values, indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tracking.read.html import conditions_as_html
+        from dwp_sweep.tables.html import notebook_html
 
-        return conditions_as_html(self)
+        return notebook_html(self.tables())
+
+    def tables(self) -> tuple[Table, ...]:
+        """One row a condition, then what was left out."""
+        winners = [one.best.candidates[0] for one in self.conditions]
+        metrics = shown_metrics(self.metric, [winner.metrics for winner in winners])
+        rows = tuple(
+            table_row([
+                *setting_texts(one.values, self.by),
+                *setting_texts(winner.values, self.varied),
+                *short_means(winner.metrics, metrics),
+                str(len(winner.run_ids)),
+                str(len(one.best.candidates)),
+            ])
+            for one, winner in zip(self.conditions, winners, strict=True)
+        )  # fmt: skip
+        columns = (
+            *left(*self.by, *self.varied), *metric_columns(metrics), *right("runs", "compared")
+        )  # fmt: skip
+        title = f"Best of sweep {self.sweep} for each {', '.join(self.by)}"
+        notes = (*self._notes(), *(f"left out {text}" for text in self.left_out))
+        return (Table(columns, rows, title, f", by mean {self.metric}", notes=notes),)
+
+    def _notes(self) -> list[str]:
+        """What all conditions have in common once, else each note under the name of its condition."""
+        common = {note for one in self.conditions for note in one.best.notes}
+        if all(set(one.best.notes) == common for one in self.conditions):
+            return sorted(common)
+        return [
+            f"{', '.join(f'{name}={value}' for name, value in one.values.items())}: {note}"
+            for one in self.conditions
+            for note in one.best.notes
+        ]
 
 
 def best_configs(

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.config.search.space import OBJECTIVES
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.tables.table import Table, left, right, table_row
 from dwp_sweep.tracking.client import shown_uri
+from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, short_means
 from dwp_sweep.tracking.read.candidates import Pair, Stat, candidate_of, groups_of, pairs_of, stat, varied_of
 from dwp_sweep.tracking.read.parent import ParentFacts, parent_facts
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
@@ -84,9 +86,41 @@ class Front:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tracking.read.html import front_as_html
+        from dwp_sweep.tables.html import notebook_html
 
-        return front_as_html(self)
+        return notebook_html(self.tables())
+
+    def tables(self) -> tuple[Table, ...]:
+        """One row a point, the knee bold and its runs below."""
+        rows = tuple(
+            table_row(
+                [
+                    str(place),
+                    *setting_texts(point.values, self.varied),
+                    *short_means(point.metrics, self.objectives),
+                    str(len(point.run_ids)),
+                    "knee" if point.is_knee else "",
+                ],
+                "strong" if point.is_knee else "",
+            )
+            for place, point in enumerate(self.points, start=1)
+        )
+        knee = next((point for point in self.points if point.is_knee), None)
+        lines = [
+            "knee: nearest to the best of every objective at once, in shares of the front's ranges",
+            *(f"run {run_id}" for run_id in knee.run_ids),
+        ] if knee is not None else []  # fmt: skip
+        goals = ", ".join(
+            f"{goal.metric} ({'more' if goal.mode == 'max' else 'less'} is better)" for goal in self.goals
+        )
+        subtitle = (
+            f": {len(self.points)} of {self.n_compared} configurations, none of them beaten in all of {goals}"
+        )
+        columns = (
+            *right("#"), *left(*self.varied), *metric_columns(self.objectives), *right("runs"), *left("")
+        )  # fmt: skip
+        title = f"Pareto front of sweep {self.sweep}"
+        return (Table(columns, rows, title, subtitle, table_row(lines), self.notes),)
 
 
 def pareto_front(
