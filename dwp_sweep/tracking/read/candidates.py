@@ -43,10 +43,6 @@ class Stat:
         """``0.7382 (0.011)``: significant digits, for values of any size."""
         return self._text(".4g", " ({:.2g})")
 
-    def short_plus_minus(self) -> str:
-        """``0.7382 ± 0.011 (n = 2)``: the same where no header says what stands in brackets."""
-        return self._text(".4g", " ± {:.2g}") + f" (n = {self.n})"
-
     def plus_minus(self) -> str:
         """``0.712 ± 0.021``: a score within a line of text."""
         return self._text(".3f", " ± {:.3f}")
