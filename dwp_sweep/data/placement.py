@@ -1,7 +1,8 @@
-"""Where a network's input lies in the scan that it was made of, and the way back.
+"""Boxes of voxels, and where a network's input lies in the scan that it was made of.
 
-Made by `dwp_sweep.data.preprocess` beside the input; predictions go back through it onto the scan's own grid.
-Exact where nothing was resampled: then the way is a turn and a crop. Knows no files and no networks.
+`dwp_sweep.data.preprocess` makes a `Placement` beside each input; predictions go back through it onto the
+scan's own grid. The way back is exact where nothing was resampled: then it is a turn and a crop. `cut` is
+the one crop and padding of the package: of inputs, of patches and of the way back. Knows no networks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dwp_sweep.data.volumes import Affine
 
 _SAME_VOXEL = 1e-2
 """Of a voxel: headers round, and a turn of whole volumes must still be seen as one."""
+
+VoxelT = TypeVar("VoxelT", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +100,6 @@ class Placement:
         if (np.abs(matrix - exact) @ farthest > _SAME_VOXEL)[:3].any():
             return None
         return axes, flipped
-
-
-VoxelT = TypeVar("VoxelT", bound=np.generic)
 
 
 def cut(values: NDArray[VoxelT], start: Sequence[int], shape: Sequence[int], fill: float) -> NDArray[VoxelT]:

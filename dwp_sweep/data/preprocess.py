@@ -1,8 +1,8 @@
-"""Where in a scan the patient is: everything that differs from a constant background.
+"""From a scan to a network's input: turned, resampled, cropped to the patient, scaled, brought to shape.
 
-Used before intensities are scaled. Zero is no safe marker: skull-stripped scans carry small
-negative values at the rim of the brain from interpolation, CT is padded with -1024, and a crop from
-inside the head has no background at all.
+The patient is what differs from a constant background. Zero is no safe marker of that: skull-stripped scans
+carry small negative values at the rim of the brain from interpolation, CT is padded with -1024, and a crop
+from inside the head has no background at all. Stands between `dwp_sweep.data.pair` and the cache.
 """
 
 from __future__ import annotations
@@ -30,45 +30,6 @@ MIN_BORDER_SHARE = 0.1
 """A value is background when it fills at least this share of the volume's six faces."""
 
 _TOLERANCE = 1e-3
-
-
-def background_value(image: NDArray[np.float32]) -> float | None:
-    """The constant around the patient, or None where the scan has none.
-
-    Args:
-        image: (D, H, W).
-    """
-    faces = [image.take(index, axis).ravel() for axis in range(3) for index in (0, -1)]
-    values, counts = np.unique(np.concatenate(faces), return_counts=True)
-    if counts.max() < MIN_BORDER_SHARE * counts.sum():
-        return None
-    return float(values[counts.argmax()])
-
-
-def foreground_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(D, H, W) bool: voxels off the background by more than a thousandth of the patient's own range."""
-    background = background_value(image)
-    if background is None:
-        return np.ones(image.shape, dtype=bool)
-    off = image != background
-    if not off.any():
-        return np.ones(image.shape, dtype=bool)
-    low, high = np.percentile(image[off], (1, 99))
-    # The range of the patient, not of the volume: one hot voxel must not hide the rest.
-    scale = max(float(high - low), abs(float(high) - background), abs(float(low) - background))
-    return np.asarray(np.abs(image - np.float32(background)) > _TOLERANCE * scale)
-
-
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Smallest box around the True voxels of a (D, H, W) mask; the whole volume where there are none."""
-    if not mask.any():
-        return slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2])
-    first, second, third = (np.flatnonzero(mask.any(axis=rest)) for rest in ((1, 2), (0, 2), (0, 1)))
-    return (
-        slice(int(first[0]), int(first[-1]) + 1),
-        slice(int(second[0]), int(second[-1]) + 1),
-        slice(int(third[0]), int(third[-1]) + 1),
-    )
 
 
 @dataclass(frozen=True)
@@ -197,12 +158,43 @@ def scale_window(image: NDArray[np.float32], window: tuple[float, float]) -> NDA
     return np.asarray(2 * (np.clip(image, low, high) - low) / (high - low) - 1, dtype=np.float32)
 
 
-def _scaled(
-    image: NDArray[np.float32], inside: NDArray[np.bool_], settings: PreprocessConfig
-) -> NDArray[np.float32]:
-    if settings.window is not None:
-        return scale_window(image, settings.window)
-    return scale_intensity(image, inside, settings.percentiles)
+def background_value(image: NDArray[np.float32]) -> float | None:
+    """The constant around the patient, or None where the scan has none.
+
+    Args:
+        image: (D, H, W).
+    """
+    faces = [image.take(index, axis).ravel() for axis in range(3) for index in (0, -1)]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    if counts.max() < MIN_BORDER_SHARE * counts.sum():
+        return None
+    return float(values[counts.argmax()])
+
+
+def foreground_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(D, H, W) bool: voxels off the background by more than a thousandth of the patient's own range."""
+    background = background_value(image)
+    if background is None:
+        return np.ones(image.shape, dtype=bool)
+    off = image != background
+    if not off.any():
+        return np.ones(image.shape, dtype=bool)
+    low, high = np.percentile(image[off], (1, 99))
+    # The range of the patient, not of the volume: one hot voxel must not hide the rest.
+    scale = max(float(high - low), abs(float(high) - background), abs(float(low) - background))
+    return np.asarray(np.abs(image - np.float32(background)) > _TOLERANCE * scale)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Smallest box around the True voxels of a (D, H, W) mask; the whole volume where there are none."""
+    if not mask.any():
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2])
+    first, second, third = (np.flatnonzero(mask.any(axis=rest)) for rest in ((1, 2), (0, 2), (0, 1)))
+    return (
+        slice(int(first[0]), int(first[-1]) + 1),
+        slice(int(second[0]), int(second[-1]) + 1),
+        slice(int(third[0]), int(third[-1]) + 1),
+    )
 
 
 def _on_common_grid(images: Sequence[Volume], settings: PreprocessConfig) -> list[MetaTensor]:
@@ -211,6 +203,20 @@ def _on_common_grid(images: Sequence[Volume], settings: PreprocessConfig) -> lis
     # Air outside the scanner's field may be -1024 or -3024: clipped first, it is one background.
     voxels = [one.data if settings.window is None else np.clip(one.data, *settings.window) for one in images]
     return [_turned(torch.as_tensor(one), affine, settings, "bilinear") for one in voxels]
+
+
+def _turned(voxels: torch.Tensor, affine: torch.Tensor, settings: PreprocessConfig, mode: str) -> MetaTensor:
+    # MONAI takes seconds to import, and a cached data set never needs it.
+    from monai.data.meta_tensor import MetaTensor
+    from monai.transforms.spatial.array import Orientation, Spacing
+
+    turned: Any = MetaTensor(voxels[None], affine=affine)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="monai")
+        turned = Orientation(axcodes=settings.orientation)(turned)
+        if settings.spacing_mm is not None:
+            turned = Spacing(settings.spacing_mm, mode=mode, padding_mode="border")(turned)
+    return turned  # type: ignore[no-any-return]
 
 
 def _placement(
@@ -231,18 +237,12 @@ def _placement(
     )
 
 
-def _turned(voxels: torch.Tensor, affine: torch.Tensor, settings: PreprocessConfig, mode: str) -> MetaTensor:
-    # MONAI takes seconds to import, and a cached data set never needs it.
-    from monai.data.meta_tensor import MetaTensor
-    from monai.transforms.spatial.array import Orientation, Spacing
-
-    turned: Any = MetaTensor(voxels[None], affine=affine)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="monai")
-        turned = Orientation(axcodes=settings.orientation)(turned)
-        if settings.spacing_mm is not None:
-            turned = Spacing(settings.spacing_mm, mode=mode, padding_mode="border")(turned)
-    return turned  # type: ignore[no-any-return]
+def _scaled(
+    image: NDArray[np.float32], inside: NDArray[np.bool_], settings: PreprocessConfig
+) -> NDArray[np.float32]:
+    if settings.window is not None:
+        return scale_window(image, settings.window)
+    return scale_intensity(image, inside, settings.percentiles)
 
 
 def _outside(mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> float:

@@ -1,7 +1,8 @@
-"""A user's own splits: a CSV with the columns subject, split, role.
+"""Which subjects train, validate and test: drawn by the number of the split, or from the user's own file.
 
-One line a subject and split; role is ``train``, ``val`` or ``test``. Training subjects are taken in
-the file's order, so a smaller training set is the beginning of a larger one.
+A smaller training set is the beginning of a larger one, and test and validation subjects stay the same for
+all sizes. The user's file is a CSV with the columns subject, split, role: one line a subject and split; role
+is ``train``, ``val`` or ``test``; training subjects are taken in the file's order. Knows ids, no scans.
 """
 
 from __future__ import annotations
@@ -34,62 +35,6 @@ class Split:
     test: tuple[str, ...]
 
 
-def read_split_file(path: Path, ids: Sequence[str]) -> Mapping[int, Split]:
-    """All splits of a file, by number.
-
-    Args:
-        path: The CSV.
-        ids: Subjects of the data set.
-
-    Raises:
-        InputError: Every bad line at once: a subject in two roles of a split, an unknown subject, a
-            role or a split number that is none; or a file that cannot be read.
-    """
-    known, problems = frozenset(ids), list[Problem]()
-    roles: dict[int, dict[str, str]] = {}
-    for row in read_table(path, ("subject", "split", "role")):
-        where = f"{path}, line {row['line']}"
-        bad = _row_problems(row, known, where)
-        problems += bad
-        if not bad:
-            problems += _assign(
-                roles.setdefault(int(row["split"]), {}), row["subject"], row["role"].lower(), where
-            )
-    if problems:
-        raise InputError(problems)
-    return {number: _split(given) for number, given in sorted(roles.items())}
-
-
-def _row_problems(row: Mapping[str, str], known: frozenset[str], where: str) -> list[Problem]:
-    problems = []
-    if row["subject"] not in known:
-        what = f"unknown subject {row['subject']!r}"
-        problems.append(Problem(where, what, f"it is not among the {len(known)} selected subjects"))
-    if not row["split"].isdigit():
-        problems.append(Problem(where, f"split {row['split']!r} is no number", "count splits from 0"))
-    if row["role"].lower() not in ROLES:
-        problems.append(
-            Problem(where, f"unknown role {row['role']!r}", f"a role is one of {', '.join(ROLES)}")
-        )
-    return problems
-
-
-def _assign(given: dict[str, str], subject: str, role: str, where: str) -> list[Problem]:
-    before = given.setdefault(subject, role)
-    if before == role:
-        return []
-    return [
-        Problem(
-            where, f"subject {subject!r} is both {before} and {role} in one split", "keep one of the lines"
-        )
-    ]
-
-
-def _split(roles: Mapping[str, str]) -> Split:
-    train, val, test = (tuple(name for name, role in roles.items() if role == wanted) for wanted in ROLES)
-    return Split(train, val, test)
-
-
 def target_split(ids: Sequence[str], config: DatasetConfig, train_size: int, split: int) -> Split:
     """Split of a target task with `train_size` labelled subjects.
 
@@ -116,21 +61,6 @@ def target_split(ids: Sequence[str], config: DatasetConfig, train_size: int, spl
     return Split(tuple(one for one in pool if one not in val), val, whole.test)
 
 
-def with_all_images(split: Split, ids: Sequence[str]) -> Split:
-    """The split with every image that does not test in training, in place of its ``train_size`` subjects.
-
-    Validation subjects train as well and go on choosing the epoch: a network for use, whose validation
-    scores say nothing about other scans any more. Its test scores do.
-
-    Args:
-        split: From `target_split`.
-        ids: All subjects of the data set.
-    """
-    first = dict.fromkeys((*split.train, *split.val))
-    rest = [one for one in sorted(ids) if one not in first and one not in split.test]
-    return Split((*first, *rest), split.val, split.test)
-
-
 def source_split(ids: Sequence[str], config: DatasetConfig) -> Split:
     """Split of a source task: `n_val` subjects validate, all others train, none is tested.
 
@@ -147,6 +77,21 @@ def source_split(ids: Sequence[str], config: DatasetConfig) -> Split:
         return Split(given.train, given.val, ())
     order = _permutation(ids, 0)
     return Split(order[config.n_val :], order[: config.n_val], ())
+
+
+def with_all_images(split: Split, ids: Sequence[str]) -> Split:
+    """The split with every image that does not test in training, in place of its ``train_size`` subjects.
+
+    Validation subjects train as well and go on choosing the epoch: a network for use, whose validation
+    scores say nothing about other scans any more. Its test scores do.
+
+    Args:
+        split: From `target_split`.
+        ids: All subjects of the data set.
+    """
+    first = dict.fromkeys((*split.train, *split.val))
+    rest = [one for one in sorted(ids) if one not in first and one not in split.test]
+    return Split((*first, *rest), split.val, split.test)
 
 
 def enough_problems(
@@ -180,6 +125,54 @@ def enough_problems(
     return (
         Problem(where, f"{len(ids)} subjects are fewer than {needs}", "lower n_test, n_val or train_size"),
     )
+
+
+def read_split_file(path: Path, ids: Sequence[str]) -> Mapping[int, Split]:
+    """All splits of a file, by number.
+
+    Args:
+        path: The CSV.
+        ids: Subjects of the data set.
+
+    Raises:
+        InputError: Every bad line at once: a subject in two roles of a split, an unknown subject, a
+            role or a split number that is none; or a file that cannot be read.
+    """
+    known, problems = frozenset(ids), list[Problem]()
+    roles: dict[int, dict[str, str]] = {}
+    for row in read_table(path, ("subject", "split", "role")):
+        where = f"{path}, line {row['line']}"
+        bad = _row_problems(row, known, where)
+        problems += bad
+        if not bad:
+            problems += _assign(
+                roles.setdefault(int(row["split"]), {}), row["subject"], row["role"].lower(), where
+            )
+    if problems:
+        raise InputError(problems)
+    return {number: _split(given) for number, given in sorted(roles.items())}
+
+
+def _seeded_split(ids: Sequence[str], config: DatasetConfig, split: int) -> Split:
+    order = _permutation(ids, split)
+    n_val = config.n_val if config.validation == "held_out" else 0
+    first_train = config.n_test + n_val
+    return Split(order[first_train:], order[config.n_test : first_train], order[: config.n_test])
+
+
+def _permutation(ids: Sequence[str], split: int) -> tuple[str, ...]:
+    ordered = sorted(ids)
+    return tuple(ordered[index] for index in np.random.default_rng(split).permutation(len(ordered)))
+
+
+def _validation_part(pool: tuple[str, ...], share: float) -> tuple[str, ...]:
+    """Every 1/share-th subject of the pool, so that the parts of nested training sets are nested too."""
+    chosen = tuple(one for n, one in enumerate(pool, start=1) if int(n * share) > int((n - 1) * share))
+    return chosen or pool[-1:]
+
+
+def _user_split(ids: Sequence[str], config: DatasetConfig, split: int) -> Split:
+    return read_split_file(Path(config.split_file or "").expanduser(), ids)[split]
 
 
 def _empty_roles(config: DatasetConfig, is_target: bool) -> list[str]:
@@ -223,23 +216,31 @@ def _role_problems(
     return problems
 
 
-def _user_split(ids: Sequence[str], config: DatasetConfig, split: int) -> Split:
-    return read_split_file(Path(config.split_file or "").expanduser(), ids)[split]
+def _row_problems(row: Mapping[str, str], known: frozenset[str], where: str) -> list[Problem]:
+    problems = []
+    if row["subject"] not in known:
+        what = f"unknown subject {row['subject']!r}"
+        problems.append(Problem(where, what, f"it is not among the {len(known)} selected subjects"))
+    if not row["split"].isdigit():
+        problems.append(Problem(where, f"split {row['split']!r} is no number", "count splits from 0"))
+    if row["role"].lower() not in ROLES:
+        problems.append(
+            Problem(where, f"unknown role {row['role']!r}", f"a role is one of {', '.join(ROLES)}")
+        )
+    return problems
 
 
-def _seeded_split(ids: Sequence[str], config: DatasetConfig, split: int) -> Split:
-    order = _permutation(ids, split)
-    n_val = config.n_val if config.validation == "held_out" else 0
-    first_train = config.n_test + n_val
-    return Split(order[first_train:], order[config.n_test : first_train], order[: config.n_test])
+def _assign(given: dict[str, str], subject: str, role: str, where: str) -> list[Problem]:
+    before = given.setdefault(subject, role)
+    if before == role:
+        return []
+    return [
+        Problem(
+            where, f"subject {subject!r} is both {before} and {role} in one split", "keep one of the lines"
+        )
+    ]
 
 
-def _permutation(ids: Sequence[str], split: int) -> tuple[str, ...]:
-    ordered = sorted(ids)
-    return tuple(ordered[index] for index in np.random.default_rng(split).permutation(len(ordered)))
-
-
-def _validation_part(pool: tuple[str, ...], share: float) -> tuple[str, ...]:
-    """Every 1/share-th subject of the pool, so that the parts of nested training sets are nested too."""
-    chosen = tuple(one for n, one in enumerate(pool, start=1) if int(n * share) > int((n - 1) * share))
-    return chosen or pool[-1:]
+def _split(roles: Mapping[str, str]) -> Split:
+    train, val, test = (tuple(name for name, role in roles.items() if role == wanted) for wanted in ROLES)
+    return Split(train, val, test)

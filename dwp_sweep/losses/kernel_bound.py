@@ -24,9 +24,13 @@ from torch.autograd.function import once_differentiable
 from dwp_sweep.losses.gaussian import draw, entropy, kl_from_standard, log_density, standard_log_density
 
 Form = Literal["closed", "sampled"]
+
 Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
 
+OfRows = Callable[[Tensor, Tensor], Tensor]
+
 _ROWS_A_THREAD = 384
+
 _ROWS_A_GPU = 8192
 """Kernels at once through a frozen decoder: on a CPU what fits the caches, on a GPU what fills it."""
 
@@ -63,6 +67,13 @@ class HasLogDensity(Protocol):
     def log_density(self, x: Tensor) -> Tensor:
         """``log p(x)`` in nats, ``(n,)``, for ``x`` ``(n, 27)``; with its graph to ``x``."""
         ...
+
+
+class Subset(NamedTuple):
+    """Some of ``n`` items and the factor that makes their sum an unbiased estimate of the whole sum."""
+
+    indices: Tensor
+    factor: float
 
 
 def kernel_bound(
@@ -125,36 +136,6 @@ def negative_elbo(
     return kl_scale * kl_from_standard(latent_mean, latent_log_var) - _log_lik(x, z, vae)
 
 
-class Subset(NamedTuple):
-    """Some of ``n`` items and the factor that makes their sum an unbiased estimate of the whole sum."""
-
-    indices: Tensor
-    factor: float
-
-
-def subset(n: int, fraction: float, generator: torch.Generator | None = None) -> Subset:
-    """Choose a random part of ``n`` items without replacement.
-
-    Args:
-        n: Number of items, at least 1.
-        fraction: Part to choose, in (0, 1]; at least one item is chosen.
-        generator: Its device is where the indices are.
-
-    Returns:
-        Indices ``(k,)`` and ``n / k``: every item is chosen with probability ``k / n``.
-
-    Raises:
-        ValueError: If ``n`` or the fraction is out of range.
-    """
-    if n < 1 or not 0 < fraction <= 1:
-        raise ValueError(f"need at least one item and a fraction in (0, 1], not {n} and {fraction}")
-    device = generator.device if generator is not None else torch.device("cpu")
-    n_chosen = max(1, round(n * fraction))
-    if n_chosen == n:
-        return Subset(torch.arange(n, device=device), 1.0)
-    return Subset(torch.randperm(n, generator=generator, device=device)[:n_chosen], n / n_chosen)
-
-
 def prior_cost(
     x: Tensor,
     prior: EncodesDecodes | HasLogDensity,
@@ -180,24 +161,27 @@ def prior_cost(
     return latent - _log_lik(x, z, prior)
 
 
-def _log_lik(x: Tensor, z: Tensor, vae: EncodesDecodes) -> Tensor:
-    """``log p(x|z)``, ``(n,)``; a frozen decoder gives its gradients together with its values."""
-    if not isinstance(vae, KnowsItsDecoder) or any(p.requires_grad for p in vae.decoder_parameters()):
-        return log_density(x, *vae.decode(z))
-    decode = vae.decoder()
-    n_rows = _ROWS_A_THREAD * torch.get_num_threads() if x.device.type == "cpu" else _ROWS_A_GPU
-    return by_rows(lambda some_x, some_z: log_density(some_x, *decode(some_z)), x, z, n_rows)
+def subset(n: int, fraction: float, generator: torch.Generator | None = None) -> Subset:
+    """Choose a random part of ``n`` items without replacement.
 
+    Args:
+        n: Number of items, at least 1.
+        fraction: Part to choose, in (0, 1]; at least one item is chosen.
+        generator: Its device is where the indices are.
 
-def _log_scale(scale: Tensor | float, w: Tensor) -> Tensor | float:
-    if isinstance(scale, Tensor):
-        return scale.log().expand(len(w), 1).squeeze(1)
-    if not scale > 0:
-        raise ValueError(f"scale must be positive, not {scale}")
-    return math.log(scale)
+    Returns:
+        Indices ``(k,)`` and ``n / k``: every item is chosen with probability ``k / n``.
 
-
-OfRows = Callable[[Tensor, Tensor], Tensor]
+    Raises:
+        ValueError: If ``n`` or the fraction is out of range.
+    """
+    if n < 1 or not 0 < fraction <= 1:
+        raise ValueError(f"need at least one item and a fraction in (0, 1], not {n} and {fraction}")
+    device = generator.device if generator is not None else torch.device("cpu")
+    n_chosen = max(1, round(n * fraction))
+    if n_chosen == n:
+        return Subset(torch.arange(n, device=device), 1.0)
+    return Subset(torch.randperm(n, generator=generator, device=device)[:n_chosen], n / n_chosen)
 
 
 def by_rows(function: OfRows, a: Tensor, b: Tensor, n_rows: int) -> Tensor:
@@ -219,6 +203,23 @@ def by_rows(function: OfRows, a: Tensor, b: Tensor, n_rows: int) -> Tensor:
     return torch.cat(
         [function(*part) for part in zip(torch.split(a, n_rows), torch.split(b, n_rows), strict=True)]
     )
+
+
+def _log_lik(x: Tensor, z: Tensor, vae: EncodesDecodes) -> Tensor:
+    """``log p(x|z)``, ``(n,)``; a frozen decoder gives its gradients together with its values."""
+    if not isinstance(vae, KnowsItsDecoder) or any(p.requires_grad for p in vae.decoder_parameters()):
+        return log_density(x, *vae.decode(z))
+    decode = vae.decoder()
+    n_rows = _ROWS_A_THREAD * torch.get_num_threads() if x.device.type == "cpu" else _ROWS_A_GPU
+    return by_rows(lambda some_x, some_z: log_density(some_x, *decode(some_z)), x, z, n_rows)
+
+
+def _log_scale(scale: Tensor | float, w: Tensor) -> Tensor | float:
+    if isinstance(scale, Tensor):
+        return scale.log().expand(len(w), 1).squeeze(1)
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, not {scale}")
+    return math.log(scale)
 
 
 class _ByRows(torch.autograd.Function):

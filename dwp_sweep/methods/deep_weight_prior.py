@@ -15,11 +15,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwp_sweep.losses.kernel_bound import kernel_bound, subset
+from dwp_sweep.losses.kernel_bound import kernel_bound, prior_cost, subset
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales
 from dwp_sweep.methods.variational import KernelGroup, layers_by_group, make_posterior, start_network
-from dwp_sweep.methods.variational_objective import DivergenceConfig, LeftPrior, prepare_pulled
+from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
 from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, require_fit
@@ -30,6 +30,14 @@ Priors = Mapping[int, KernelPrior]
 
 FRACTION_OF_VAES = 0.05
 """Adds less variance to a step's gradient than the images do, at a twentieth of the cost."""
+
+
+N_WATCHED = 256
+"""Kernels of each group that `LeftPrior` looks at after every epoch: a standard error of at most 0.03."""
+N_DRAWS = 512
+"""Draws of a prior that say how surprising its own kernels are."""
+RARE = 0.95
+"""A kernel that is more surprising than this share of the draws has left its prior."""
 
 
 class DwpConfig(DivergenceConfig):
@@ -106,6 +114,54 @@ class DwpBound:
             form=self.config.bound,
         )
         return factor * nats.sum()
+
+
+class LeftPrior:
+    """Share of the kernels that have left their prior: of a part of each group, the same in all epochs.
+
+    Args:
+        groups: Of the posterior.
+        priors: By group number, on the device.
+        seed: Of the choice and of all draws.
+        device: Of the network.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[KernelGroup],
+        priors: Mapping[int, KernelPrior],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.groups, self.priors, self.seed, self.device = groups, priors, seed, device
+        choice = named_generator(seed, "watched", device)
+        self.watched = {
+            group.number: torch.randperm(len(group.scale), generator=choice, device=device)[:N_WATCHED]
+            for group in groups
+        }
+        # By the encoders as they were fitted: a training that is resumed must find the same limits.
+        self.limit = {group.number: self._limit(group.number) for group in groups}
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        """``left_prior_group<g>`` for each group, now."""
+        return {f"left_prior_group{group.number}": self._share(group) for group in self.groups}
+
+    @torch.no_grad()
+    def _limit(self, number: int) -> Tensor:
+        generator = named_generator(self.seed, "draws", self.device)
+        draws = self.priors[number].sample_standardised(N_DRAWS, generator)
+        return self._surprise(number, draws).quantile(RARE)
+
+    def _share(self, group: KernelGroup) -> float:
+        chosen = self.watched[group.number]
+        surprise = self._surprise(group.number, group.mean()[chosen] / group.scale[chosen])
+        return float((surprise > self.limit[group.number]).float().mean())
+
+    def _surprise(self, number: int, kernels: Tensor) -> Tensor:
+        """``-log p``, or its bound, in nats ``(n,)`` of standardised kernels ``(n, 27)``."""
+        generator = named_generator(self.seed, "surprise", self.device)
+        return prior_cost(kernels, self.priors[number].model, generator)
 
 
 def _fraction(config: DwpConfig, model: nn.Module) -> float:

@@ -1,26 +1,43 @@
-"""What one unit of a standardised kernel is in the raw weights of a target network.
+"""The scale of a target network's kernels: what one unit of a standardised kernel is, and rescaled filters.
 
 Priors speak of standardised kernels. The target's kernels need not have the scale of the source
 networks': a He start is larger than kernels that weight decay has shrunk, and rescaled filters are as
 well. So the unit is measured on the network that starts, and follows its filters when they are rescaled.
+
+The output of ``conv_1`` in each of the nine blocks goes only into an InstanceNorm, so the scale of its
+filters changes nothing, yet weight decay shrinks them and Adam's step is then large against them. A
+source network may hence be brought back to the norm of a He start before it is trained on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_bank import Standardise
 from dwp_sweep.nets.kernel_groups import KernelLayer, as_kernels, kernel_layers, kernel_weight
-from dwp_sweep.nets.scale_invariance import rescale_invariant
 
 Scales = Mapping[str, Tensor]
 """By layer name, ``(n, 1)``: raw weight of one standardised unit for each kernel of the layer."""
 
 SMALLEST_SHARE_OF_HE = 1e-3
 """Units below this share of the He deviation are raised to it: dead filters would divide by nothing."""
+
+SMALLEST_NORM = 0.03
+"""Filters below this keep their scale: InstanceNorm's epsilon (1e-5) then damps their output, so the
+function does see their scale; growing such a filter would wake what weight decay has switched off."""
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """How many filters were brought to He norm and how many were too small to be."""
+
+    n_rescaled: int
+    n_left: int
 
 
 def he_std(net: nn.Module, layer: KernelLayer) -> float:
@@ -50,6 +67,29 @@ def constant_scales(net: nn.Module, scale: Mapping[str, float]) -> dict[str, Ten
         scale: By layer name; every 3x3x3 convolution is there.
     """
     return {layer.name: torch.full((layer.n_kernels, 1), scale[layer.name]) for layer in kernel_layers(net)}
+
+
+def rescale_invariant(net: nn.Module, smallest_norm: float = SMALLEST_NORM) -> Rescaled:
+    """Bring each filter of the scale-invariant layers to the norm of a He start, in place.
+
+    The expected squared norm of a He filter of any size is 2. The function of the network stays the same
+    up to InstanceNorm's epsilon: relative change of a filter's output about ``1e-5 / norm ** 2``.
+
+    Args:
+        net: A `UNet3D`; of variational layers, mean and variance are rescaled together.
+        smallest_norm: Filters with a norm below this are left as they are.
+
+    Returns:
+        Counts of filters.
+    """
+    n_rescaled = n_left = 0
+    for layer in kernel_layers(net):
+        if not layer.name.endswith(".conv_1"):
+            continue
+        kept = _rescale(net.get_submodule(layer.name), smallest_norm)
+        n_rescaled += int(kept.sum())
+        n_left += int((~kept).sum())
+    return Rescaled(n_rescaled, n_left)
 
 
 @torch.no_grad()
@@ -84,6 +124,18 @@ def _pooled(layers: tuple[KernelLayer, ...], mean_squares: Scales) -> dict[str, 
         mean = torch.cat([mean_squares[name] for name in names]).mean()
         pooled |= {name: mean.expand_as(mean_squares[name]).clone() for name in names}
     return pooled
+
+
+@torch.no_grad()
+def _rescale(conv: nn.Module, smallest_norm: float) -> Tensor:
+    weight = kernel_weight(conv)
+    norm: Tensor = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    large: Tensor = norm >= smallest_norm
+    factor = torch.where(large, 2**0.5 / norm.clamp_min(smallest_norm), 1.0).view(-1, 1, 1, 1, 1)
+    weight.mul_(factor)
+    if isinstance(conv, BayesConv3d):
+        conv.log_var.add_(2 * factor.log())
+    return large
 
 
 def _filter_norms(net: nn.Module) -> dict[str, Tensor]:

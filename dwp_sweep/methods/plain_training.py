@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from dwp_sweep.losses.segmentation import segmentation_loss
 from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
-from dwp_sweep.methods.kernel_scale import SMALLEST_SHARE_OF_HE, he_std
+from dwp_sweep.methods.kernel_scale import SMALLEST_SHARE_OF_HE, he_std, rescale_invariant
 from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.net_files import load_net
-from dwp_sweep.nets.scale_invariance import rescale_invariant
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.training.compute import named_generator
 

@@ -1,7 +1,8 @@
-"""How much structure kernels have: smoothness in space, and likelihood under Gaussians.
+"""How much structure kernels have: smoothness in space, and likelihood under Gaussians and mixtures of sizes.
 
 Scores of a kernel bank (is there anything for a prior to learn?) and the yardstick of a prior (how many
-nats does it gain over a Gaussian?). Knows nothing of networks: kernels are rows of 27 numbers.
+nats does it gain over a Gaussian?). A scale mixture is one shape of covariance in several sizes, fitted by
+expectation maximisation. Knows nothing of networks: kernels are rows of 27 numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,23 @@ GaussianKind = Literal["diagonal", "full", "scale_mixture"]
 
 RIDGE = 1e-6
 """Part of the mean variance that is added to each variance: a voxel that never varies has none."""
+
+TOLERANCE = 1e-6
+"""Nats per row: less gain than this in an iteration ends the search."""
+
+
+class ScaleMixture(NamedTuple):
+    """A fitted mixture over sizes.
+
+    Attributes:
+        weights: ``(K,)``, sum 1.
+        sizes: ``(K,)``, factors of the covariance ``C``.
+        history: Mean log-likelihood after each iteration, without the determinant of ``C`` and 2 pi.
+    """
+
+    weights: Tensor
+    sizes: Tensor
+    history: tuple[float, ...]
 
 
 def autocorrelation(kernels: Tensor, strongest: float = 0.5) -> float:
@@ -76,65 +94,6 @@ def gaussian_log_lik(kernels_train: Tensor, kernels_test: Tensor, kind: Gaussian
     return float(_log_density(test - train.mean(dim=0), root).mean())
 
 
-def _scale_mixture_log_lik(train: Tensor, test: Tensor) -> float:
-    root = _root(train.T @ train / len(train), diagonal=False)
-    log_det: Tensor = 2 * root.diagonal().log().sum()
-    fitted = fit_scale_mixture(_distances(train, root), train.shape[1])
-    return float(scale_mixture_log_density(_distances(test, root), log_det, train.shape[1], fitted).mean())
-
-
-def _root(covariance: Tensor, diagonal: bool) -> Tensor:
-    """Cholesky root of a covariance after its ridge."""
-    ridge = RIDGE * covariance.diagonal().mean()
-    if not ridge > 0:
-        raise ValueError("no Gaussian can be fitted to kernels that are all equal")
-    ridged = covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    root: Tensor = torch.linalg.cholesky(ridged.diagonal().diag() if diagonal else ridged)
-    return root
-
-
-def _distances(deviation: Tensor, root: Tensor) -> Tensor:
-    """Squared Mahalanobis distances ``(m,)`` of deviations ``(m, d)``."""
-    white: Tensor = torch.linalg.solve_triangular(root, deviation.T, upper=False)
-    return white.square().sum(dim=0)
-
-
-def _log_density(deviation: Tensor, root: Tensor) -> Tensor:
-    """Gaussian log-density ``(m,)`` from deviations ``(m, d)`` and the Cholesky root of the covariance."""
-    log_det: Tensor = 2 * root.diagonal().log().sum()
-    distance = _distances(deviation, root)
-    return -0.5 * (distance + log_det + deviation.shape[1] * math.log(2 * math.pi))
-
-
-def _strongest(kernels: Tensor, part: float) -> Tensor:
-    norms = kernels.norm(dim=1)
-    chosen = norms.topk(math.ceil(part * len(norms))).indices
-    return kernels[chosen[norms[chosen] > 0]]
-
-
-def _check(kernels: Tensor) -> None:
-    if kernels.dim() != 2 or kernels.shape[1] != 27:
-        raise ValueError(f"kernels are rows of 27 numbers, not {tuple(kernels.shape)}")
-
-
-TOLERANCE = 1e-6
-"""Nats per row: less gain than this in an iteration ends the search."""
-
-
-class ScaleMixture(NamedTuple):
-    """A fitted mixture over sizes.
-
-    Attributes:
-        weights: ``(K,)``, sum 1.
-        sizes: ``(K,)``, factors of the covariance ``C``.
-        history: Mean log-likelihood after each iteration, without the determinant of ``C`` and 2 pi.
-    """
-
-    weights: Tensor
-    sizes: Tensor
-    history: tuple[float, ...]
-
-
 def fit_scale_mixture(
     distances: Tensor, dim: int, n_components: int = 8, max_iterations: int = 500
 ) -> ScaleMixture:
@@ -169,5 +128,46 @@ def scale_mixture_log_density(distances: Tensor, log_det: Tensor, dim: int, fitt
     return terms.logsumexp(dim=1) - 0.5 * (log_det + dim * math.log(2 * math.pi))
 
 
+def _strongest(kernels: Tensor, part: float) -> Tensor:
+    norms = kernels.norm(dim=1)
+    chosen = norms.topk(math.ceil(part * len(norms))).indices
+    return kernels[chosen[norms[chosen] > 0]]
+
+
+def _scale_mixture_log_lik(train: Tensor, test: Tensor) -> float:
+    root = _root(train.T @ train / len(train), diagonal=False)
+    log_det: Tensor = 2 * root.diagonal().log().sum()
+    fitted = fit_scale_mixture(_distances(train, root), train.shape[1])
+    return float(scale_mixture_log_density(_distances(test, root), log_det, train.shape[1], fitted).mean())
+
+
+def _root(covariance: Tensor, diagonal: bool) -> Tensor:
+    """Cholesky root of a covariance after its ridge."""
+    ridge = RIDGE * covariance.diagonal().mean()
+    if not ridge > 0:
+        raise ValueError("no Gaussian can be fitted to kernels that are all equal")
+    ridged = covariance + ridge * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    root: Tensor = torch.linalg.cholesky(ridged.diagonal().diag() if diagonal else ridged)
+    return root
+
+
+def _distances(deviation: Tensor, root: Tensor) -> Tensor:
+    """Squared Mahalanobis distances ``(m,)`` of deviations ``(m, d)``."""
+    white: Tensor = torch.linalg.solve_triangular(root, deviation.T, upper=False)
+    return white.square().sum(dim=0)
+
+
+def _log_density(deviation: Tensor, root: Tensor) -> Tensor:
+    """Gaussian log-density ``(m,)`` from deviations ``(m, d)`` and the Cholesky root of the covariance."""
+    log_det: Tensor = 2 * root.diagonal().log().sum()
+    distance = _distances(deviation, root)
+    return -0.5 * (distance + log_det + deviation.shape[1] * math.log(2 * math.pi))
+
+
 def _log_terms(distances: Tensor, dim: int, weights: Tensor, sizes: Tensor) -> Tensor:
     return weights.log() - 0.5 * (dim * sizes.log() + distances[:, None] / sizes)
+
+
+def _check(kernels: Tensor) -> None:
+    if kernels.dim() != 2 or kernels.shape[1] != 27:
+        raise ValueError(f"kernels are rows of 27 numbers, not {tuple(kernels.shape)}")

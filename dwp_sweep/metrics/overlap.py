@@ -1,7 +1,7 @@
-"""Overlap of a predicted mask with the truth: Dice and intersection over union of one image.
+"""Overlap of a predicted mask with the truth: Dice and intersection over union, and lesions hit and missed.
 
-Used in validation and in the final evaluation; averaging over images and splits is done elsewhere.
-Source: Section 2.5 of the paper.
+Scores of one image, used in validation and in the final evaluation; averaging over images and splits is done
+elsewhere. Source: Section 2.5 of the paper.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from torch import Tensor
 Mask = Tensor | npt.NDArray[Any]
 """Truth values or numbers, where anything but 0 is foreground."""
 
+_CONNECTED = np.ones((3, 3, 3), dtype=bool)
+"""Voxels that share a face, an edge or a corner are one lesion."""
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -33,6 +36,25 @@ class Overlap:
     dice: float
     iou: float
     empty: bool
+
+
+class LesionDetection(NamedTuple):
+    """Lesions of one image.
+
+    Attributes:
+        n_lesions: Lesions of the truth.
+        n_hit: Those that share at least one voxel with the prediction.
+        n_false: Connected parts of the prediction that touch no lesion.
+    """
+
+    n_lesions: int
+    n_hit: int
+    n_false: int
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the lesions that were hit, 0 to 1; NaN where the truth has none."""
+        return self.n_hit / self.n_lesions if self.n_lesions else math.nan
 
 
 def overlap(pred: Mask, truth: Mask) -> Overlap:
@@ -55,33 +77,6 @@ def overlap(pred: Mask, truth: Mask) -> Overlap:
     return Overlap(2 * n_both / n_sum, n_both / (n_sum - n_both), empty=False)
 
 
-def _count(mask: Mask) -> int:
-    return int(mask.sum()) if isinstance(mask, Tensor) else int(np.count_nonzero(mask))
-
-
-_CONNECTED = np.ones((3, 3, 3), dtype=bool)
-"""Voxels that share a face, an edge or a corner are one lesion."""
-
-
-class LesionDetection(NamedTuple):
-    """Lesions of one image.
-
-    Attributes:
-        n_lesions: Lesions of the truth.
-        n_hit: Those that share at least one voxel with the prediction.
-        n_false: Connected parts of the prediction that touch no lesion.
-    """
-
-    n_lesions: int
-    n_hit: int
-    n_false: int
-
-    @property
-    def sensitivity(self) -> float:
-        """Share of the lesions that were hit, 0 to 1; NaN where the truth has none."""
-        return self.n_hit / self.n_lesions if self.n_lesions else math.nan
-
-
 def lesion_detection(predicted: NDArray[Any], truth: NDArray[Any]) -> LesionDetection:
     """Count lesions, hits and false ones.
 
@@ -97,6 +92,10 @@ def lesion_detection(predicted: NDArray[Any], truth: NDArray[Any]) -> LesionDete
     n_lesions, n_hit = _touched(truth != 0, predicted != 0)
     n_parts, n_true = _touched(predicted != 0, truth != 0)
     return LesionDetection(n_lesions, n_hit, n_parts - n_true)
+
+
+def _count(mask: Mask) -> int:
+    return int(mask.sum()) if isinstance(mask, Tensor) else int(np.count_nonzero(mask))
 
 
 def _touched(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[int, int]:

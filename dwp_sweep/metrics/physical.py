@@ -1,8 +1,8 @@
-"""Distances between the surfaces of two masks in millimetres: 95 % Hausdorff and average surface distance.
+"""Scores of two masks in millimetres and millilitres: distances between their surfaces, and their volumes.
 
-Scores of one image, from masks and the size of a voxel. Averaging over images is done elsewhere. Source of
-the definitions: Reinke et al., "Understanding metric-related pitfalls in image analysis validation" (2024);
-the numbers are those of MONAI's symmetric forms.
+Of one image, from masks and the size of a voxel; averaging over images is done elsewhere. Source of the
+definitions: Reinke et al., "Understanding metric-related pitfalls in image analysis validation" (2024);
+the distances are those of MONAI's symmetric forms.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from scipy.spatial import KDTree
 
 PERCENTILE = 95
 
+_MM3_PER_ML = 1000.0
+
 Mask = NDArray[Any]
 """Truth values or numbers, where anything but 0 is foreground."""
+
 Spacing = tuple[float, float, float]
 """Voxel size along each axis, mm."""
 
@@ -63,15 +66,6 @@ def surface_distance(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> Surfa
     return SurfaceDistance(float(hd95), float(np.concatenate([there, back]).mean()))
 
 
-def _surface_mm(mask: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.float64]:
-    """Centres of the surface's voxels (n, 3), mm."""
-    inner = ndimage.binary_erosion(mask)  # what lies beyond the volume counts as background
-    return np.asarray(np.argwhere(mask & ~inner) * np.asarray(spacing_mm), dtype=np.float64)
-
-
-_MM3_PER_ML = 1000.0
-
-
 def volume_ml(mask: NDArray[Any], spacing_mm: tuple[float, float, float]) -> float:
     """Volume of the foreground (anything but 0), given the voxel size along each axis in mm."""
     return float(np.count_nonzero(mask) * np.prod(spacing_mm) / _MM3_PER_ML)
@@ -88,3 +82,9 @@ def volume_error_ml(
         spacing_mm: Voxel size along D, H, W.
     """
     return abs(volume_ml(predicted, spacing_mm) - volume_ml(truth, spacing_mm))
+
+
+def _surface_mm(mask: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.float64]:
+    """Centres of the surface's voxels (n, 3), mm."""
+    inner = ndimage.binary_erosion(mask)  # what lies beyond the volume counts as background
+    return np.asarray(np.argwhere(mask & ~inner) * np.asarray(spacing_mm), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A 3D convolution with a factorised Gaussian posterior over its weights.
+"""A 3D convolution with a factorised Gaussian posterior over its weights, and predictions drawn from it.
 
 Takes the place of the U-Net's 3x3x3 convolutions when a method learns a distribution. It knows nothing
 of priors: what pulls the posterior is a bound computed elsewhere from `mean`, `log_var` and `sample`.
@@ -157,16 +157,6 @@ def make_bayesian(
     return tuple(layers)
 
 
-def _cubic(conv: nn.Conv3d) -> tuple[int, int, int]:
-    if conv.bias is not None or conv.groups != 1 or set(conv.dilation) != {1} or conv.padding_mode != "zeros":
-        raise ValueError(f"no variational form of a convolution with bias, groups or dilation: {conv}")
-    axes = set(zip(conv.kernel_size, conv.stride, cast(tuple[int, ...], conv.padding), strict=True))
-    if len(axes) != 1:
-        raise ValueError(f"no variational form of a convolution whose axes differ: {conv}")
-    kernel_size, stride, padding = axes.pop()
-    return kernel_size, stride, padding
-
-
 def variational_layers(net: nn.Module) -> tuple[BayesConv3d, ...]:
     """The layers that hold distributions, in the network's order; none in a deterministic network."""
     return tuple(module for module in net.modules() if isinstance(module, BayesConv3d))
@@ -212,3 +202,13 @@ def redraw(net: object) -> Callable[[], None]:
             generator.set_state(state)
 
     return again
+
+
+def _cubic(conv: nn.Conv3d) -> tuple[int, int, int]:
+    if conv.bias is not None or conv.groups != 1 or set(conv.dilation) != {1} or conv.padding_mode != "zeros":
+        raise ValueError(f"no variational form of a convolution with bias, groups or dilation: {conv}")
+    axes = set(zip(conv.kernel_size, conv.stride, cast(tuple[int, ...], conv.padding), strict=True))
+    if len(axes) != 1:
+        raise ValueError(f"no variational form of a convolution whose axes differ: {conv}")
+    kernel_size, stride, padding = axes.pop()
+    return kernel_size, stride, padding

@@ -1,4 +1,4 @@
-"""Which kernel belongs to which of the seven priors.
+"""Which kernel belongs to which of the seven priors, and the harvested kernels of one of these groups.
 
 Each (input channel, output channel) pair of a 3x3x3 convolution is one kernel of 27 numbers, in the order
 depth, height, width. Layers of one resolution share a prior; encoder and decoder are apart, which gives
@@ -36,6 +36,9 @@ GROUPS: tuple[int, ...] = tuple(LAYERS_OF_GROUP)
 
 _GROUP_OF = {name: group for group, names in LAYERS_OF_GROUP.items() for name in names}
 
+Channels = Mapping[str, tuple[int, int]]
+"""By layer name, its numbers of input and output channels."""
+
 
 @dataclass(frozen=True)
 class KernelLayer:
@@ -50,6 +53,46 @@ class KernelLayer:
     name: str
     group: int
     n_kernels: int
+
+
+@dataclass(frozen=True)
+class BankGroup:
+    """The kernels of one group.
+
+    Attributes:
+        kernels: Raw kernels, float32 ``(n, 27)``.
+        layer: For each kernel, the place of its layer in `layers`; int64 ``(n,)``.
+        member: For each kernel, the place of its network in the bank's `members`; int64 ``(n,)``.
+        position: For each kernel, its place ``out * in_channels + in`` within its layer, the same in all
+            networks; int64 ``(n,)``.
+        layers: Layer names.
+        channels: Of each layer; empty in banks written before they were kept.
+    """
+
+    kernels: Tensor
+    layer: Tensor
+    member: Tensor
+    position: Tensor
+    layers: tuple[str, ...]
+    channels: Channels = field(default_factory=dict)
+
+    def take(self, chosen: Tensor) -> BankGroup:
+        """The group with some of its kernels: indices, or a mask ``(n,)``."""
+        return replace(
+            self,
+            kernels=self.kernels[chosen],
+            layer=self.layer[chosen],
+            member=self.member[chosen],
+            position=self.position[chosen],
+        )
+
+    def per_kernel(self, scales: Mapping[str, float]) -> Tensor:
+        """The scale of each kernel's layer, ``(n, 1)``: kernels over it are standardised.
+
+        Args:
+            scales: By layer name, from `KernelBank.scales`.
+        """
+        return torch.tensor([scales[name] for name in self.layers])[self.layer].unsqueeze(1)
 
 
 def kernel_layers(net: nn.Module) -> tuple[KernelLayer, ...]:
@@ -104,50 +147,6 @@ def kernel_weight(conv: nn.Module) -> Tensor:
     weight = conv.mean if isinstance(conv, BayesConv3d) else conv.weight
     assert isinstance(weight, Tensor)
     return weight
-
-
-Channels = Mapping[str, tuple[int, int]]
-"""By layer name, its numbers of input and output channels."""
-
-
-@dataclass(frozen=True)
-class BankGroup:
-    """The kernels of one group.
-
-    Attributes:
-        kernels: Raw kernels, float32 ``(n, 27)``.
-        layer: For each kernel, the place of its layer in `layers`; int64 ``(n,)``.
-        member: For each kernel, the place of its network in the bank's `members`; int64 ``(n,)``.
-        position: For each kernel, its place ``out * in_channels + in`` within its layer, the same in all
-            networks; int64 ``(n,)``.
-        layers: Layer names.
-        channels: Of each layer; empty in banks written before they were kept.
-    """
-
-    kernels: Tensor
-    layer: Tensor
-    member: Tensor
-    position: Tensor
-    layers: tuple[str, ...]
-    channels: Channels = field(default_factory=dict)
-
-    def take(self, chosen: Tensor) -> BankGroup:
-        """The group with some of its kernels: indices, or a mask ``(n,)``."""
-        return replace(
-            self,
-            kernels=self.kernels[chosen],
-            layer=self.layer[chosen],
-            member=self.member[chosen],
-            position=self.position[chosen],
-        )
-
-    def per_kernel(self, scales: Mapping[str, float]) -> Tensor:
-        """The scale of each kernel's layer, ``(n, 1)``: kernels over it are standardised.
-
-        Args:
-            scales: By layer name, from `KernelBank.scales`.
-        """
-        return torch.tensor([scales[name] for name in self.layers])[self.layer].unsqueeze(1)
 
 
 def filter_scales(held: BankGroup) -> Tensor:

@@ -1,6 +1,6 @@
-"""The one convolution of the networks: torch's, by the route that is right and fast on the device at hand.
+"""The layers of the networks, by the route that is right and fast on a device: convolution, norm and ReLU.
 
-Used by plain and variational layers alike; knows neither the network nor where weights come from.
+Used by plain and variational networks alike; knows neither the network nor where weights come from.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from torch.autograd.function import once_differentiable
 SMALLEST_BF16_EDGE = 4
 """On CPUs, outputs with a shorter edge are computed in float32. oneDNN's bfloat16 weight gradient of a 3x3x3
 convolution is garbage, or written beside its memory, where the output has edges of 2 (seen in torch 2.13)."""
+
+EPS = 1e-5
+"""Added to the variance, as `torch.nn.InstanceNorm3d` does."""
 
 
 class Conv3d(nn.Conv3d):
@@ -48,6 +51,27 @@ def conv3d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     return F.conv3d(x, weight, None, stride, padding)
 
 
+def norm_relu(x: Tensor) -> Tensor:
+    """Normalise every channel of every image to mean 0 and variance 1, then cut at 0.
+
+    A bfloat16 input is normalised by statistics that were summed in float32; channels last, they are kept
+    for the gradient in bfloat16.
+
+    Args:
+        x: ``(B, C, D, H, W)`` with more than one voxel.
+
+    Returns:
+        The same shape, type and layout (layout: on CPUs).
+    """
+    if _is_channels_last_on_cpu(x) and not torch.compiler.is_compiling():
+        active: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
+        return active
+    # On CPUs a bfloat16 statistic would spoil the gradient of channels far from 0. Not in place: the
+    # normalised volume is a view for autograd, which would copy its gradient.
+    wide = x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
+    return F.relu(F.instance_norm(wide, eps=EPS).to(x.dtype))
+
+
 def _would_take_the_slow_route(x: Tensor) -> bool:
     # torch leaves one image on one thread to its own convolution, four times slower than oneDNN's. Networks
     # predict that way: whole volumes, one by one, in a process that has one core.
@@ -74,37 +98,8 @@ def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(voxels, weight.flatten(1)).permute(0, 4, 1, 2, 3)
 
 
-def _is_channels_last(x: Tensor) -> bool:
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
-
-
 def _shortest_output(x: Tensor, stride: int) -> int:
     return (min(x.shape[2:]) - 1) // stride + 1
-
-
-EPS = 1e-5
-"""Added to the variance, as `torch.nn.InstanceNorm3d` does."""
-
-
-def norm_relu(x: Tensor) -> Tensor:
-    """Normalise every channel of every image to mean 0 and variance 1, then cut at 0.
-
-    A bfloat16 input is normalised by statistics that were summed in float32; channels last, they are kept
-    for the gradient in bfloat16.
-
-    Args:
-        x: ``(B, C, D, H, W)`` with more than one voxel.
-
-    Returns:
-        The same shape, type and layout (layout: on CPUs).
-    """
-    if _is_channels_last_on_cpu(x) and not torch.compiler.is_compiling():
-        active: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
-        return active
-    # On CPUs a bfloat16 statistic would spoil the gradient of channels far from 0. Not in place: the
-    # normalised volume is a view for autograd, which would copy its gradient.
-    wide = x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
-    return F.relu(F.instance_norm(wide, eps=EPS).to(x.dtype))
 
 
 class _ChannelsLast(torch.autograd.Function):
@@ -135,12 +130,6 @@ class _ChannelsLast(torch.autograd.Function):
         return torch.cat([_batch_norm_backward(*image) for image in images])
 
 
-def _is_channels_last_on_cpu(x: Tensor) -> bool:
-    if x.device.type != "cpu" or x.is_contiguous():
-        return False
-    return x.is_contiguous(memory_format=torch.channels_last_3d)
-
-
 def _wide(statistics: Tensor) -> Tensor:
     return statistics if statistics.dtype == torch.float64 else statistics.float()
 
@@ -151,3 +140,13 @@ def _batch_norm_backward(gradient: Tensor, x: Tensor, mean: Tensor, inverse_std:
         gradient, x, None, None, None, mean, inverse_std, True, EPS, [True, False, False]
     )[0]
     return result
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def _is_channels_last_on_cpu(x: Tensor) -> bool:
+    if x.device.type != "cpu" or x.is_contiguous():
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last_3d)

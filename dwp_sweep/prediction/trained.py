@@ -19,9 +19,8 @@ from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.data.voxel_size import Spacing, stored_voxel_size
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.nets.net_files import load_net, read_net_facts
-from dwp_sweep.stages.evaluation import UNTOUCHED
-from dwp_sweep.stages.network_training import WHOLE, arrange
-from dwp_sweep.stages.prediction import PostprocessConfig
+from dwp_sweep.stages.network_training import arrange
+from dwp_sweep.stages.prediction import UNTOUCHED, WHOLE, PostprocessConfig
 from dwp_sweep.stages.source import SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.store.open_store import open_store

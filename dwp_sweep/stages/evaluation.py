@@ -30,18 +30,22 @@ from dwp_sweep.metrics.calibration import (
 )
 from dwp_sweep.metrics.overlap import Overlap, overlap
 from dwp_sweep.nets.bayes_conv import sampling, variational_layers
-from dwp_sweep.stages.network_training import WHOLE, predict_case
 from dwp_sweep.stages.physical_scores import (
     PhysicalScores,
     physical_json,
     physical_scores,
     summarise_physical,
 )
-from dwp_sweep.stages.prediction import PostprocessConfig, Told, clean_mask, untold
+from dwp_sweep.stages.prediction import (
+    UNTOUCHED,
+    WHOLE,
+    Notify,
+    PostprocessConfig,
+    clean_mask,
+    predict_case,
+    silent,
+)
 from dwp_sweep.training.compute import ComputeConfig, named_generator, resolve_device
-
-UNTOUCHED = PostprocessConfig()
-"""Masks as the networks say them."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ def predict_volume(
     seed: int,
     patch: PatchConfig = WHOLE,
     postprocess: PostprocessConfig = UNTOUCHED,
-    told: Told = untold,
+    notify: Notify = silent,
 ) -> Prediction:
     """The network's own mask and its probabilities of one whole volume.
 
@@ -189,15 +193,15 @@ def predict_volume(
         seed: Of the node. Every case sees the same draws, whichever other cases there are.
         patch: Windows for volumes that are larger; each draw is one network for all of them.
         postprocess: Clean-up of the mask; probabilities stay what the network says.
-        told: Called after each forward pass.
+        notify: Called after each forward pass.
     """
     net.eval()
-    logits, _ = predict_case(net, case, compute, patch, told)
+    logits, _ = predict_case(net, case, compute, patch, notify)
     mask = clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
     own = _probs(logits).cpu().numpy()
     if not variational_layers(net):
         return Prediction(mask, own)
-    probs, mean_entropy = _mean_over_draws(net, case, compute, n_samples, seed, patch, told)
+    probs, mean_entropy = _mean_over_draws(net, case, compute, n_samples, seed, patch, notify)
     averaged = probs.float().cpu().numpy()
     # Rounding can leave -1e-17 where all draws agree.
     information = np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0)
@@ -237,7 +241,7 @@ def _mean_over_draws(
     n_samples: int,
     seed: int,
     patch: PatchConfig,
-    told: Told,
+    notify: Notify,
 ) -> tuple[Tensor, Tensor]:
     """Mean probabilities (2, D, H, W) and mean entropy (D, H, W) over draws, both float64.
 
@@ -248,7 +252,7 @@ def _mean_over_draws(
     entropies = torch.zeros_like(total[0])
     with sampling(net, named_generator(seed, "monte_carlo", device)):
         for _ in range(n_samples):
-            probs = _probs(predict_case(net, case, compute, patch, told)[0]).double()
+            probs = _probs(predict_case(net, case, compute, patch, notify)[0]).double()
             total += probs
             entropies += torch.special.entr(probs).sum(0)
     return total / n_samples, entropies / n_samples

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from dwp_sweep.data.batches import BatchMaker, collate
+from dwp_sweep.data.batches import BatchMaker
 from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.data.cache.memory import dataset_fingerprint
@@ -27,13 +26,13 @@ from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.nets.unet3d import UNet3D, padded_size
 from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit
-from dwp_sweep.stages.prediction import Told, logits_of, untold
+from dwp_sweep.stages.prediction import WHOLE, predict_case
 from dwp_sweep.training.compute import ComputeConfig, autocast, named_seed, resolve_device, to_device
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher_val_dice
 
 Cases = Mapping[str, Case]
-WHOLE = PatchConfig()
-"""Whole volumes."""
+
+
 TELL_EVERY_S = 0.5
 """A warm cache answers sooner and is not spoken of."""
 
@@ -58,18 +57,6 @@ def read_cases(dataset: DatasetConfig, compute: ComputeConfig, stage: str, emit:
         raise InputError(Problem(str(dataset.root), what, "run the command again"))
     cases = load_cases(dataset, subjects, cache_dir, _now_and_then(stage, emit))
     return {case.id: case for case in cases}
-
-
-def _now_and_then(stage: str, emit: Emit) -> Callable[[int, int], None]:
-    last_s = time.monotonic()
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= TELL_EVERY_S:
-            last_s = time.monotonic()
-            emit(stage, 0, {SCANS_READ: float(done), SCANS: float(total)})
-
-    return tell
 
 
 def train_network(
@@ -120,12 +107,6 @@ def train_network(
         return fit(learner, config, len(train), seed, checkpoint, emit)
 
 
-def arrange(net: nn.Module, compute: ComputeConfig) -> None:
-    """Set how a network stores its activations, from now on."""
-    if isinstance(net, UNet3D):
-        net.channels_last, net.checkpointing = compute.channels_last, compute.checkpointing
-
-
 def validation_metrics(
     prepared: TrainingSetup, cases: Sequence[Case], compute: ComputeConfig, patch: PatchConfig = WHOLE
 ) -> dict[str, float]:
@@ -142,28 +123,10 @@ def validation_metrics(
     }
 
 
-@torch.no_grad()
-def predict_case(
-    net: nn.Module,
-    case: Case,
-    compute: ComputeConfig,
-    patch: PatchConfig = WHOLE,
-    told: Told = untold,
-) -> tuple[Tensor, Tensor]:
-    """Logits (1, n_classes, D, H, W) in float32 and the mask (1, D, H, W) of one whole volume.
-
-    Args:
-        net: In evaluation mode.
-        case: The volume.
-        compute: Device and precision.
-        patch: Windows for volumes that are larger; whole volumes by default.
-        told: Called after each forward pass.
-    """
-    device = resolve_device(compute)
-    images, masks = collate([case])
-    with autocast(compute, device):
-        logits = logits_of(net, to_device(images, device), patch, case.background, told)
-    return logits, to_device(masks, device)
+def arrange(net: nn.Module, compute: ComputeConfig) -> None:
+    """Set how a network stores its activations, from now on."""
+    if isinstance(net, UNet3D):
+        net.channels_last, net.checkpointing = compute.channels_last, compute.checkpointing
 
 
 def padding_revision(dataset: DatasetConfig | None, patch: PatchConfig) -> int:
@@ -177,3 +140,15 @@ def padding_revision(dataset: DatasetConfig | None, patch: PatchConfig) -> int:
         return 0
     shape = patch.shape or dataset.preprocess.shape
     return int(shape is None or padded_size(shape) != shape)
+
+
+def _now_and_then(stage: str, emit: Emit) -> Callable[[int, int], None]:
+    last_s = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= TELL_EVERY_S:
+            last_s = time.monotonic()
+            emit(stage, 0, {SCANS_READ: float(done), SCANS: float(total)})
+
+    return tell

@@ -1,4 +1,4 @@
-"""Where, how precisely and by which route to compute.
+"""Where, how precisely and from which seeds to compute.
 
 What can change a result in its last bits is part of a node's key, save the device: a node may resume on
 another machine. No field for `torch.compile`: minutes to start, slower steps than without on the CPU that was
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from dwp_sweep.errors import DeviceMemoryError
 from dwp_sweep.strict import StrictModel, unkeyed
+
+_SIGNS = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""Of a device too full for its own context or for a library's workspace: plain errors in torch."""
 
 
 class ComputeConfig(StrictModel):
@@ -61,10 +64,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-_SIGNS = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
-"""Of a device too full for its own context or for a library's workspace: plain errors in torch."""
-
-
 @contextmanager
 def memory_advice(batch_field: str, batch_size: int) -> Iterator[None]:
     """Turn torch's error into one that names what to change.
@@ -88,10 +87,6 @@ def memory_advice(batch_field: str, batch_size: int) -> Iterator[None]:
         ) from error
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
-
-
 def named_seed(seed: int, name: str) -> int:
     """A 63-bit seed for one purpose, independent of the order in which purposes are asked for."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
@@ -101,3 +96,7 @@ def named_seed(seed: int, name: str) -> int:
 def named_generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for one purpose (``order``, ``noise``, ``init``, ...)."""
     return torch.Generator(device).manual_seed(named_seed(seed, name))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)

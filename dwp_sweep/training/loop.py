@@ -153,26 +153,28 @@ def fit(
         DivergedError: A loss was not finite.
         StopTrial: From ``emit``; a checkpoint of the last epoch is on disk.
     """
-    run = _Run(learner, config, n_train, seed)
-    resumed = run.resume(checkpoint)
+    training = _Training(learner, config, n_train, seed)
+    resumed = training.resume(checkpoint)
     if resumed:
-        emit(run.epoch, run.history[-1])
-    while run.epoch < config.max_epochs and not run.rate_is_spent():
-        metrics = run.one_epoch()
-        saved = run.epoch % config.checkpoint_every == 0
+        emit(training.epoch, training.history[-1])
+    while training.epoch < config.max_epochs and not training.rate_is_spent():
+        metrics = training.one_epoch()
+        saved = training.epoch % config.checkpoint_every == 0
         if saved:
-            run.save(checkpoint)
+            training.save(checkpoint)
         try:
-            emit(run.epoch, metrics)
+            emit(training.epoch, metrics)
         except StopTrial:
             if not saved:
-                run.save(checkpoint)
+                training.save(checkpoint)
             raise
-    learner.state.load_state_dict(run.best_state)
-    return FitResult(run.best_epoch, run.history[run.best_epoch - 1], tuple(run.history), run.step)
+    learner.state.load_state_dict(training.best_state)
+    return FitResult(
+        training.best_epoch, training.history[training.best_epoch - 1], tuple(training.history), training.step
+    )
 
 
-class _Run:
+class _Training:
     """State of one training between epochs: all that a checkpoint holds."""
 
     def __init__(self, learner: Learner, config: TrainConfig, n_train: int, seed: int) -> None:

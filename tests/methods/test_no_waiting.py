@@ -60,7 +60,7 @@ def test_no_step_reads_a_value_back(
     method: str, checkpointing: bool, prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mode = NothingReadBack()
-    monkeypatch.setattr(loop._Run, "_train_step", watch(loop._Run._train_step, mode))
+    monkeypatch.setattr(loop._Training, "_train_step", watch(loop._Training._train_step, mode))
     compute = ComputeConfig(device="cpu", precision="bf16", checkpointing=checkpointing)
     cases = [case("a"), case("bb")]
     config = TrainConfig(max_epochs=2)

@@ -108,7 +108,7 @@ def test_the_number_of_passes_is_known_beforehand(size, overlap) -> None:
     told: list[None] = []
     patch = PATCH.model_copy(update={"overlap": overlap})
     with torch.no_grad():
-        logits_of(one_convolution(), image(size), patch, told=lambda: told.append(None))
+        logits_of(one_convolution(), image(size), patch, notify=lambda: told.append(None))
 
     assert len(told) == n_windows(size, patch)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dwp_sweep.methods.kernel_scale import Rescaled, rescale_invariant
 from dwp_sweep.nets.bayes_conv import make_bayesian
 from dwp_sweep.nets.kernel_groups import kernel_layers
-from dwp_sweep.nets.scale_invariance import Rescaled, rescale_invariant
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 
 BLOCKS = ("down1", "down2", "down3", "down4", "down5", "down6", "up1", "up2", "up3")
