@@ -13,6 +13,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S
 from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.here import require_no_cluster, require_no_early_stopping
 from dwp_sweep.harness.view.status import SweepStatus, sweep_status
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
@@ -84,6 +85,7 @@ def run_sweep(
     *,
     max_concurrent: int | None = None,
     wait_s: float = DEFAULT_WAIT_S,
+    here: bool = False,
     progress: Progress | None = None,
     say: Say | None = None,
     checking: Checking | None = None,
@@ -101,6 +103,9 @@ def run_sweep(
         retry_failed: Try nodes again that failed earlier.
         max_concurrent: Largest number of nodes at once; default: as the resources allow.
         wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
+        here: Compute all nodes in this process, one after the other, without Ray: for a debugger, a notebook,
+            a first test on a laptop. The results are the same. A search must give nothing up early
+            (``scheduler.kind: none``).
         progress: Shows the run; default: a live table on a terminal, one line per event elsewhere.
         say: Receives remarks for people (what is being prepared, MLflow out of reach).
         checking: Receives (what, done, total) after each scan that is checked, up to done = total;
@@ -110,10 +115,16 @@ def run_sweep(
         InputError: With every problem of the search space and of the data; nothing was started.
     """
     say = say or silent
+    if here:
+        require_no_cluster(address)
     store = open_store(storage, writes=True)
     resolve_uri(tracking_uri, store.place)  # what is missing is told before minutes are spent on scans
     sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say, checking)
-    return _run(sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say, wait_s)
+    if here:
+        require_no_early_stopping(sweep)
+    return _run(
+        sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say, wait_s, here
+    )
 
 
 def retrain_best(
@@ -180,6 +191,7 @@ def _run(
     progress: Progress | None,
     say: Say,
     wait_s: float = DEFAULT_WAIT_S,
+    here: bool = False,
 ) -> SweepRun:
     from dwp_sweep.harness.run import run_sweep as run_nodes
     from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
@@ -203,6 +215,7 @@ def _run(
             progress=progress,
             plan=plan,
             wait_s=wait_s,
+            here=here,
         )
     except BaseException:
         close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever

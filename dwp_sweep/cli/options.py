@@ -90,6 +90,11 @@ _SWEEP = (
 
 _RUN = (
     click.option(
+        "--here",
+        is_flag=True,
+        help="Compute all nodes in this process, one after the other, without Ray.",
+    ),
+    click.option(
         "--address",
         metavar="ADDRESS",
         help="An existing Ray cluster.  [default: RAY_ADDRESS, else a local Ray]",

@@ -117,6 +117,7 @@ def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
             retry_failed=not options["no_retry_failed"],
             max_concurrent=options["max_concurrent"],
             wait_s=options["wait_for_machines"],
+            here=options["here"],
             say=_remark,
             checking=checking,
         )

@@ -1,33 +1,27 @@
-"""One sweep as one Ray Tune run: plan, start Ray, hand out nodes until nothing is left, say how it ended.
+"""One sweep as one run: plan, hand out nodes until nothing is left, say how it ended.
 
-The top of the harness. What is cached is not touched; with nothing to build Ray is not even started, so
-running the same command again is cheap and always right.
+The top of the harness. Where nodes are computed is an `Executor`'s matter: on Ray, or in this process. What
+is cached is not touched; with nothing to build no executor is opened, so running the same command again is
+cheap and always right.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dwp_sweep.config.node import entries_of, pipeline_order
+from dwp_sweep.config.node import Node, entries_of, pipeline_order
+from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cancel import Interrupt
 from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S, Patience
-from dwp_sweep.harness.cluster.ray_session import (
-    RememberedMachines,
-    cluster_grows,
-    machines,
-    other_machines,
-    ray_session,
-)
-from dwp_sweep.harness.cluster.visibility import data_paths, require_seen
 from dwp_sweep.harness.cost.durations import Estimate, PastRuns
 from dwp_sweep.harness.dag.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
 from dwp_sweep.harness.dag.events import Outcome
@@ -35,13 +29,18 @@ from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots
+from dwp_sweep.harness.dispatch import Dispatch
+from dwp_sweep.harness.here import HereExecutor, require_no_cluster, require_no_early_stopping
+from dwp_sweep.harness.trial import TrialContext
+from dwp_sweep.harness.tune.executor import TuneExecutor
 from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.gc import wait_for_tidying
 from dwp_sweep.store.heartbeat import Heartbeat, hold_file, hold_name, live_runs, stop_file, stop_name
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.s3.bucket import address, is_url
+from dwp_sweep.store.s3.bucket import address as bucket_address
+from dwp_sweep.store.s3.bucket import is_url
 from dwp_sweep.store.shared_files import Mark
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
 from dwp_sweep.tracking.client import shown_uri
@@ -51,6 +50,41 @@ if TYPE_CHECKING:
     from dwp_sweep.tracking.client import Tracking
 
 _WATCH_EVERY_S = 0.5
+
+
+class Executor(Protocol):
+    """Where nodes are computed: `TuneExecutor` or `HereExecutor`.
+
+    Attributes:
+        max_concurrent: Upper bound on nodes at once; None: as the machines allow.
+    """
+
+    max_concurrent: int | None
+
+    def open(self) -> AbstractContextManager[None]:
+        """Its machines, for the time of the context; everything below is called inside."""
+
+    def machines(self) -> Sequence[Resources]:
+        """What the machines that are alive have."""
+
+    def grows(self) -> bool:
+        """Whether larger machines may come."""
+
+    def require_seen(
+        self,
+        nodes: Collection[Node],
+        shapes: Mapping[str, Resources],
+        store: Store,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Make sure that every machine sees what the nodes read.
+
+        Raises:
+            InputError: One does not.
+        """
+
+    def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
+        """Compute nodes until `Dispatch` has none left; ``experiment`` is a unique name."""
 
 
 def run_sweep(
@@ -65,6 +99,7 @@ def run_sweep(
     stages: Mapping[str, Stage] | None = None,
     plan: Plan | None = None,
     wait_s: float = DEFAULT_WAIT_S,
+    here: bool = False,
 ) -> Outcome:
     """Build everything of a sweep that is missing.
 
@@ -79,6 +114,7 @@ def run_sweep(
         stages: Stages by name, importable in the workers; None: those of the package.
         plan: The sweep's plan where the caller has just made it.
         wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
+        here: Compute all nodes in this process, one after the other, without Ray.
 
     Returns:
         How it ended, with the exit code of the command.
@@ -86,11 +122,15 @@ def run_sweep(
     Raises:
         InputError: A stage asks for resources that no machine has, and none that has them came in time; a
             machine does not see the storage or the data; somebody goes on removing things from the storage;
-            another driver runs the same search.
+            another driver runs the same search; what is asked for cannot be done in one process.
     """
+    if here:
+        require_no_cluster(address)
+        require_no_early_stopping(sweep)
+    executor: Executor = HereExecutor() if here else TuneExecutor(address, max_concurrent)
     progress = progress or default_progress()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    facts = _Facts()
+    facts = _LiveFacts()
     # First say what is needed and that somebody is here: only then is what the plan finds there to stay.
     record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
     leases = Leases(store, sweep.name, name)
@@ -98,13 +138,12 @@ def run_sweep(
         wait_for_tidying(store)
         if plan is None or not _holds(plan, store):
             plan = make_plan(sweep, store, retry_failed)
-        ledger = _ledger(sweep, store, plan, progress)
+        ledger = facts.ledger = _ledger(sweep, store, plan, progress)
         search = _open_search(sweep, store, ledger, retry_failed, name)
-        run = _Run(sweep, store, tracking, ledger, progress, address, max_concurrent, stages, search, name,
-                   leases)  # fmt: skip
-        run.patience.limit_s = wait_s
-        facts.run = run
-        return _run_to_its_end(run, plan)
+        run = _Run(
+            sweep, store, name, ledger, search, leases, executor, progress, facts, tracking, stages, wait_s
+        )
+        return run.to_its_end(plan)
 
 
 def _holds(plan: Plan, store: Store) -> bool:
@@ -119,25 +158,6 @@ def _ledger(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Ledge
     held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
     past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
     return Ledger(plan, Estimate(past.seconds), progress.event, held)
-
-
-def _run_to_its_end(run: _Run, plan: Plan) -> Outcome:
-    ledger, search = run.ledger, run.search
-    if search is not None:  # with what earlier runs have asked for
-        record_nodes(run.store, run.sweep.name, entries_of(run.sweep.nodes.values(), run.sweep.targets))
-    run.progress.open(run.sweep.name, ledger, run.where())
-    outcome: Outcome | None = None
-    try:
-        for note in plan.notes:
-            ledger.note(note)
-        with Interrupt(run.stop_file, ledger.drain) as interrupt:
-            if ledger.board.heads() or (search is not None and search.has_more):
-                run.start(plan, interrupt)
-            outcome = _outcome(ledger, interrupt.is_requested, search.spent if search is not None else "")
-    finally:
-        run.hold_file.unlink(missing_ok=True)
-        run.progress.close(outcome)
-    return outcome
 
 
 def _open_search(
@@ -166,90 +186,112 @@ def _set_aside(plan: Plan, store: Store, leases: Leases) -> None:
                 store.set_aside(node.stage, node.key)
 
 
+@dataclass
+class _LiveFacts:
+    """What other terminals read of a run; nothing before it has a ledger."""
+
+    ledger: Ledger | None = None
+    n_slots: int = 0
+
+    def __call__(self) -> dict[str, Any]:
+        return (
+            {} if self.ledger is None else {"n_slots": self.n_slots, "in_hand": self.ledger.in_hand.entries()}
+        )
+
+
 @dataclass(frozen=True)
 class _Run:
+    """What the steps of one run share; what changes is the ledger, the search and the facts."""
+
     sweep: Sweep
     store: Store
-    tracking: Tracking | None
-    ledger: Ledger
-    progress: Progress
-    address: str | None
-    max_concurrent: int | None
-    stages: Mapping[str, Stage] | None
-    search: SearchPlan | None
     name: str
+    ledger: Ledger
+    search: SearchPlan | None
     leases: Leases
-    n_slots: list[int] = field(default_factory=list)
-    patience: Patience = field(default_factory=lambda: Patience({}, RememberedMachines()))
-    in_vain: list[Problem] = field(default_factory=list)
+    executor: Executor
+    progress: Progress
+    facts: _LiveFacts
+    tracking: Tracking | None
+    stages: Mapping[str, Stage] | None
+    wait_s: float
 
-    @functools.cached_property
-    def stop_file(self) -> Mark:
-        return stop_file(self.store, self.sweep.name, self.name)
-
-    @functools.cached_property
-    def hold_file(self) -> Mark:
-        return hold_file(self.store, self.sweep.name, self.name)
+    def to_its_end(self, plan: Plan) -> Outcome:
+        """Show the run, build what is missing, and say how it ended."""
+        if self.search is not None:  # with what earlier runs have asked for
+            nodes = self.sweep.nodes.values()
+            record_nodes(self.store, self.sweep.name, entries_of(nodes, self.sweep.targets))
+        where = {"MLflow": shown_uri(self.tracking.uri)} if self.tracking is not None else {}
+        self.progress.open(self.sweep.name, self.ledger, where | {"storage": self.store.place})
+        outcome: Outcome | None = None
+        try:
+            for note in plan.notes:
+                self.ledger.note(note)
+            with Interrupt(stop_file(self.store, self.sweep.name, self.name), self.ledger.drain) as interrupt:
+                if self.ledger.board.heads() or (self.search is not None and self.search.has_more):
+                    self.start(plan, interrupt)
+                spent_by_search = self.search.spent if self.search is not None else ""
+                outcome = _outcome(self.ledger, interrupt.is_requested, spent_by_search)
+        finally:
+            hold_file(self.store, self.sweep.name, self.name).unlink(missing_ok=True)
+            self.progress.close(outcome)
+        return outcome
 
     def start(self, plan: Plan, interrupt: Interrupt) -> None:
+        """Build what is missing, if the budget lets anything start."""
         if reason := forbids_start(self.sweep.budget):
             self.ledger.start_no_more(reason)
             return
         _set_aside(plan, self.store, self.leases)
-        self.build(interrupt)
-
-    def where(self) -> dict[str, str]:
-        where = {"MLflow": shown_uri(self.tracking.uri)} if self.tracking is not None else {}
-        return where | {"storage": self.store.place}
-
-    def build(self, interrupt: Interrupt) -> None:
+        in_vain: Sequence[Problem] = ()
         try:
-            with ray_session(self.address) as is_local:
-                shapes = self.patience.shapes = self._shapes(is_local)
-                self._require_seen(shapes)
-                self.ledger.watch_by(_Watch(self, interrupt, shapes))
+            with self.executor.open():
+                shapes = self._shapes()
+                to_build = self.ledger.board.in_state(*OPEN)
+                self.executor.require_seen(to_build, shapes, self.store, self.ledger.note)
+                watch = _Watch(
+                    ledger=self.ledger,
+                    limits=self.sweep.budget,
+                    shapes=shapes,
+                    interrupt=interrupt,
+                    hold_file=hold_file(self.store, self.sweep.name, self.name),
+                    patience=Patience(shapes, self.executor.machines, self.wait_s),
+                )
+                self.ledger.watch_by(watch)
                 if not interrupt.is_requested:
-                    self._tune(shapes)
+                    self._drain(shapes)
+                in_vain = watch.in_vain
         except KeyboardInterrupt:
             interrupt.is_requested = True  # the second Ctrl-C: end at once, the workers die with Ray
-        if self.in_vain:
-            raise InputError(self.in_vain)
+        if in_vain:
+            raise InputError(in_vain)
 
-    def _require_seen(self, shapes: Mapping[str, Resources]) -> None:
-        if others := other_machines():
-            to_build = self.ledger.board.in_state(*OPEN)
-            data, root = data_paths(to_build), self.store.root
-            if is_url(self.store.place):  # what lies in this machine's mirror is handed over with the nodes
-                data = tuple(one for one in data if not Path(one.path).is_relative_to(root))
-            folder = None if is_url(self.store.place) else root
-            require_seen(folder, data, shapes, others, self.ledger.note)
-
-    def _shapes(self, is_local: bool) -> Mapping[str, Resources]:
-        present = machines()
-        has_gpu = any(machine.gpu for machine in present)
+    def _shapes(self) -> Mapping[str, Resources]:
+        """What a trial of each stage asks for; told to the display and kept for other terminals."""
+        present = self.executor.machines()
         to_build = {node.stage for node in self.ledger.board.in_state(*OPEN)}
         # Which stages a search needs is not known before it asks.
         to_build |= set(self.sweep.resources) if self.search is not None else set()
+        has_gpu = any(machine.gpu for machine in present)
         shapes = {stage: resources_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
         problems = impossible(shapes, present)
-        if problems and (is_local or not cluster_grows()):
+        if problems and not self.executor.grows():
             raise InputError(problems)
         for problem in problems:
             self.ledger.note(f"waits until the cluster grows: {problem}")
         if note := without_effect(self.sweep.budget, shapes):
             self.ledger.note(note)
         n_slots = max((slots(shape, present) for shape in shapes.values()), default=1)
-        self.n_slots[:] = [max(1, min(n_slots, self.max_concurrent or n_slots))]
-        self.progress.slots(self.n_slots[0])
-        record_resources(
-            self.store, self.sweep.name, {stage: (shape.cpu, shape.gpu) for stage, shape in shapes.items()}
-        )
+        self.facts.n_slots = max(1, min(n_slots, self.executor.max_concurrent or n_slots))
+        self.progress.slots(self.facts.n_slots)
+        amounts = {stage: (shape.cpu, shape.gpu) for stage, shape in shapes.items()}
+        record_resources(self.store, self.sweep.name, amounts)
         return shapes
 
-    def _tune(self, shapes: Mapping[str, Resources]) -> None:
-        from dwp_sweep.harness.tune.trainable import TrialContext  # imports ray.tune
-        from dwp_sweep.harness.tune.tuner import tune_board
-
+    def _drain(self, shapes: Mapping[str, Resources]) -> None:
+        admission = Admission(self.executor.machines, self.executor.max_concurrent)
+        max_lost = self.sweep.max_failures
+        dispatch = Dispatch(self.ledger, self.store, admission, shapes, max_lost, self.search, self.leases)
         context = TrialContext(
             root=self.store.place,
             stop_file=stop_name(self.sweep.name, self.name),
@@ -260,51 +302,38 @@ class _Run:
             stages=self.stages,
             every_epoch=self.search is not None and self.search.search.scheduler.kind != "none",
             run=self.name,
-            environment=address() if is_url(self.store.place) else {},
+            environment=bucket_address() if is_url(self.store.place) else {},
         )
-        admission = Admission(RememberedMachines(), self.max_concurrent)
-        experiment = f"{self.sweep.name}-{self.name}"
-        failures = self.sweep.max_failures
-        tune_board(
-            self.ledger, self.store, context, admission, experiment, failures, self.search, self.leases
-        )
-
-
-@dataclass
-class _Facts:
-    """What other terminals read of a run; nothing before it has a ledger."""
-
-    run: _Run | None = None
-
-    def __call__(self) -> dict[str, Any]:
-        if self.run is None:
-            return {}
-        return {"n_slots": sum(self.run.n_slots), "in_hand": self.run.ledger.in_hand.entries()}
+        self.executor.drain(dispatch, context, f"{self.sweep.name}-{self.name}")
 
 
 @dataclass
 class _Watch:
     """Looks at every step whether somebody else asked the run to stop, and whether the money is spent."""
 
-    run: _Run
-    interrupt: Interrupt
+    ledger: Ledger
+    limits: BudgetConfig
     shapes: Mapping[str, Resources]
+    interrupt: Interrupt
+    hold_file: Mark
+    patience: Patience
+    in_vain: Sequence[Problem] = ()
     looked_s: float = float("-inf")
 
     def __call__(self) -> None:
         if time.monotonic() - self.looked_s < _WATCH_EVERY_S:
             return
         self.looked_s = time.monotonic()
-        if not self.interrupt.is_requested and self.run.stop_file.exists():
+        if not self.interrupt.is_requested and self.interrupt.stop_file.exists():
             self.interrupt.request()
-        if not self.run.ledger.spent and (problems := self.run.patience.over(self.run.ledger)):
-            self.run.in_vain[:] = problems
-            self.run.ledger.start_no_more("no machine came that is large enough")
-        if not self.run.ledger.spent:
-            reason = exhausted(self.run.sweep.budget, spent_by(self.run.ledger, self.shapes))
+        if not self.ledger.spent and (problems := self.patience.over(self.ledger)):
+            self.in_vain = problems
+            self.ledger.start_no_more("no machine came that is large enough")
+        if not self.ledger.spent:
+            reason = exhausted(self.limits, spent_by(self.ledger, self.shapes))
             if reason:
-                self.run.hold_file.touch()  # what Tune has in hand but has not begun does not begin
-                self.run.ledger.start_no_more(reason)
+                self.hold_file.touch()  # what Tune has in hand but has not begun does not begin
+                self.ledger.start_no_more(reason)
 
 
 def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") -> Outcome:

@@ -19,6 +19,7 @@ from dwp_sweep.harness.cost.durations import Estimate
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.store.protocol import Store
 
 _N_SUGGESTIONS = 100
@@ -54,20 +55,18 @@ def _suggestion(size: int, folder: Path, setting: Setting) -> Row:
 
 def time_of_suggestions(size: int, store: Store, n_suggestions: int) -> tuple[float, float]:
     """Mean seconds, by the clock and of the processor, to hand out a node and settle it among ``size``."""
-    from dwp_sweep.harness.tune.searcher import DagSearcher  # imports Ray
-
     nodes = {f"{place:020x}": Node(f"{place:020x}", "target", {}) for place in range(size)}
     sweep = Sweep("scale", nodes, tuple(nodes), {"target": ResourcesConfig()})
     ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
     shapes = {"target": Resources(1.0, 0.0)}
     admission = Admission(lambda: [Resources(8.0, 0.0)])
-    searcher = DagSearcher(ledger, store, admission, shapes)
+    dispatch = Dispatch(ledger, store, admission, shapes)
     start, start_cpu = time.perf_counter(), time.process_time()
     for place in range(n_suggestions):
-        config = searcher.suggest(str(place))
-        if not isinstance(config, dict):
-            raise RuntimeError(f"the searcher handed out {config!r} instead of a node")
-        ledger.done(nodes[config["node"]], 1.0, {})
+        node = dispatch.next_node(str(place))
+        if node is None:
+            raise RuntimeError("no node was handed out")
+        ledger.done(node, 1.0, {})
         admission.release(str(place))
     spent = time.perf_counter() - start, time.process_time() - start_cpu
     return spent[0] / n_suggestions, spent[1] / n_suggestions

@@ -13,6 +13,7 @@ from dwp_sweep.harness.cost.durations import Estimate
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 def searcher_of(store: Store, sweep: Sweep, n_cpus: float = 8, max_lost: int = 2) -> DagSearcher:
     ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
     shapes = {stage: Resources(1, 0) for stage in STAGES}
-    return DagSearcher(ledger, store, Admission(lambda: [Resources(n_cpus, 0)]), shapes, max_lost)
+    return DagSearcher(Dispatch(ledger, store, Admission(lambda: [Resources(n_cpus, 0)]), shapes, max_lost))
 
 
 def build(store: Store, node: Node) -> None:
@@ -61,11 +62,11 @@ def test_the_store_is_believed_not_the_trials_result(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
     searcher.on_trial_complete("1", {"published": True})
-    assert searcher.ledger.board.states[SOURCE.key] == "ready"
+    assert searcher.dispatch.ledger.board.states[SOURCE.key] == "ready"
     searcher.suggest("2")
     build(store, SOURCE)
     searcher.on_trial_complete("2", None)
-    assert searcher.ledger.board.states[SOURCE.key] == "done"
+    assert searcher.dispatch.ledger.board.states[SOURCE.key] == "done"
 
 
 def test_a_recorded_failure_blocks_only_descendants_and_is_not_repeated(store: Store) -> None:
@@ -73,10 +74,10 @@ def test_a_recorded_failure_blocks_only_descendants_and_is_not_repeated(store: S
     handed = {searcher.suggest("1")["node"]: "1", searcher.suggest("2")["node"]: "2"}  # type: ignore[index]
     build(store, BAD)
     searcher.on_trial_complete(handed[BAD.key], {"published": False})
-    assert searcher.ledger.board.states[BAD.key] == "failed"
-    assert searcher.ledger.board.states[BAD_CHILD.key] == "blocked"
-    assert searcher.ledger.board.states[CHILD.key] == "waiting"
-    assert "last finite step was 6" in searcher.ledger.messages[BAD.key]
+    assert searcher.dispatch.ledger.board.states[BAD.key] == "failed"
+    assert searcher.dispatch.ledger.board.states[BAD_CHILD.key] == "blocked"
+    assert searcher.dispatch.ledger.board.states[CHILD.key] == "waiting"
+    assert "last finite step was 6" in searcher.dispatch.ledger.messages[BAD.key]
     assert searcher.suggest("3") is None
 
 
@@ -84,8 +85,8 @@ def test_a_lost_node_is_handed_out_again_until_it_has_been_lost_too_often(store:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD), max_lost=2)
     for attempt in range(3):
         assert searcher.suggest(f"{attempt}") is not None
-        searcher.close(f"{attempt}", lost="its worker died")
-    assert searcher.ledger.messages == {SOURCE.key: "its worker died"}
+        searcher.dispatch.close(f"{attempt}", lost="its worker died")
+    assert searcher.dispatch.ledger.messages == {SOURCE.key: "its worker died"}
     record = store.record("source", SOURCE.key)
     assert record is not None and record.status == "failed" and record.error == "its worker died"
     assert searcher.suggest("4") == Searcher.FINISHED
@@ -96,10 +97,10 @@ def test_an_error_that_tune_has_given_up_on_is_final(store: Store) -> None:
     searcher.suggest("1")
     searcher.on_trial_complete("1", error=True)
     assert (
-        searcher.ledger.board.states[SOURCE.key] == "queued"
+        searcher.dispatch.ledger.board.states[SOURCE.key] == "queued"
     )  # the callback, which knows the reason, settles it
-    searcher.close("1", lost="its worker died", give_up=True)
-    assert searcher.ledger.board.states[SOURCE.key] == "failed"
+    searcher.dispatch.close("1", lost="its worker died", give_up=True)
+    assert searcher.dispatch.ledger.board.states[SOURCE.key] == "failed"
 
 
 def test_a_trial_is_settled_once(store: Store) -> None:
@@ -107,23 +108,26 @@ def test_a_trial_is_settled_once(store: Store) -> None:
     searcher.suggest("1")
     build(store, SOURCE)
     searcher.on_trial_complete("1", {})
-    searcher.close("1", lost="word that comes late")
-    assert searcher.ledger.board.states[SOURCE.key] == "done"
+    searcher.dispatch.close("1", lost="word that comes late")
+    assert searcher.dispatch.ledger.board.states[SOURCE.key] == "done"
 
 
 def test_what_another_run_has_published_meanwhile_is_not_built(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     build(store, SOURCE)
     assert searcher.suggest("1") == {"node": CHILD.key, "stage": "target"}
-    assert searcher.ledger.board.states[SOURCE.key] == "cached"
+    assert searcher.dispatch.ledger.board.states[SOURCE.key] == "cached"
 
 
 def test_a_stopped_node_is_left_for_the_next_run(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
-    searcher.ledger.drain()
+    searcher.dispatch.ledger.drain()
     searcher.on_trial_complete("1", {"stopped": True})
-    assert searcher.ledger.board.states[SOURCE.key] == "ready" and searcher.ledger.n_lost[SOURCE.key] == 0
+    assert (
+        searcher.dispatch.ledger.board.states[SOURCE.key] == "ready"
+        and searcher.dispatch.ledger.n_lost[SOURCE.key] == 0
+    )
     assert searcher.suggest("2") == Searcher.FINISHED
 
 
@@ -137,7 +141,7 @@ def test_epochs_reach_the_board(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
     searcher.on_trial_result("1", {"epoch": 3, "n_epochs": 9, "metrics/val_loss": 0.5, "pid": 7})
-    work = searcher.ledger.work["1"]
+    work = searcher.dispatch.ledger.work["1"]
     assert (work.epoch, work.n_epochs, work.metrics) == (3, 9, {"val_loss": 0.5})
 
 

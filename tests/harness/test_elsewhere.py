@@ -18,14 +18,15 @@ from ray.tune.search import Searcher
 
 from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.harness import dispatch
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Estimate
 from dwp_sweep.harness.dag.events import Event
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.harness.tune import searcher as dag_searcher
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.harness.view.text import event_text
@@ -51,7 +52,7 @@ class Driver:
         shapes = {stage: Resources(1, 0) for stage in STAGES}
         self.leases = Leases(store, "toy", name)
         self.searcher = DagSearcher(
-            ledger, store, Admission(lambda: [Resources(8, 0)]), shapes, leases=self.leases
+            Dispatch(ledger, store, Admission(lambda: [Resources(8, 0)]), shapes, leases=self.leases)
         )
 
     def suggest(self) -> str | None:
@@ -60,10 +61,10 @@ class Driver:
         return found["node"] if isinstance(found, dict) else found
 
     def state(self, node: Node) -> str:
-        return self.searcher.ledger.board.states[node.key]
+        return self.searcher.dispatch.ledger.board.states[node.key]
 
     def end(self, node: Node) -> None:
-        (trial,) = [t for t, work in self.searcher.ledger.work.items() if work.node.key == node.key]
+        (trial,) = [t for t, work in self.searcher.dispatch.ledger.work.items() if work.node.key == node.key]
         self.searcher.on_trial_complete(trial, {})
 
     def build(self, node: Node) -> None:
@@ -82,7 +83,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def two(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Driver, Driver]]:
     """Two drivers that live, the first with SOURCE in hand; they look at each other whenever asked."""
-    monkeypatch.setattr(dag_searcher, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(dispatch, "_LOOK_EVERY_S", 0.0)
     with ExitStack() as stack:
         for name in ("one", "two"):
             stack.enter_context(Heartbeat(store, "toy", name))
@@ -106,7 +107,7 @@ def test_a_node_that_another_run_builds_is_left_and_others_go_on(two: tuple[Driv
     assert one.suggest() is None and one.state(CHILD) == "leased_by_other"
     other.build(CHILD)
     assert other.suggest() == one.suggest() == Searcher.FINISHED
-    assert one.searcher.ledger.board.counts() == {"done": 1, "cached": 2}
+    assert one.searcher.dispatch.ledger.board.counts() == {"done": 1, "cached": 2}
     assert not list(one.store.root.glob("work/*/*")), "leases of published nodes stay behind"
 
 
@@ -121,7 +122,7 @@ def test_what_the_other_run_gave_back_or_died_over_is_taken_up(two: tuple[Driver
 def test_a_failure_of_the_other_run_counts_and_is_not_repeated(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dag_searcher, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(dispatch, "_LOOK_EVERY_S", 0.0)
     bad = toy_node("source", "bad", behaviour="diverges")
     sweep = toy_sweep(bad, toy_node("target", "child of bad", [bad]))
     with Heartbeat(store, "toy", "one"), Heartbeat(store, "toy", "two"):
@@ -129,15 +130,15 @@ def test_a_failure_of_the_other_run_counts_and_is_not_repeated(
         assert one.suggest() == bad.key and other.suggest() is None
         one.build(bad)
         assert other.suggest() == Searcher.FINISHED
-        assert other.searcher.ledger.board.counts() == {"failed": 1, "blocked": 1}
-        assert "last finite step" in other.searcher.ledger.messages[bad.key]
+        assert other.searcher.dispatch.ledger.board.counts() == {"failed": 1, "blocked": 1}
+        assert "last finite step" in other.searcher.dispatch.ledger.messages[bad.key]
 
 
 def test_a_run_that_stops_waits_for_nobody(two: tuple[Driver, Driver]) -> None:
     _, other = two
     other.suggest()
     other.build(FREE)
-    other.searcher.ledger.drain()
+    other.searcher.dispatch.ledger.drain()
     assert other.suggest() == Searcher.FINISHED
 
 
@@ -160,8 +161,10 @@ def test_status_names_the_run_of_another_sweep_that_builds_a_node(store: Store) 
     record_nodes(store, "mine", entries_of(SWEEP.nodes.values(), SWEEP.targets))
     theirs = Driver(store, "theirs")
     theirs.suggest()
-    theirs.searcher.ledger.started("1")
-    with Heartbeat(store, "toy", "theirs", lambda: {"in_hand": theirs.searcher.ledger.in_hand.entries()}):
+    theirs.searcher.dispatch.ledger.started("1")
+    with Heartbeat(
+        store, "toy", "theirs", lambda: {"in_hand": theirs.searcher.dispatch.ledger.in_hand.entries()}
+    ):
         found = sweep_status("mine", store)
     (running,) = found.in_state("running")
     assert running.title == "source source" and found.runs == ()

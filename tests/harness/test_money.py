@@ -107,10 +107,10 @@ def test_gpu_hours_that_nobody_asks_for_are_told_to_limit_nothing(
     console = Console(file=StringIO(), width=200)
     show_cost(plan_cost(plan, Store(tmp_path)), console)
     assert isinstance(console.file, StringIO) and words in console.file.getvalue()
-    monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: nullcontext(False))
-    monkeypatch.setattr("dwp_sweep.harness.run.machines", lambda: [Resources(2.0, 0.0)])
-    monkeypatch.setattr("dwp_sweep.harness.run.other_machines", list)
-    monkeypatch.setattr("dwp_sweep.harness.run._Run._tune", lambda run, shapes: None)
+    monkeypatch.setattr("dwp_sweep.harness.tune.executor.ray_session", lambda address: nullcontext(False))
+    monkeypatch.setattr("dwp_sweep.harness.cluster.ray_session.machines", lambda: [Resources(2.0, 0.0)])
+    monkeypatch.setattr("dwp_sweep.harness.tune.executor.other_machines", list)
+    monkeypatch.setattr("dwp_sweep.harness.tune.executor.TuneExecutor.drain", lambda *arguments: None)
     lines = LineProgress(Console(file=StringIO(), width=200))
     run_sweep(plan.sweep, Store(tmp_path), stages=STAGES, progress=lines)
     assert isinstance(lines._console.file, StringIO) and words in lines._console.file.getvalue()
@@ -120,7 +120,9 @@ def test_gpu_hours_that_nobody_asks_for_are_told_to_limit_nothing(
 def test_a_budget_of_zero_starts_nothing_and_ends_with_3(
     limits: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: pytest.fail("Ray was asked for"))
+    monkeypatch.setattr(
+        "dwp_sweep.harness.tune.executor.ray_session", lambda address: pytest.fail("Ray was asked for")
+    )
     budget = BudgetConfig(**limits)  # type: ignore[arg-type]
     assert forbids_start(budget)
     outcome = run_sweep(replace(SWEEP, budget=budget), Store(tmp_path), stages=STAGES)

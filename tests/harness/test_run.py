@@ -104,7 +104,9 @@ def test_the_same_command_again_builds_nothing_and_does_not_ask_for_ray(
     demo: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n_lines = len(log_lines(demo.log))
-    monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: pytest.fail("Ray was asked for"))
+    monkeypatch.setattr(
+        "dwp_sweep.harness.tune.executor.ray_session", lambda address: pytest.fail("Ray was asked for")
+    )
     outcome = run(demo.sweep, demo.root)
     assert (outcome.exit_code, outcome.counts["cached"], outcome.counts["done"]) == (0, 26, 0)
     assert len(log_lines(demo.log)) == n_lines
@@ -210,7 +212,9 @@ def test_a_worker_that_ran_out_of_device_memory_is_not_used_again(ray_cluster: N
 def test_a_local_ray_refuses_resources_that_the_machine_lacks(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: contextlib.nullcontext(True))
+    monkeypatch.setattr(
+        "dwp_sweep.harness.tune.executor.ray_session", lambda address: contextlib.nullcontext(True)
+    )
     witness = Witness()
     with pytest.raises(InputError, match=r"resources\.target: asks for 4096 CPUs"):
         run(toy_sweep(toy_node("target", "huge"), cpu=4096.0), tmp_path / "storage", witness)
@@ -220,7 +224,7 @@ def test_a_local_ray_refuses_resources_that_the_machine_lacks(
 def test_resources_that_the_cluster_lacks_are_waited_for_with_a_note_and_ctrl_c_ends_the_wait(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dwp_sweep.harness.run.cluster_grows", lambda: True)
+    monkeypatch.setattr("dwp_sweep.harness.tune.executor.cluster_grows", lambda: True)
     node = toy_node("target", "huge")
     witness = Witness()
     sweep = toy_sweep(node, cpu=4096.0)

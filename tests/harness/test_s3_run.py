@@ -75,7 +75,9 @@ def test_two_drivers_build_one_sweep_and_a_machine_with_nothing_finds_it_done(
     assert len(published) == len(attempts) == len(sweep.nodes), "of a node built twice one attempt is left"
     assert not [name for name in seaweed.names(url) if name.startswith("work/") or "run-" in name]
 
-    monkeypatch.setattr("dwp_sweep.harness.run.ray_session", lambda address: pytest.fail("Ray was asked for"))
+    monkeypatch.setattr(
+        "dwp_sweep.harness.tune.executor.ray_session", lambda address: pytest.fail("Ray was asked for")
+    )
     fresh = on("machine with nothing")
     assert run_sweep(sweep, fresh, stages=STAGES).counts["cached"] == len(sweep.nodes)
     for node in sweep.nodes.values():

@@ -19,6 +19,7 @@ from dwp_sweep.harness.cost.durations import Estimate
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.search.early_stopping import SearchScheduler
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import SAME_AS
@@ -43,7 +44,7 @@ def run(sweep: Sweep, store: Store) -> Ledger:
     search.replay()
     shapes = {stage: Resources(1.0, 0.0) for stage in SEARCH_STAGES}
     admission = Admission(lambda: [Resources(1.0, 0.0)])
-    searcher = DagSearcher(ledger, store, admission, shapes, search=search)
+    searcher = DagSearcher(Dispatch(ledger, store, admission, shapes, search=search))
     number = 0
     while (config := searcher.suggest(str(number))) != Searcher.FINISHED:
         assert isinstance(config, dict), "with one slot something is always ready, or the search is over"
@@ -96,4 +97,4 @@ def test_what_asha_gives_up_is_pruned_in_store_and_study_and_shared_stages_are_b
     n_lines = len(log.read_text().splitlines())
     again = run(search_sweep(space, log), store)
     assert len(log.read_text().splitlines()) == n_lines, "a finished search builds nothing"
-    assert again.counts()["pruned"] == n_pruned
+    assert again.board.counts()["pruned"] == n_pruned

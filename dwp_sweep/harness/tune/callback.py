@@ -13,48 +13,48 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.store.record import first_line
 
 
 class Reconcile(Callback):
-    """Tells the searcher about trials that start, fail or vanish.
+    """Settles trials that start, fail or vanish.
 
     Args:
-        searcher: The searcher of the same Tuner.
+        dispatch: That of the same run.
     """
 
-    def __init__(self, searcher: DagSearcher) -> None:
-        self._searcher = searcher
-        self._has_told = False
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch, self._ledger = dispatch, dispatch.ledger
+        self._says_draining = False
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has an actor and begins."""
-        self._searcher.ledger.started(trial.trial_id)
+        self._ledger.started(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune tries a trial again whose worker was lost."""
-        work = self._searcher.ledger.work.get(trial.trial_id)
+        work = self._ledger.work.get(trial.trial_id)
         if work is not None:
             reason = first_line(_reason(trial))
-            self._searcher.ledger.note(f"{work.node.title}: {reason}; it goes on from its checkpoint")
+            self._ledger.note(f"{work.node.title}: {reason}; it goes on from its checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune gave a trial up, after its retries."""
-        self._searcher.close(trial.trial_id, lost=_reason(trial), give_up=True)
+        self._dispatch.close(trial.trial_id, lost=_reason(trial), give_up=True)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Settle nodes of trials that ended without the searcher's knowledge."""
-        self._searcher.ledger.watch()
-        in_hand = self._searcher.ledger.work
-        if self._searcher.ledger.is_draining and not self._has_told:
-            self._has_told = True  # not from the signal's handler: printing there may meet a print half done
-            self._searcher.ledger.note(
-                "stopping: running nodes leave at their checkpoints; Ctrl-C again ends at once"
+        self._ledger.watch()
+        in_hand = self._ledger.work
+        if self._ledger.is_draining and not self._says_draining:
+            self._says_draining = (
+                True  # not from the signal's handler: printing there may meet a print half done
             )
+            self._ledger.note("stopping: running nodes leave at their checkpoints; Ctrl-C again ends at once")
         for trial in trials:
             if trial.trial_id in in_hand and trial.status in (Trial.ERROR, Trial.TERMINATED):
-                self._searcher.close(trial.trial_id, lost=_reason(trial))
+                self._dispatch.close(trial.trial_id, lost=_reason(trial))
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to restore from: the store is the truth."""

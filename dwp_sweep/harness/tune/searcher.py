@@ -1,137 +1,58 @@
-"""Tune's searcher over the DAG: hands out the nodes whose inputs are published.
+"""Tune's searcher over the DAG: what Tune asks for and tells, put to `Dispatch`.
 
-Tune asks `suggest` for work: a node, None while nothing is ready, FINISHED at the end. What a trial
-achieved is read from the store, not from Tune's result: a trial can be stopped, aborted or reported
-twice, the store cannot. Knows nothing of what the stages compute.
+Tune asks `suggest` for work: a node, None while nothing is ready, FINISHED at the end.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray.tune.search import Searcher
 
-from dwp_sweep.config.node import Node, node_values
-from dwp_sweep.harness.dag.ledger import Ledger
-from dwp_sweep.harness.dag.slots import Admission, Resources
-from dwp_sweep.passwords import without_secrets
-from dwp_sweep.stages.contract import SCANS, SCANS_READ
-from dwp_sweep.stages.workload import OBJECTIVE_STAGE
-from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import Record, first_line
+from dwp_sweep.harness.dispatch import Dispatch
 
-if TYPE_CHECKING:
-    from dwp_sweep.harness.search.search_plan import SearchPlan
-
-_LOOK_EVERY_S = 1.0
+_METRICS = "metrics/"  # Tune flattens what the worker reported
 
 
 class DagSearcher(Searcher):
-    """Schedules a board's nodes through Tune.
+    """Schedules nodes through Tune.
 
     Args:
-        ledger: State of the nodes.
-        store: Where the truth is.
-        admission: How many trials Tune may have.
-        shapes: Stage -> resources of its trials.
-        max_lost: How often a node whose worker was lost is tried again.
-        search: Brings further nodes when there is room; None: the board's nodes are all there are.
-        leases: Keep other runs from building what this one builds; None: nobody else works on the storage.
+        dispatch: Decides which node comes next and settles those that have ended.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        store: Store,
-        admission: Admission,
-        shapes: Mapping[str, Resources],
-        max_lost: int = 2,
-        search: SearchPlan | None = None,
-        leases: Leases | None = None,
-    ) -> None:
+    def __init__(self, dispatch: Dispatch) -> None:
         super().__init__(metric=None, mode=None)
-        self.ledger = ledger
-        self._store = store
-        self._admission = admission
-        self._shapes = shapes
-        self._max_lost = max_lost
-        self._search = search
-        self._leases = leases
-        self._looked_s = float("-inf")
+        self.dispatch = dispatch
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """A node for a trial, None while there is none, FINISHED at the end."""
-        self.ledger.watch()
-        self._look_at_others()
-        try:
-            node = self._next_or_new()
-            while node is not None and not self._is_ours_to_build(node):
-                node = self._next_or_new()
-            if node is not None:
-                self._hand_out(node, trial_id)
-        except OSError as error:
-            node = None
-            self.ledger.give_up(f"the storage cannot be written ({error})")
-        if node is None:
-            return str(Searcher.FINISHED) if self._is_finished() else None
-        return {"node": node.key, "stage": node.stage}
+        node = self.dispatch.next_node(trial_id)
+        if node is not None:
+            return {"node": node.key, "stage": node.stage}
+        return str(Searcher.FINISHED) if self.dispatch.is_finished else None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Pass an epoch, or the scans read before the first one, on to the ledger."""
+        """A worker has reported how far its node is."""
         if "epoch" in result:
-            prefix = "metrics/"  # Tune flattens what the worker reported
             metrics = {
-                name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)
+                name.removeprefix(_METRICS): value
+                for name, value in result.items()
+                if name.startswith(_METRICS)
             }
-            if result["epoch"]:
-                self.ledger.progressed(trial_id, int(result["epoch"]), int(result["n_epochs"]), metrics)
-            elif SCANS in metrics:
-                self.ledger.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
+            self.dispatch.reported(trial_id, int(result["epoch"]), int(result["n_epochs"]), metrics)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """Settle a trial's node; an error is settled by the callback, which knows the reason."""
         if not error:
-            found = result or {}
-            self.close(trial_id, is_stopped=bool(found.get("stopped")), lost=str(found.get("failure", "")))
-
-    def close(self, trial_id: str, is_stopped: bool = False, lost: str = "", give_up: bool = False) -> None:
-        """A trial has ended: read from the store what became of its node. A second call does nothing.
-
-        Args:
-            trial_id: The trial.
-            is_stopped: The node left at its checkpoint because the run is draining.
-            lost: Why the worker was lost, if it was.
-            give_up: A lost node is not tried again.
-        """
-        work = self.ledger.work.get(trial_id)
-        if work is None:
-            return
-        self._admission.release(trial_id)
-        node = work.node
-        record = self._store.record(node.stage, node.key)
-        if self._store.is_published(node.stage, node.key):
-            self._done(node)
-        elif record is not None and record.status == "failed":
-            self.ledger.failed(node, first_line(record.error))
-        elif record is not None and record.status == "pruned":
-            self.ledger.pruned(node, first_line(record.error))
-        elif is_stopped or self.ledger.is_draining or (self.ledger.spent and work.started_s is None):
-            self.ledger.stopped(node)
-        else:
-            self._lost(node, lost or "its trial ended without a result", give_up)
-        if self._leases is not None:
-            self._leases.release(node.stage, node.key)
-        if self._search is not None:
-            self._search.update()
+            last = result or {}
+            self.dispatch.close(trial_id, bool(last.get("stopped")), str(last.get("failure", "")))
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Tune's limiter steps aside: admission is by resource shape, here."""
+        """Tune's limiter steps aside: admission is by resource shape, in `Dispatch`."""
         return True
 
     def save(self, checkpoint_path: str) -> None:
@@ -143,105 +64,3 @@ class DagSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to restore from: Tune pickles its searcher for `Tuner.restore`, which is never used."""
         return {}
-
-    def _is_finished(self) -> bool:
-        if not self.ledger.is_finished:
-            return False
-        is_stopping = self.ledger.is_draining or bool(self.ledger.spent)
-        return self._search is None or is_stopping or self._search.is_finished
-
-    def _next_or_new(self) -> Node | None:
-        """A ready node; where none is and there is room, one that the search brings."""
-        node = self._next()
-        while node is None and self._search is not None and self._has_room() and self._search.start_next():
-            node = self._next()
-        return node
-
-    def _has_room(self) -> bool:
-        shape = self._shapes[OBJECTIVE_STAGE]
-        if self._search is not None:
-            self._search.n_slots = self._admission.n_slots(shape)  # clusters grow and shrink
-        # A cluster that has to grow first has no room, and grows only for what is asked for.
-        return not self.ledger.work or self._admission.has_room(shape)
-
-    def _next(self) -> Node | None:
-        """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
-        for node in self.ledger.board.heads():
-            if self._admission.admits(self._shapes[node.stage]):
-                return node
-        return None
-
-    def _hand_out(self, node: Node, trial_id: str) -> None:
-        self._store.clear_failure(node.stage, node.key)
-        self._store.hand_over(node.stage, node.key, node_values(node))
-        self._admission.take(trial_id, self._shapes[node.stage])
-        self.ledger.hand_out(node, trial_id)
-
-    def _is_ours_to_build(self, node: Node) -> bool:
-        """Whether a ready node is missing and no other run builds it; else the ledger is told."""
-        holder = None
-        if self._leases is not None and not self._store.is_published(node.stage, node.key):
-            holder = self._leases.take(node.stage, node.key)
-        if holder is not None:
-            self.ledger.left_to(node, f"another run on {holder.host} (sweep {holder.sweep})")
-            return False
-        # Asked under the lease: whoever had it before may have published the node just now.
-        if self._store.is_published(node.stage, node.key):
-            self._published_by_other(node)
-            return False
-        return True
-
-    def _look_at_others(self) -> None:
-        """Take up nodes that another run has ended, or given back, or died over."""
-        # Each look is some requests where the storage is a bucket, and Tune's loop waits for them.
-        every_s = max(_LOOK_EVERY_S, 5 * self._store.files.look_every_s)
-        if self._leases is None or time.monotonic() - self._looked_s < every_s:
-            return
-        self._looked_s = time.monotonic()
-        for node in self.ledger.leased_by_others():
-            with contextlib.suppress(OSError):  # a storage that stutters: looked at again soon
-                self._look_at(node, self._leases)
-
-    def _look_at(self, node: Node, leases: Leases) -> None:
-        record = self._store.record(node.stage, node.key)
-        if self._store.is_published(node.stage, node.key):
-            self._published_by_other(node)
-        elif leases.other(node.stage, node.key) is not None:
-            return
-        elif record is not None and record.status == "failed":  # it was cleared when that run began it
-            self.ledger.failed(node, first_line(record.error))
-        else:
-            self.ledger.retry(node, "the run that was building it has ended without it")
-
-    def _published_by_other(self, node: Node) -> None:
-        record = self._store.record(node.stage, node.key)
-        self.ledger.published_by_other(
-            node, record.wall_s if record else 0.0, record.metrics if record else {}
-        )
-        if self._leases is not None:
-            self._leases.release(node.stage, node.key)
-
-    def _done(self, node: Node) -> None:
-        record = self._store.record(node.stage, node.key)
-        self.ledger.done(node, record.wall_s if record else 0.0, record.metrics if record else {})
-
-    def _lost(self, node: Node, reason: str, give_up: bool) -> None:
-        if self.ledger.lost(node) <= self._max_lost and not give_up:
-            self.ledger.retry(node, reason)
-            return
-        with contextlib.suppress(OSError):  # a full disk: the next run tries it again without being told
-            self._store.write_failure(_failure(node, reason))
-        self.ledger.failed(node, first_line(reason))
-
-
-def _failure(node: Node, reason: str) -> Record:
-    return Record(
-        key=node.key,
-        stage=node.stage,
-        status="failed",
-        config=dict(node.config),
-        inputs={role: [key for _, key in pairs] for role, pairs in node.inputs.items()},
-        labels=dict(node.labels),
-        started_ms=time.time_ns() // 1_000_000,
-        error=without_secrets(reason),
-    )

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import tune
 from ray.tune.error import TuneError
@@ -19,55 +19,37 @@ from ray.tune.schedulers import FIFOScheduler
 
 from dwp_sweep.errors import StorageError
 from dwp_sweep.harness.dag.ledger import Ledger
-from dwp_sweep.harness.dag.slots import Admission
+from dwp_sweep.harness.dispatch import Dispatch
+from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.tune.callback import Reconcile
 from dwp_sweep.harness.tune.searcher import DagSearcher
-from dwp_sweep.harness.tune.trainable import TrialContext, make_trainable
-from dwp_sweep.stages.workload import OBJECTIVE_STAGE
+from dwp_sweep.harness.tune.trainable import make_trainable
 from dwp_sweep.store.heartbeat import live_runs
-from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.retries import OUTAGE_S
-
-if TYPE_CHECKING:
-    from dwp_sweep.harness.search.search_plan import SearchPlan
 
 _MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
 
 
-def tune_board(
-    ledger: Ledger,
-    store: Store,
-    context: TrialContext,
-    admission: Admission,
-    experiment: str,
-    max_lost: int,
-    search: SearchPlan | None = None,
-    leases: Leases | None = None,
-) -> None:
-    """Hand out a board's nodes through Tune until none is left.
+def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
+    """Hand out nodes through Tune until none is left.
 
     Args:
-        ledger: State of the nodes; tells how they ended.
-        store: The storage.
+        dispatch: Of the run.
         context: What the workers need.
-        admission: How many trials Tune may have at once.
         experiment: Unique name: Tune's state of another run must not be taken up.
-        max_lost: How often a node whose worker was lost is tried again.
-        search: Brings further nodes to the ledger.
-        leases: Those of this run.
     """
+    ledger, store = dispatch.ledger, dispatch.store
     _keep_secrets_here()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger tells what Tune would, in our words
-    searcher = DagSearcher(ledger, store, admission, context.shapes, max_lost, search, leases)
     trainable = tune.with_resources(
         make_trainable(context),
         # Workers unpickle this: a name of this module in it would make them import the driver's side.
         lambda config: tune.PlacementGroupFactory([context.shapes[config["stage"]].bundle]),
     )
     tune_config = tune.TuneConfig(
-        search_alg=searcher,
-        scheduler=_scheduler(search, store, context),
+        search_alg=DagSearcher(dispatch),
+        scheduler=_scheduler(dispatch) if context.every_epoch else None,
         num_samples=-1,
         max_concurrent_trials=_MAX_PENDING,
         reuse_actors=True,
@@ -77,8 +59,8 @@ def tune_board(
     run_config = tune.RunConfig(
         name=experiment,
         storage_path=str(store.root / "ray"),
-        failure_config=tune.FailureConfig(max_failures=max_lost),
-        callbacks=[Reconcile(searcher)],
+        failure_config=tune.FailureConfig(max_failures=dispatch.max_lost),
+        callbacks=[Reconcile(dispatch)],
         stop=_NothingRuns(ledger),
         progress_reporter=_Silent(),
         verbose=0,
@@ -160,15 +142,12 @@ class _Silent(tune.ProgressReporter):
         return None
 
 
-def _scheduler(search: SearchPlan | None, store: Store, context: TrialContext) -> FIFOScheduler | None:
-    if search is None:
-        return None
-    search.shape = context.shapes[OBJECTIVE_STAGE]
-    if not context.every_epoch:
+def _scheduler(dispatch: Dispatch) -> FIFOScheduler | None:
+    if dispatch.search is None:
         return None
     from dwp_sweep.harness.search.early_stopping import SearchScheduler  # imports optuna: for searches only
 
-    scheduler = SearchScheduler(search, store)
-    search.watch_record = scheduler.learn
-    search.replay()
+    scheduler = SearchScheduler(dispatch.search, dispatch.store)
+    dispatch.search.watch_record = scheduler.learn
+    dispatch.search.replay()
     return scheduler

@@ -16,12 +16,13 @@ from pathlib import Path
 from dwp_sweep.harness.dag.slots import Resources
 
 
-def prepare_process(shape: Resources, folder: str) -> None:
+def prepare_process(shape: Resources, folder: str, hides_gpu: bool = True) -> None:
     """Bring the process into a known state before a node.
 
     Args:
         shape: The trial's resources: threads and share of the GPU.
         folder: Working folder that relative paths of configs refer to; Tune has changed it.
+        hides_gpu: Whether a trial that asks for no GPU must not see any.
     """
     keep_large_blocks()
     # Tune resets an actor right after a node: a thread that still tidies up must not fail the next one.
@@ -29,7 +30,7 @@ def prepare_process(shape: Resources, folder: str) -> None:
     if Path(folder).is_dir():
         os.chdir(folder)
     _collect()
-    if shape.gpu == 0:
+    if shape.gpu == 0 and hides_gpu:
         # Ray leaves all GPUs visible to a trial that asked for none; it must not take one uncounted.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "torch" in sys.modules:

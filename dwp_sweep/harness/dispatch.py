@@ -1,0 +1,220 @@
+"""Which node an executor computes next, and what became of it: leases, search and store in one place.
+
+Shared by all executors (`tune`, `here`): each asks `next_node` for work, and says with `close` that a trial
+has ended. What a trial achieved is read from the store, not from the executor: a trial can be stopped,
+aborted or reported twice, the store cannot. Knows nothing of Ray and of what the stages compute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dwp_sweep.config.node import Node, node_values
+from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.passwords import without_secrets
+from dwp_sweep.stages.contract import SCANS, SCANS_READ
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
+from dwp_sweep.store.lease import Leases
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.record import Record, first_line
+
+if TYPE_CHECKING:
+    from dwp_sweep.harness.search.search_plan import SearchPlan
+
+_LOOK_EVERY_S = 1.0
+
+
+class Dispatch:
+    """Hands out a board's nodes and settles them.
+
+    Args:
+        ledger: State of the nodes.
+        store: Where the truth is.
+        admission: How many trials the executor may have.
+        shapes: Stage -> resources of its trials.
+        max_lost: How often a node whose worker was lost is tried again.
+        search: Brings further nodes when there is room; None: the board's nodes are all there are.
+        leases: Keep other runs from building what this one builds; None: nobody else works on the storage.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        admission: Admission,
+        shapes: Mapping[str, Resources],
+        max_lost: int = 2,
+        search: SearchPlan | None = None,
+        leases: Leases | None = None,
+    ) -> None:
+        self.ledger, self.store, self.shapes, self.max_lost, self.search = (
+            ledger,
+            store,
+            shapes,
+            max_lost,
+            search,
+        )
+        self._admission, self._leases = admission, leases
+        self._looked_s = float("-inf")
+        if search is not None:
+            search.shape = shapes[OBJECTIVE_STAGE]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is in hand and nothing more will be handed out."""
+        if not self.ledger.is_finished:
+            return False
+        is_stopping = self.ledger.is_draining or bool(self.ledger.spent)
+        return self.search is None or is_stopping or self.search.is_finished
+
+    def next_node(self, trial_id: str) -> Node | None:
+        """A node for a trial, which has it then; None while there is none, and when `is_finished`."""
+        self.ledger.watch()
+        self._look_at_others()
+        try:
+            node = self._next_or_new()
+            while node is not None and not self._is_ours_to_build(node):
+                node = self._next_or_new()
+            if node is not None:
+                self._hand_out(node, trial_id)
+            return node
+        except OSError as error:
+            self.ledger.give_up(f"the storage cannot be written ({error})")
+            return None
+
+    def reported(self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
+        """Pass an epoch, or the scans read before the first one, on to the ledger."""
+        if epoch:
+            self.ledger.progressed(trial_id, epoch, n_epochs, metrics)
+        elif SCANS in metrics:
+            self.ledger.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
+
+    def close(self, trial_id: str, is_stopped: bool = False, lost: str = "", give_up: bool = False) -> None:
+        """A trial has ended: read from the store what became of its node. A second call does nothing.
+
+        Args:
+            trial_id: The trial.
+            is_stopped: The node left at its checkpoint because the run is draining.
+            lost: Why the worker was lost, if it was.
+            give_up: A lost node is not tried again.
+        """
+        work = self.ledger.work.get(trial_id)
+        if work is None:
+            return
+        self._admission.release(trial_id)
+        node = work.node
+        record = self.store.record(node.stage, node.key)
+        if self.store.is_published(node.stage, node.key):
+            self._done(node)
+        elif record is not None and record.status == "failed":
+            self.ledger.failed(node, first_line(record.error))
+        elif record is not None and record.status == "pruned":
+            self.ledger.pruned(node, first_line(record.error))
+        elif is_stopped or self.ledger.is_draining or (self.ledger.spent and work.started_s is None):
+            self.ledger.stopped(node)
+        else:
+            self._lost(node, lost or "its trial ended without a result", give_up)
+        if self._leases is not None:
+            self._leases.release(node.stage, node.key)
+        if self.search is not None:
+            self.search.update()
+
+    def _next_or_new(self) -> Node | None:
+        """A ready node; where none is and there is room, one that the search brings."""
+        node = self._next()
+        while node is None and self.search is not None and self._has_room() and self.search.start_next():
+            node = self._next()
+        return node
+
+    def _has_room(self) -> bool:
+        shape = self.shapes[OBJECTIVE_STAGE]
+        if self.search is not None:
+            self.search.n_slots = self._admission.n_slots(shape)  # clusters grow and shrink
+        # A cluster that has to grow first has no room, and grows only for what is asked for.
+        return not self.ledger.work or self._admission.has_room(shape)
+
+    def _next(self) -> Node | None:
+        """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
+        for node in self.ledger.board.heads():
+            if self._admission.admits(self.shapes[node.stage]):
+                return node
+        return None
+
+    def _hand_out(self, node: Node, trial_id: str) -> None:
+        self.store.clear_failure(node.stage, node.key)
+        self.store.hand_over(node.stage, node.key, node_values(node))
+        self._admission.take(trial_id, self.shapes[node.stage])
+        self.ledger.hand_out(node, trial_id)
+
+    def _is_ours_to_build(self, node: Node) -> bool:
+        """Whether a ready node is missing and no other run builds it; else the ledger is told."""
+        holder = None
+        if self._leases is not None and not self.store.is_published(node.stage, node.key):
+            holder = self._leases.take(node.stage, node.key)
+        if holder is not None:
+            self.ledger.left_to(node, f"another run on {holder.host} (sweep {holder.sweep})")
+            return False
+        # Asked under the lease: whoever had it before may have published the node just now.
+        if self.store.is_published(node.stage, node.key):
+            self._published_by_other(node)
+            return False
+        return True
+
+    def _look_at_others(self) -> None:
+        """Take up nodes that another run has ended, or given back, or died over."""
+        # Each look is some requests where the storage is a bucket, and the executor waits for them.
+        every_s = max(_LOOK_EVERY_S, 5 * self.store.files.look_every_s)
+        if self._leases is None or time.monotonic() - self._looked_s < every_s:
+            return
+        self._looked_s = time.monotonic()
+        for node in self.ledger.leased_by_others():
+            with contextlib.suppress(OSError):  # a storage that stutters: looked at again soon
+                self._look_at(node, self._leases)
+
+    def _look_at(self, node: Node, leases: Leases) -> None:
+        record = self.store.record(node.stage, node.key)
+        if self.store.is_published(node.stage, node.key):
+            self._published_by_other(node)
+        elif leases.other(node.stage, node.key) is not None:
+            return
+        elif record is not None and record.status == "failed":  # it was cleared when that run began it
+            self.ledger.failed(node, first_line(record.error))
+        else:
+            self.ledger.retry(node, "the run that was building it has ended without it")
+
+    def _published_by_other(self, node: Node) -> None:
+        record = self.store.record(node.stage, node.key)
+        self.ledger.published_by_other(
+            node, record.wall_s if record else 0.0, record.metrics if record else {}
+        )
+        if self._leases is not None:
+            self._leases.release(node.stage, node.key)
+
+    def _done(self, node: Node) -> None:
+        record = self.store.record(node.stage, node.key)
+        self.ledger.done(node, record.wall_s if record else 0.0, record.metrics if record else {})
+
+    def _lost(self, node: Node, reason: str, give_up: bool) -> None:
+        if self.ledger.lost(node) <= self.max_lost and not give_up:
+            self.ledger.retry(node, reason)
+            return
+        with contextlib.suppress(OSError):  # a full disk: the next run tries it again without being told
+            self.store.write_failure(_failure(node, reason))
+        self.ledger.failed(node, first_line(reason))
+
+
+def _failure(node: Node, reason: str) -> Record:
+    return Record(
+        key=node.key,
+        stage=node.stage,
+        status="failed",
+        config=dict(node.config),
+        inputs={role: [key for _, key in pairs] for role, pairs in node.inputs.items()},
+        labels=dict(node.labels),
+        started_ms=time.time_ns() // 1_000_000,
+        error=without_secrets(reason),
+    )
