@@ -88,4 +88,3 @@ CALIBRATION = (
     Score("test_ece", "ECE", True, about="Expected calibration error of the foreground probability near it."),
     Score("test_brier", "Brier score", True, about="Squared error of the foreground probability near it."),
 )
-ALL = (*OVERLAP, DECIDES, *BOUNDARY, *CALIBRATION)

@@ -27,7 +27,6 @@ class Winner:
         test: Test Dice; None where no run has it.
         against: Its difference to the reference; None where it is the reference itself, or has no pair.
         runner_up: Label of the second best by validation; empty where there is none.
-        n_short: Methods left out of the choice because runs of theirs are missing.
     """
 
     size: int
@@ -37,7 +36,6 @@ class Winner:
     test: Stat | None
     against: Comparison | None
     runner_up: str
-    n_short: int
 
     @property
     def verdict(self) -> str:
@@ -86,7 +84,6 @@ def winners(
                 test.cells[size][name].cell.summary if test else None,
                 found.find(label, base, size),
                 evidence.columns[full[1]] if len(full) > 1 else "",
-                len(evidence.columns) - len(full),
             )
         )
     return chosen

@@ -48,14 +48,12 @@ class Parent:
         settings: The resolved search space: ``file``, ``fixed``, ``grid``.
         environment: Versions, commit and command line of the last start.
         started_ms: Unix time of the first start; 0 where unknown.
-        ended_ms: Unix time of the last end; 0 where unknown or still running.
     """
 
     run_id: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     started_ms: int = 0
-    ended_ms: int = 0
 
 
 def parent_run(client: MlflowClient, sweep: str) -> Run | None:
@@ -108,7 +106,6 @@ def read_parent(sweep: str, tracking_uri: str | None) -> Parent:
         settings=_json(client, run_id, SETTINGS_FILE),
         environment={k: str(v) for k, v in _json(client, run_id, ENVIRONMENT_FILE).items()},
         started_ms=int(run.info.start_time or 0),
-        ended_ms=int(run.info.end_time or 0),
     )
 
 
