@@ -122,7 +122,7 @@ def toy_evidence(folder: Path, with_files: bool = True, **changes: Any) -> Evide
     rows = changes.pop("rows", rows)
     if with_files:
         add_files(folder, rows)
-    parent = Parent("parent", SETTINGS, ENVIRONMENT, 1_700_000_000_000, 1_700_000_100_000)
+    parent = Parent("parent", SETTINGS, ENVIRONMENT, 1_700_000_000_000)
     return evidence_of(
         "toy & co", rows, changes.pop("parent", parent), "sqlite:////nowhere/mlflow.db", scores.read,
         ToyFiles(folder), ToyCurves(),
