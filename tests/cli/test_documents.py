@@ -20,13 +20,29 @@ SHELL = [
 COMMANDS = sorted({line[line.index("dwp-sweep ") :] for line in SHELL if "dwp-sweep " in line})
 
 
+DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+
+
 def links() -> list[str]:
-    return sorted({link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link})
+    texts = [(ROOT / name).read_text() for name in DOCUMENTS]
+    return sorted(
+        {link for text in texts for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
+    )
 
 
 @pytest.mark.parametrize("link", links())
-def test_a_link_of_the_readme_leads_somewhere(link: str) -> None:
-    assert (ROOT / link.partition("#")[0]).exists()
+def test_a_link_of_a_document_leads_somewhere(link: str) -> None:
+    path, _, anchor = link.partition("#")
+    assert (ROOT / path).exists()
+    if anchor:
+        titles = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), flags=re.MULTILINE)
+        assert anchor in {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_make_targets_that_contributors_read_of_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert {"test", "lint", "fast", "chaos", "bench"} <= set(re.findall(r"`make ([a-z]+)", text)) <= targets
 
 
 def command_of(words: list[str]) -> tuple[click.Command, list[str]]:

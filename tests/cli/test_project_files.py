@@ -25,6 +25,7 @@ PROJECT_FILES = [
         "constraints.txt",
         "Makefile",
         "README.md",
+        "CONTRIBUTING.md",
         ".ci/run",
         ".pre-commit-config.yaml",
         ".dockerignore",
