@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 from dwp_sweep.api.planning import DEFAULT_STORAGE, Say
 from dwp_sweep.config.node import nodes_of
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.view.status import require_sweep
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.sweep_record import recorded_nodes, recorded_resources, recorded_settings, sweep_path
+from dwp_sweep.store.sweep_record import (
+    recorded_nodes,
+    recorded_resources,
+    recorded_settings,
+    require_sweep,
+    sweep_path,
+)
 from dwp_sweep.tracking.client import resolve_uri
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
-"""Ctrl-C that drains: the first lets running nodes leave at their checkpoints, the second ends at once.
+"""A run that stops politely: nodes leave at their checkpoints, and the same command goes on from there.
 
-Replaces Tune's own handler, which stops trials from outside. A SIGTERM (``ray job stop``, a batch
-system) drains as well.
+From the run's own terminal by a signal (`Interrupt`): Ctrl-C, or the SIGTERM of ``ray job stop`` and of batch
+systems; the second one ends the run at once. From another terminal by `cancel_sweep`, which leaves the same
+mark on the storage that the run looks for. Takes the place of Tune's own handler, which stops trials from
+outside.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.view.status import require_sweep
 from dwp_sweep.store.heartbeat import LiveRun, live_runs, stop_name
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.shared_files import Mark
+from dwp_sweep.store.sweep_record import require_sweep
+
+_LOOK_EVERY_S = 0.5
 
 
 class Interrupt:
@@ -57,9 +61,6 @@ class Interrupt:
         if self.is_requested:
             raise KeyboardInterrupt
         self.request()
-
-
-_LOOK_EVERY_S = 0.5
 
 
 def cancel_sweep(sweep: str, store: Store) -> tuple[LiveRun, ...]:

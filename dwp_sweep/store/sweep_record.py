@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import UNREADABLE, json_text
@@ -76,6 +77,23 @@ def recorded_nodes(store: Store, sweep: str) -> list[NodeEntry]:
 def is_recorded(store: Store, sweep: str) -> bool:
     """Whether the nodes of a sweep are known."""
     return store.files.has_log(_name(sweep, NODES))
+
+
+def require_sweep(sweep: str, store: Store) -> None:
+    """Make sure that a storage knows the nodes of a sweep.
+
+    Raises:
+        InputError: It does not; names the sweeps that there are, nearest first.
+    """
+    if is_recorded(store, sweep):
+        return
+    known = [name for name in store.sweeps() if is_recorded(store, name)]
+    if sweep in store.sweeps():
+        what = f"sweep {sweep!r} was last run by a version that kept no list of its nodes"
+        raise InputError(Problem(store.place, what, "run it again (nothing finished is repeated)"))
+    there = "sweeps there: " + ", ".join(known) if known else "no sweep was run there yet; name its --storage"
+    fix = f"{did_you_mean(sweep, known)} {there}".strip()
+    raise InputError(Problem(store.place, f"no sweep named {sweep!r}", fix))
 
 
 def record_resources(store: Store, sweep: str, resources: Mapping[str, tuple[float, float]]) -> None:

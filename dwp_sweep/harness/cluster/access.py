@@ -1,4 +1,4 @@
-"""Is there a Ray cluster at an address, and does it let us in: answered within seconds, before Ray tries.
+"""Whether a Ray cluster answers at an address and takes our token: known within seconds, before Ray tries.
 
 Ray itself waits two minutes for an address where nothing listens, and says of a refused token only that it
 could not connect. Knows nothing of what is to run there.
@@ -11,13 +11,12 @@ import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.harness.private_apis import ask_head
 
 _ANSWER_WITHIN_S = 15.0
 _HOST_AND_PORT = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d+$")
-_METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 
 def require_open_door(address: str) -> None:
@@ -79,7 +78,6 @@ def _asked(address: str, token: Token | None) -> str:
 
     if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true"):
         return "OK"  # only Ray has the certificates: it finds out itself
-    metadata = [(name.lower(), value) for name, value in token.headers.items()] if token else []
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             grpc.channel_ready_future(channel).result(_ANSWER_WITHIN_S)
@@ -87,9 +85,8 @@ def _asked(address: str, token: Token | None) -> str:
             fix = "is the head up, is this its address (port 6379 by default), does a firewall stand between?"
             what = f"nothing answers there within {_ANSWER_WITHIN_S:g} s"
             raise InputError(Problem(shown(address), what, fix)) from None
-        ask: Any = channel.unary_unary(_METHOD)
         try:
-            ask(b"", metadata=metadata, timeout=_ANSWER_WITHIN_S)
+            ask_head(channel, token.headers if token else {}, _ANSWER_WITHIN_S)
         except grpc.RpcError as error:
             return str(error.code().name)
     return "OK"

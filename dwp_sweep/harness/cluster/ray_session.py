@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dwp_sweep.harness.cluster.access import not_connected, require_open_door
 from dwp_sweep.harness.cluster.autoscaling import grows
 from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.private_apis import autoscaling_status, has_second_autoscaler
 from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
 
 DRIVER_ENVIRONMENT = {
@@ -32,7 +33,6 @@ DRIVER_ENVIRONMENT = {
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # volumes come from a memory-mapped cache, not through Ray
 _MACHINES_EVERY_S = 2.0
 _N_STARTS, _SLOW_START = 3, "timed out during startup"
-_STATUS = "__autoscaling_status"
 _STATUS_WITHIN_S = 10.0  # every head writes one within five seconds of its start
 
 
@@ -112,14 +112,13 @@ def machines() -> Sequence[Resources]:
 
 def cluster_grows() -> bool:
     """Whether the connected cluster adds machines by itself when work asks for them."""
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    is_second = _internal_kv_get("__autoscaler_v2_enabled", namespace="__autoscaler") == b"1"
+    if has_second_autoscaler():
+        return True
     patience_s = _STATUS_WITHIN_S
-    while not is_second and _internal_kv_get(_STATUS) is None and patience_s > 0:
+    while (status := autoscaling_status()) is None and patience_s > 0:
         patience_s -= 0.5
         time.sleep(0.5)
-    return is_second or grows(_internal_kv_get(_STATUS))
+    return grows(status)
 
 
 class RememberedMachines:

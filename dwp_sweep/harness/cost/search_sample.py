@@ -18,7 +18,7 @@ from dwp_sweep.config.search.space import SearchCondition, SearchSpace
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.plan import Plan, make_plan
-from dwp_sweep.harness.search.past_configurations import asked
+from dwp_sweep.harness.search.past_configurations import past_configurations
 from dwp_sweep.harness.search.samplers import drawn
 from dwp_sweep.store.protocol import Store
 
@@ -118,7 +118,11 @@ class _Study:
 
 def _study(sweep: Sweep, condition: SearchCondition, store: Store) -> _Study:
     assert sweep.search is not None
-    known = [one for one in asked(sweep, store) if one.condition is condition and not one.has_failed]
+    known = [
+        past
+        for past in past_configurations(sweep, store)
+        if past.condition is condition and not past.has_failed
+    ]
     opened = [one.values for one in known if one.is_open]
     n_new = max(sweep.search.searcher.n_trials - len(known), 0)
     return _Study(sweep.search, condition, opened, n_new, {_point(one.values) for one in known})

@@ -1,6 +1,7 @@
-"""Where the studies of a sweep are kept: a SQLite file in its folder, or a database that is given.
+"""The studies of a sweep in their database, and the configurations that they hold from earlier runs.
 
-Knows nothing of what a study asks.
+The database is a SQLite file in the sweep's folder, or one that is given. A plan and an estimate of costs
+restore from it which nodes a search has asked for. Asks for nothing new: that is `study`'s.
 """
 
 from __future__ import annotations
@@ -26,6 +27,23 @@ from dwp_sweep.store.s3.bucket import is_url
 
 _MAX_NAME = 400
 _SQLITE_WAIT_S = 60
+
+
+@dataclass(frozen=True)
+class PastConfiguration:
+    """A configuration that a study holds.
+
+    Attributes:
+        condition: Of its study.
+        values: By dotted key.
+        is_open: It was asked for and has not ended.
+        has_failed: It came to nothing; a run asks for it again.
+    """
+
+    condition: SearchCondition
+    values: Mapping[str, Any]
+    is_open: bool
+    has_failed: bool
 
 
 def storage_url(store: Store, sweep: str, given: str | None) -> str:
@@ -70,9 +88,9 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
 
 def restore_configurations(sweep: Sweep, store: Store) -> None:
     """Resolve the nodes of all configurations that the sweep's studies hold."""
-    for one in asked(sweep, store):
+    for past in past_configurations(sweep, store):
         try:
-            target_nodes(sweep, one.condition, one.values)
+            target_nodes(sweep, past.condition, past.values)
         except InputError:
             continue  # asked for under an older version of the space
 
@@ -88,24 +106,7 @@ def target_nodes(sweep: Sweep, condition: SearchCondition, values: Mapping[str, 
     return tuple(sweep.resolve(values, place) for place in condition.members)
 
 
-@dataclass(frozen=True)
-class AskedBefore:
-    """A configuration that a study holds.
-
-    Attributes:
-        condition: Of its study.
-        values: By dotted key.
-        is_open: It was asked for and has not ended.
-        has_failed: It came to nothing; a run asks for it again.
-    """
-
-    condition: SearchCondition
-    values: Mapping[str, Any]
-    is_open: bool
-    has_failed: bool
-
-
-def asked(sweep: Sweep, store: Store) -> Iterator[AskedBefore]:
+def past_configurations(sweep: Sweep, store: Store) -> Iterator[PastConfiguration]:
     """All configurations that the sweep's studies hold; makes no database where there is none."""
     if sweep.search is None:
         return
@@ -113,15 +114,15 @@ def asked(sweep: Sweep, store: Store) -> Iterator[AskedBefore]:
     if not _has_studies(url):
         return
     storage = open_storage(url)
-    studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
     for condition in sweep.search.conditions:
-        number = studies.get(study_name(sweep.name, condition.name))
-        for trial in storage.get_all_trials(number, deepcopy=False) if number is not None else ():
+        try:
+            study_id = storage.get_study_id_from_name(study_name(sweep.name, condition.name))
+        except KeyError:
+            continue  # not begun
+        for trial in storage.get_all_trials(study_id, deepcopy=False):
             if VALUES in trial.user_attrs and SAME_AS not in trial.user_attrs:
-                state = trial.state
-                yield AskedBefore(
-                    condition, trial.user_attrs[VALUES], not state.is_finished(), state == TrialState.FAIL
-                )
+                is_open, has_failed = not trial.state.is_finished(), trial.state == TrialState.FAIL
+                yield PastConfiguration(condition, trial.user_attrs[VALUES], is_open, has_failed)
 
 
 def _has_studies(url: str) -> bool:

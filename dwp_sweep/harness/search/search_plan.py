@@ -1,4 +1,4 @@
-"""A search in the course of a run: which configurations are open, which nodes may start, what to tell.
+"""A search in the course of a run: which configurations are open, which nodes may start, what has ended.
 
 Between the studies (what to try) and the ledger (what to build). A configuration is asked for only when
 there is room, so that the sampler knows all that has ended. Knows nothing of Ray.
@@ -104,7 +104,7 @@ class SearchPlan:
 
     @property
     def open_configurations(self) -> tuple[SearchConfiguration, ...]:
-        """Those that have been asked for and not told."""
+        """Those that have been asked for and have not ended."""
         return tuple(self._open)
 
     def member(self, key: str) -> Member | None:
@@ -134,14 +134,14 @@ class SearchPlan:
     def update(self) -> None:
         """Tell the studies what has ended, as the board and the store have it."""
         for configuration in list(self._open):
-            if self._is_told(configuration):
+            if self._settle(configuration):
                 self._open.remove(configuration)
                 for node in configuration.nodes:
                     self._let_go(node)
         self._count()
 
     def replay(self) -> None:
-        """Tell `watch_record` of what earlier runs have measured."""
+        """Notify `watch_record` of what earlier runs have measured."""
         for key, member in self._members.items():
             node = self._sweep.nodes[key]
             record = self._store.record(node.stage, key)
@@ -264,9 +264,10 @@ class SearchPlan:
                 self._store.set_aside(node.stage, node.key)
         self._ledger.add(plan.states, self._sweep.nodes)
         if plan.states.get(target.key) in ("cached", "pruned"):
-            self._tell_record(target)
+            self._notify_record(target)
 
-    def _is_told(self, configuration: SearchConfiguration) -> bool:
+    def _settle(self, configuration: SearchConfiguration) -> bool:
+        """Put an open configuration's end to its study, if it has come; returns whether it has."""
         states = [self._ledger.board.states[node.key] for node in configuration.started]
         if any(state in FAILED for state in states):
             return self._fail(configuration)
@@ -333,7 +334,7 @@ class SearchPlan:
         found = [self._store.record(node.stage, node.key) for node in nodes]
         return [record for record in found if record is not None]
 
-    def _tell_record(self, node: Node) -> None:
+    def _notify_record(self, node: Node) -> None:
         record, member = self._store.record(node.stage, node.key), self.member(node.key)
         if record is not None and member is not None:
             self.watch_record(node, member, record)

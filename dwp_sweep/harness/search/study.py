@@ -87,10 +87,12 @@ class Study:
         retry_failed: bool = True,
     ) -> None:
         self.name, self.condition, self._search = name, condition, search
+        self._storage = storage
+        is_begun = name in optuna.get_all_study_names(storage)
         self._study = optuna.create_study(
             study_name=name,
             storage=storage,
-            directions=None if _has_study(storage, name) else _directions(search),
+            directions=None if is_begun else _directions(search),
             load_if_exists=True,
         )
         self._require_same_question()
@@ -149,7 +151,7 @@ class Study:
     def name_nodes(self, number: int, keys: Sequence[str]) -> None:
         """Keep the keys of a configuration's target nodes beside it."""
         self._n_in_a_row = 0
-        self._trial(number).set_user_attr(NODES, list(keys))
+        self._storage.set_trial_user_attr(self._trial_id(number), NODES, list(keys))
 
     def repeat(self, number: int, twin: int) -> None:
         """Tell that a configuration makes the networks of an earlier one: free, and not counted.
@@ -158,12 +160,11 @@ class Study:
             number: Of its trial.
             twin: Number of the earlier one.
         """
-        trial = self._trial(number)
-        place = next(place for place, one in self._known.items() if one.number == number)
+        place = next(place for place, known in self._known.items() if known.number == number)
         self._repeated[place] = twin
         del self._known[place]
         self._n_in_a_row += 1
-        trial.set_user_attr(SAME_AS, twin)
+        self._storage.set_trial_user_attr(self._trial_id(number), SAME_AS, twin)
         self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def complete(self, number: int, results: Sequence[float]) -> None:
@@ -172,7 +173,7 @@ class Study:
 
     def fail(self, number: int, reason: str) -> None:
         """Tell that a configuration came to nothing."""
-        self._trial(number).set_user_attr(REASON, reason)
+        self._storage.set_trial_user_attr(self._trial_id(number), REASON, reason)
         self._tell(number, TrialState.FAIL, None)
 
     def prune(self, number: int, reason: str, points: Mapping[int, float]) -> None:
@@ -183,10 +184,10 @@ class Study:
             reason: Why.
             points: Epochs that its networks had done together -> the objective as it stood.
         """
-        trial = self._trial(number)
-        trial.set_user_attr(REASON, reason)
+        trial_id = self._trial_id(number)
+        self._storage.set_trial_user_attr(trial_id, REASON, reason)
         for step, value in points.items():
-            trial.report(value, step)
+            self._storage.set_trial_intermediate_value(trial_id, step, value)
         self._tell(number, TrialState.PRUNED, None)
 
     def _twin(self, values: Mapping[str, Any]) -> int | None:
@@ -199,10 +200,9 @@ class Study:
         values = None if results is None else [float(value) for value in results]
         self._remember(self._study.tell(number, values=values, state=state, skip_if_finished=True))
 
-    def _trial(self, number: int) -> optuna.trial.Trial:
-        storage = self._study._storage
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-        return optuna.trial.Trial(self._study, trial_id)
+    def _trial_id(self, number: int) -> int:
+        study_id = self._storage.get_study_id_from_name(self.name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
     def _remember(self, trial: FrozenTrial) -> None:
         values = trial.user_attrs.get(VALUES)
@@ -269,10 +269,6 @@ class Study:
         if changed:
             what = f"study {self.name!r} was begun with another {' and '.join(changed)}"
             raise InputError(Problem("search", what, "give the sweep another name: --set name=NAME"))
-
-
-def _has_study(storage: optuna.storages.BaseStorage, name: str) -> bool:
-    return any(study.study_name == name for study in storage.get_all_studies())
 
 
 def _directions(search: SearchSpace) -> list[Literal["minimize", "maximize"]]:

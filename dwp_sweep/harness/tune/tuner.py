@@ -14,12 +14,12 @@ from typing import Any
 
 from ray import tune
 from ray.tune.error import TuneError
-from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler
 
 from dwp_sweep.errors import StorageError
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dispatch import Dispatch
+from dwp_sweep.harness.private_apis import keep_from_trials
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.tune.callback import Reconcile
 from dwp_sweep.harness.tune.searcher import DagSearcher
@@ -40,7 +40,7 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
         experiment: Unique name: Tune's state of another run must not be taken up.
     """
     ledger, store = dispatch.ledger, dispatch.store
-    _keep_secrets_here()
+    keep_from_trials("AWS_")  # every machine's Ray would log the driver's keys; workers have their own
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger tells what Tune would, in our words
     trainable = tune.with_resources(
         make_trainable(context),
@@ -100,15 +100,6 @@ def _remove_pickles(store: Store, experiment: str) -> None:
         if one.name == experiment or not (live and one.name.endswith(live)):
             for path in one.rglob("*.pkl"):
                 path.unlink(missing_ok=True)
-
-
-def _keep_secrets_here() -> None:
-    """Let no trial's process be started with the driver's keys of AWS: every machine's Ray would log them.
-
-    Workers have those of their own machine, as the cluster's environment or files give them.
-    """
-    names = class_cache.ENV_VARS_TO_PROPAGATE
-    names.difference_update([name for name in names if name.startswith("AWS_")])
 
 
 class _NothingRuns(tune.Stopper):

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dwp_sweep.config.node import nodes_of, pipeline_order
-from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.harness.cost.durations import PastRuns
 from dwp_sweep.harness.cost.simulation import list_schedule
 from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
@@ -22,7 +21,7 @@ from dwp_sweep.harness.dag.work import reading_text
 from dwp_sweep.store.heartbeat import LiveRun, live_runs
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.sweep_record import NodeEntry, is_recorded, recorded_nodes, recorded_resources
+from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes, recorded_resources, require_sweep
 
 _HOUR_S = 3600.0
 _N_LOG_LINES = 3
@@ -117,23 +116,6 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
     stages = pipeline_order(nodes_of(entries))
     nodes = tuple(sorted(found.values(), key=lambda node: stages.index(node.stage)))
     return SweepStatus(sweep, nodes, runs, hours[0], hours[1], left_s, n_slots)
-
-
-def require_sweep(sweep: str, store: Store) -> None:
-    """Make sure that a storage knows the nodes of a sweep.
-
-    Raises:
-        InputError: It does not; names the sweeps that there are, nearest first.
-    """
-    if is_recorded(store, sweep):
-        return
-    known = [name for name in store.sweeps() if is_recorded(store, name)]
-    if sweep in store.sweeps():
-        what = f"sweep {sweep!r} was last run by a version that kept no list of its nodes"
-        raise InputError(Problem(store.place, what, "run it again (nothing finished is repeated)"))
-    there = "sweeps there: " + ", ".join(known) if known else "no sweep was run there yet; name its --storage"
-    fix = f"{did_you_mean(sweep, known)} {there}".strip()
-    raise InputError(Problem(store.place, f"no sweep named {sweep!r}", fix))
 
 
 def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:

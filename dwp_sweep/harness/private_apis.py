@@ -1,0 +1,62 @@
+"""What we use of Ray beyond its public API: all of it, each with the reason why no public name serves.
+
+`CHECKED_WITH` names the version that each was last looked at with; a test fails at another one, so that
+somebody looks. Of Optuna nothing private is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import grpc
+
+CHECKED_WITH = {"ray": "2.60.0"}
+"""Library -> version."""
+
+_GET_CLUSTER_ID = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+_AUTOSCALING_STATUS = "__autoscaling_status"
+
+
+def ask_head(channel: grpc.Channel, headers: Mapping[str, str], timeout_s: float) -> None:
+    """Ask a cluster's head for its id, which every head answers to whoever may connect.
+
+    `ray.init` is the only public way to find out whether a cluster takes a token; of a refused one it says
+    only that it could not connect, after two minutes.
+
+    Raises:
+        grpc.RpcError: With the status, e.g. ``UNAUTHENTICATED``.
+    """
+    ask: Any = channel.unary_unary(_GET_CLUSTER_ID)
+    metadata = [(name.lower(), value) for name, value in headers.items()]
+    ask(b"", metadata=metadata, timeout=timeout_s)
+
+
+def has_second_autoscaler() -> bool:
+    """Whether the connected cluster has Ray's second autoscaler, which runs only where machines come and go.
+
+    Neither `ray.nodes` nor the state API says whether a cluster has an autoscaler.
+    """
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    return bool(_internal_kv_get("__autoscaler_v2_enabled", namespace="__autoscaler") == b"1")
+
+
+def autoscaling_status() -> bytes | None:
+    """What the first autoscaler last wrote, as JSON; None: nothing yet. ``ray status`` prints the same."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    status: bytes | None = _internal_kv_get(_AUTOSCALING_STATUS)
+    return status
+
+
+def keep_from_trials(prefix: str) -> None:
+    """Let no trial's process be started with variables of this process whose names begin so.
+
+    Tune hands a fixed list of variables on to trials, and no setting shortens it.
+    """
+    from ray.tune.execution import class_cache
+
+    names = class_cache.ENV_VARS_TO_PROPAGATE
+    names.difference_update([name for name in names if name.startswith(prefix)])
