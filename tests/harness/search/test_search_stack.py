@@ -25,7 +25,7 @@ from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import SAME_AS
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.store.protocol import Store
-from tests.harness.test_schedulers import Tune
+from tests.harness.search.test_early_stopping import Tune
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 
 

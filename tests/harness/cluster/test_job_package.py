@@ -9,7 +9,7 @@ import pytest
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cluster.job_package import job_request, write_package
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "search_spaces" / "demo.yaml"
 RAYS_LIMIT_BYTES = 100 * 2**20
 

@@ -13,7 +13,7 @@ from dwp_sweep.harness.search.trials import read_trials
 from dwp_sweep.store.protocol import Store
 from tests.benchmarks.postgres import started_postgres, why_no_postgres
 from tests.benchmarks.servers import free_port
-from tests.harness.test_search_plan import Killed, drive
+from tests.harness.search.test_search_plan import Killed, drive
 from tests.harness.toy_search import search_space, search_sweep
 
 pytestmark = pytest.mark.slow  # a server is started
