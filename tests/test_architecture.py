@@ -38,7 +38,7 @@ HOMES = {
     "botocore": ("store/s3/bucket.py",),
     "click": ("cli/",),
     "yaml": ("config/",),
-    "jinja2": ("tables/html.py", "report/page/"),
+    "jinja2": ("tables/html.py", "report/page/write.py"),
     "difflib": ("errors.py",),
 }
 

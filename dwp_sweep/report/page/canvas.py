@@ -1,7 +1,7 @@
-"""Figures of a report as files (SVG and PNG) and as pictures inside the page, for light and dark screens.
+"""How figures of a report look and how they are written: SVG and PNG files, pictures inside the page.
 
 Drawn with matplotlib's object interface. The files have a white ground, for papers and slides; the page's
-own copies have none, and take the ink of the reader's theme.
+own copies have none, and take the ink of the reader's theme. A method has one colour, line and marker in all.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -40,6 +40,13 @@ _RC: Any = {
     "axes.facecolor": "none",
 }
 
+# Okabe and Ito's palette without black and yellow, which vanish on a dark or a white page. What everything
+# is compared with is grey.
+_REFERENCE = "#8a8f98"
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*", "d")
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -63,6 +70,20 @@ class Picture:
         return round(100 * self.figure.get_figwidth())
 
 
+class Style(NamedTuple):
+    """How a method is drawn.
+
+    Attributes:
+        colour: Six hexadecimal digits.
+        dash: Line style of matplotlib.
+        marker: Marker of matplotlib.
+    """
+
+    colour: str
+    dash: Any
+    marker: str
+
+
 @contextmanager
 def drawing() -> Iterator[None]:
     """The look that all figures of a report share; they are made inside."""
@@ -73,6 +94,27 @@ def drawing() -> Iterator[None]:
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure in inches, arranged by constrained layout."""
     return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+
+
+def styles(columns: Mapping[str, str], reference: str | None) -> dict[str, Style]:
+    """A style for each method or variant.
+
+    Colours repeat after six, then with another dash and marker, so that no two look alike.
+
+    Args:
+        columns: Name -> label, in the order of the tables.
+        reference: Name of what the others are compared with; drawn in grey.
+    """
+    others = [name for name in columns if name != reference]
+    found = {
+        name: Style(
+            _COLOURS[place % len(_COLOURS)],
+            _DASHES[place // len(_COLOURS) % len(_DASHES)],
+            _MARKERS[place % len(_MARKERS)],
+        )
+        for place, name in enumerate(others)
+    }
+    return {name: found.get(name, Style(_REFERENCE, "-", "o")) for name in columns}
 
 
 def write_picture(picture: Picture, folder: Path) -> str:

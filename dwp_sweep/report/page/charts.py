@@ -1,4 +1,4 @@
-"""Line charts of a report: a score over the training size (Figure 4), and learning curves.
+"""Charts of a report: a score over the training size (Figure 4), learning curves, and differences.
 
 One line a method in its own colour. More than six methods get a panel each, with the others in grey behind,
 since twelve lines in one panel can be told apart by nobody.
@@ -14,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dwp_sweep.report.page.canvas import FAINT, GRID, INK, MUTED, PAPER, Picture, drawing, new_figure
+from dwp_sweep.report.page.canvas import FAINT, GRID, INK, MUTED, PAPER, Picture, Style, drawing, new_figure
+from dwp_sweep.report.page.comparisons import Comparisons
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.score_tables import ScoreTable
-from dwp_sweep.report.page.styles import Style
+from dwp_sweep.report.paired.differences import PairedTable
+from dwp_sweep.report.paired.forest import forest
 from dwp_sweep.tracking.read.runs import Curve
 
 _MAX_LINES = 6
@@ -91,6 +93,21 @@ def curve_chart(evidence: Evidence, looks: Mapping[str, Style]) -> Picture | Non
         "Validation Dice and training loss by epoch, one line per method and a column per training size.",
         "Means over the runs that reached an epoch. Loss: the data term on training scans, without a bound.",
     )
+
+
+def forest_picture(found: Comparisons, reference: str) -> Picture | None:
+    """The figure; None where nothing was compared with the reference."""
+    rows = tuple(one.difference for one in found.rows if one.reference == reference)
+    if not rows:
+        return None
+    with drawing():
+        figure = forest([PairedTable(reference, found.metric, rows, ())])
+    caption = (
+        f"Difference to {reference}, subject by subject on the same test scans. Thin: 95 % over splits, for "
+        "training again on other scans; thick: 95 % over test subjects, for these very networks."
+    )
+    alt = f"Mean differences in test Dice to {reference} with two intervals: the numbers of the table below."
+    return Picture("differences", figure, alt, caption)
 
 
 def _score_line(

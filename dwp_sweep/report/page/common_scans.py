@@ -14,8 +14,7 @@ from dwp_sweep.errors import InputError
 from dwp_sweep.report.answers.cell import Cell, Repeat, Target
 from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.report.page.score_tables import ScoreCell, ScoreTable, with_best
-from dwp_sweep.report.page.undefined import defined_values
+from dwp_sweep.report.page.score_tables import ScoreCell, ScoreTable, defined_values, with_best
 from dwp_sweep.tracking.read.candidates import stat
 
 Values = Mapping[str, Mapping[str, float]]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.tables.table import Table, TableCell, left, plain_table, right
 
 _ORDER = ("source", "harvest", "prior", "target")
 
@@ -61,6 +62,29 @@ def by_method(evidence: Evidence) -> list[Cost]:
         )
         for name, label in evidence.columns.items()
     ]
+
+
+def cost_table(found: Iterable[Cost], first: str, title: str) -> Table:
+    """A row a kind of nodes.
+
+    Args:
+        found: From `by_stage` or `by_method`.
+        first: Title of the column of names.
+        title: Of the table.
+    """
+    rows: list[list[str | TableCell]] = [
+        [
+            one.name,
+            str(one.n_done),
+            TableCell(str(one.n_failed), "bad" if one.n_failed else ""),
+            str(one.n_other),
+            hours_text(one.hours),
+            "-" if one.median_s is None else hours_text(one.median_s / 3600),
+        ]
+        for one in found
+    ]
+    columns = (*left(first), *right("done", "failed", "other", "time, added up", "median of one"))
+    return plain_table(columns, rows, title)
 
 
 def hours_text(hours: float) -> str:

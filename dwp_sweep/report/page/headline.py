@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dwp_sweep.report.page.comparisons import Comparison, Comparisons
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.score_tables import ScoreTable
+from dwp_sweep.report.paired.differences import interval_text, signed
 from dwp_sweep.tracking.read.candidates import Stat
 
 
@@ -153,13 +154,8 @@ def _difference(one: Winner) -> str:
     assert one.against is not None, "only winners with a pair are told"
     row = one.against.difference
     interval = row.over_splits or row.over_subjects
-    bounds = f" [{signed(interval.low)}, {signed(interval.high)}]" if interval else ""
-    return f"{signed(row.mean)}{bounds}"
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """``+0.012`` or ``−0.012``, with a true minus sign."""
-    return f"{value + 0.0:+.{digits}f}".replace("-", "−")
+    bounds = f" {interval_text(interval)}" if interval else ""
+    return f"{signed(row.mean)}{bounds}".replace("-", "−")
 
 
 def _direction(mean: float) -> str:

@@ -7,41 +7,29 @@ network; ``DIR/figures`` has them as SVG and PNG, ``DIR/tables`` as CSV and LaTe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from dwp_sweep import __version__
 from dwp_sweep.report.answers.scores import DECIDES, OVERLAP
+from dwp_sweep.report.page.builder import ReportBuilder
+from dwp_sweep.report.page.canvas import styles
 from dwp_sweep.report.page.comparisons import compare, reference_of
 from dwp_sweep.report.page.evidence import Evidence, gather
 from dwp_sweep.report.page.headline import sentences, winners
-from dwp_sweep.report.page.html import Section, esc, page
-from dwp_sweep.report.page.number_sections import (
-    answer_section,
-    calibration_section,
-    cost_section,
-    missing_lines,
-    status_html,
-    tables_section,
-)
-from dwp_sweep.report.page.paired_section import tests_section
-from dwp_sweep.report.page.picture_sections import (
-    curves_section,
-    examples_section,
-    kernels_section,
-    size_section,
-)
 from dwp_sweep.report.page.score_tables import score_table
-from dwp_sweep.report.page.settings_section import settings_section
-from dwp_sweep.report.page.styles import styles
-from dwp_sweep.report.page.workshop import ReportBuilder
+from dwp_sweep.report.page.sections import missing_lines, sections_of
 
 if TYPE_CHECKING:
     from dwp_sweep.store.protocol import Store
 
 PAGE = "index.html"
+_ROOM = "dwp_sweep.report.page"
 
 
 @dataclass(frozen=True)
@@ -85,46 +73,66 @@ def write_page(evidence: Evidence, out: Path, versus: str | None = None) -> Writ
     """The same from evidence at hand."""
     reference = reference_of(evidence, versus)
     out.mkdir(parents=True, exist_ok=True)
-    shop = ReportBuilder(evidence, reference, styles(evidence.columns, reference), out)
-    test = score_table(evidence, OVERLAP[0])
+    builder = ReportBuilder(evidence, reference, styles(evidence.columns, reference), out)
+    test, validation = score_table(evidence, OVERLAP[0]), score_table(evidence, DECIDES)
     found = compare(evidence, reference)
-    best = winners(evidence, score_table(evidence, DECIDES), test, found, reference)
-    headline = sentences(best, shop.reference_label)
-    makers: list[Callable[[], Section | None]] = [
-        lambda: answer_section(shop, best),
-        lambda: tables_section(shop),
-        lambda: size_section(shop),
-        lambda: tests_section(shop, found, OVERLAP[0]),
-        lambda: examples_section(shop),
-        lambda: kernels_section(shop),
-        lambda: curves_section(shop),
-        lambda: calibration_section(shop),
-        lambda: cost_section(evidence),
-        lambda: settings_section(shop),
-    ]
-    sections = [section for make in makers if (section := make()) is not None]
-    text = page(f"{evidence.sweep}: report", _header(evidence, headline), sections, _footer(evidence))
+    best = winners(evidence, validation, test, found, reference)
+    headline = sentences(best, builder.reference_label)
+    problems, _ = missing_lines(evidence)
+    text = _page(
+        sweep=evidence.sweep,
+        kicker=_kicker(evidence),
+        headline=headline,
+        status=_status(evidence, problems),
+        sections=sections_of(builder, best, found),
+        version=__version__,
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        uri=evidence.uri,
+    )
     (out / PAGE).write_text(text, encoding="utf-8")
-    return Written(out / PAGE, " ".join(headline), tuple(missing_lines(evidence)[0]))
+    return Written(out / PAGE, " ".join(headline), tuple(problems))
 
 
-def _header(evidence: Evidence, headline: list[str]) -> str:
+def _page(**values: Any) -> str:
+    """The page that needs no script, no network and no other file; all values are escaped."""
+    environment = Environment(
+        loader=PackageLoader(_ROOM),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    css = (files(_ROOM) / "page.css").read_text(encoding="utf-8")
+    return environment.get_template("page.html").render(css=Markup(css), **values)
+
+
+def _kicker(evidence: Evidence) -> str:
+    """The line above the title: how large the sweep is, and its day."""
     sizes = ", ".join(map(str, evidence.sizes))
     splits, seeds = ({repeat[place] for repeat in evidence.repeats} for place in (0, 1))
-    kicker = (
+    started_ms = evidence.parent.started_ms
+    day = time.strftime("%Y-%m-%d", time.localtime(started_ms / 1000)) if started_ms else ""
+    return (
         f"Transfer sweep · {len(evidence.columns)} methods · m = {sizes} · {len(splits)} "
         f"split{'s' * (len(splits) != 1)}"
         + (f" · {len(seeds)} seeds" if len(seeds) > 1 else "")
-        + (f" · {_day(evidence.parent.started_ms)}" if evidence.parent.started_ms else "")
+        + (f" · {day}" if day else "")
     )
-    lead = "".join(f'<p class="lead">{esc(sentence)}</p>' for sentence in headline)
-    return f'<p class="kicker">{esc(kicker)}</p><h1>{esc(evidence.sweep)}</h1>{lead}{status_html(evidence)}'
 
 
-def _footer(evidence: Evidence) -> str:
-    made = time.strftime("%Y-%m-%d %H:%M")
-    return esc(f"Made by dwp-sweep {__version__} on {made} from MLflow at {evidence.uri}. Not for diagnosis.")
-
-
-def _day(ms: int) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(ms / 1000))
+def _status(evidence: Evidence, problems: list[str]) -> dict[str, Any]:
+    """The line below the headline: complete, or what is missing or failed."""
+    n_methods, n_sizes, n_runs = len(evidence.columns), len(evidence.sizes), len(evidence.repeats)
+    n_there = sum(
+        target.state == "done"
+        for name in evidence.columns
+        for size in evidence.sizes
+        for target in evidence.chosen(name, size).values()
+    )
+    return {
+        "n": n_methods * n_sizes * n_runs,
+        "n_there": n_there,
+        "cells": f"{n_methods} methods × {n_sizes} sizes × {n_runs} runs",
+        "problems": problems,
+    }

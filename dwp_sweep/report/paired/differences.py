@@ -90,8 +90,8 @@ class PairedTable:
         """A row a method or variant and training size."""
         rows = [
             table_row([
-                str(row.train_size), row.name, _signed(row.mean), _interval_text(row.over_splits),
-                _interval_text(row.over_subjects), f"{row.n_ahead}/{len(row.by_split)}",
+                str(row.train_size), row.name, signed(row.mean), interval_text(row.over_splits),
+                interval_text(row.over_subjects), f"{row.n_ahead}/{len(row.by_split)}",
             ])
             for row in self.rows
         ]  # fmt: skip
@@ -287,12 +287,16 @@ def number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _signed(value: float) -> str:
-    return f"{value + 0.0:+.3f}"
+def signed(value: float, digits: int = 3) -> str:
+    """``+0.012``, never ``-0.000``."""
+    return f"{value + 0.0:+.{digits}f}"
 
 
-def _interval_text(interval: Interval | None) -> str:
-    return "-" if interval is None else f"[{_signed(interval.low)}, {_signed(interval.high)}]"
+def interval_text(interval: Interval | None, digits: int = 3) -> str:
+    """``[-0.010, +0.020]``, or a dash."""
+    if interval is None:
+        return "-"
+    return f"[{signed(interval.low, digits)}, {signed(interval.high, digits)}]"
 
 
 def _pair(interval: Interval | None) -> list[float] | None:

@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dwp_sweep.report.answers.table import METRICS
-from dwp_sweep.report.page.canvas import Picture, drawing
-from dwp_sweep.report.page.comparisons import Comparisons
 from dwp_sweep.report.paired.differences import PairedDifference, PairedTable
 
 _INK, _MUTED, _GRID = "#22252b", "#6b7280", "#e5e7eb"
@@ -115,18 +113,3 @@ def _limits(tables: Sequence[PairedTable]) -> tuple[float, float]:
     low, high = max(min(far), -reach), min(max(far), reach)
     margin = 0.05 * (high - low) or 0.01
     return low - margin, high + margin
-
-
-def forest_picture(found: Comparisons, reference: str) -> Picture | None:
-    """The figure; None where nothing was compared with the reference."""
-    rows = tuple(one.difference for one in found.rows if one.reference == reference)
-    if not rows:
-        return None
-    with drawing():
-        figure = forest([PairedTable(reference, found.metric, rows, ())])
-    caption = (
-        f"Difference to {reference}, subject by subject on the same test scans. Thin: 95 % over splits, for "
-        "training again on other scans; thick: 95 % over test subjects, for these very networks."
-    )
-    alt = f"Mean differences in test Dice to {reference} with two intervals: the numbers of the table below."
-    return Picture("differences", figure, alt, caption)

@@ -1,4 +1,4 @@
-"""With which settings the shown networks came about: what differs between methods, and what all share.
+"""How the shown networks came about: settings that differ or are shared, versions, commands to do it again.
 
 Read from the resolved configuration behind each cell, upstream stages included. Where a method's cells
 differ among themselves (a search chose per size) all values are named.
@@ -7,6 +7,7 @@ differ among themselves (a search chose per size) all values are named.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from dwp_sweep.tracking.read.configuration import changes_results, configuration
 
 _Known = Mapping[tuple[str, str], Mapping[str, Any]]
 _HIDDEN = {"train_size", "variant", "group"}
+_NOT_VERSIONS = ("command", "git_commit")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,25 @@ def settings_tables(evidence: Evidence) -> SettingsTables:
         elif different:
             shared[name] = different.pop()
     return SettingsTables(differing, shared)
+
+
+def versions_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Package -> version, of what the parent run keeps of its environment."""
+    return {name: text for name, text in environment.items() if name not in _NOT_VERSIONS}
+
+
+def commands(evidence: Evidence) -> list[str]:
+    """Command lines that go on with the sweep and ask the same again."""
+    file = str(evidence.parent.settings.get("file") or "SPACE.yaml")
+    typed = evidence.parent.environment.get("command", "")
+    name = shlex.quote(evidence.sweep)
+    uri = f" --tracking-uri {shlex.quote(evidence.uri)}"
+    run = typed if typed.startswith("dwp-sweep") else f"dwp-sweep run {shlex.quote(file)}"
+    return [
+        f"{run}   # goes on where it stopped; finished work is not repeated",
+        f"dwp-sweep report {name} --out DIR{uri}",
+        f"dwp-sweep best {name}{uri}",
+    ]
 
 
 def _values(evidence: Evidence, column: str, known: _Known) -> dict[str, tuple[str, ...]]:

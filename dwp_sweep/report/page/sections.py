@@ -1,0 +1,274 @@
+"""Sections of a report as plain values; ``templates/<anchor>.html`` beside this file draws each of them.
+
+What a section always says stands in its template, what depends on the sweep is formed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OTHER_TESTED, OVERLAP, Score
+from dwp_sweep.report.page.builder import ReportBuilder, ShownTable
+from dwp_sweep.report.page.charts import curve_chart, forest_picture, size_chart
+from dwp_sweep.report.page.common_scans import common_table
+from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons, compare
+from dwp_sweep.report.page.cost import by_method, by_stage, cost_table
+from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.report.page.headline import Winner
+from dwp_sweep.report.page.kernels_picture import PriorSet, kernels_picture, old_pictures, prior_sets
+from dwp_sweep.report.page.pictures import (
+    example_sizes,
+    method_examples,
+    predictions_picture,
+    source_example,
+    tasks_picture,
+)
+from dwp_sweep.report.page.score_tables import ScoreTable, notes_on_cells, score_table
+from dwp_sweep.report.page.settings import commands, settings_tables, versions_of
+from dwp_sweep.report.page.tables import (
+    comparisons_csv,
+    comparisons_latex,
+    comparisons_table,
+    score_files,
+    score_table_of,
+    winners_table,
+)
+from dwp_sweep.tables.table import left, plain_table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        anchor: Its id, and the name of its template.
+        title: Heading, and its name in the list of contents.
+        data: What the template shows.
+    """
+
+    anchor: str
+    title: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ScoreBlock:
+    """The table of one score.
+
+    Attributes:
+        shown: Over all scans.
+        about: What the score is.
+        is_uneven: Whether methods leave out different scans.
+        common: The same over the scans that all methods have, where they do and there are any.
+    """
+
+    shown: ShownTable
+    about: str
+    is_uneven: bool
+    common: ShownTable | None
+
+
+def sections_of(builder: ReportBuilder, best: Sequence[Winner], found: Comparisons) -> list[Section]:
+    """All sections in order; figures are numbered as they come.
+
+    Args:
+        builder: Of the report.
+        best: Who is best by validation at each size.
+        found: The paired tests of Dice.
+    """
+    winners = ShownTable(winners_table(best, builder.reference_label)) if best else None
+    return [
+        Section("answer", "Answer", {"winners": winners}),
+        _test_scores(builder),
+        _sizes(builder),
+        _tests(builder, found, OVERLAP[0]),
+        _examples(builder),
+        *_kernels(builder),
+        _curves(builder),
+        Section("calibration", "Calibration", {"scores": _score_blocks(builder, CALIBRATION)}),
+        _cost(builder.evidence),
+        _settings(builder.evidence),
+    ]
+
+
+def missing_lines(evidence: Evidence) -> tuple[list[str], list[str]]:
+    """(What is missing or failed, cells and upstream nodes; what was chosen among configurations)."""
+    notes = notes_on_cells(evidence)
+    chosen = [note for note in notes if "configurations by validation" in note]
+    upstream = []
+    for row in evidence.rows:
+        if row.stage != "target" and row.state != "done":
+            which = "".join(f" {name} {row.labels[name]}" for name in ("seed", "group") if name in row.labels)
+            upstream.append(f"{row.stage}{which}: {row.state}" + (f": {row.error}" if row.error else ""))
+    return [*upstream, *(note for note in notes if note not in chosen)], chosen
+
+
+def _test_scores(builder: ReportBuilder) -> Section:
+    """The paper's Tables 3 to 6 and their like."""
+    counts = sorted({int(one.metrics["n_val"]) for one in builder.evidence.targets if "n_val" in one.metrics})
+    notes = missing_lines(builder.evidence)[1]
+    if counts:
+        # A user with m labelled scans does not have these: the table must not hide what m really costs.
+        n_val = " or ".join(map(str, counts))
+        notes.append(f"Each network's epoch was chosen on {n_val} validation scans, labelled too.")
+    notes.append(
+        "Bold: the best mean of its training size. n/N: only n of N runs are there; point at a cell."
+    )
+    overlap, boundary = _score_blocks(builder, OVERLAP), _score_blocks(builder, BOUNDARY)
+    return Section("tables", "Test scores", {"overlap": overlap, "boundary": boundary, "notes": notes})
+
+
+def _score_blocks(builder: ReportBuilder, scores: Iterable[Score]) -> list[ScoreBlock]:
+    blocks = []
+    for score in scores:
+        found = score_table(builder.evidence, score)
+        if found is not None:
+            common = common_table(builder.evidence, found) if found.is_uneven else None
+            shown = _score(builder, found)
+            on_common = _score(builder, common) if common else None
+            blocks.append(ScoreBlock(shown, score.about, found.is_uneven, on_common))
+    return blocks
+
+
+def _score(builder: ReportBuilder, found: ScoreTable) -> ShownTable:
+    return ShownTable(score_table_of(found), builder.downloads(score_files(found)))
+
+
+def _sizes(builder: ReportBuilder) -> Section:
+    """Test Dice over m (Figure 4), validation Dice folded below."""
+    charts = {}
+    for name, score, stem in (
+        ("test", OVERLAP[0], "dice_over_m"),
+        ("validation", DECIDES, "validation_dice_over_m"),
+    ):
+        found = score_table(builder.evidence, score)
+        charts[name] = builder.figure(size_chart(found, builder.looks, stem)) if found else None
+    return Section("sizes", "More training scans", charts)
+
+
+def _tests(builder: ReportBuilder, found: Comparisons, score: Score) -> Section:
+    """Paired tests of Dice, and folded those of the other scores."""
+    if not found.rows:
+        return Section("tests", "Paired tests", {"missing": found.missing})
+    few = len(builder.evidence.columns) <= MAX_PAIRED
+    title = f"{score.title}: {'every pair' if few else 'everything minus ' + builder.reference_label}"
+    files = builder.downloads({
+        "paired_tests.csv": comparisons_csv(found),
+        "paired_tests.tex": comparisons_latex(found, title),
+    })  # fmt: skip
+    picture = forest_picture(found, builder.reference_label)
+    rank_biserial = (
+        "Rank-biserial: the share of the rank sum in favour minus the share against, −1 to 1. Bold: an "
+        "interval over splits without 0; a corrected p of at most 0.05."
+    )
+    data = {
+        "forest": builder.figure(picture) if picture else None,
+        "table": ShownTable(comparisons_table(found, title, score), files, is_dense=True),
+        "notes": [*found.notes, rank_biserial],
+        "missing": found.missing,
+        "others": _other_tests(builder),
+    }
+    return Section("tests", "Paired tests", data)
+
+
+def _other_tests(builder: ReportBuilder) -> list[dict[str, Any]]:
+    """The same for the other scores: each corrected for its own comparisons."""
+    evidence = builder.evidence
+    scores = [score for score in OTHER_TESTED if any(score.name in one.metrics for one in evidence.targets)]
+    tested = [(score, compare(evidence, builder.reference, f"test_{score.by_scan}")) for score in scores]
+    tested = [(score, found) for score, found in tested if found.rows]
+    if not tested:
+        return []
+    files = builder.downloads({"paired_tests_other_scores.csv": comparisons_csv(*(one for _, one in tested))})
+    folded: list[dict[str, Any]] = []
+    for score, found in tested:
+        sign = "negative" if score.lower_is_better else "positive"
+        title = (
+            f"{score.title}; {score.way}: a {sign} difference or rank-biserial is in favour of the first "
+            "named"
+        )
+        n_shown = sum(one.is_shown_over_subjects for one in found.rows)
+        summary = (
+            f"{score.title}: {n_shown} of {len(found.rows)} differences shown over subjects after correction"
+        )
+        table = ShownTable(comparisons_table(found, title, score), () if folded else files, is_dense=True)
+        folded.append({"summary": summary, "table": table, "notes": found.notes, "missing": found.missing})
+    return folded
+
+
+def _examples(builder: ReportBuilder) -> Section:
+    """Source and target with truth (Figure 3), predictions and uncertainty (Figure 6)."""
+    evidence = builder.evidence
+    found = {size: method_examples(evidence, size) for size in example_sizes(evidence.sizes)}
+    target = next((one for _, examples in found.values() for one in examples.values()), None)
+    source = source_example(evidence)
+    tasks = tasks_picture(source, target)
+    data: dict[str, Any] = {
+        "tasks": builder.figure(tasks) if tasks else None,
+        "lacking": [name for name, one in (("source", source), ("target", target)) if one is None],
+        "sizes": [],
+    }
+    for size, (repeat, examples) in reversed(found.items()):
+        if repeat is not None:
+            predictions = builder.figure(predictions_picture(evidence, size, repeat, examples))
+            absent = [label for name, label in evidence.columns.items() if name not in examples]
+            data["sizes"].append({"size": size, "predictions": predictions, "absent": absent})
+    return Section("examples", "Predictions", data)
+
+
+def _kernels(builder: ReportBuilder) -> list[Section]:
+    """Kernels beside samples of each prior (Figure 5); none where no shown method has a prior."""
+    sets = [_priors(builder, one, place) for place, one in enumerate(prior_sets(builder.evidence))]
+    return [Section("kernels", "Kernels and their prior", {"sets": sets})] if sets else []
+
+
+def _priors(builder: ReportBuilder, found: PriorSet, place: int) -> dict[str, Any]:
+    name = "kernels_and_samples" + (f"_{place + 1}" if place else "")
+    picture = kernels_picture(builder.evidence, found, name)
+    old = old_pictures(builder.evidence, found) if picture is None else []
+    return {
+        "title": found.title,
+        "figure": builder.figure(picture) if picture else None,
+        "old": [
+            builder.png(f"{name}_group{number}", content, title)
+            for number, (title, content) in enumerate(old, 1)
+        ],
+    }
+
+
+def _curves(builder: ReportBuilder) -> Section:
+    found = curve_chart(builder.evidence, builder.looks)
+    return Section("curves", "Learning curves", {"curves": builder.figure(found) if found else None})
+
+
+def _cost(evidence: Evidence) -> Section:
+    """Hours by stage and by method."""
+    methods = "By method, without what its networks came from"
+    data = {
+        "stages": ShownTable(cost_table(by_stage(evidence), "Stage", "By stage")),
+        "methods": ShownTable(cost_table(by_method(evidence), "Target networks of", methods)),
+    }
+    return Section("cost", "Cost", data)
+
+
+def _settings(evidence: Evidence) -> Section:
+    """Settings that differ, settings shared, versions, and the commands that do it again."""
+    found, labels = settings_tables(evidence), list(evidence.columns.values())
+    differing = plain_table(
+        left("setting", *labels),
+        [[name, *(texts[label] for label in labels)] for name, texts in found.differing.items()],
+        "What differs between the methods",
+    )
+    versions = versions_of(evidence.parent.environment)
+    data = {
+        "differing": ShownTable(differing),
+        "shared": ShownTable(plain_table(left("setting", "value"), found.shared.items())),
+        "versions": ShownTable(plain_table(left("package", "version"), versions.items(), "Versions"))
+        if versions
+        else None,
+        "commit": evidence.parent.environment.get("git_commit", ""),
+        "commands": commands(evidence),
+    }
+    return Section("settings", "Settings and versions", data)
