@@ -98,6 +98,11 @@ def chosen_runs(targets: Sequence[Target]) -> tuple[Mapping[Repeat, Target], int
     return groups[min(groups, key=lambda name: _place(name, groups[name]))], len(groups)
 
 
+def repeat_text(repeat: Repeat) -> str:
+    """``split 1``, with the seed where it is not the usual one."""
+    return f"split {repeat[0]}" + (f", seed {repeat[1]}" if repeat[1] else "")
+
+
 def _newest(targets: Sequence[Target]) -> dict[str, dict[Repeat, Target]]:
     groups: dict[str, dict[Repeat, Target]] = {}
     for target in targets:
@@ -119,7 +124,7 @@ def _state(group: Mapping[Repeat, Target]) -> str:
 
 
 def _words(target: Target | None, repeat: Repeat) -> str:
-    place = f"split {repeat[0]}" + (f", seed {repeat[1]}" if repeat[1] else "")
+    place = repeat_text(repeat)
     if target is None:
         return f"{place}: no run"
     if target.state == "done":

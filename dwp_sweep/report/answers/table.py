@@ -8,9 +8,9 @@ named; nothing is averaged over silently.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -19,9 +19,11 @@ from dwp_sweep.report.answers.cell import Cell, Target, cell_of
 from dwp_sweep.tables.table import Table, TableCell, TableColumn, table_row
 from dwp_sweep.tables.text import markdown, plain_text
 
+CellT = TypeVar("CellT")
 METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}
 _MAX_COLUMNS = 5
-"""More methods or variants than these become the rows: a terminal of 100 columns holds no more cells."""
+"""More methods or variants than these become the rows: no more cells fit into a line of 100 characters, nor
+into a page of 1,000 pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,9 @@ class PaperTable:
         return f"{METRICS[metric]}, mean (std) over {self.n_repeats} run{plural} (splits x seeds)"
 
     @property
-    def is_wide(self) -> bool:
-        """Whether methods stand in the rows and sizes in the columns."""
-        return len(self.methods) > _MAX_COLUMNS
-
-    @property
     def header(self) -> list[str]:
         """Texts above the columns."""
-        return (
-            ["", *(f"m = {size}" for size in self.sizes)] if self.is_wide else ["m", *self.methods.values()]
-        )
+        return header_by_size("m", self.methods, self.sizes)
 
     def rows(self, metric: str) -> list[list[str]]:
         """Texts of one metric's part: the size, then a cell a method; the other way round where wide."""
@@ -65,13 +60,7 @@ class PaperTable:
 
     def lines(self, metric: str) -> list[tuple[str, list[Cell]]]:
         """The same with the cells themselves."""
-        cells = self.cells[metric]
-        if self.is_wide:
-            return [
-                (label, [cells[size][method] for size in self.sizes])
-                for method, label in self.methods.items()
-            ]
-        return [(str(size), [cells[size][method] for method in self.methods]) for size in self.sizes]
+        return lines_by_size(self.methods, self.sizes, self.cells[metric])
 
     def best(self, metric: str) -> set[int]:
         """Identities of the cells with the best mean of their training size, where there is a choice."""
@@ -86,7 +75,7 @@ class PaperTable:
         tables = []
         for metric in METRICS:
             best, (first, *others) = self.best(metric), self.header
-            columns = [TableColumn(first, "left" if self.is_wide else "right")]
+            columns = [TableColumn(first, "right" if first else "left")]
             columns += [TableColumn(label, "right") for label in others]
             rows = tuple(
                 table_row(
@@ -109,6 +98,28 @@ class PaperTable:
         """The numbers, unrounded."""
         values = asdict(self) | {"methods": dict(self.methods)}
         return json.dumps(values, indent=1, allow_nan=False)
+
+
+def header_by_size(corner: str, columns: Mapping[str, str], sizes: Sequence[int]) -> list[str]:
+    """Texts above a table of training sizes and methods; the corner is empty where methods are the rows.
+
+    Args:
+        corner: What the sizes are called, where they are the rows.
+        columns: Method or variant -> label.
+        sizes: Training sizes, rising.
+    """
+    if len(columns) > _MAX_COLUMNS:
+        return ["", *(f"m = {size}" for size in sizes)]
+    return [corner, *columns.values()]
+
+
+def lines_by_size(
+    columns: Mapping[str, str], sizes: Sequence[int], cells: Mapping[int, Mapping[str, CellT]]
+) -> list[tuple[str, list[CellT]]]:
+    """Name and cells of each row: a training size, as in the paper, or a method where these are many."""
+    if len(columns) > _MAX_COLUMNS:
+        return [(label, [cells[size][name] for size in sizes]) for name, label in columns.items()]
+    return [(str(size), [cells[size][name] for name in columns]) for size in sizes]
 
 
 def paper_table(results: pd.DataFrame) -> PaperTable:
@@ -179,11 +190,14 @@ def columns_of(targets: Iterable[Target]) -> dict[str, str]:
 
 def _notes_on_validation(targets: list[Target]) -> list[str]:
     # A user with m labelled scans does not have these: the table must not hide what m really costs.
-    counts = sorted({int(target.metrics["n_val"]) for target in targets if "n_val" in target.metrics})
-    if not counts:
-        return []
-    counted = " or ".join(map(str, counts))
-    return [f"each network's epoch was chosen on {counted} validation subjects, labelled too"]
+    n_val = validation_counts(targets)
+    return [f"each network's epoch was chosen on {n_val} validation subjects, labelled too"] if n_val else []
+
+
+def validation_counts(targets: Iterable[Target]) -> str:
+    """``8 or 9``: validation subjects of the runs; empty where none says it."""
+    counts = {int(target.metrics["n_val"]) for target in targets if "n_val" in target.metrics}
+    return " or ".join(map(str, sorted(counts)))
 
 
 def _notes_on_empty(targets: list[Target]) -> list[str]:

@@ -11,16 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.report.answers.cell import Cell, Repeat, Target, cell_of
+from dwp_sweep.report.answers.cell import Cell, Repeat, Target, cell_of, repeat_text
 from dwp_sweep.report.answers.scores import Score
+from dwp_sweep.report.answers.table import header_by_size, lines_by_size
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.paired.differences import number
 
 Undefined = Mapping[Repeat, frozenset[str]]
 """By (split, seed): the test scans without this score."""
-
-_MAX_COLUMNS = 5
-"""More methods than these stand in the rows: a page of 1,000 pixels holds no more columns of cells."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,12 @@ class ScoreCell:
     def about(self, digits: int) -> str:
         """How many runs are behind it and what each of them has, in words."""
         n = self.cell.summary.n if self.cell.summary else 0
-        runs = "; ".join(f"{place(repeat)}: {value:.{digits}f}" for repeat, value in self.values.items())
-        left_out = "; ".join(f"{place(one)}: {len(scans)}" for one, scans in self.undefined.items() if scans)
+        runs = "; ".join(
+            f"{repeat_text(repeat)}: {value:.{digits}f}" for repeat, value in self.values.items()
+        )
+        left_out = "; ".join(
+            f"{repeat_text(one)}: {len(scans)}" for one, scans in self.undefined.items() if scans
+        )
         return (
             f"n = {n} of {self.cell.n_expected} runs"
             + (f" ({runs})" if runs else "")
@@ -95,25 +97,13 @@ class ScoreTable:
         return any(is_uneven(cell.undefined for cell in row.values()) for row in self.cells.values())
 
     @property
-    def is_wide(self) -> bool:
-        """Whether methods stand in the rows; the paper has them in the columns."""
-        return len(self.columns) > _MAX_COLUMNS
-
-    @property
     def header(self) -> list[str]:
         """Texts above the columns; the first one stands above the names of the rows."""
-        if self.is_wide:
-            return ["", *(f"m = {size}" for size in self.sizes)]
-        return ["Train size m", *self.columns.values()]
+        return header_by_size("Train size m", self.columns, self.sizes)
 
     def lines(self) -> list[tuple[str, list[ScoreCell]]]:
         """Rows: name and cells."""
-        if self.is_wide:
-            return [
-                (label, [self.cells[size][name] for size in self.sizes])
-                for name, label in self.columns.items()
-            ]
-        return [(str(size), [self.cells[size][name] for name in self.columns]) for size in self.sizes]
+        return lines_by_size(self.columns, self.sizes, self.cells)
 
     @property
     def caption(self) -> str:
@@ -154,11 +144,6 @@ def notes_on_cells(evidence: Evidence) -> list[str]:
         for name, label in evidence.columns.items()
         for word in cell_of(evidence.of(name, size), "test_dice", evidence.repeats)[1]
     ]
-
-
-def place(repeat: Repeat) -> str:
-    """``split 1``, with the seed where it is not the usual one."""
-    return f"split {repeat[0]}" + (f", seed {repeat[1]}" if repeat[1] else "")
 
 
 def _cell(evidence: Evidence, name: str, size: int, score: Score) -> ScoreCell:

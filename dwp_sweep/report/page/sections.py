@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OTHER_TESTED, OVERLAP, Score
+from dwp_sweep.report.answers.table import validation_counts
 from dwp_sweep.report.page.builder import ReportBuilder, ShownTable
 from dwp_sweep.report.page.charts import curve_chart, forest_picture, size_chart
 from dwp_sweep.report.page.common_scans import common_table
@@ -107,11 +108,9 @@ def missing_lines(evidence: Evidence) -> tuple[list[str], list[str]]:
 
 def _test_scores(builder: ReportBuilder) -> Section:
     """The paper's Tables 3 to 6 and their like."""
-    counts = sorted({int(one.metrics["n_val"]) for one in builder.evidence.targets if "n_val" in one.metrics})
     notes = missing_lines(builder.evidence)[1]
-    if counts:
+    if n_val := validation_counts(builder.evidence.targets):
         # A user with m labelled scans does not have these: the table must not hide what m really costs.
-        n_val = " or ".join(map(str, counts))
         notes.append(f"Each network's epoch was chosen on {n_val} validation scans, labelled too.")
     notes.append(
         "Bold: the best mean of its training size. n/N: only n of N runs are there; point at a cell."
@@ -151,7 +150,8 @@ def _sizes(builder: ReportBuilder) -> Section:
 def _tests(builder: ReportBuilder, found: Comparisons, score: Score) -> Section:
     """Paired tests of Dice, and folded those of the other scores."""
     if not found.rows:
-        return Section("tests", "Paired tests", {"missing": found.missing})
+        absent: dict[str, Any] = {"table": None, "missing": found.missing, "others": []}
+        return Section("tests", "Paired tests", absent)
     few = len(builder.evidence.columns) <= MAX_PAIRED
     title = f"{score.title}: {'every pair' if few else 'everything minus ' + builder.reference_label}"
     files = builder.downloads({

@@ -9,10 +9,11 @@ import csv
 import io
 from collections.abc import Sequence
 
+from dwp_sweep.report.answers.cell import repeat_text
 from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.page.comparisons import Comparison, Comparisons
 from dwp_sweep.report.page.headline import Winner
-from dwp_sweep.report.page.score_tables import ScoreTable, place
+from dwp_sweep.report.page.score_tables import ScoreTable
 from dwp_sweep.report.paired.differences import LOWER_IS_BETTER, interval_text, signed
 from dwp_sweep.report.paired.significance import Interval
 from dwp_sweep.tables.latex import bold, latex, latex_of, latex_table
@@ -58,7 +59,7 @@ def score_csv(table: ScoreTable) -> str:
     for size, row in table.cells.items():
         for name, one in row.items():
             found, n_expected = one.cell.summary, one.cell.n_expected
-            runs = "; ".join(f"{place(repeat)}: {value!r}" for repeat, value in one.values.items())
+            runs = "; ".join(f"{repeat_text(repeat)}: {value!r}" for repeat, value in one.values.items())
             lines.append([
                 table.score.name, size, name, table.columns[name],
                 *((found.mean, found.std, found.n) if found else (None, None, 0)), n_expected,

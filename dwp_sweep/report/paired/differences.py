@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from dwp_sweep.errors import InputError, Problem, did_you_mean
-from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs
+from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs, repeat_text
 from dwp_sweep.report.answers.table import METRICS, columns_of, targets_of
 from dwp_sweep.report.paired.significance import (
     LEVEL,
@@ -200,7 +200,7 @@ class _Reader:
         """Split -> subject -> difference, the mean over seeds."""
         found: dict[int, list[dict[str, float]]] = {}
         for repeat in sorted({*mine, *base}):
-            where = f"{place}: split {repeat[0]}" + (f", seed {repeat[1]}" if repeat[1] else "")
+            where = f"{place}: {repeat_text(repeat)}"
             if repeat not in mine or repeat not in base:
                 self.notes.append(f"{where}: no finished pair")
             elif pair := self._pair(mine[repeat], base[repeat], where):

@@ -273,6 +273,20 @@ def test_examples_are_drawn_and_their_absence_is_said(
     assert "No source and no target node keeps an example slice" in bare.page.read_text()
 
 
+def test_one_method_alone_has_a_page_without_pairs(tmp_path: Path) -> None:
+    rows = [row for row in toy_evidence(tmp_path).rows if row.labels.get("method") == "deep_weight_prior"]
+    page = write_page(toy_evidence(tmp_path, rows=rows, parent=Parent()), tmp_path / "out").page.read_text()
+    assert "There are no pairs of finished networks" in page and "The parent run holds no versions" in page
+
+
+def test_a_page_without_anything_finished_is_still_a_page(tmp_path: Path) -> None:
+    rows = [replace(row, state="running", metrics={}) for row in toy_evidence(tmp_path).rows]
+    evidence = toy_evidence(tmp_path, with_files=False, rows=rows, parent=Parent())
+    page = write_page(evidence, tmp_path / "out").page.read_text()
+    assert "Nothing has finished yet." in page and "No finished network has test scores yet." in page
+    assert "and 4 more" in page  # of what is unfinished, folded behind the first twelve
+
+
 def test_settings_versions_and_commands_are_there(outline: Outline) -> None:
     for words in (
         "target.rescale", "torch", "2.9.0", "Commit c0ffee+ with changes on top", "dwp-sweep run toy.yaml",
