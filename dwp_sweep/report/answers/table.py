@@ -100,6 +100,11 @@ class PaperTable:
         return json.dumps(values, indent=1, allow_nan=False)
 
 
+def is_wide(columns: Mapping[str, str]) -> bool:
+    """Whether methods stand in the rows and training sizes in the columns; the paper has it the other way."""
+    return len(columns) > _MAX_COLUMNS
+
+
 def header_by_size(corner: str, columns: Mapping[str, str], sizes: Sequence[int]) -> list[str]:
     """Texts above a table of training sizes and methods; the corner is empty where methods are the rows.
 
@@ -108,7 +113,7 @@ def header_by_size(corner: str, columns: Mapping[str, str], sizes: Sequence[int]
         columns: Method or variant -> label.
         sizes: Training sizes, rising.
     """
-    if len(columns) > _MAX_COLUMNS:
+    if is_wide(columns):
         return ["", *(f"m = {size}" for size in sizes)]
     return [corner, *columns.values()]
 
@@ -117,7 +122,7 @@ def lines_by_size(
     columns: Mapping[str, str], sizes: Sequence[int], cells: Mapping[int, Mapping[str, CellT]]
 ) -> list[tuple[str, list[CellT]]]:
     """Name and cells of each row: a training size, as in the paper, or a method where these are many."""
-    if len(columns) > _MAX_COLUMNS:
+    if is_wide(columns):
         return [(label, [cells[size][name] for size in sizes]) for name, label in columns.items()]
     return [(str(size), [cells[size][name] for name in columns]) for size in sizes]
 

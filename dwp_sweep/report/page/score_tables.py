@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from dwp_sweep.errors import InputError
 from dwp_sweep.report.answers.cell import Cell, Repeat, Target, cell_of, repeat_text
 from dwp_sweep.report.answers.scores import Score
-from dwp_sweep.report.answers.table import header_by_size, lines_by_size
+from dwp_sweep.report.answers.table import header_by_size, is_wide, lines_by_size
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.paired.differences import number
 
@@ -95,6 +95,11 @@ class ScoreTable:
     def is_uneven(self) -> bool:
         """Whether methods of one size leave out different scans: then no best one is marked there."""
         return any(is_uneven(cell.undefined for cell in row.values()) for row in self.cells.values())
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether methods stand in the rows."""
+        return is_wide(self.columns)
 
     @property
     def header(self) -> list[str]:

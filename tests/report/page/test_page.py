@@ -284,7 +284,8 @@ def test_a_page_without_anything_finished_is_still_a_page(tmp_path: Path) -> Non
     evidence = toy_evidence(tmp_path, with_files=False, rows=rows, parent=Parent())
     page = write_page(evidence, tmp_path / "out").page.read_text()
     assert "Nothing has finished yet." in page and "No finished network has test scores yet." in page
-    assert "and 4 more" in page  # of what is unfinished, folded behind the first twelve
+    # Two upstream nodes, fourteen targets and two without a run: folded behind the first twelve.
+    assert "and 6 more" in page
 
 
 def test_settings_versions_and_commands_are_there(outline: Outline) -> None:
