@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -88,9 +91,52 @@ def test_a_line_imports_only_from_lines_below_it(path: Path) -> None:
     assert not wrong
 
 
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    # The package's own file is left out: it names the public functions and loads them on first use.
+    names = {dotted(path) for path in modules()} - {"dwp_sweep"}
+    graph = {
+        dotted(path): {name if name in names else name.rpartition(".")[0] for name, _ in imports(path)}
+        for path in modules()
+    }
+    inside = {name: (graph[name] & names) - {name} for name in sorted(names)}
+    TopologicalSorter(inside).prepare()  # raises CycleError, which names the circle
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    places = defaultdict(list)
+    for path in modules():
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.ClassDef):
+                places[item.name].append(f"{place(path)}:{item.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_the_store_knows_no_stage() -> None:
     names = {name for path in (PACKAGE / "store").rglob("*.py") for name, _ in imported_layers(path)}
     assert names <= {"store", "strict", "errors", "atomic_write", "passwords"}
+
+
+def test_only_the_store_asks_of_which_kind_a_storage_is() -> None:
+    kinds = {
+        item.name
+        for path in (PACKAGE / "store").rglob("*.py")
+        for item in ast.walk(ast.parse(path.read_text()))
+        if isinstance(item, ast.ClassDef) and item.name.endswith("Store")
+    }
+    assert len(kinds) >= 2
+    wrong = [
+        f"{place(path)}:{call.lineno}: {ast.unparse(call)}"
+        for path in modules()
+        if layer(path) != "store"
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "isinstance"
+        if kinds & set(re.findall(r"\w+", ast.unparse(call.args[1])))
+    ]
+    assert not wrong
 
 
 @pytest.mark.parametrize("library", HOMES)
