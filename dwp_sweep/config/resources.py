@@ -23,6 +23,8 @@ class ResourcesConfig(StrictModel):
     gpu: float | None = Field(None, ge=0)
 
 
+HOUR_S = 3600.0
+
 _WALL = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)\s*$")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

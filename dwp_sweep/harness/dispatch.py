@@ -139,10 +139,7 @@ class Dispatch:
 
     def _next(self) -> Node | None:
         """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
-        for node in self.ledger.board.heads():
-            if self._admission.admits(self.shapes[node.stage]):
-                return node
-        return None
+        return self.ledger.board.next(lambda stage: self._admission.admits(self.shapes[stage]))
 
     def _hand_out(self, node: Node, trial_id: str) -> None:
         self.store.clear_failure(node.stage, node.key)

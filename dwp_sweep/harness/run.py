@@ -22,7 +22,8 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cancel import Interrupt
 from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S, Patience
-from dwp_sweep.harness.cost.durations import Estimate, PastRuns
+from dwp_sweep.harness.cost.durations import Durations
+from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.dag.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
 from dwp_sweep.harness.dag.events import Outcome
 from dwp_sweep.harness.dag.ledger import Ledger
@@ -157,7 +158,7 @@ def _ledger(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Ledge
     # A search counts its configurations itself: which of them come is not known before it asks.
     held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
     past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
-    return Ledger(plan, Estimate(past.seconds), progress.event, held)
+    return Ledger(plan, Durations([past.of]), progress.event, held)
 
 
 def _open_search(
@@ -348,7 +349,7 @@ def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") ->
         counts=counts,
         failed=tuple((node, ledger.messages[node.key]) for node in ledger.board.in_state("failed")),
         blocked=tuple(ledger.board.in_state("blocked")),
-        wall_s=time.monotonic() - ledger.started_s,
+        wall_s=ledger.wall_s,
         spent=spent,
     )
 

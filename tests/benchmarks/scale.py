@@ -15,7 +15,7 @@ from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
@@ -57,7 +57,7 @@ def time_of_suggestions(size: int, store: Store, n_suggestions: int) -> tuple[fl
     """Mean seconds, by the clock and of the processor, to hand out a node and settle it among ``size``."""
     nodes = {f"{place:020x}": Node(f"{place:020x}", "target", {}) for place in range(size)}
     sweep = Sweep("scale", nodes, tuple(nodes), {"target": ResourcesConfig()})
-    ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
+    ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Durations(), lambda event: None)
     shapes = {"target": Resources(1.0, 0.0)}
     admission = Admission(lambda: [Resources(8.0, 0.0)])
     dispatch = Dispatch(ledger, store, admission, shapes)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from dwp_sweep.bench.frame import Setting
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.cost.simulation import list_schedule, lower_bound
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
@@ -49,7 +49,7 @@ def test_the_board_needs_little_longer_although_it_learns_the_durations_only_as_
     grid = paper_grid(1.0)
     seconds = seconds_of(grid)
     states = {key: "waiting" if node.parents else "ready" for key, node in grid.nodes.items()}
-    ledger = Ledger(Plan(grid, states), Estimate(), lambda event: None)  # type: ignore[arg-type]
+    ledger = Ledger(Plan(grid, states), Durations(), lambda event: None)  # type: ignore[arg-type]
     now_s, running = 0.0, list[tuple[float, str]]()
     while True:
         while len(running) < 8 and (heads := ledger.board.heads()):

@@ -6,7 +6,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.store.protocol import Store
@@ -38,7 +38,7 @@ def test_choosing_a_node_looks_at_as_many_nodes_however_many_wait() -> None:
     for size in (10, 1_000):
         nodes = {f"{place:020x}": Node(f"{place:020x}", "target", {}) for place in range(size)}
         sweep = Sweep("scale", nodes, tuple(nodes), {"target": ResourcesConfig()})
-        ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
+        ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Durations(), lambda event: None)
         ledger.board.states = counted = _CountingStates(ledger.board.states)  # type: ignore[assignment]
         for place in range(5):
             (node,) = ledger.board.heads()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.events import Event
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
@@ -28,7 +28,7 @@ def events() -> list[Event]:
 @pytest.fixture
 def ledger(tmp_path: Path, events: list[Event]) -> Ledger:
     plan = make_plan(toy_sweep(FREE, SOURCE, OTHER, PRIOR, DEEP, TUNED), Store(tmp_path))
-    return Ledger(plan, Estimate(), events.append)
+    return Ledger(plan, Durations(), events.append)
 
 
 def work_on(ledger: Ledger, node: Node) -> None:
@@ -123,7 +123,7 @@ def test_time_left_shares_the_work_among_the_slots_but_never_undercuts_the_longe
         (TUNED, 10.0),
         (FREE, 10.0),
     ):
-        ledger.estimate.observe(node, seconds)
+        ledger.durations.observe(node, seconds)
     assert ledger.time_left_s(2) == pytest.approx(30.0)
     assert ledger.time_left_s(1) == pytest.approx(60.0)
     work_on(ledger, SOURCE)

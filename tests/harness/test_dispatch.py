@@ -20,7 +20,7 @@ from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness import dispatch
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.events import Event
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
@@ -48,7 +48,7 @@ class Driver:
 
     def __init__(self, store: Store, name: str, sweep: Sweep = SWEEP) -> None:
         self.store, self.events, self.n_trials = store, [], 0  # type: ignore[var-annotated]
-        ledger = Ledger(make_plan(sweep, store), Estimate(), self.events.append)
+        ledger = Ledger(make_plan(sweep, store), Durations(), self.events.append)
         shapes = {stage: Resources(1, 0) for stage in STAGES}
         self.leases = Leases(store, "toy", name)
         self.searcher = DagSearcher(

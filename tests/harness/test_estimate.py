@@ -6,7 +6,8 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
+from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.dag.ready_queue import critical_path
 from dwp_sweep.stages.workload import WORKLOADS
 from dwp_sweep.store.protocol import Store
@@ -20,7 +21,7 @@ FREE = toy_node("target", "free")
 
 
 def test_the_critical_path_is_the_longest_chain_of_durations() -> None:
-    estimate = Estimate()
+    estimate = Durations()
     for node, seconds in ((SOURCE, 5.0), (PRIOR, 3.0), (LONG, 2.0), (SHORT, 4.0), (FREE, 1.0)):
         estimate.observe(node, seconds)
     lengths = critical_path([SOURCE, PRIOR, LONG, SHORT, FREE], estimate.seconds)
@@ -28,14 +29,14 @@ def test_the_critical_path_is_the_longest_chain_of_durations() -> None:
 
 
 def test_an_unmeasured_node_takes_what_others_of_its_stage_took() -> None:
-    estimate = Estimate()
+    estimate = Durations()
     estimate.observe(LONG, 2.0)
     estimate.observe(SHORT, 4.0)
     assert estimate.seconds(FREE) == pytest.approx(3.0)
 
 
 def test_an_unmeasured_stage_is_guessed_in_proportion_to_measured_ones() -> None:
-    estimate = Estimate()
+    estimate = Durations()
     assert estimate.seconds(SOURCE) == WORKLOADS["source"].guessed_s and not estimate.is_measured
     estimate.observe(FREE, WORKLOADS["target"].guessed_s / 10)
     assert estimate.seconds(SOURCE) == pytest.approx(WORKLOADS["source"].guessed_s / 10)
@@ -46,11 +47,13 @@ def test_records_in_the_store_are_measurements(tmp_path: Path) -> None:
     run_node(FREE, STAGES["target"], store)
     record = store.record("target", FREE.key)
     assert record is not None
-    assert Estimate.from_store([SOURCE, FREE], store).seconds(FREE) == pytest.approx(max(record.wall_s, 0.01))
+    assert Durations([PastRuns.from_store(store, ["source", "target"]).of]).seconds(FREE) == pytest.approx(
+        max(record.wall_s, 0.01)
+    )
 
 
 def test_a_methods_small_networks_and_other_methods_large_ones_foretell_its_large_ones() -> None:
-    estimate = Estimate()
+    estimate = Durations()
     seconds = {("quick", 5): 2.0, ("quick", 20): 6.0, ("slow", 5): 4.0}
     for (method, size), wall_s in seconds.items():
         estimate.observe(Node("", "target", {}, {}, {"method": method, "train_size": size}), wall_s)

@@ -16,11 +16,13 @@ from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Estimate, PastRuns
+from dwp_sweep.harness.cost.durations import Durations
+from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.cost.plan_cost import plan_cost
-from dwp_sweep.harness.cost.simulation import Pool, list_schedule
+from dwp_sweep.harness.cost.simulation import list_schedule
 from dwp_sweep.harness.cost.step_rates import keep_rates
 from dwp_sweep.harness.dag.budget import (
+    Pool,
     Spent,
     beyond_trials,
     exhausted,
@@ -154,7 +156,7 @@ def test_trials_are_the_first_missing_targets_with_what_they_need(tmp_path: Path
 
 
 def board_of(sweep: Sweep, tmp_path: Path, events: list[Event], held: frozenset[str] = frozenset()) -> Ledger:
-    return Ledger(make_plan(sweep, Store(tmp_path)), Estimate(), events.append, held)
+    return Ledger(make_plan(sweep, Store(tmp_path)), Durations(), events.append, held)
 
 
 def test_held_nodes_are_not_handed_out_and_do_not_keep_the_run_open(tmp_path: Path) -> None:

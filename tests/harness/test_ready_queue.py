@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ready_queue import ReadyQueue
 
 
@@ -11,7 +11,7 @@ def target(place: int, method: str) -> Node:
 
 def test_what_ended_teaches_which_of_those_that_wait_take_longest() -> None:
     nodes = [target(0, "quick"), target(1, "slow"), target(2, "quick"), target(3, "slow")]
-    estimate, waiting = Estimate(), {node.key for node in nodes}
+    estimate, waiting = Durations(), {node.key for node in nodes}
     queue = ReadyQueue(nodes, estimate.seconds, waiting.__contains__)
     for node in nodes:
         queue.push(node)
@@ -36,7 +36,7 @@ def test_ranking_again_costs_as_much_for_each_node_however_many_there_are() -> N
     assert looks[0] == looks[1] == 32
 
 
-class _Counting(Estimate):
+class _Counting(Durations):
     n_asked = 0
 
     def seconds(self, node: Node) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.cost.durations import PastRuns
+from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.cost.plan_cost import plan_cost
 from dwp_sweep.harness.cost.search_sample import guess_search
 from dwp_sweep.harness.dag.plan import make_plan

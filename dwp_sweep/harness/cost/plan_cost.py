@@ -1,11 +1,12 @@
 """What a plan costs: hours of CPUs and GPUs with their spread, and how long it takes on so many slots.
 
 Durations are those of `past_runs`, else by the bench (`step_rates`), else unknown, and said to be. What a
-search has yet to ask for is drawn at random (`search_guess`). Knows nothing of Ray.
+search has yet to ask for is drawn at random (`search_sample`). Knows nothing of Ray.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import BudgetConfig
-from dwp_sweep.harness.cost.durations import Duration, PastRuns
-from dwp_sweep.harness.cost.simulation import Pool, Schedule, list_schedule
-from dwp_sweep.harness.dag.budget import beyond_trials, forbids_start, without_effect
+from dwp_sweep.config.resources import HOUR_S
+from dwp_sweep.harness.cost.durations import Duration, Durations
+from dwp_sweep.harness.cost.past_runs import PastRuns
+from dwp_sweep.harness.cost.simulation import Schedule, list_schedule
+from dwp_sweep.harness.dag.budget import Pool, beyond_trials, forbids_start, without_effect
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources, resources_of
 from dwp_sweep.store.protocol import Store
@@ -25,10 +27,7 @@ from dwp_sweep.tracking.read.durations import has_mlflow, logged_durations
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.cost.search_sample import SearchGuess
-
-__all__ = ["Duration", "PastRuns", "PlanCost", "Range", "StageCost", "plan_cost", "this_machine"]
-
-_HOUR_S = 3600.0
+    from dwp_sweep.harness.cost.step_rates import StepRates
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class StageCost:
     Attributes:
         stage: The stage.
         n_to_build: Nodes that a run would build.
-        n_unknown: Those of them whose like was never measured; the hours are without them.
-        n_by_bench: Those whose like was never run, told by the bench's step as if none stopped early.
+        n_unknown: Those for which no node like them was ever measured; the hours are without them.
+        n_by_bench: Those known from the bench's training step only, as if none stopped early.
         cpu_hours: Of the known ones; None where none is known.
         gpu_hours: The same for GPUs.
     """
@@ -157,44 +156,54 @@ def _cost(
     nodes = plan.to_build
     stages = [row.stage for row in plan.by_stage()]
     machine = this_machine()
-    shapes = {stage: resources_of(stage, plan.sweep.resources, machine.gpu > 0) for stage in stages}
-    known = _by_bench(nodes, shapes, _durations(nodes, store, tracking_uri, apart_from))
+    resources = {stage: resources_of(stage, plan.sweep.resources, machine.gpu > 0) for stage in stages}
+    durations = _durations(stages, resources, store, tracking_uri, apart_from)
+    known = {node.key: durations.known(node) for node in nodes}
     seconds = {key: found.mean_s if found else 0.0 for key, found in known.items()}
-    whole = _scheduled(nodes, seconds, shapes, machine, n_slots)
-    cut, cut_by = _cut(plan, seconds, shapes, machine, n_slots, share)
+    whole = _scheduled(nodes, seconds, resources, machine, n_slots)
+    cut, cut_by = _cut(plan, seconds, resources, machine, n_slots, share)
     return PlanCost(
-        stages=tuple(_stage_cost(stage, nodes, known, shapes[stage]) for stage in stages),
+        stages=tuple(_stage_cost(stage, nodes, known, resources[stage]) for stage in stages),
         slots=_words(machine, n_slots),
         makespan_s=whole.end_s,
         critical_path_s=whole.critical_path_s,
         n_unknown=sum(found is None for found in known.values()),
         cut=cut,
         cut_by=cut_by,
-        note=without_effect(plan.sweep.budget, shapes),
+        note=without_effect(plan.sweep.budget, resources),
     )
 
 
 def _durations(
-    nodes: Sequence[Node], store: Store, tracking_uri: str | None, apart_from: frozenset[str]
-) -> dict[str, Duration | None]:
-    past = PastRuns.from_store(store, sorted({node.stage for node in nodes}))
-    known = {node.key: past.duration(node.stage, node.config) for node in nodes}
-    lacking = [node for node in nodes if known[node.key] is None]
-    if lacking and has_mlflow(tracking_uri, store.root):
-        for one in logged_durations(sorted({node.stage for node in lacking}), tracking_uri, store.root):
-            past.add_logged(*one)
-    return known | {node.key: past.duration(node.stage, node.config, apart_from) for node in lacking}
+    stages: Sequence[str],
+    resources: Mapping[str, Resources],
+    store: Store,
+    tracking_uri: str | None,
+    apart_from: frozenset[str],
+) -> Durations:
+    """By the storage's records, else MLflow's or those of other sizes, else the bench; each read on need."""
+    past = PastRuns.from_store(store, sorted(stages))
 
+    @functools.cache
+    def read_logged(stage: str) -> None:
+        if has_mlflow(tracking_uri, store.root):
+            for logged in logged_durations([stage], tracking_uri, store.root):
+                past.add_logged(*logged)
 
-def _by_bench(
-    nodes: Sequence[Node], shapes: Mapping[str, Resources], known: dict[str, Duration | None]
-) -> dict[str, Duration | None]:
-    if all(known.values()):
-        return known
-    from dwp_sweep.harness.cost.step_rates import StepRates  # imports torch
+    def logged_or_alike(node: Node) -> Duration | None:
+        read_logged(node.stage)
+        return past.duration(node.stage, node.config, apart_from)
 
-    rates = StepRates.kept()
-    return {node.key: known[node.key] or rates.duration(node, shapes[node.stage]) for node in nodes}
+    @functools.cache
+    def rates() -> StepRates:
+        from dwp_sweep.harness.cost.step_rates import StepRates  # imports torch
+
+        return StepRates.kept()
+
+    def by_bench(node: Node) -> Duration | None:
+        return rates().duration(node, resources[node.stage])
+
+    return Durations([past.of, logged_or_alike, by_bench])
 
 
 def this_machine() -> Resources:
@@ -208,7 +217,7 @@ def this_machine() -> Resources:
 
 
 def _stage_cost(
-    stage: str, nodes: Iterable[Node], known: Mapping[str, Duration | None], shape: Resources
+    stage: str, nodes: Iterable[Node], known: Mapping[str, Duration | None], resources: Resources
 ) -> StageCost:
     own = [known[node.key] for node in nodes if node.stage == stage]
     found = [one for one in own if one is not None]
@@ -217,8 +226,8 @@ def _stage_cost(
         n_to_build=len(own),
         n_unknown=len(own) - len(found),
         n_by_bench=sum(one.n == 0 for one in found),
-        cpu_hours=_hours(found, shape.cpu),
-        gpu_hours=_hours(found, shape.gpu),
+        cpu_hours=_hours(found, resources.cpu),
+        gpu_hours=_hours(found, resources.gpu),
     )
 
 
@@ -226,29 +235,29 @@ def _hours(found: list[Duration], amount: float) -> Range | None:
     if not found:
         return None
     sums = [math.fsum(values) for values in zip(*((d.mean_s, d.low_s, d.high_s) for d in found), strict=True)]
-    return Range(*(amount * total / _HOUR_S for total in sums))
+    return Range(*(amount * total / HOUR_S for total in sums))
 
 
 def _scheduled(
     nodes: Iterable[Node],
     seconds: Mapping[str, float],
-    shapes: Mapping[str, Resources],
+    resources: Mapping[str, Resources],
     machine: Resources,
     n_slots: int | None,
     pool: Pool | None = None,
 ) -> Schedule:
     if n_slots is not None:
-        machine, taken = Resources(float(n_slots), 0.0), {stage: Resources(1.0, 0.0) for stage in shapes}
+        machine, taken = Resources(float(n_slots), 0.0), {stage: Resources(1.0, 0.0) for stage in resources}
     else:
         # What fits on no machine here waits for a cluster; it is scheduled as if it took all there is.
-        taken = {s: Resources(min(a.cpu, machine.cpu), min(a.gpu, machine.gpu)) for s, a in shapes.items()}
+        taken = {s: Resources(min(a.cpu, machine.cpu), min(a.gpu, machine.gpu)) for s, a in resources.items()}
     return list_schedule(list(nodes), seconds, taken, machine, pool)
 
 
 def _cut(
     plan: Plan,
     seconds: Mapping[str, float],
-    shapes: Mapping[str, Resources],
+    resources: Mapping[str, Resources],
     machine: Resources,
     n_slots: int | None,
     share: float,
@@ -259,21 +268,16 @@ def _cut(
     held = plan.to_build if forbids_start(budget) else ()
     beyond = beyond_trials(plan, None if budget.trials is None else round(budget.trials * share))
     held = held or tuple(node for node in plan.to_build if node.key in beyond)
-    pool = _pool(budget, shapes, share)
+    pool = Pool.of(budget, resources, share)
     left_out = {node.key for node in held}
     started = [node for node in plan.to_build if node.key not in left_out]
-    limited = _scheduled(started, seconds, shapes, machine, n_slots, pool)
+    limited = _scheduled(started, seconds, resources, machine, n_slots, pool)
     cut = [*held, *(node for node in started if node.key not in limited.starts)]
     counts: dict[str, int] = {}
     for node in cut:
         counts[node.stage] = counts.get(node.stage, 0) + 1
     reason = forbids_start(budget).partition(" ")[0] or limited.stopped_by
     return counts, (reason or "budget.trials") if cut else ""
-
-
-def _pool(budget: BudgetConfig, shapes: Mapping[str, Resources], share: float) -> Pool:
-    limits = (budget.cpu_hours, budget.gpu_hours, budget.wall_s)
-    return Pool(shapes, *(None if limit is None else limit * share for limit in limits))
 
 
 def _times(found: Range | None, factor: float) -> Range | None:

@@ -67,7 +67,7 @@ class StepRates:
         """What the bench has kept on this machine; empty where it never ran."""
         return cls(_read(path or rates_file()))
 
-    def duration(self, node: Node, shape: Resources) -> Duration | None:
+    def duration(self, node: Node, resources: Resources) -> Duration | None:
         """What a node takes if it trains to its last epoch; None where that cannot be told.
 
         The least is what it takes if no epoch is better than the first, so that the rate falls at every
@@ -75,20 +75,20 @@ class StepRates:
 
         Args:
             node: Of a stage that declares its training steps; others cannot be told.
-            shape: What its trial asks for: the bench's cores are shared out, a GPU is taken as a whole.
+            resources: What its trial asks for: the bench's cores are shared out, a GPU is taken as a whole.
         """
         steps = workload_of(node.stage).steps(node.config, node.inputs)
         if steps is None:
             return None
         try:
-            step_s = self._step_s(steps, shape)
+            step_s = self._step_s(steps, resources)
         except KeyError:  # not measured on this device, or not in this precision
             return None
         return Duration(step_s * steps.most, step_s * steps.fewest, step_s * steps.most, 0)
 
-    def _step_s(self, steps: TrainingSteps, shape: Resources) -> float:
-        rates = self._rates["cuda" if shape.gpu else "cpu"]
-        threads = 1.0 if shape.gpu else max(rates[_THREADS] / max(shape.cpu, 1.0), 1.0)
+    def _step_s(self, steps: TrainingSteps, resources: Resources) -> float:
+        rates = self._rates["cuda" if resources.gpu else "cpu"]
+        threads = 1.0 if resources.gpu else max(rates[_THREADS] / max(resources.cpu, 1.0), 1.0)
         share = macs(steps.channels) / macs(BENCH_CHANNELS)
         plain_s = rates[steps.precision] * share * steps.voxels / (BENCH_BATCH * BENCH_VOXELS)
         if not steps.has_priors:

@@ -6,7 +6,7 @@ Plain bookkeeping without a clock: a run (`Ledger`) and a simulation of one (`co
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from dwp_sweep.config.node import Node, pipeline_order
 from dwp_sweep.harness.dag.node_state import PUBLISHED, NodeState
@@ -62,6 +62,10 @@ class Board:
         The cost does not grow with the number of nodes that wait, as that of `ready` does.
         """
         return [] if self.is_closed else [self.nodes[key] for key in self._queue.heads()]
+
+    def next(self, admits: Callable[[str], bool]) -> Node | None:
+        """The most urgent node whose stage is admitted: all nodes of a stage ask for the same resources."""
+        return next((node for node in self.heads() if admits(node.stage)), None)
 
     def in_state(self, *states: NodeState) -> list[Node]:
         """Nodes in one of some states, in the sweep's order."""
@@ -154,4 +158,4 @@ class Board:
             self._queue.push(node)
 
     def _has_all_inputs(self, node: Node) -> bool:
-        return all(self.states[key] in PUBLISHED for _, key in node.parents)
+        return all(self.states.get(key, "done") in PUBLISHED for _, key in node.parents)

@@ -1,21 +1,19 @@
 """When the money is spent: nothing new starts, what runs goes on to its end, the answer so far counts.
 
 A budget is that of one run of the command; what was built before costs nothing, so the same command
-goes on with a fresh one. Asked by `run` at every step. Knows nothing of Ray.
+goes on with a fresh one. Asked by `run` at every step, and by a simulation of one. Knows nothing of Ray.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.resources import HOUR_S, BudgetConfig
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources
-
-_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -33,54 +31,110 @@ class Spent:
     wall_s: float
 
 
-def spent_by(ledger: Ledger, shapes: Mapping[str, Resources]) -> Spent:
+class Limits(Protocol):
+    """What may be spent; None: without end."""
+
+    @property
+    def cpu_hours(self) -> float | None:
+        """CPU slots x hours."""
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """GPU slots x hours."""
+
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds since the start."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What may be spent before nothing more starts; None: without end.
+
+    Attributes:
+        resources: Stage -> resources that are paid for.
+        cpu_hours: CPU slots x hours.
+        gpu_hours: GPU slots x hours.
+        wall_s: Seconds since the start.
+    """
+
+    resources: Mapping[str, Resources]
+    cpu_hours: float | None = None
+    gpu_hours: float | None = None
+    wall_s: float | None = None
+
+    @classmethod
+    def of(cls, budget: BudgetConfig, resources: Mapping[str, Resources], share: float = 1.0) -> Pool:
+        """A share of a budget."""
+        limits = (budget.cpu_hours, budget.gpu_hours, budget.wall_s)
+        return cls(resources, *(None if limit is None else limit * share for limit in limits))
+
+    def reached(self, wall_s: float, seconds: Mapping[str, float]) -> str:
+        """The limit that is reached, as a dotted key; empty: none.
+
+        Args:
+            wall_s: Seconds since the start.
+            seconds: Stage -> seconds of nodes up to now, running ones included.
+        """
+        return limit_reached(self, _spent(seconds, self.resources, wall_s))
+
+
+def spent_by(ledger: Ledger, resources: Mapping[str, Resources]) -> Spent:
     """What a run has used up to now.
 
     Args:
         ledger: Of the run.
-        shapes: Stage -> resources of its trials.
+        resources: Stage -> resources of its trials.
     """
-    used = {
-        stage: seconds / _HOUR_S
-        for stage, seconds in ledger.in_hand.seconds_used().items()
-        if stage in shapes
-    }
+    return _spent(ledger.in_hand.seconds_used(), resources, ledger.wall_s)
+
+
+def _spent(seconds: Mapping[str, float], resources: Mapping[str, Resources], wall_s: float) -> Spent:
+    used = {stage: used_s for stage, used_s in seconds.items() if stage in resources}
     return Spent(
-        cpu_hours=sum(shapes[stage].cpu * hours for stage, hours in used.items()),
-        gpu_hours=sum(shapes[stage].gpu * hours for stage, hours in used.items()),
-        wall_s=time.monotonic() - ledger.started_s,
+        cpu_hours=sum(resources[stage].cpu * used_s for stage, used_s in used.items()) / HOUR_S,
+        gpu_hours=sum(resources[stage].gpu * used_s for stage, used_s in used.items()) / HOUR_S,
+        wall_s=wall_s,
     )
 
 
-def exhausted(limits: BudgetConfig, spent: Spent) -> str:
-    """Which limit is reached, in words; empty: none. ``trials`` is a matter of `beyond_trials`."""
+def limit_reached(limits: Limits, spent: Spent) -> str:
+    """The limit that is reached, as a dotted key; empty: none. ``trials`` is a matter of `beyond_trials`."""
     pairs = (
-        ("gpu_hours", limits.gpu_hours, spent.gpu_hours, f"{spent.gpu_hours:.3g} GPU-hours"),
-        ("cpu_hours", limits.cpu_hours, spent.cpu_hours, f"{spent.cpu_hours:.3g} CPU-hours"),
-        ("wall", limits.wall_s, spent.wall_s, f"{spent.wall_s:.0f} s"),
+        ("budget.gpu_hours", limits.gpu_hours, spent.gpu_hours),
+        ("budget.cpu_hours", limits.cpu_hours, spent.cpu_hours),
+        ("budget.wall", limits.wall_s, spent.wall_s),
     )
-    for name, limit, used, words in pairs:
-        if limit is not None and used >= limit:
-            allowed = limits.wall if name == "wall" else f"{limit:g}"
-            return f"budget.{name} = {allowed} is spent ({words})"
+    return next((key for key, limit, used in pairs if limit is not None and used >= limit), "")
+
+
+def exhausted(budget: BudgetConfig, spent: Spent) -> str:
+    """Which limit is reached, in words; empty: none."""
+    match limit_reached(budget, spent):
+        case "budget.gpu_hours":
+            return f"budget.gpu_hours = {budget.gpu_hours:g} is spent ({spent.gpu_hours:.3g} GPU-hours)"
+        case "budget.cpu_hours":
+            return f"budget.cpu_hours = {budget.cpu_hours:g} is spent ({spent.cpu_hours:.3g} CPU-hours)"
+        case "budget.wall":
+            return f"budget.wall = {budget.wall} is spent ({spent.wall_s:.0f} s)"
     return ""
 
 
-def forbids_start(limits: BudgetConfig) -> str:
+def forbids_start(budget: BudgetConfig) -> str:
     """Why nothing at all may start, in words; empty: something may."""
-    if limits.trials == 0:
+    if budget.trials == 0:
         return "budget.trials = 0 allows none"
-    return exhausted(limits, Spent(0.0, 0.0, 0.0))
+    return exhausted(budget, Spent(0.0, 0.0, 0.0))
 
 
-def without_effect(limits: BudgetConfig, shapes: Mapping[str, Resources]) -> str:
+def without_effect(budget: BudgetConfig, resources: Mapping[str, Resources]) -> str:
     """Which limit limits nothing, in words; empty: none.
 
     Args:
-        limits: Of the run.
-        shapes: Stage -> resources of its trials.
+        budget: Of the run.
+        resources: Stage -> resources of its trials.
     """
-    if limits.gpu_hours is None or not shapes or any(shape.gpu for shape in shapes.values()):
+    if budget.gpu_hours is None or not resources or any(asked.gpu for asked in resources.values()):
         return ""
     return "no stage asks for a GPU: budget.gpu_hours limits nothing here, budget.cpu_hours would"
 

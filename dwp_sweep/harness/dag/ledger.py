@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
+from dwp_sweep.harness.cost.time_left import node_left_s, time_left_s
 from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.events import Event, EventKind, Listener
 from dwp_sweep.harness.dag.node_state import LEFT_FAILED, NodeState
@@ -43,7 +44,7 @@ class Ledger:
 
     Args:
         plan: What is to be built.
-        estimate: Expected durations; learns from every node that ends.
+        durations: Of nodes; learns from every node that ends.
         listener: Told everything that happens.
         held: Keys of nodes that are never handed out in this run.
         clock: Seconds since some moment; None: the machine's.
@@ -51,7 +52,7 @@ class Ledger:
     Attributes:
         board: State of every node.
         in_hand: What trials work on, and the time they have used.
-        estimate: Expected durations.
+        durations: Of nodes.
         messages: Key -> one line, of failed nodes.
         builders: Key -> who builds it, for nodes that another run builds now.
         search: How far the search is.
@@ -59,28 +60,26 @@ class Ledger:
         is_broken: Whether it is no budget that is spent, but something outside that failed.
         is_draining: Whether running nodes leave at their checkpoints.
         n_lost: Key -> how often its worker was lost.
-        clock: Seconds of this run.
-        started_s: Of the clock, when the run began.
     """
 
     def __init__(
         self,
         plan: Plan,
-        estimate: Estimate,
+        durations: Durations,
         listener: Listener,
         held: Collection[str] = (),
         clock: Clock | None = None,
     ) -> None:
         clock = clock or _now
-        self.estimate = estimate
-        self.board = Board(plan.sweep.nodes, plan.states, estimate.seconds, held)
+        self.durations = durations
+        self.board = Board(plan.sweep.nodes, plan.states, durations.seconds, held)
         self.in_hand = InHand(clock)
         self.messages = {node.key: LEFT_FAILED for node in self.board.in_state("failed")}
         self.builders: dict[str, str] = {}
         self.search = SearchCounts()
         self.spent = ""
         self.is_draining = self.is_broken = False
-        self.clock, self.started_s = clock, clock()
+        self._clock, self._started_s = clock, clock()
         self.n_lost: Counter[str] = Counter()
         self._listener = listener
         self._watch: Callable[[], None] = lambda: None
@@ -89,6 +88,11 @@ class Ledger:
     def work(self) -> Mapping[str, Work]:
         """Trial -> the node in its hands."""
         return self.in_hand.work
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the run began."""
+        return self._clock() - self._started_s
 
     @property
     def is_finished(self) -> bool:
@@ -125,10 +129,9 @@ class Ledger:
 
     def progressed(self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
         """A trial has done another epoch."""
-        work = self.work.get(trial_id)
-        if work is not None:
-            work.progressed(epoch, n_epochs, metrics)
-            self._listener(Event("epoch", work.node, metrics=metrics, epoch=epoch, n_epochs=n_epochs))
+        node = self.in_hand.progressed(trial_id, epoch, n_epochs, metrics)
+        if node is not None:
+            self._listener(Event("epoch", node, metrics=metrics, epoch=epoch, n_epochs=n_epochs))
 
     def reads(self, trial_id: str, n_read: int, n_scans: int) -> None:
         """A trial waits for its scans to be prepared."""
@@ -236,28 +239,22 @@ class Ledger:
 
     def time_left_s(self, n_slots: int) -> float | None:
         """Expected seconds to the end; None before anything is measured."""
-        running = self.in_hand.running()
-        known = [left for left in map(self.work_left_s, running) if left is not None]
-        if not self.estimate.is_measured and (not known or len(known) < len(running)):
-            return None
         to_start = self.board.in_state("ready", "waiting", "leased_by_other", "queued")
-        to_come = sum(map(self.estimate.seconds, to_start)) + self._unasked_s()
-        return max([(to_come + sum(known)) / max(n_slots, 1), *known])
+        return time_left_s(to_start, self.in_hand.progress(), self.durations, n_slots, self._unasked_s())
 
     def work_left_s(self, work: Work) -> float | None:
         """Expected seconds to the end of a node in hand; None before anything is measured."""
-        return work.left_s(self.estimate)
+        return node_left_s(work.progress(self._clock()), self.durations)
 
     def _unasked_s(self) -> float:
         """Expected seconds of what a search has yet to ask for, as if nothing of it were given up."""
         n_nodes = self.search.n_to_ask * self.search.n_repeats
-        target = next(
-            (node for node in list(self.board.nodes.values()) if node.stage == OBJECTIVE_STAGE), None
-        )
-        return n_nodes * self.estimate.seconds(target) if n_nodes and target is not None else 0.0
+        nodes = list(self.board.nodes.values())
+        objective = next((node for node in nodes if node.stage == OBJECTIVE_STAGE), None)
+        return n_nodes * self.durations.seconds(objective) if n_nodes and objective is not None else 0.0
 
     def _publish(self, node: Node, state: NodeState, wall_s: float) -> None:
-        self.estimate.observe(node, wall_s)
+        self.durations.observe(node, wall_s)
         self.board.learned()
         self.board.publish(node, state)
 

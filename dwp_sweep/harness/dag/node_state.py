@@ -115,7 +115,7 @@ def node_states(
     """The state of every node.
 
     Needed are the targets and the inputs of what is needed and not there: what a published node was made
-    from need not exist any more.
+    from need not exist any more. A parent of which nothing is known counts as published.
 
     Args:
         nodes: Parents before children.
@@ -148,7 +148,7 @@ def _unbuilt(
 ) -> NodeState:
     if not is_needed:
         return "unneeded"
-    parents = {known[key] for _, key in node.parents}
+    parents = {known.get(key, "done") for _, key in node.parents}
     if parents & FAILED:
         return "blocked"
     return own or ("ready" if parents <= PUBLISHED else "waiting")

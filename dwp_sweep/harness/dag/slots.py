@@ -1,8 +1,8 @@
 """What a trial of a stage asks for, what the cluster has, how many trials are handed to Tune at once.
 
-Few shapes, because Tune reuses an actor only for trials of equal resources. Handing out only what fits
-plus one keeps the order of the queue open (a trial in Tune's hands cannot be overtaken) and shows an
-autoscaler that there is more to do. Knows nothing of the DAG; asks Ray only through `Machines`.
+Stages ask for few different resources, because Tune reuses an actor only for trials of equal ones. Handing
+out only what fits plus one keeps the order of the queue open (a trial in Tune's hands cannot be overtaken)
+and shows an autoscaler that there is more to do. Knows nothing of the DAG; asks Ray only through `Machines`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import NamedTuple
 from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.errors import Problem
 from dwp_sweep.stages.workload import workload_of
+
+_ROUNDING = 1e-6
 
 
 class Resources(NamedTuple):
@@ -33,19 +35,19 @@ Machines = Callable[[], Sequence[Resources]]
 """The machines that are alive now."""
 
 
-def resources_of(stage: str, resources: Mapping[str, ResourcesConfig], has_gpu: bool) -> Resources:
+def resources_of(stage: str, configs: Mapping[str, ResourcesConfig], has_gpu: bool) -> Resources:
     """What a trial of a stage asks for."""
-    asked = resources.get(stage, ResourcesConfig())
+    asked = configs.get(stage, ResourcesConfig())
     gpu = asked.gpu if asked.gpu is not None else (workload_of(stage).gpu if has_gpu else 0.0)
     return Resources(asked.cpu, gpu)
 
 
-def slots(shape: Resources, machines: Sequence[Resources]) -> int:
-    """How many trials of one shape run at once on these machines."""
-    return sum(_fit(shape, machine) for machine in machines)
+def slots(resources: Resources, machines: Sequence[Resources]) -> int:
+    """How many trials that ask for so much run at once on these machines."""
+    return sum(_fit(resources, machine) for machine in machines)
 
 
-def impossible(shapes: Mapping[str, Resources], machines: Sequence[Resources]) -> list[Problem]:
+def impossible(by_stage: Mapping[str, Resources], machines: Sequence[Resources]) -> list[Problem]:
     """One problem for each stage whose trials fit on no machine: they would wait for ever."""
     largest = Resources(
         max((m.cpu for m in machines), default=0.0), max((m.gpu for m in machines), default=0.0)
@@ -53,12 +55,12 @@ def impossible(shapes: Mapping[str, Resources], machines: Sequence[Resources]) -
     return [
         Problem(
             f"resources.{stage}",
-            f"asks for {shape.cpu:g} CPUs and {shape.gpu:g} GPUs; "
+            f"asks for {asked.cpu:g} CPUs and {asked.gpu:g} GPUs; "
             f"the largest machine has {largest.cpu:g} and {largest.gpu:g}{_listed(machines)}",
             "lower it, or run on a cluster that has them (--address)",
         )
-        for stage, shape in shapes.items()
-        if slots(shape, machines) == 0
+        for stage, asked in by_stage.items()
+        if slots(asked, machines) == 0
     ]
 
 
@@ -71,57 +73,71 @@ def _listed(machines: Sequence[Resources]) -> str:
 
 
 class Admission:
-    """Decides how many trials are in Tune's hands: those that fit now and one more of each shape.
+    """Decides how many trials are in Tune's hands: those that fit now and one more of each kind.
 
     Args:
         machines: Asked every time, because clusters grow and shrink.
         max_concurrent: Upper bound on all trials at once, the one more included; None: no bound.
+        has_spare: Whether the one more is admitted.
     """
 
-    def __init__(self, machines: Machines, max_concurrent: int | None = None) -> None:
+    def __init__(self, machines: Machines, max_concurrent: int | None = None, has_spare: bool = True) -> None:
         self._machines = machines
         self._max = max_concurrent
+        self._has_spare = has_spare
         self._fitting: dict[str, Resources] = {}
         self._spare: dict[str, Resources] = {}
+        self._taken: Counter[Resources] = Counter()
 
-    def admits(self, shape: Resources) -> bool:
-        """Whether a further trial of this shape may be handed to Tune."""
-        if self._max is not None and len(self._fitting) + len(self._spare) >= self._max:
+    def admits(self, resources: Resources) -> bool:
+        """Whether a further trial that asks for so much may be handed to Tune."""
+        if self._is_full:
             return False
-        return self._fits(shape) or shape not in self._spare.values()
+        return self._fits(resources) or (self._has_spare and resources not in self._spare.values())
 
-    def has_room(self, shape: Resources) -> bool:
-        """Whether a further trial of this shape would start at once."""
-        n_taken = len(self._fitting) + len(self._spare)
-        return (self._max is None or n_taken < self._max) and self._fits(shape)
+    def has_room(self, resources: Resources) -> bool:
+        """Whether a further trial that asks for so much would start at once."""
+        return not self._is_full and self._fits(resources)
 
-    def n_slots(self, shape: Resources) -> int:
-        """How many trials of this shape can run at once, whatever runs now; at least 1."""
-        found = slots(shape, self._machines())
-        return max(1, found if self._max is None else min(found, self._max))
+    def n_slots(self, resources: Resources) -> int:
+        """How many trials that ask for so much can run at once, whatever runs now; at least 1."""
+        n_slots = slots(resources, self._machines())
+        return max(1, n_slots if self._max is None else min(n_slots, self._max))
 
-    def take(self, trial_id: str, shape: Resources) -> None:
+    def take(self, trial_id: str, resources: Resources) -> None:
         """A trial was handed to Tune."""
-        (self._fitting if self._fits(shape) else self._spare)[trial_id] = shape
+        if self._fits(resources):
+            self._fitting[trial_id] = resources
+            self._taken[resources] += 1
+        else:
+            self._spare[trial_id] = resources
 
     def release(self, trial_id: str) -> None:
         """A trial has ended; a spare one may have its place."""
-        self._fitting.pop(trial_id, None)
+        ended = self._fitting.pop(trial_id, None)
+        if ended is not None:
+            self._taken[ended] -= 1
         self._spare.pop(trial_id, None)
-        for spare_id, shape in list(self._spare.items()):
-            if self._fits(shape):
-                self._fitting[spare_id] = self._spare.pop(spare_id)
+        for spare_id, resources in list(self._spare.items()):
+            if self._fits(resources):
+                del self._spare[spare_id]
+                self.take(spare_id, resources)
 
-    def _fits(self, shape: Resources) -> bool:
+    @property
+    def _is_full(self) -> bool:
+        return self._max is not None and len(self._fitting) + len(self._spare) >= self._max
+
+    def _fits(self, resources: Resources) -> bool:
         machines = self._machines()
-        taken = list(self._fitting.values())
+        cpu = sum(taken.cpu * n for taken, n in self._taken.items()) + resources.cpu
+        gpu = sum(taken.gpu * n for taken, n in self._taken.items()) + resources.gpu
         return (
-            taken.count(shape) < slots(shape, machines)
-            and sum(t.cpu for t in taken) + shape.cpu <= sum(m.cpu for m in machines) + 1e-6
-            and sum(t.gpu for t in taken) + shape.gpu <= sum(m.gpu for m in machines) + 1e-6
+            self._taken[resources] < slots(resources, machines)
+            and cpu <= sum(machine.cpu for machine in machines) + _ROUNDING
+            and gpu <= sum(machine.gpu for machine in machines) + _ROUNDING
         )
 
 
-def _fit(shape: Resources, machine: Resources) -> int:
-    counts = [have / asked for asked, have in zip(shape, machine, strict=True) if asked > 0]
-    return math.floor(min(counts) + 1e-6) if counts else 0
+def _fit(resources: Resources, machine: Resources) -> int:
+    counts = [have / asked for asked, have in zip(resources, machine, strict=True) if asked > 0]
+    return math.floor(min(counts) + _ROUNDING) if counts else 0

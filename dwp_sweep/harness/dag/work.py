@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.time_left import RunningNode
 
 Clock = Callable[[], float]
 """Seconds since some moment."""
@@ -30,6 +30,7 @@ class Work:
         n_epochs: Largest number of epochs; 0 while unknown.
         metrics: Last metrics.
         first_epoch: Epochs done at the first report of this attempt.
+        first_epoch_s: When that was.
         reading: Scans read and all scans, while they are prepared; None before and after.
     """
 
@@ -48,25 +49,19 @@ class Work:
         """What it does before its first epoch."""
         return reading_text(*self.reading) if self.reading is not None else "starting"
 
-    def progressed(self, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
+    def progressed(self, epoch: int, n_epochs: int, metrics: Mapping[str, float], now_s: float) -> None:
         """Another epoch is done."""
         if self.first_epoch is None:
-            self.first_epoch, self.first_epoch_s = epoch, time.monotonic()
+            self.first_epoch, self.first_epoch_s = epoch, now_s
         self.epoch, self.n_epochs, self.metrics, self.reading = epoch, n_epochs, metrics, None
 
-    def left_s(self, estimate: Estimate) -> float | None:
-        """Expected seconds to its end; None before anything is measured."""
-        now = time.monotonic()
-        if self.first_epoch is not None and self.epoch > self.first_epoch and self.n_epochs:
-            pace = (now - self.first_epoch_s) / (self.epoch - self.first_epoch)
-            by_epochs = pace * max(self.n_epochs - self.epoch, 0)
-        else:
-            by_epochs = None
-        if not estimate.is_measured:
-            return by_epochs
-        by_kind = max(estimate.seconds(self.node) - (now - (self.started_s or now)), 0.0)
-        # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
-        return by_kind if by_epochs is None else min(by_epochs, max(by_kind, 1.0))
+    def progress(self, now_s: float) -> RunningNode:
+        """How far it is."""
+        ran_s = now_s - (now_s if self.started_s is None else self.started_s)
+        if not self.n_epochs or self.first_epoch is None or self.epoch <= self.first_epoch:
+            return RunningNode(self.node, ran_s)
+        epoch_s = (now_s - self.first_epoch_s) / (self.epoch - self.first_epoch)
+        return RunningNode(self.node, ran_s, self.n_epochs - self.epoch, epoch_s)
 
 
 class InHand:
@@ -97,6 +92,16 @@ class InHand:
         self.work[trial_id] = Work(work.node, trial_id, started_s=self._clock())
         return work.node
 
+    def progressed(
+        self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]
+    ) -> Node | None:
+        """A trial has done another epoch of its node; None where it has none."""
+        work = self.work.get(trial_id)
+        if work is None:
+            return None
+        work.progressed(epoch, n_epochs, metrics, self._clock())
+        return work.node
+
     def release(self, node: Node) -> None:
         """Nobody works on a node any more."""
         for trial_id in [trial_id for trial_id, work in self.work.items() if work.node.key == node.key]:
@@ -114,10 +119,14 @@ class InHand:
             used[work.node.stage] = used.get(work.node.stage, 0.0) + now - work.started_s
         return used
 
+    def progress(self) -> list[RunningNode]:
+        """How far the running nodes are."""
+        return [work.progress(self._clock()) for work in self.running()]
+
     def entries(self) -> list[dict[str, Any]]:
         """The running nodes as other terminals read them.
 
-        Key, epochs done and at most, scans read and all, Unix time of the start.
+        Key, epochs done and at most, seconds of one, scans read and all, Unix time of the start.
         """
         now_ms, now_s = time.time_ns() // 1_000_000, self._clock()
         return [
@@ -125,6 +134,7 @@ class InHand:
                 "key": work.node.key,
                 "epoch": work.epoch,
                 "n_epochs": work.n_epochs,
+                "epoch_s": work.progress(now_s).epoch_s,
                 "reading": work.reading,
                 "started_ms": now_ms - round(1000 * (now_s - (work.started_s or now_s))),
             }

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dwp_sweep.config.node import Node
+from dwp_sweep.config.resources import HOUR_S
 from dwp_sweep.config.search.space import ObjectiveConfig, SearchSpace
 from dwp_sweep.harness.dag.pruning import is_worse, validation_scores
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-
-_HOUR_S = 3600.0
 
 
 @dataclass
@@ -86,7 +85,7 @@ def results(
 
 def value_of(objective: ObjectiveConfig, record: Record, shape: Resources) -> float | None:
     """One objective of one network; of its best epoch where the metric has one."""
-    hours = record.wall_s / _HOUR_S
+    hours = record.wall_s / HOUR_S
     # Without GPUs both kinds of hours would be nothing: the CPUs then stand for them.
     costs = {
         "wall_s": record.wall_s,

@@ -109,7 +109,7 @@ class LiveDisplay:
     def _time(self, ledger: Ledger) -> str:
         if self._outcome is not None:
             return duration(self._outcome.wall_s)
-        gone = duration(float(int(time.monotonic() - ledger.started_s)) + 1e-9).replace(".0 s", " s")
+        gone = duration(float(int(ledger.wall_s)) + 1e-9).replace(".0 s", " s")
         left = ledger.time_left_s(self._n_slots)
         if ledger.is_draining:
             return f"{gone}, stopping"

@@ -101,5 +101,5 @@ class LineProgress:
         return f" [{n_ended}/{n_all}" + (f", about {duration(left)} left]" if left is not None else "]")
 
     def _line(self, text: str) -> None:
-        gone = time.monotonic() - self._ledger.started_s if self._ledger else 0.0
+        gone = self._ledger.wall_s if self._ledger else 0.0
         self._console.print(f"{gone:8.1f} s  {text}", soft_wrap=True, markup=False)

@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dwp_sweep.config.node import nodes_of, pipeline_order
-from dwp_sweep.harness.cost.durations import PastRuns
-from dwp_sweep.harness.cost.simulation import list_schedule
+from dwp_sweep.config.node import Node, nodes_of, pipeline_order
+from dwp_sweep.config.resources import HOUR_S
+from dwp_sweep.harness.cost.durations import Durations
+from dwp_sweep.harness.cost.past_runs import PastRuns
+from dwp_sweep.harness.cost.time_left import RunningNode, time_left_s
 from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
-from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.dag.work import reading_text
 from dwp_sweep.store.heartbeat import LiveRun, live_runs
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes, recorded_resources, require_sweep
 
-_HOUR_S = 3600.0
 _N_LOG_LINES = 3
 
 
@@ -69,7 +69,7 @@ class SweepStatus:
         runs: Drivers that work on it now.
         cpu_hours: Of all its nodes, whichever sweep built them; running ones up to now.
         gpu_hours: The same for GPUs.
-        left_s: Expected seconds to the end of what is open; None while some node's duration is unknown.
+        left_s: Expected seconds to the end of what is open; None before anything is measured.
         n_slots: Nodes at once that ``left_s`` counts on.
     """
 
@@ -104,18 +104,20 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
     require_sweep(sweep, store)
     entries, working = recorded_nodes(store, sweep), live_runs(store)
     runs = tuple(run for run in working if run.sweep == sweep)
+    in_hand = _in_hand(sweep, working)
     with store.snapshot((entry.stage, entry.key) for entry in entries):
-        found = _statuses(entries, _in_hand(sweep, working), store)
+        found = _statuses(entries, in_hand, store)
     resources = recorded_resources(store, sweep)
-    n_slots = max(sum(run.n_slots for run in runs), 1)
-    hours = [
-        sum(resources.get(node.stage, (1.0, 0.0))[place] * node.wall_s for node in found.values()) / _HOUR_S
+    cpu_hours, gpu_hours = (
+        sum(resources.get(node.stage, (1.0, 0.0))[place] * node.wall_s for node in found.values()) / HOUR_S
         for place in (0, 1)
-    ]
-    left_s = _left_s(entries, found, store, n_slots)
-    stages = pipeline_order(nodes_of(entries))
-    nodes = tuple(sorted(found.values(), key=lambda node: stages.index(node.stage)))
-    return SweepStatus(sweep, nodes, runs, hours[0], hours[1], left_s, n_slots)
+    )
+    n_slots = max(sum(run.n_slots for run in runs), 1)
+    nodes = nodes_of(entries)
+    left_s = _left_s(nodes, found, in_hand, store, n_slots)
+    stages = pipeline_order(nodes)
+    statuses = tuple(sorted(found.values(), key=lambda status: stages.index(status.stage)))
+    return SweepStatus(sweep, statuses, runs, cpu_hours, gpu_hours, left_s, n_slots)
 
 
 def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
@@ -175,27 +177,28 @@ def _ended(status: NodeStatus, record: Record) -> NodeStatus:
 
 
 def _left_s(
-    entries: Sequence[NodeEntry], found: Mapping[str, NodeStatus], store: Store, n_slots: int
+    nodes: Sequence[Node],
+    found: Mapping[str, NodeStatus],
+    in_hand: Mapping[str, Mapping[str, Any]],
+    store: Store,
+    n_slots: int,
 ) -> float | None:
-    is_open = [entry for entry in entries if found[entry.key].state in ("running", "waiting", "stopped")]
-    stages = sorted({entry.stage for entry in is_open})
-    past = PastRuns.from_store(store, stages)
-    seconds: dict[str, float] = {}
-    for entry in is_open:
-        left = _node_left_s(found[entry.key], entry, past)
-        if left is None:
-            return None
-        seconds[entry.key] = left
-    nodes = nodes_of(is_open)
-    shapes = dict.fromkeys(stages, Resources(1.0, 0.0))
-    return list_schedule(nodes, seconds, shapes, Resources(float(n_slots), 0.0)).end_s
+    to_start = [node for node in nodes if found[node.key].state in ("waiting", "stopped")]
+    running = [node for node in nodes if found[node.key].state == "running"]
+    if not to_start and not running:
+        return 0.0
+    past = PastRuns.from_store(store, sorted({node.stage for node in [*to_start, *running]}))
+    durations = Durations([past.of])
+    for node in nodes:
+        if found[node.key].state == "done":
+            durations.observe(node, found[node.key].wall_s)
+    progress = [_progress(node, found[node.key], in_hand[node.key]) for node in running]
+    return time_left_s(to_start, progress, durations, n_slots)
 
 
-def _node_left_s(status: NodeStatus, entry: NodeEntry, past: PastRuns) -> float | None:
-    known = past.duration(entry.stage, entry.config)
-    by_kind = max(known.mean_s - status.wall_s, 0.0) if known else None
-    if status.state == "running" and status.epoch and status.n_epochs:
-        by_epochs = status.wall_s / status.epoch * max(status.n_epochs - status.epoch, 0)
-        # Early stopping ends most nodes before their last epoch: the smaller guess is the better one.
-        return by_epochs if by_kind is None else min(by_epochs, by_kind)
-    return by_kind
+def _progress(node: Node, status: NodeStatus, work: Mapping[str, Any]) -> RunningNode:
+    if not status.epoch or not status.n_epochs:
+        return RunningNode(node, status.wall_s)
+    # Runs of earlier versions do not say how long an epoch takes.
+    epoch_s = work["epoch_s"] if "epoch_s" in work else status.wall_s / status.epoch
+    return RunningNode(node, status.wall_s, status.n_epochs - status.epoch, epoch_s)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dwp_sweep.config.resources import HOUR_S
 from dwp_sweep.config.search.space import OBJECTIVES
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.tables.table import Table, left, right, table_row
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 
 _HOURS = ("hours", "cpu_hours", "gpu_hours")
-_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _value(row: NodeRow, name: str, facts: ParentFacts) -> float | None:
         return value
     # Without GPUs both kinds of hours would be nothing: the CPUs then stand for them.
     share = {"hours": 1.0, "cpu_hours": facts.cpu, "gpu_hours": facts.gpu or facts.cpu}[name]
-    return value / _HOUR_S * share
+    return value / HOUR_S * share
 
 
 def _compared(

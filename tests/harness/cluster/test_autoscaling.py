@@ -11,7 +11,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cluster.autoscaling import Patience, grows
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources
@@ -52,7 +52,7 @@ def board_with(*stages: str) -> Ledger:
     """A ledger whose nodes, one a stage, are all in the hands of trials that have not started."""
     nodes = {stage: Node(stage, stage, {}) for stage in stages}
     sweep = Sweep("growth", nodes, tuple(nodes), {stage: ResourcesConfig() for stage in stages})
-    ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Estimate(), lambda event: None)
+    ledger = Ledger(Plan(sweep, dict.fromkeys(nodes, "ready")), Durations(), lambda event: None)
     for stage, node in nodes.items():
         ledger.hand_out(node, f"trial of {stage}")
     return ledger

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from dwp_sweep.config.search.space import SearchSpace
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.importance import importances, study_importance
@@ -81,7 +81,7 @@ def test_rows_survive_their_file_whatever_the_numbers(store: Store) -> None:
 
 def test_curves_come_from_the_records_of_the_networks(store: Store) -> None:
     sweep = search_sweep(search_space({"x": {"float": [0, 10]}}, n_trials=1), n_epochs=3)
-    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
+    ledger = Ledger(make_plan(sweep, store), Durations(), lambda event: None)
     search = SearchPlan(sweep, store, ledger)
     assert summary(ledger) == "search: 1 configuration to try in 1 study"
     assert progress_counts(ledger) == (0, 1)

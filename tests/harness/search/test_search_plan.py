@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.configuration import learning_points
@@ -50,7 +50,7 @@ class Killed(Exception):
 
 
 def open_plan(sweep: Sweep, store: Store, **options: Any) -> tuple[Ledger, SearchPlan]:
-    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
+    ledger = Ledger(make_plan(sweep, store), Durations(), lambda event: None)
     return ledger, SearchPlan(sweep, store, ledger, **options)
 
 

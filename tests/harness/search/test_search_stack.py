@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
@@ -37,7 +37,7 @@ class Trial:
 
 def run(sweep: Sweep, store: Store) -> Ledger:
     """One slot: a node runs to its end before Tune asks for another one."""
-    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
+    ledger = Ledger(make_plan(sweep, store), Durations(), lambda event: None)
     search = SearchPlan(sweep, store, ledger)
     scheduler = SearchScheduler(search, store)
     search.watch_record = scheduler.learn

@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from dwp_sweep.config.node import Node, node_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Estimate
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def searcher_of(store: Store, sweep: Sweep, n_cpus: float = 8, max_lost: int = 2) -> DagSearcher:
-    ledger = Ledger(make_plan(sweep, store), Estimate(), lambda event: None)
+    ledger = Ledger(make_plan(sweep, store), Durations(), lambda event: None)
     shapes = {stage: Resources(1, 0) for stage in STAGES}
     return DagSearcher(Dispatch(ledger, store, Admission(lambda: [Resources(n_cpus, 0)]), shapes, max_lost))
 
