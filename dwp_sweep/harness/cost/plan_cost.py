@@ -185,14 +185,17 @@ def _durations(
     past = PastRuns.from_store(store, sorted(stages))
 
     @functools.cache
-    def read_logged(stage: str) -> None:
-        if has_mlflow(tracking_uri, store.root):
-            for logged in logged_durations([stage], tracking_uri, store.root):
-                past.add_logged(*logged)
+    def n_logged(stage: str) -> int:
+        if not has_mlflow(tracking_uri, store.root):
+            return 0
+        runs = logged_durations([stage], tracking_uri, store.root)
+        for run in runs:
+            past.add_logged(*run)
+        return len(runs)
 
     def logged_or_alike(node: Node) -> Duration | None:
-        read_logged(node.stage)
-        return past.duration(node.stage, node.config, apart_from)
+        is_more_known = n_logged(node.stage) or apart_from
+        return past.duration(node.stage, node.config, apart_from) if is_more_known else None
 
     @functools.cache
     def rates() -> StepRates:
