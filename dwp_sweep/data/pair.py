@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dwp_sweep.data.config import DatasetConfig, several
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.volumes import Affine, Header, Volume, read_header, read_volume
+from dwp_sweep.data.volumes import Affine, Header, Volume, read_header, read_volume, times
 from dwp_sweep.errors import InputError, Problem
 
 AFFINE_TOLERANCE = 0.1
@@ -115,7 +115,7 @@ def geometry_problems(first: Path, other: Path, role: str) -> list[Problem]:
         return []
     its = "its image" if role == "mask" else "the first modality"
     if image.shape != header.shape:
-        what = f"shape {_times(header.shape)} differs from {_times(image.shape)} of {its} {first}"
+        what = f"shape {times(header.shape)} differs from {times(image.shape)} of {its} {first}"
         return [Problem(str(other), what, f"resample the {role} to the grid of {its}")]
     apart_mm = _corner_distance_mm(image, header.affine)
     if apart_mm > AFFINE_TOLERANCE * min(image.spacing_mm):
@@ -149,7 +149,3 @@ def _label_problems(path: Path, mask: Volume, label_set: frozenset[int] | None) 
 def _some(values: NDArray[np.floating] | NDArray[np.integer]) -> str:
     shown = ", ".join(f"{value:g}" for value in values[:5])
     return shown + (f" and {values.size - 5} more" if values.size > 5 else "")
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(str(n) for n in shape)

@@ -139,3 +139,10 @@ def centred_start(size: Sequence[int], shape: Sequence[int]) -> tuple[int, int, 
     """
     starts = [n // 2 - p // 2 if p <= n else -((p - n) // 2) for n, p in zip(size, shape, strict=True)]
     return starts[0], starts[1], starts[2]
+
+
+def fullest_slice(mask: NDArray[np.uint8] | NDArray[np.bool_], axis: int) -> int:
+    """Index along an axis of a (D, H, W) mask with most foreground; the middle where there is none."""
+    others = tuple(other for other in range(3) if other != axis)
+    counts = np.count_nonzero(mask, axis=others)
+    return int(counts.argmax()) if counts.any() else mask.shape[axis] // 2

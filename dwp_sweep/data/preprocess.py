@@ -189,12 +189,8 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """Smallest box around the True voxels of a (D, H, W) mask; the whole volume where there are none."""
     if not mask.any():
         return slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2])
-    first, second, third = (np.flatnonzero(mask.any(axis=rest)) for rest in ((1, 2), (0, 2), (0, 1)))
-    return (
-        slice(int(first[0]), int(first[-1]) + 1),
-        slice(int(second[0]), int(second[-1]) + 1),
-        slice(int(third[0]), int(third[-1]) + 1),
-    )
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    return box[0], box[1], box[2]
 
 
 def _on_common_grid(images: Sequence[Volume], settings: PreprocessConfig) -> list[MetaTensor]:

@@ -112,6 +112,11 @@ def write_volume(path: Path, data: NDArray[Any], affine: Affine) -> None:
         nib.save(image, beside)
 
 
+def times(shape: tuple[int, ...]) -> str:
+    """A shape for people, such as ``240x240x155``."""
+    return "x".join(str(n) for n in shape)
+
+
 def _open(path: Path) -> Any:
     if not path.is_file():
         raise _error(path, "there is no such file", "check the path")
@@ -138,7 +143,7 @@ def _header(path: Path, image: Any) -> Header:
     if len(shape) not in (3, 4) or min(shape) <= 0:
         kind = _AXES.get(len(shape), f"{len(shape)}D")
         raise _error(
-            path, f"{kind} image of shape {_times(shape)} where 3D is expected", "give one volume a file"
+            path, f"{kind} image of shape {times(shape)} where 3D is expected", "give one volume a file"
         )
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
@@ -149,7 +154,7 @@ def _header(path: Path, image: Any) -> Header:
 
 def _chosen(path: Path, header: Header, channel: int | None) -> int:
     if channel is None and header.n_channels > 1:
-        shape = _times((*header.shape, header.n_channels))
+        shape = times((*header.shape, header.n_channels))
         fix = f"choose a volume with channel: 0 to {header.n_channels - 1}, or give one volume a file"
         raise _error(path, f"4D image of shape {shape} where 3D is expected", fix)
     if channel is not None and channel >= header.n_channels:
@@ -177,7 +182,3 @@ def _error(path: Path, what: str, fix: str) -> InputError:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(str(n) for n in shape)

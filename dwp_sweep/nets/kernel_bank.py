@@ -24,6 +24,7 @@ from dwp_sweep.nets.kernel_groups import (
     kernel_layers,
     kernel_weight,
     median_filter_scales,
+    read_channels,
 )
 from dwp_sweep.nets.net_files import fact, read_facts, read_tensors, write_tensors
 
@@ -250,11 +251,8 @@ def _root_mean_square(kernels: Tensor) -> float:
     return float(kernels.double().square().mean().sqrt()) if len(kernels) else 0.0
 
 
-def _read_channels(facts: Mapping[str, Any]) -> dict[int, dict[str, tuple[int, int]]]:
-    return {
-        int(group): {name: (int(n_in), int(n_out)) for name, (n_in, n_out) in layers.items()}
-        for group, layers in facts.get("channels", {}).items()
-    }
+def _read_channels(facts: Mapping[str, Any]) -> dict[int, Channels]:
+    return {int(group): read_channels(layers) for group, layers in facts.get("channels", {}).items()}
 
 
 def _read_group(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +148,15 @@ def kernel_weight(conv: nn.Module) -> Tensor:
     weight = conv.mean if isinstance(conv, BayesConv3d) else conv.weight
     assert isinstance(weight, Tensor)
     return weight
+
+
+def read_channels(values: Mapping[str, Any]) -> Channels:
+    """Channels as JSON holds them.
+
+    Raises:
+        ValueError, TypeError, AttributeError: If they are no pairs of whole numbers by name.
+    """
+    return {name: (int(n_in), int(n_out)) for name, (n_in, n_out) in values.items()}
 
 
 def filter_scales(held: BankGroup) -> Tensor:

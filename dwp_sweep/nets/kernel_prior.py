@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp_sweep.nets.kernel_bank import Standardise, kernel_channels
-from dwp_sweep.nets.kernel_groups import Channels
+from dwp_sweep.nets.kernel_groups import Channels, read_channels
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import fact, load_state, read_facts, read_tensors, write_tensors
@@ -158,9 +158,7 @@ def load_prior(folder: Path) -> KernelPrior:
     facts, tensors = read_facts(folder, STEM), read_tensors(folder, STEM)
     group, scale = fact(facts, "group", path), fact(facts, "scale", path)
     try:
-        channels = {
-            name: (int(n_in), int(n_out)) for name, (n_in, n_out) in facts.get("channels", {}).items()
-        }
+        channels = read_channels(facts.get("channels", {}))
         model = _new_model(facts, path)
         prior = KernelPrior(group, model, scale, facts.get("standardise", "group"), channels)
     except (ValueError, TypeError, AttributeError) as error:

@@ -13,6 +13,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dwp_sweep.data.placement import fullest_slice
+
 INK, MUTED, GRID = "#22252b", "#6b7280", "#e5e7eb"
 TRUTH, PREDICTION = "#00E0B8", "#FF8A1F"
 
@@ -32,11 +34,7 @@ def black_background(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
 
 def fullest_slices(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
     """The slice with most foreground along each axis; the middle where there is none."""
-    if not mask.any():
-        middle = tuple(size // 2 for size in mask.shape)
-        return middle[0], middle[1], middle[2]
-    counts = [mask.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-    return int(counts[0].argmax()), int(counts[1].argmax()), int(counts[2].argmax())
+    return fullest_slice(mask, 0), fullest_slice(mask, 1), fullest_slice(mask, 2)
 
 
 def outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:

@@ -197,7 +197,7 @@ def predict_volume(
     """
     net.eval()
     logits, _ = predict_case(net, case, compute, patch, notify)
-    mask = clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
+    mask = _own_mask(logits, case, postprocess)
     own = _probs(logits).cpu().numpy()
     if not variational_layers(net):
         return Prediction(mask, own)
@@ -226,12 +226,15 @@ def own_overlap(
         postprocess: Clean-up of the masks.
     """
     net.eval()
-    found = {}
+    scores = {}
     for case in cases:
         logits, _ = predict_case(net, case, compute, patch)
-        mask = clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
-        found[case.id] = overlap(mask, np.asarray(case.mask) == 1)
-    return found
+        scores[case.id] = overlap(_own_mask(logits, case, postprocess), np.asarray(case.mask) == 1)
+    return scores
+
+
+def _own_mask(logits: Tensor, case: Case, postprocess: PostprocessConfig) -> NDArray[np.bool_]:
+    return clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
 
 
 def _mean_over_draws(

@@ -1,4 +1,4 @@
-"""Pictures of a node's result: learning curve, a slice with truth and prediction, kernels beside samples.
+"""Pictures of a training: its learning curve, and kernels of source networks beside samples of their prior.
 
 Stages write them next to their outputs. Drawn with matplotlib's object interface (no global state, no
 display). Knows nothing of how the numbers came about.
@@ -15,21 +15,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from dwp_sweep.stages.drawing import (
-    GRID,
-    INK,
-    MUTED,
-    PREDICTION,
-    TRUTH,
-    black_background,
-    fullest_slices,
-    outline,
-    save,
-)
+from dwp_sweep.stages.drawing import GRID, INK, MUTED, save
 
 # Okabe and Ito's palette, told apart by colour-blind readers too. A colour means one thing in all panels.
 _CURVES = {
@@ -41,11 +30,15 @@ _CURVES = {
     "val_iou": ("IoU", "#CC79A7", 1.6),
 }
 """Metric -> label, colour and width of its curve."""
+
 _VALIDATED = ("val_loss", "val_dice", "val_iou")
+
 _DIVERGING = LinearSegmentedColormap.from_list("kernel", ["#0b5394", "#f7f7f7", "#b45309"]).with_extremes(
     bad="#b6bcc6"
 )
+
 _CELL = 4  # pixels of one weight in a mosaic
+
 _LOG_RANGE = 50.0
 
 
@@ -81,37 +74,6 @@ def learning_curve(
     _mark_schedule(axes, history)
     figure.suptitle(title, fontsize=11, color=INK)
     axes[-1].set_xlabel("Epoch", fontsize=9, color=MUTED)
-    save(figure, path)
-
-
-def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str) -> None:
-    """Three planes through the lesion with the outlines of truth and prediction.
-
-    Args:
-        image: Volume (D, H, W), any numbers.
-        truth: Mask (D, H, W), foreground above 0.
-        predicted: Mask (D, H, W), foreground above 0.
-        path: PNG to write; its folder is made.
-        title: Line above the picture.
-    """
-    volume, low, high = black_background(np.asarray(image, dtype=np.float32))
-    masks = (np.asarray(truth) > 0, np.asarray(predicted) > 0)
-    centre = fullest_slices(masks[0] if masks[0].any() else masks[1])
-    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained", facecolor="white")
-    for axis, plane, name in zip(
-        figure.subplots(1, 3), range(3), ("Sagittal", "Coronal", "Axial"), strict=True
-    ):
-        view = np.take(volume, centre[plane], axis=plane).T
-        axis.imshow(view, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
-        # The thin line lies on the wide one, so both show where they coincide.
-        for mask, colour, width in zip(masks, (TRUTH, PREDICTION), (3.0, 1.2), strict=True):
-            outline(axis, np.take(mask, centre[plane], axis=plane).T, colour, width)
-        axis.set_title(f"{name}, slice {centre[plane]}", fontsize=9, color=MUTED)
-        axis.set_axis_off()
-    figure.suptitle(title, fontsize=11, color=INK)
-    lines = [Line2D([], [], color=colour, lw=2) for colour in (TRUTH, PREDICTION)]
-    labels = ["Truth" + _if_empty(masks[0]), "Prediction" + _if_empty(masks[1])]
-    figure.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -234,10 +196,6 @@ def _mark_schedule(axes: list[Axes], history: Sequence[Mapping[str, float]]) -> 
             textcoords="offset points", fontsize=7, color=INK if is_new_cycle else MUTED, va="top",
             rotation=90,
         )  # fmt: skip
-
-
-def _if_empty(mask: NDArray[np.bool_]) -> str:
-    return "" if mask.any() else " (empty)"
 
 
 def _mosaic(kernels: NDArray[np.float32], per_row: int = 3) -> NDArray[np.float32]:

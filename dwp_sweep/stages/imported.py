@@ -44,7 +44,8 @@ def describe_imported(path: Path, files: tuple[str, ...], key: str) -> Imported:
         )
     digest = hashlib.sha256()
     for name in files:
-        digest.update(name.encode() + b"\0" + hashlib.sha256((path / name).read_bytes()).digest())
+        with (path / name).open("rb") as file:
+            digest.update(name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return Imported(path=str(path.resolve()), sha256=digest.hexdigest())
 
 

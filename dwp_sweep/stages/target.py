@@ -39,10 +39,10 @@ from dwp_sweep.stages.evaluation import (
     test_scores,
 )
 from dwp_sweep.stages.examples import example_case, predicted_example, save_example
-from dwp_sweep.stages.figures import learning_curve, slice_figure
+from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, padding_revision, read_cases, train_network
 from dwp_sweep.stages.prediction import PostprocessConfig
-from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
+from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
 from dwp_sweep.strict import StrictModel, added, parse
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig

@@ -1,3 +1,5 @@
+"""Splits: seeded or from the user's file, nested training sets, and data sets that are too small."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.splits import enough_problems, source_split, target_split
+from dwp_sweep.data.splits import enough_problems, read_split_file, source_split, target_split
 from dwp_sweep.errors import InputError
 
 IDS = tuple(f"s{n:02d}" for n in range(40))
@@ -142,3 +144,40 @@ def test_nobody_to_validate_on_or_to_report_on_is_refused() -> None:
     assert "n_test is 0" in str(enough_problems(IDS, config(n_test=0), [5])[0])
     assert enough_problems(IDS, config(n_val=0, validation="train"), [5]) == ()
     assert enough_problems(IDS, config(n_test=0), []) == ()  # a source task has no test set
+
+
+def test_every_bad_line_is_named_at_once(tmp_path):
+    path = tmp_path / "splits.csv"
+    path.write_text(
+        "subject,split,role\n"
+        "a,0,train\n"
+        "a,0,test\n"  # line 3: two roles
+        "zz,0,train\n"  # line 4: unknown subject
+        "b,0,tests\n"  # line 5: unknown role
+        "c,first,val\n"  # line 6: no number
+        "a,1,test\n"  # another split: fine
+        "a,1,test\n"  # said twice: fine
+    )
+
+    with pytest.raises(InputError) as caught:
+        read_split_file(path, ["a", "b", "c"])
+
+    assert [(problem.where.rsplit(" ", 1)[1], problem.what) for problem in caught.value.problems] == [
+        ("3", "subject 'a' is both train and test in one split"),
+        ("4", "unknown subject 'zz'"),
+        ("5", "unknown role 'tests'"),
+        ("6", "split 'first' is no number"),
+    ]
+    assert all(problem.where.startswith(str(path)) and problem.fix for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(None, "no such file"), ("", "no column subject, split, role"), ("subject,split,role\n", "no rows")],
+)
+def test_a_file_without_content_is_named(tmp_path, text, says):
+    if text is not None:
+        (tmp_path / "s.csv").write_text(text)
+
+    with pytest.raises(InputError, match=says):
+        read_split_file(tmp_path / "s.csv", ["a"])

@@ -12,9 +12,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from dwp_sweep.metrics.calibration import reliability
-from dwp_sweep.stages import figures, uncertainty_figures
-from dwp_sweep.stages.figures import kernel_figure, learning_curve, slice_figure
-from dwp_sweep.stages.uncertainty_figures import calibration_figure, uncertainty_figure
+from dwp_sweep.stages import figures, prediction_figures
+from dwp_sweep.stages.figures import kernel_figure, learning_curve
+from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
 
 HISTORY = [
     {
@@ -192,7 +192,7 @@ def test_uncertainty_without_foreground_or_noise_still_draws(tmp_path: Path) -> 
 
 def test_a_reliability_diagram_shows_frequency_against_probability(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Figure] = []
-    monkeypatch.setattr(uncertainty_figures, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(prediction_figures, "save", lambda figure, path: kept.append(figure))
     probs = np.array([0.1] * 10 + [0.9] * 30)
     bins = reliability(np.stack([1 - probs, probs]), np.arange(40) >= 25, n_bins=5)
     calibration_figure(bins, 0.25, 0.3, Path("nowhere.png"), "UNet-DWP")

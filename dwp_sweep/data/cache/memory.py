@@ -20,8 +20,6 @@ from dwp_sweep.errors import InputError, Problem
 
 MEMORY_FILE = "file_hashes.json"
 
-_BLOCK_BYTES = 1 << 20
-
 
 def dataset_fingerprint(
     config: DatasetConfig, subjects: Sequence[Subject], memory: Path | None = None
@@ -65,10 +63,7 @@ def _identity(path: Path) -> str:
 def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-            return digest.hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(Problem(str(path), f"cannot be read: {error.strerror}", "check the path")) from None
 

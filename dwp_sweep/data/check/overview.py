@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.placement import fullest_slice
 from dwp_sweep.data.preprocess import background_value
 
 PLANES = ("sagittal", "coronal", "axial")
@@ -66,13 +66,6 @@ def write_overview(
         axes.set_title(plane, color="white", fontsize=9)
     figure.suptitle(title, color="white", fontsize=9)
     figure.savefig(path, dpi=110)
-
-
-def fullest_slice(mask: NDArray[np.uint8], axis: int) -> int:
-    """Index along an axis of a (D, H, W) mask with most foreground; the middle where there is none."""
-    others = tuple(other for other in range(3) if other != axis)
-    counts = np.count_nonzero(mask, axis=others)
-    return int(counts.argmax()) if counts.any() else mask.shape[axis] // 2
 
 
 def _as_ras(case: Case, orientation: str) -> Case:

@@ -1,3 +1,5 @@
+"""Distances between surfaces and volumes: closed forms and MONAI as the reference."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,4 @@
-"""Pictures of how far a prediction can be believed: where it is unsure, and whether its probabilities hold.
+"""Pictures of a prediction: its outline on the scan, where it is unsure, whether its probabilities hold.
 
 The target stage writes them beside its scores. Knows nothing of networks or of how the numbers came about.
 """
@@ -34,6 +34,38 @@ from dwp_sweep.stages.drawing import (
 _PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#ffffff", "#9db4d3", "#1f3b68"])
 _UNSURE = LinearSegmentedColormap.from_list("unsure", ["#ffffff", "#d7a8cd", "#7a1760", "#2b0722"])
 _BAR, _GAP = "#0072B2", "#D55E00"
+
+
+def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str) -> None:
+    """Three planes through the lesion with the outlines of truth and prediction.
+
+    Args:
+        image: Volume (D, H, W), any numbers.
+        truth: Mask (D, H, W), foreground above 0.
+        predicted: Mask (D, H, W), foreground above 0.
+        path: PNG to write; its folder is made.
+        title: Line above the picture.
+    """
+    volume, low, high = black_background(np.asarray(image, dtype=np.float32))
+    masks = (np.asarray(truth) > 0, np.asarray(predicted) > 0)
+    centre = fullest_slices(masks[0] if masks[0].any() else masks[1])
+    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained", facecolor="white")
+    for axis, plane, name in zip(
+        figure.subplots(1, 3), range(3), ("Sagittal", "Coronal", "Axial"), strict=True
+    ):
+        view = np.take(volume, centre[plane], axis=plane).T
+        axis.imshow(view, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
+        # The thin line lies on the wide one, so both show where they coincide.
+        for mask, colour, width in zip(masks, (TRUTH, PREDICTION), (3.0, 1.2), strict=True):
+            outline(axis, np.take(mask, centre[plane], axis=plane).T, colour, width)
+        axis.set_title(f"{name}, slice {centre[plane]}", fontsize=9, color=MUTED)
+        axis.set_axis_off()
+    figure.suptitle(title, fontsize=11, color=INK)
+    names = [
+        ("Truth", "Prediction")[side] + ("" if mask.any() else " (empty)") for side, mask in enumerate(masks)
+    ]
+    _name_outlines(figure, names)
+    save(figure, path)
 
 
 def uncertainty_figure(
@@ -74,13 +106,12 @@ def uncertainty_figure(
         for mask, colour, width in zip(masks, (TRUTH, PREDICTION), (2.6, 1.2), strict=True):
             outline(axis, mask[..., index].T, colour, width)
     figure.suptitle(title, fontsize=11, color=INK)
-    lines = [Line2D([], [], color=colour, lw=2) for colour in (TRUTH, PREDICTION)]
     names = ["Truth", "Prediction (probability above 1/2)"]
     labels = [
         name + ("" if mask[..., index].any() else " (none in this slice)")
         for name, mask in zip(names, masks, strict=True)
     ]
-    figure.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    _name_outlines(figure, labels)
     save(figure, path)
 
 
@@ -105,6 +136,11 @@ def calibration_figure(bins: Reliability, brier: float, ece: float, path: Path, 
     )
     figure.suptitle(title, fontsize=11, color=INK)
     save(figure, path)
+
+
+def _name_outlines(figure: Figure, names: list[str]) -> None:
+    lines = [Line2D([], [], color=colour, lw=2) for colour in (TRUTH, PREDICTION)]
+    figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
 
 
 def _scan(axis: Axes, image: NDArray[np.float32], index: int) -> None:

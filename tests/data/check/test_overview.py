@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dwp_sweep.data.cache.entry import Case
-from dwp_sweep.data.check.overview import fullest_slice, write_overview
+from dwp_sweep.data.check.overview import write_overview
+from dwp_sweep.data.placement import fullest_slice
 
 
 def test_the_picture_shows_the_outline_of_the_mask(tmp_path):
