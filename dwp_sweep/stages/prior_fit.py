@@ -1,12 +1,12 @@
-"""Settings of the kernel priors: which model, over which standardised kernels, trained how (Table 2).
+"""The prior of a kernel group: its settings, and the fit of a VAE or a mixture to its kernels (Table 2).
 
-A component of its own so that sweeps, the prior stage and its fitting read one description.
+The middle of the prior stage, which standardises before and scores afterwards. Knows neither bank nor net.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -109,8 +109,8 @@ def fit_model(
     """
     if settings.kind == "mixture":
         return _fit_mixture(settings, train, held_out, emit)
-    vae = _new_vae(settings)
-    result = _fit_vae(vae.to(device), train.to(device), held_out.to(device), settings, work_dir, emit)
+    vae, noise = _new_vae(settings).to(device), named_generator(settings.seed, "noise", device)
+    result = _VaeFit(vae, train.to(device), held_out.to(device), settings, noise, work_dir, emit).run()
     return FittedModel(vae.cpu().eval(), result)
 
 
@@ -126,58 +126,6 @@ def _fit_mixture(settings: PriorConfig, train: Tensor, held_out: Tensor, emit: E
     return FittedModel(mixture, FitResult(1, metrics, (metrics,), 1))
 
 
-def _fit_vae(
-    vae: KernelVAE, train: Tensor, held_out: Tensor, settings: PriorConfig, work_dir: Path, emit: Emit
-) -> FitResult:
-    noise = named_generator(settings.seed, "noise", train.device)
-    checkpoint = work_dir / "checkpoint.safetensors"
-    warmed = _warm_up(vae, train, held_out, settings, noise, work_dir, emit)
-    n_before = len(warmed.history)
-    result = fit(
-        _learner(vae, train, held_out, settings, noise),
-        settings.model_copy(update={"max_epochs": settings.max_epochs - n_before}),
-        len(train),
-        settings.seed,
-        checkpoint,
-        lambda epoch, metrics: emit("prior", n_before + epoch, metrics),
-    )
-    history = warmed.history + result.history
-    return FitResult(n_before + result.best_epoch, result.best, history, warmed.n_steps + result.n_steps)
-
-
-def _warm_up(
-    vae: KernelVAE,
-    train: Tensor,
-    held_out: Tensor,
-    settings: PriorConfig,
-    noise: torch.Generator,
-    work_dir: Path,
-    emit: Emit,
-) -> FitResult:
-    """Train while the divergence's weight rises: no plateau, and the last epoch is kept.
-
-    A training of its own, since what is minimised here is not what validation measures: an epoch of it must
-    neither be chosen nor make the rate fall.
-    """
-    n_epochs = settings.kl_warmup_epochs
-    if not n_epochs:
-        return FitResult(0, {}, (), 0)
-    steps_per_epoch = settings.steps_per_epoch or math.ceil(len(train) / settings.batch_size)
-    learner = _learner(vae, train, held_out, settings, noise, n_epochs * steps_per_epoch)
-    return fit(
-        learner._replace(better=_later),
-        settings.model_copy(update={"max_epochs": n_epochs, "patience": n_epochs}),
-        len(train),
-        named_seed(settings.seed, "warm_up"),
-        work_dir / "warm_up.safetensors",
-        lambda epoch, metrics: emit("prior", epoch, metrics),
-    )
-
-
-def _later(new: Mapping[str, float], best: Mapping[str, float]) -> bool:
-    return True
-
-
 def _new_vae(settings: PriorConfig) -> KernelVAE:
     # torch's default initialisation takes no generator: seed it here, and leave the global state alone.
     with torch.random.fork_rng(devices=[]):
@@ -185,22 +133,63 @@ def _new_vae(settings: PriorConfig) -> KernelVAE:
         return KernelVAE(settings.latent_dim, settings.head, settings.log_var_floor)
 
 
-def _learner(
-    vae: KernelVAE,
-    train: Tensor,
-    held_out: Tensor,
-    settings: PriorConfig,
-    noise: torch.Generator,
-    n_warm_up_steps: int = 0,
-) -> Learner:
-    def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
-        kl_scale = step / n_warm_up_steps if n_warm_up_steps else 1.0
-        return {"loss": vae_loss(train[indices], vae, noise, kl_scale, settings.free_bits)}
+@dataclass(frozen=True)
+class _VaeFit:
+    """A VAE, its kernels on its device, and the generator of its noise: what warm-up and training share."""
 
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        # The same draws every epoch: the plateau then sees the network change, not the noise.
-        fixed = named_generator(settings.seed, "validation", train.device)
-        return {"val_loss": float(negative_elbo(held_out, vae, fixed).mean())}
+    vae: KernelVAE
+    train: Tensor
+    held_out: Tensor
+    settings: PriorConfig
+    noise: torch.Generator
+    work_dir: Path
+    emit: Emit
 
-    return Learner(vae, [{"params": list(vae.parameters())}], batch_loss, validate, lower_val_loss, noise)
+    def run(self) -> FitResult:
+        """Warm up, then train; epochs are counted over both."""
+        warmed = self._warm_up()
+        n_before = len(warmed.history)
+        result = fit(
+            self._learner(),
+            self.settings.model_copy(update={"max_epochs": self.settings.max_epochs - n_before}),
+            len(self.train),
+            self.settings.seed,
+            self.work_dir / "checkpoint.safetensors",
+            lambda epoch, metrics: self.emit("prior", n_before + epoch, metrics),
+        )
+        history = warmed.history + result.history
+        return FitResult(n_before + result.best_epoch, result.best, history, warmed.n_steps + result.n_steps)
+
+    def _warm_up(self) -> FitResult:
+        """Train while the divergence's weight rises: no plateau, and the last epoch is kept.
+
+        A training of its own, since what is minimised here is not what validation measures: an epoch of it
+        must neither be chosen nor make the rate fall.
+        """
+        settings, n_epochs = self.settings, self.settings.kl_warmup_epochs
+        if not n_epochs:
+            return FitResult(0, {}, (), 0)
+        steps_per_epoch = settings.steps_per_epoch or math.ceil(len(self.train) / settings.batch_size)
+        return fit(
+            self._learner(n_epochs * steps_per_epoch)._replace(better=lambda new, best: True),
+            settings.model_copy(update={"max_epochs": n_epochs, "patience": n_epochs}),
+            len(self.train),
+            named_seed(settings.seed, "warm_up"),
+            self.work_dir / "warm_up.safetensors",
+            lambda epoch, metrics: self.emit("prior", epoch, metrics),
+        )
+
+    def _learner(self, n_warm_up_steps: int = 0) -> Learner:
+        def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
+            kl_scale = step / n_warm_up_steps if n_warm_up_steps else 1.0
+            loss = vae_loss(self.train[indices], self.vae, self.noise, kl_scale, self.settings.free_bits)
+            return {"loss": loss}
+
+        @torch.no_grad()
+        def validate() -> dict[str, float]:
+            # The same draws every epoch: the plateau then sees the network change, not the noise.
+            fixed = named_generator(self.settings.seed, "validation", self.train.device)
+            return {"val_loss": float(negative_elbo(self.held_out, self.vae, fixed).mean())}
+
+        groups = [{"params": list(self.vae.parameters())}]
+        return Learner(self.vae, groups, batch_loss, validate, lower_val_loss, self.noise)

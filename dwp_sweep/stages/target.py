@@ -121,8 +121,9 @@ def _train_and_score(
         lambda epoch, metrics: emit("target", epoch, metrics),
         config.target.patch,
     )
-    facts = {"method": config.method, "best_epoch": result.best_epoch}
-    save_net(prepared.net, config.unet, out_dir, facts | _voxel_size(cases, split))
+    voxel_mm = median_voxel_size([cases[name] for name in split.train])
+    facts = {"method": config.method, "best_epoch": result.best_epoch, VOXEL_SIZE: list(voxel_mm)}
+    save_net(prepared.net, config.unet, out_dir, facts)
 
     def predict(case: Case) -> Prediction:
         return predict_volume(
@@ -168,10 +169,6 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         seed=named_seed(config.seed, "target"),
         device=resolve_device(config.compute),
     )
-
-
-def _voxel_size(cases: Cases, split: Split) -> dict[str, Any]:
-    return {VOXEL_SIZE: list(median_voxel_size([cases[name] for name in split.train]))}
 
 
 def _write_scores(out_dir: Path, split: Split, evaluation: Evaluation) -> None:
