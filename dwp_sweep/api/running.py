@@ -166,7 +166,7 @@ def retrain_best(
     from dwp_sweep.tracking.read.best import best_run
 
     store, uri = open_store(storage, writes=True), resolve_uri(tracking_uri, storage)
-    row = best_run(best_config(sweep, metric, where, uri), uri)
+    row = best_run(best_config(sweep, metric, where, uri, storage), uri)
     again = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
     (say or silent)(f"training again: {again.nodes[again.targets[0]].title} (run {row.run_id})")
     return _run(again, store, tracking_uri, address, True, None, progress, say or silent)
@@ -237,7 +237,7 @@ def _best(tracking: Tracking, sweep: Sweep) -> Best | None:
     if not tracking.online:
         return None
     try:
-        return best_config(sweep.name, tracking_uri=tracking.uri)
+        return best_config(sweep.name, tracking_uri=tracking.uri, storage=tracking.storage)
     except DwpSweepError:
         return None
 
@@ -247,6 +247,6 @@ def _front(tracking: Tracking, sweep: Sweep) -> Front | None:
         return None
     try:
         names = [one.metric for one in sweep.search.objectives]
-        return pareto_front(sweep.name, names, tracking_uri=tracking.uri)
+        return pareto_front(sweep.name, names, tracking_uri=tracking.uri, storage=tracking.storage)
     except DwpSweepError:
         return None

@@ -54,13 +54,13 @@ def best(
     uri, only = resolve_uri(tracking_uri, storage), conditions(where)
     objectives = _names((pareto,)) if pareto else _searched(sweep, uri) if not (metric or by) else ()
     if len(objectives) > 1 or pareto:
-        front = pareto_front(sweep, objectives, only, uri)
+        front = pareto_front(sweep, objectives, only, uri, storage)
         click.echo(front.to_json()) if as_json else show_answer(front)
     elif by:
-        parts = best_configs(sweep, _names(by), metric or "val_dice", only, uri)
+        parts = best_configs(sweep, _names(by), metric or "val_dice", only, uri, storage)
         click.echo(parts.to_json()) if as_json else show_answer(parts)
     else:
-        found = best_config(sweep, metric or "val_dice", only, uri)
+        found = best_config(sweep, metric or "val_dice", only, uri, storage)
         click.echo(found.to_json()) if as_json else show_answer(found)
 
 
@@ -138,7 +138,7 @@ def report(
     from dwp_sweep.tracking.read.files import ScoreReader
 
     uri = resolve_uri(tracking_uri, storage)
-    found, read = results(sweep, uri), ScoreReader(open_store(storage), uri).read
+    found, read = results(sweep, uri, storage), ScoreReader(open_store(storage), uri).read
     pairs = [paired_table(found, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
     show_report(paper_table(found), pairs, form)
     if figure is not None:

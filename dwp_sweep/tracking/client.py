@@ -22,11 +22,19 @@ from typing import TYPE_CHECKING, Any
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.store.s3.bucket import is_url
-from dwp_sweep.tracking.tags import ENVIRONMENT_FILE, PARENT_TAG, SETTINGS_FILE, SWEEP_TAG
+from dwp_sweep.tracking.tags import (
+    ENVIRONMENT_FILE,
+    PARENT_TAG,
+    SETTINGS_FILE,
+    SEVERAL,
+    STORAGE_TAG,
+    SWEEP_TAG,
+)
 from dwp_sweep.tracking.write.pages import experiment_tags, run_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +56,7 @@ _CONNECTION_WORDS = {
     "out-of-date database schema": "the database is of another version of MLflow: run mlflow db upgrade",
 }
 _PATIENCE_S = 30.0
+_OWN_DATABASE = "."
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def open_tracking(
             client = mlflow_client(uri)
             experiment_id = _experiment(client, uri, storage, sweep_name)
             _tag_experiment(client, experiment_id, sweep_name)
-        parent = _parent_run(client, experiment_id, sweep_name, settings)
+        parent = _parent_run(client, experiment_id, sweep_name, _origin(uri, storage), settings)
     except Exception as error:  # whatever MLflow raises, the sweep must go on without it
         problem = (
             f"MLflow at {shown_uri(uri)} cannot be used: {one_line(error)}. "
@@ -150,6 +159,18 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
+def runs_come_from(tags: Mapping[str, str], uri: str, storage: str) -> bool:
+    """Whether all runs of a sweep in MLflow were logged from one storage, so that its records say as much.
+
+    Args:
+        tags: Of the sweep's parent run; one without `STORAGE_TAG` in a storage's own database is trusted.
+        uri: MLflow's tracking URI.
+        storage: The storage, a resolved folder or an URL.
+    """
+    own = _origin(uri, storage)
+    return tags.get(STORAGE_TAG, _OWN_DATABASE) == own
+
+
 def mlflow_client(uri: str) -> MlflowClient:
     """A client with an explicit URI, short patience and no telemetry.
 
@@ -194,6 +215,12 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
         yield
 
 
+def _origin(uri: str, storage: str) -> str:
+    """Names a storage in MLflow; one whose folder holds the database stays the same where both are moved."""
+    path = sqlite_path(uri)
+    return _OWN_DATABASE if path is not None and str(path.parent) == storage else storage
+
+
 def _experiment(client: MlflowClient, uri: str, storage: str, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -227,17 +254,20 @@ def _artifact_location(uri: str, storage: str, name: str) -> str | None:
     return ((path.parent if path else Path(storage)) / "mlartifacts" / folder).as_uri()
 
 
-def _parent_run(client: MlflowClient, experiment_id: str, name: str, settings: Mapping[str, Any]) -> str:
-    found = _parents(client, experiment_id)
-    if found:
-        client.update_run(found[0], status="RUNNING")
+def _parent_run(
+    client: MlflowClient, experiment_id: str, name: str, origin: str, settings: Mapping[str, Any]
+) -> str:
+    runs = _parents(client, experiment_id)
+    if runs:
+        client.update_run(runs[0].info.run_id, status="RUNNING")
+        if runs[0].data.tags.get(STORAGE_TAG, origin) != origin:
+            client.set_tag(runs[0].info.run_id, STORAGE_TAG, SEVERAL)
     else:
-        tags = {SWEEP_TAG: name, PARENT_TAG: "true", "mlflow.source.name": "dwp_sweep"}
+        tags = {SWEEP_TAG: name, PARENT_TAG: "true", STORAGE_TAG: origin, "mlflow.source.name": "dwp_sweep"}
         client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
-        found = _parents(
-            client, experiment_id
-        )  # another driver may have made one just now: both take the same
-    run_id, *doubles = found
+        # Another driver may have made one just now: both take the same.
+        runs = _parents(client, experiment_id)
+    run_id, *doubles = (str(run.info.run_id) for run in runs)
     for double in doubles:  # also of a request that MLflow obeyed but whose answer was lost
         client.delete_run(double)
     client.log_text(run_id, json.dumps(settings, indent=1, default=str), SETTINGS_FILE)
@@ -245,12 +275,13 @@ def _parent_run(client: MlflowClient, experiment_id: str, name: str, settings: M
     return run_id
 
 
-def _parents(client: MlflowClient, experiment_id: str) -> list[str]:
+def _parents(client: MlflowClient, experiment_id: str) -> list[Run]:
     """Parent runs that are not deleted, oldest first."""
-    runs = client.search_runs(
-        [experiment_id],
-        f"tags.`{PARENT_TAG}` = 'true'",
-        max_results=20,
-        order_by=["attributes.start_time ASC"],
+    return list(
+        client.search_runs(
+            [experiment_id],
+            f"tags.`{PARENT_TAG}` = 'true'",
+            max_results=20,
+            order_by=["attributes.start_time ASC"],
+        )
     )
-    return [str(run.info.run_id) for run in runs]

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.best import best_config
 from dwp_sweep.tracking.read.conditions import best_configs
-from dwp_sweep.tracking.read.shortlist import shortlist
-from tests.tracking.many_runs import write_runs
+from dwp_sweep.tracking.read.reader import SweepReader
+from tests.tracking.many_runs import write_records, write_runs
 
 Add = Callable[..., str]
 
@@ -57,16 +58,20 @@ def test_large_sweeps_give_the_same_answers_from_few_runs(
     tracking: Tracking, mlflow_folder: Path, sweep_name: str, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_runs(mlflow_folder / "mlflow.db", tracking.experiment_id, sweep_name, 60)
+    write_records(Store(mlflow_folder), sweep_name, 60)
     whole = best_configs(sweep_name, "method", tracking_uri=uri)
     n_read = []
 
-    def small(*values: Any, **options: Any) -> Any:
-        found = shortlist(*values, n_runs_at_least=1, **{**options, "n_configurations": 2})
+    def counted(*values: Any) -> Any:
+        found = shortlist(*values)
         assert found is not None
         n_read.append(len(found.rows))
         return found
 
-    monkeypatch.setattr("dwp_sweep.tracking.read.conditions.shortlist", small)
+    shortlist = SweepReader.shortlist
+    monkeypatch.setattr(SweepReader, "shortlist", counted)
+    monkeypatch.setattr("dwp_sweep.tracking.read.reader.N_NODES_AT_LEAST", 1)
+    monkeypatch.setattr("dwp_sweep.tracking.read.conditions.N_EACH", 2)
     short = best_configs(sweep_name, "method", tracking_uri=uri)
     assert n_read == [2 * 2 * 3 + 1]
     assert [(one.values, one.best.config, one.best.run_ids) for one in short] == [

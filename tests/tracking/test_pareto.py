@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.parent import parent_facts
 from dwp_sweep.tracking.read.pareto import pareto_front
-from dwp_sweep.tracking.read.shortlist import narrowed
+from dwp_sweep.tracking.read.reader import SweepReader
 from dwp_sweep.tracking.write.parent import log_facts
-from tests.tracking.many_runs import write_runs
+from tests.tracking.many_runs import write_records, write_runs
 
 Add = Callable[..., str]
 
@@ -73,16 +74,19 @@ def test_large_sweeps_give_the_same_front_from_few_columns(
     tracking: Tracking, mlflow_folder: Path, sweep_name: str, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_runs(mlflow_folder / "mlflow.db", tracking.experiment_id, sweep_name, 60)
+    write_records(Store(mlflow_folder), sweep_name, 60)
     whole = pareto_front(sweep_name, ("val_dice", "hours"), tracking_uri=uri)
     n_read = []
 
-    def small(*values: Any) -> Any:
-        found = narrowed(*values, n_runs_at_least=1)
+    def counted(*values: Any) -> Any:
+        found = shortlist(*values)
         assert found is not None
         n_read.append(len(found.rows))
         return found
 
-    monkeypatch.setattr("dwp_sweep.tracking.read.pareto.narrowed", small)
+    shortlist = SweepReader.shortlist
+    monkeypatch.setattr(SweepReader, "shortlist", counted)
+    monkeypatch.setattr("dwp_sweep.tracking.read.reader.N_NODES_AT_LEAST", 1)
     front = pareto_front(sweep_name, ("val_dice", "hours"), tracking_uri=uri)
     assert n_read == [3 + 1]  # the runs of the one configuration on the front, and their source
     assert front == replace(whole, notes=front.notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dwp_sweep.errors import InputError, Problem
@@ -15,15 +16,13 @@ from dwp_sweep.tables.table import Table, left, right, table_row
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.params import encode
 from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, short_means, shown_metrics
-from dwp_sweep.tracking.read.best import Best, best_of
-from dwp_sweep.tracking.read.candidates import Pair, pairs_of
+from dwp_sweep.tracking.read.best import Best, best_of, rows_to_rank, usable_pairs
+from dwp_sweep.tracking.read.candidates import Pair, groups_of, pairs_of, ranked
 from dwp_sweep.tracking.read.configuration import REPEATS
-from dwp_sweep.tracking.read.rows import row_of_run
-from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.read.reader import Kept, open_sweep
 from dwp_sweep.tracking.read.selection import check_metric, require_settings, select_rows, setting
-from dwp_sweep.tracking.read.shortlist import shortlist
 
-_N_EACH = 10
+N_EACH = 10
 """Of a large sweep so many configurations are compared in the answer of each value."""
 
 
@@ -128,6 +127,7 @@ def best_configs(
     metric: str = "val_dice",
     where: Mapping[str, Any] | None = None,
     tracking_uri: str | None = None,
+    storage: str | Path | None = None,
 ) -> BestByCondition:
     """The best configuration for each value of some settings.
 
@@ -137,6 +137,7 @@ def best_configs(
         metric: As for `best_config`.
         where: As for `best_config`.
         tracking_uri: As for `best_config`.
+        storage: As for `best_config`.
 
     Raises:
         InputError: As for `best_config`; ``by`` names nothing, or what only repeats a configuration.
@@ -144,9 +145,16 @@ def best_configs(
     names = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
     _check_names(names)
     check_metric(metric, ())
-    client, uri = open_reader(tracking_uri)
-    short = shortlist(uri, sweep, metric, where or {}, n_configurations=_N_EACH, by=names)
-    rows = list(short.rows) if short else [row_of_run(run) for run in sweep_runs(client, uri, sweep)]
+
+    def keep(pairs: list[Pair]) -> Kept:
+        require_settings(pairs, names, sweep)
+        usable, notes = usable_pairs(pairs, metric, sweep)
+        orders = [ranked(groups_of(part), metric) for _, part in _parts(usable, names)]
+        kept = [group for order in orders for group in order[:N_EACH]]
+        return Kept(kept, sum(map(len, orders)), notes)
+
+    with open_sweep(sweep, tracking_uri, storage) as reader:
+        rows, notes = rows_to_rank(reader, metric, where or {}, keep)
     pairs = select_rows(pairs_of(rows), where or {}, sweep)
     require_settings(pairs, names, sweep)
     conditions: list[ConditionBest] = []
@@ -154,7 +162,7 @@ def best_configs(
     problems: list[Problem] = []
     for values, part in _parts(pairs, names):
         try:
-            best = best_of(sweep, metric, part, rows, short.notes if short else (), shown_uri(uri))
+            best = best_of(sweep, metric, part, rows, notes, shown_uri(reader.uri))
             conditions.append(ConditionBest(values, best))
         except InputError as error:
             problems += error.problems

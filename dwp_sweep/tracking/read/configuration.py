@@ -43,15 +43,16 @@ def configurations(rows: Iterable[NodeRow]) -> dict[int, Configuration]:
     """The configuration of each row, by its index."""
     rows = list(rows)
     by_key = {row.key: row for row in rows if row.key}
-    return {index: _configuration(row, by_key) for index, row in enumerate(rows)}
+    return {index: configuration_of(row, by_key) for index, row in enumerate(rows)}
 
 
-def changes_results(name: str) -> bool:
-    """Whether a setting takes part in a node's key."""
-    return name.rpartition(".")[2] not in _PLACES
+def configuration_of(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Configuration:
+    """The configuration of one row.
 
-
-def _configuration(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Configuration:
+    Args:
+        row: The row.
+        by_key: Rows by key: those that it came from are among them.
+    """
     own = {
         name: row.labels[name] for name in ("method", VARIANT, "train_size", "group") if name in row.labels
     }
@@ -66,6 +67,11 @@ def _configuration(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Configuration
     keyed = {name: value for name, value in values.items() if changes_results(name) and name != VARIANT}
     text = json.dumps([row.stage, keyed], sort_keys=True, default=str)
     return Configuration(values, hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+def changes_results(name: str) -> bool:
+    """Whether a setting takes part in a node's key."""
+    return name.rpartition(".")[2] not in _PLACES
 
 
 def _settings(row: NodeRow) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""The Pareto front of a sweep with several objectives, read from MLflow alone.
+"""The Pareto front of a sweep with several objectives.
 
 Objectives are validation metrics and what networks cost; a test metric is refused, as everywhere.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from dwp_sweep.config.resources import HOUR_S
 from dwp_sweep.config.search.space import OBJECTIVES
@@ -19,15 +21,10 @@ from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, short_means
 from dwp_sweep.tracking.read.candidates import Pair, Stat, candidate_of, groups_of, pairs_of, stat, varied_of
 from dwp_sweep.tracking.read.parent import ParentFacts, parent_facts
-from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
-from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.read.reader import Kept, open_sweep
+from dwp_sweep.tracking.read.rows import NodeRow
 from dwp_sweep.tracking.read.selection import check_metric, lower_is_better, select_rows
-from dwp_sweep.tracking.read.shortlist import Group, narrowed
 from dwp_sweep.tracking.read.trials import Goal
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 
 _HOURS = ("hours", "cpu_hours", "gpu_hours")
 
@@ -128,6 +125,7 @@ def pareto_front(
     objectives: Sequence[str] = (),
     where: Mapping[str, Any] | None = None,
     tracking_uri: str | None = None,
+    storage: str | Path | None = None,
 ) -> Front:
     """The configurations that no other one beats in every objective, by their means over splits and seeds.
 
@@ -137,27 +135,35 @@ def pareto_front(
             ``n_steps``); none: those that the sweep searched for.
         where: As for `best_config`.
         tracking_uri: As for `best_config`.
+        storage: As for `best_config`.
 
     Raises:
         InputError: Unknown sweep or setting, a test metric, fewer than two objectives, nothing finished.
     """
     for name in objectives:
         _check(name)
-    client, uri = open_reader(tracking_uri)
-    facts = parent_facts(client, sweep)
-    goals = _goals(sweep, objectives or facts.objectives)
-    rows, notes, n_more = _read(client, uri, sweep, goals, where or {})
-    pairs = select_rows(pairs_of(rows), where or {}, sweep)
-    points, more, n_compared = _compared(pairs, goals, facts, sweep)
-    front = _front(points, goals)
+    with open_sweep(sweep, tracking_uri, storage) as reader:
+        facts = parent_facts(reader.client, sweep)
+        goals = _goals(sweep, objectives or facts.objectives)
+
+        def keep(pairs: list[Pair]) -> Kept:
+            return _on_front(pairs, goals, facts, sweep)
+
+        metrics = tuple(dict.fromkeys(_stored(goal.metric) for goal in goals))
+        short = reader.shortlist(metrics, where or {}, keep)
+        rows = reader.rows() if short is None else short.rows
+    kept = keep(select_rows(pairs_of(rows), where or {}, sweep))
+    compared = kept if short is None else short.kept
+    points = [_point(group, goals, facts) for group in kept.groups]
+    knee = knee_of([_means(point, goals) for point in points], [goal.sign for goal in goals])
     return Front(
         sweep=sweep,
         goals=goals,
-        points=front,
-        varied=varied_of([point.values for point in front]),
-        n_compared=n_compared + n_more,
-        notes=(*notes, *more, *_notes_on_hours(goals, facts)),
-        tracking_uri=shown_uri(uri),
+        points=tuple(replace(point, is_knee=place == knee) for place, point in enumerate(points)),
+        varied=varied_of([point.values for point in points]),
+        n_compared=compared.n_compared,
+        notes=(*compared.notes, *_notes_on_hours(goals, facts)),
+        tracking_uri=shown_uri(reader.uri),
     )
 
 
@@ -178,28 +184,6 @@ def _goals(sweep: str, names: Sequence[str]) -> tuple[Goal, ...]:
     )
 
 
-def _read(
-    client: MlflowClient, uri: str, sweep: str, goals: Sequence[Goal], where: Mapping[str, Any]
-) -> tuple[list[NodeRow], tuple[str, ...], int]:
-    """The runs that may be on the front, what was left out, and how many configurations are dominated."""
-    metrics = tuple(dict.fromkeys(_stored(goal.metric) for goal in goals))
-    signs = [goal.sign for goal in goals]
-
-    def choose(groups: list[Group]) -> list[Group]:
-        full = max(len(group) for group in groups)
-        groups = [group for group in groups if len(group) == full]
-        means = [
-            [math.fsum(one.metric(_stored(goal.metric)) for one in group) / full for goal in goals]
-            for group in groups
-        ]
-        return [groups[place] for place in front_of(means, signs)]
-
-    short = narrowed(uri, sweep, metrics, where, choose)
-    if short is not None:
-        return list(short.rows), short.notes, short.n_configurations - short.n_kept
-    return [row_of_run(run) for run in sweep_runs(client, uri, sweep)], (), 0
-
-
 def _stored(name: str) -> str:
     return "wall_s" if name in _HOURS else name
 
@@ -213,9 +197,9 @@ def _value(row: NodeRow, name: str, facts: ParentFacts) -> float | None:
     return value / HOUR_S * share
 
 
-def _compared(
-    pairs: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts, sweep: str
-) -> tuple[list[FrontPoint], tuple[str, ...], int]:
+def _on_front(pairs: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts, sweep: str) -> Kept:
+    """The configurations on the front, the first objective's best first."""
+
     def has_all(row: NodeRow) -> bool:
         values = [_value(row, goal.metric, facts) for goal in goals]
         return all(value is not None and math.isfinite(value) for value in values)
@@ -234,7 +218,12 @@ def _compared(
         (len(groups) - len(compared), f"configuration(s) have fewer than {full} splits or seeds, left out"),
     )
     notes = tuple(f"{n} {text}" for n, text in counts if n)
-    return [_point(group, goals, facts) for group in compared], notes, len(compared)
+    means = [
+        [statistics.fmean(_value(row, goal.metric, facts) or 0.0 for row, _ in group) for goal in goals]
+        for group in compared
+    ]
+    places = front_of(means, [goal.sign for goal in goals])
+    return Kept([compared[place] for place in places], len(compared), notes)
 
 
 def _point(group: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts) -> FrontPoint:
@@ -247,12 +236,8 @@ def _point(group: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts) -> 
     return FrontPoint(found.values, found.metrics | metrics, found.run_ids)
 
 
-def _front(points: Sequence[FrontPoint], goals: Sequence[Goal]) -> tuple[FrontPoint, ...]:
-    signs = [goal.sign for goal in goals]
-    means = [[point.metrics[goal.metric].mean for goal in goals] for point in points]
-    places = front_of(means, signs)
-    knee = knee_of([means[place] for place in places], signs)
-    return tuple(replace(points[place], is_knee=rank == knee) for rank, place in enumerate(places))
+def _means(point: FrontPoint, goals: Sequence[Goal]) -> list[float]:
+    return [point.metrics[goal.metric].mean for goal in goals]
 
 
 def _notes_on_hours(goals: Sequence[Goal], facts: ParentFacts) -> tuple[str, ...]:

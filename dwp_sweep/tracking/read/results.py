@@ -6,11 +6,12 @@ The table behind `dwp_sweep.results` and the reports. Forms no opinion: every no
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.tracking.read.configuration import configurations
-from dwp_sweep.tracking.read.rows import NodeRow, row_of_run, rows_of_store
-from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
+from dwp_sweep.tracking.read.reader import open_sweep
+from dwp_sweep.tracking.read.rows import NodeRow, rows_of_store
 from dwp_sweep.tracking.tags import LABELS
 
 if TYPE_CHECKING:
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
 COLUMNS = ("stage", "state", *LABELS, "configuration", "key", "run_id", "started", "artifacts", "error")
 
 
-def results(sweep: str, tracking_uri: str | None = None) -> pandas.DataFrame:
+def results(
+    sweep: str, tracking_uri: str | None = None, storage: str | Path | None = None
+) -> pandas.DataFrame:
     """All nodes of a sweep that MLflow knows, oldest first.
 
     Args:
         sweep: Name of the sweep.
         tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``./dwp_runs``.
+        storage: As for `best_config`.
 
     Returns:
         One row a node: ``stage``, ``state`` (done, failed, running, stopped, blocked, missing),
@@ -39,8 +43,8 @@ def results(sweep: str, tracking_uri: str | None = None) -> pandas.DataFrame:
     Raises:
         InputError: No such sweep, or no MLflow there.
     """
-    client, uri = open_reader(tracking_uri)
-    return frame_of_rows(row_of_run(run) for run in sweep_runs(client, uri, sweep))
+    with open_sweep(sweep, tracking_uri, storage) as reader:
+        return frame_of_rows(reader.rows())
 
 
 def results_of_store(nodes: Iterable[Node], store: Store) -> pandas.DataFrame:

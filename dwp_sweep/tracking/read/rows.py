@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.tracking.params import decode, flatten, public_config
+from dwp_sweep.tracking.params import decode, encode, flatten, public_config
 from dwp_sweep.tracking.tags import ERROR_TAG, INPUTS_TAG, KEY_TAG, LABELS, PRUNED_TAG, STAGE_TAG, label_tag
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from dwp_sweep.config.node import Node
     from dwp_sweep.store.protocol import Store
+    from dwp_sweep.store.record import Record
+    from dwp_sweep.store.sweep_record import NodeEntry
 
 State = Literal["done", "failed", "running", "stopped", "pruned", "blocked", "missing"]
 
@@ -78,7 +80,7 @@ def row_of_run(run: Run) -> NodeRow:
         labels=labels,
         params=params,
         metrics=dict(run.data.metrics),
-        inputs=_inputs(tags.get(INPUTS_TAG, "")),
+        inputs=inputs_of(tags.get(INPUTS_TAG, "")),
         run_id=run.info.run_id,
         artifacts=run.info.artifact_uri or "",
         started_ms=int(run.info.start_time or 0),
@@ -96,37 +98,48 @@ def rows_of_store(nodes: Iterable[Node], store: Store) -> list[NodeRow]:
     rows: dict[str, NodeRow] = {}
     with store.snapshot((node.stage, node.key) for node in nodes):
         for node in nodes:
-            row = _row_of_record(node, store)
-            failed_parent = any(
-                key in rows and rows[key].state in ("failed", "blocked") for _, key in node.parents
-            )
-            if row.state == "missing" and failed_parent:
-                row = NodeRow(node.key, node.stage, "blocked", row.labels, row.params, inputs=node.inputs)
+            row, record = row_of_node(node), store.record(node.stage, node.key)
+            if record is not None:
+                is_done = record.status == "done"
+                row = row_of_record(row, record, f"{store.place}/{node.stage}/{node.key}" if is_done else "")
+            elif any(key in rows and rows[key].state in ("failed", "blocked") for _, key in node.parents):
+                row = replace(row, state="blocked")
             rows[node.key] = row
     return list(rows.values())
 
 
-def _row_of_record(node: Node, store: Store) -> NodeRow:
+def row_of_node(node: Node | NodeEntry) -> NodeRow:
+    """What is known of a node before it has a record."""
     params = flatten(public_config(node.stage, node.config))
-    record = store.record(node.stage, node.key)
-    if record is None:
-        return NodeRow(node.key, node.stage, "missing", node.labels, params, inputs=node.inputs)
+    return NodeRow(node.key, node.stage, "missing", node.labels, params, inputs=node.inputs)
+
+
+def row_of_record(row: NodeRow, record: Record, artifacts: str = "") -> NodeRow:
+    """A node's row with what its record says: how it ended and what it measured last."""
     metrics = {name: value for point in record.history for name, value in point.metrics.items()}
-    return NodeRow(
-        key=node.key,
-        stage=node.stage,
+    return replace(
+        row,
         state=record.status,
-        labels=node.labels,
-        params=params,
         metrics=metrics | record.metrics,
-        inputs=node.inputs,
-        artifacts=f"{store.place}/{node.stage}/{node.key}" if record.status == "done" else "",
+        artifacts=artifacts,
         started_ms=record.started_ms,
         error=(record.error or "").strip().partition("\n")[0],
     )
 
 
-def _inputs(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+def as_logged(row: NodeRow) -> NodeRow:
+    """A row with settings and labels as MLflow gives them back: long values are cut there."""
+    labels = {name: decode(str(value)) for name, value in row.labels.items() if value is not None}
+    if VARIANT in labels:
+        labels[VARIANT] = str(row.labels[VARIANT])
+    labels = {name: value for name, value in labels.items() if name in LABELS}
+    return replace(
+        row, labels=labels, params={name: decode(encode(value)) for name, value in row.params.items()}
+    )
+
+
+def inputs_of(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """A node's inputs from their JSON text: role -> ((stage, key), ...)."""
     if not text:
         return {}
     return {role: tuple((stage, key) for stage, key in pairs) for role, pairs in json.loads(text).items()}

@@ -66,14 +66,34 @@ def sweep_runs(client: MlflowClient, uri: str, sweep: str) -> list[Run]:
     )
 
 
-def search_all(client: MlflowClient, experiment_id: str) -> list[Run]:
-    """Every run of an experiment that is not deleted, page by page."""
-    page = client.search_runs([experiment_id], max_results=_PAGE)
-    runs = list(page)
-    while page.token:
-        page = client.search_runs([experiment_id], max_results=_PAGE, page_token=page.token)
+def search_all(client: MlflowClient, experiment_id: str, condition: str = "") -> list[Run]:
+    """Every run of an experiment that is not deleted, page by page: about 5 s for a thousand of ours.
+
+    Args:
+        client: Of MLflow.
+        experiment_id: Of the experiment.
+        condition: A filter in MLflow's language; empty for all.
+    """
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment_id], condition, max_results=_PAGE, page_token=token)
         runs += page
-    return runs
+        token = page.token
+        if not token:
+            return runs
+
+
+def find_runs(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
+    """Runs of a node that are not deleted, oldest first; more than one only after two drivers raced."""
+    return list(
+        client.search_runs(
+            [experiment_id],
+            f"tags.`{KEY_TAG}` = '{key}'",
+            max_results=20,
+            order_by=["attributes.start_time ASC"],
+        )
+    )
 
 
 Curve = tuple[tuple[int, float], ...]

@@ -20,6 +20,7 @@ from dwp_sweep.store.record import Point, Record
 from dwp_sweep.tracking.client import Tracking, mlflow_client, one_line
 from dwp_sweep.tracking.params import encode, flatten, public_config
 from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
+from dwp_sweep.tracking.read.runs import find_runs
 from dwp_sweep.tracking.tags import (
     CONFIGURATION_TAG,
     ERROR_TAG,
@@ -242,18 +243,6 @@ class NodeRun:
         # The digest says that all of the record arrived; it comes after everything else.
         self._log_metrics((), tags | {RECORD_TAG: record_digest(record)})
         client.set_terminated(self.run_id, status, end_time=end_ms(record))
-
-
-def find_runs(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
-    """Runs of a node that are not deleted, oldest first; more than one only after two drivers raced."""
-    return list(
-        client.search_runs(
-            [experiment_id],
-            f"tags.`{KEY_TAG}` = '{key}'",
-            max_results=20,
-            order_by=["attributes.start_time ASC"],
-        )
-    )
 
 
 def _is_whole(run: Run) -> bool:
