@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.tracking.client import mlflow_client, one_line, resolve_uri, shown_uri, sqlite_path
-from dwp_sweep.tracking.tags import PARENT_TAG, SWEEP_TAG
+from dwp_sweep.tracking.tags import KEY_TAG, PARENT_TAG, SWEEP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
