@@ -64,11 +64,12 @@ class PaperTable:
 
     def best(self, metric: str) -> set[int]:
         """Identities of the cells with the best mean of their training size, where there is a choice."""
-        known = [
-            [cell for cell in by_method.values() if cell.summary is not None]
-            for by_method in self.cells[metric].values()
-        ]
-        return {id(max(cells, key=_mean)) for cells in known if len(cells) > 1}
+        best = set()
+        for by_method in self.cells[metric].values():
+            means = {id(cell): cell.summary.mean for cell in by_method.values() if cell.summary}
+            if len(means) > 1:
+                best.add(max(means, key=lambda name: means[name]))
+        return best
 
     def tables(self) -> tuple[Table, ...]:
         """A table a metric, the best mean of each training size bold; the notes belong to the last."""
@@ -210,7 +211,3 @@ def _notes_on_empty(targets: list[Target]) -> list[str]:
     if not n_empty:
         return []
     return [f"{n_empty} test prediction(s) on images without foreground found none either; they count as 1"]
-
-
-def _mean(cell: Cell) -> float:
-    return cell.summary.mean if cell.summary else 0.0

@@ -40,7 +40,8 @@ def size_chart(table: ScoreTable, looks: Mapping[str, Style], name: str) -> Pict
             figure = new_figure(7.2, 4.0)
             axis = figure.subplots()
             for place, method in enumerate(table.columns):
-                offset = _dodge(place, len(table.columns))
+                n = len(table.columns)
+                offset = 0.0 if n < 2 else 0.22 * (place / (n - 1) - 0.5)  # dots of two methods never meet
                 _score_line(axis, table, method, looks[method], offset, table.columns[method])
             _style(axis, table)
             axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9, handlelength=2.4)
@@ -80,13 +81,20 @@ def curve_chart(evidence: Evidence, looks: Mapping[str, Style]) -> Picture | Non
         for row, title in zip(grid, names, strict=True):
             for axis, size in zip(row, evidence.sizes, strict=True):
                 for method in evidence.columns:
-                    _curve(axis, curves[title, size, method], looks[method], evidence.columns[method])
+                    look, curve = looks[method], curves[title, size, method]
+                    epochs, values = [epoch for epoch, _ in curve], [value for _, value in curve]
+                    label = evidence.columns[method]
+                    axis.plot(epochs, values, color=look.colour, ls=look.dash, lw=1.3, label=label)
                 _plain(axis)
                 axis.set_title(f"{title}, m = {size}", fontsize=9)
             row[0].set_ylabel(title, fontsize=9)
         for axis in grid[1]:
             axis.set_xlabel("Epoch", fontsize=9)
-        _legend(figure, list(looks), grid[0][0], min(4, len(looks)))
+        lines, labels = grid[0][0].get_legend_handles_labels()
+        figure.legend(
+            lines, labels, loc="outside lower center", ncols=min(4, len(looks)), fontsize=8.5,
+            handlelength=2.4,
+        )  # fmt: skip
     return Picture(
         "learning_curves",
         figure,
@@ -168,20 +176,6 @@ def _plain(axis: Axes) -> None:
     axis.spines["left"].set_visible(False)
     axis.spines["bottom"].set_color(MUTED)
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
-
-
-def _dodge(place: int, n: int) -> float:
-    return 0.0 if n < 2 else 0.22 * (place / (n - 1) - 0.5)
-
-
-def _curve(axis: Axes, curve: Curve, look: Style, label: str) -> None:
-    epochs, values = [epoch for epoch, _ in curve], [value for _, value in curve]
-    axis.plot(epochs, values, color=look.colour, ls=look.dash, lw=1.3, label=label)
-
-
-def _legend(figure: Figure, names: Sequence[str], axis: Axes, n_columns: int) -> None:
-    lines, labels = axis.get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=n_columns, fontsize=8.5, handlelength=2.4)
 
 
 def _mean_curve(evidence: Evidence, method: str, size: int, metrics: Sequence[str]) -> Curve:

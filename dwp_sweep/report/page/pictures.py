@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -123,7 +122,8 @@ def predictions_picture(
                 _title(below, "with truth", "")
             else:
                 _method(above, below, evidence.columns[name], examples[name])
-        _legend(figure)
+        lines = [Line2D([], [], color=colour, lw=2) for colour in (TRUTH, PREDICTION)]
+        figure.legend(lines, ["truth", "prediction"], loc="outside lower center", ncols=2, fontsize=9)
     others = [one.facts.uncertainty for one in examples.values()]
     caption = (
         f"m = {size}, split {repeat[0]}: {first.facts.subject}, slice {first.facts.index}, the first test "
@@ -179,11 +179,6 @@ def _title(axis: Axes, name: str, more: str) -> None:
             more, (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points", fontsize=7,
             color=MUTED,
         )  # fmt: skip
-
-
-def _legend(figure: Figure) -> None:
-    lines = [Line2D([], [], color=colour, lw=2) for colour in (TRUTH, PREDICTION)]
-    figure.legend(lines, ["truth", "prediction"], loc="outside lower center", ncols=2, fontsize=9)
 
 
 def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

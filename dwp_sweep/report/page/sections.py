@@ -79,6 +79,7 @@ def sections_of(builder: ReportBuilder, best: Sequence[Winner], found: Compariso
         best: Who is best by validation at each size.
         found: The paired tests of Dice.
     """
+    curves = curve_chart(builder.evidence, builder.looks)
     winners = ShownTable(winners_table(best, builder.reference_label)) if best else None
     return [
         Section("answer", "Answer", {"winners": winners}),
@@ -87,7 +88,7 @@ def sections_of(builder: ReportBuilder, best: Sequence[Winner], found: Compariso
         _tests(builder, found, OVERLAP[0]),
         _examples(builder),
         *_kernels(builder),
-        _curves(builder),
+        Section("curves", "Learning curves", {"curves": builder.figure(curves) if curves else None}),
         Section("calibration", "Calibration", {"scores": _score_blocks(builder, CALIBRATION)}),
         _cost(builder.evidence),
         _settings(builder.evidence),
@@ -236,11 +237,6 @@ def _priors(builder: ReportBuilder, found: PriorSet, place: int) -> dict[str, An
             for number, (title, content) in enumerate(old, 1)
         ],
     }
-
-
-def _curves(builder: ReportBuilder) -> Section:
-    found = curve_chart(builder.evidence, builder.looks)
-    return Section("curves", "Learning curves", {"curves": builder.figure(found) if found else None})
 
 
 def _cost(evidence: Evidence) -> Section:

@@ -30,7 +30,8 @@ def pareto_plot(found: SearchTrials) -> SearchPicture | None:
     values = [row.results[1] for row in found.trials if row.state == "complete"]
     if min(values) > 0 and max(values) > _LOG_RANGE * min(values):
         axis.set_xscale("log")
-    axis.set_title(f"{found.sweep}: {_title(across.metric)}", loc="left", fontsize=11.5, color=INK, pad=10)
+    about = "two validation metrics" if across.metric.startswith("val_") else "what a result costs"
+    axis.set_title(f"{found.sweep}: {about}", loc="left", fontsize=11.5, color=INK, pad=10)
     _legend(picture, found)
     return picture
 
@@ -67,10 +68,6 @@ def _condition(axis: Axes, found: SearchTrials, condition: str, colour: str, mar
             f"trial {row.number}", (row.results[1], row.results[0]), xytext=(10, -12),
             textcoords="offset points", fontsize=8.5, color=INK,
         )  # fmt: skip
-
-
-def _title(metric: str) -> str:
-    return "two validation metrics" if metric.startswith("val_") else "what a result costs"
 
 
 def _label(metric: str, mode: str) -> str:
