@@ -35,7 +35,7 @@ class Dispatch:
         ledger: State of the nodes.
         store: Where the truth is.
         admission: How many trials the executor may have.
-        shapes: Stage -> resources of its trials.
+        resources_by_stage: Stage -> resources of its trials.
         max_lost: How often a node whose worker was lost is tried again.
         search: Brings further nodes when there is room; None: the board's nodes are all there are.
         leases: Keep other runs from building what this one builds; None: nobody else works on the storage.
@@ -46,22 +46,22 @@ class Dispatch:
         ledger: Ledger,
         store: Store,
         admission: Admission,
-        shapes: Mapping[str, Resources],
+        resources_by_stage: Mapping[str, Resources],
         max_lost: int = 2,
         search: SearchPlan | None = None,
         leases: Leases | None = None,
     ) -> None:
-        self.ledger, self.store, self.shapes, self.max_lost, self.search = (
+        self.ledger, self.store, self.resources_by_stage, self.max_lost, self.search = (
             ledger,
             store,
-            shapes,
+            resources_by_stage,
             max_lost,
             search,
         )
         self._admission, self._leases = admission, leases
         self._looked_s = float("-inf")
         if search is not None:
-            search.shape = shapes[OBJECTIVE_STAGE]
+            search.resources = resources_by_stage[OBJECTIVE_STAGE]
 
     @property
     def is_finished(self) -> bool:
@@ -131,20 +131,20 @@ class Dispatch:
         return node
 
     def _has_room(self) -> bool:
-        shape = self.shapes[OBJECTIVE_STAGE]
+        resources = self.resources_by_stage[OBJECTIVE_STAGE]
         if self.search is not None:
-            self.search.n_slots = self._admission.n_slots(shape)  # clusters grow and shrink
+            self.search.n_slots = self._admission.n_slots(resources)  # clusters grow and shrink
         # A cluster that has to grow first has no room, and grows only for what is asked for.
-        return not self.ledger.work or self._admission.has_room(shape)
+        return not self.ledger.work or self._admission.has_room(resources)
 
     def _next(self) -> Node | None:
         """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
-        return self.ledger.board.next(lambda stage: self._admission.admits(self.shapes[stage]))
+        return self.ledger.board.next(lambda stage: self._admission.admits(self.resources_by_stage[stage]))
 
     def _hand_out(self, node: Node, trial_id: str) -> None:
         self.store.clear_failure(node.stage, node.key)
         self.store.hand_over(node.stage, node.key, node_values(node))
-        self._admission.take(trial_id, self.shapes[node.stage])
+        self._admission.take(trial_id, self.resources_by_stage[node.stage])
         self.ledger.hand_out(node, trial_id)
 
     def _is_ours_to_build(self, node: Node) -> bool:

@@ -86,7 +86,7 @@ class HereExecutor:
     def require_seen(
         self,
         nodes: Collection[Node],
-        shapes: Mapping[str, Resources],
+        resources_by_stage: Mapping[str, Resources],
         store: Store,
         tell: Callable[[str], None],
     ) -> None:

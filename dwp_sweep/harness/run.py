@@ -74,7 +74,7 @@ class Executor(Protocol):
     def require_seen(
         self,
         nodes: Collection[Node],
-        shapes: Mapping[str, Resources],
+        resources_by_stage: Mapping[str, Resources],
         store: Store,
         tell: Callable[[str], None],
     ) -> None:
@@ -247,58 +247,62 @@ class _Run:
         in_vain: Sequence[Problem] = ()
         try:
             with self.executor.open():
-                shapes = self._shapes()
+                resources_by_stage = self._resources_by_stage()
                 to_build = self.ledger.board.in_state(*OPEN)
-                self.executor.require_seen(to_build, shapes, self.store, self.ledger.note)
+                self.executor.require_seen(to_build, resources_by_stage, self.store, self.ledger.note)
                 watch = _Watch(
                     ledger=self.ledger,
                     limits=self.sweep.budget,
-                    shapes=shapes,
+                    resources_by_stage=resources_by_stage,
                     interrupt=interrupt,
                     hold_file=hold_file(self.store, self.sweep.name, self.name),
-                    patience=Patience(shapes, self.executor.machines, self.wait_s),
+                    patience=Patience(resources_by_stage, self.executor.machines, self.wait_s),
                 )
                 self.ledger.watch_by(watch)
                 if not interrupt.is_requested:
-                    self._drain(shapes)
+                    self._drain(resources_by_stage)
                 in_vain = watch.in_vain
         except KeyboardInterrupt:
             interrupt.is_requested = True  # the second Ctrl-C: end at once, the workers die with Ray
         if in_vain:
             raise InputError(in_vain)
 
-    def _shapes(self) -> Mapping[str, Resources]:
+    def _resources_by_stage(self) -> Mapping[str, Resources]:
         """What a trial of each stage asks for; told to the display and kept for other terminals."""
         present = self.executor.machines()
         to_build = {node.stage for node in self.ledger.board.in_state(*OPEN)}
         # Which stages a search needs is not known before it asks.
         to_build |= set(self.sweep.resources) if self.search is not None else set()
         has_gpu = any(machine.gpu for machine in present)
-        shapes = {stage: resources_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)}
-        problems = impossible(shapes, present)
+        resources_by_stage = {
+            stage: resources_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)
+        }
+        problems = impossible(resources_by_stage, present)
         if problems and not self.executor.grows():
             raise InputError(problems)
         for problem in problems:
             self.ledger.note(f"waits until the cluster grows: {problem}")
-        if note := without_effect(self.sweep.budget, shapes):
+        if note := without_effect(self.sweep.budget, resources_by_stage):
             self.ledger.note(note)
-        n_slots = max((slots(shape, present) for shape in shapes.values()), default=1)
+        n_slots = max((slots(resources, present) for resources in resources_by_stage.values()), default=1)
         self.facts.n_slots = max(1, min(n_slots, self.executor.max_concurrent or n_slots))
         self.progress.slots(self.facts.n_slots)
-        amounts = {stage: (shape.cpu, shape.gpu) for stage, shape in shapes.items()}
+        amounts = {stage: (resources.cpu, resources.gpu) for stage, resources in resources_by_stage.items()}
         record_resources(self.store, self.sweep.name, amounts)
-        return shapes
+        return resources_by_stage
 
-    def _drain(self, shapes: Mapping[str, Resources]) -> None:
+    def _drain(self, resources_by_stage: Mapping[str, Resources]) -> None:
         admission = Admission(self.executor.machines, self.executor.max_concurrent)
         max_lost = self.sweep.max_failures
-        dispatch = Dispatch(self.ledger, self.store, admission, shapes, max_lost, self.search, self.leases)
+        dispatch = Dispatch(
+            self.ledger, self.store, admission, resources_by_stage, max_lost, self.search, self.leases
+        )
         context = TrialContext(
             root=self.store.place,
             stop_file=stop_name(self.sweep.name, self.name),
             hold_file=hold_name(self.sweep.name, self.name),
             folder=str(Path.cwd()),
-            shapes=shapes,
+            resources_by_stage=resources_by_stage,
             tracking=self.tracking,
             stages=self.stages,
             every_epoch=self.search is not None and self.search.search.scheduler.kind != "none",
@@ -314,7 +318,7 @@ class _Watch:
 
     ledger: Ledger
     limits: BudgetConfig
-    shapes: Mapping[str, Resources]
+    resources_by_stage: Mapping[str, Resources]
     interrupt: Interrupt
     hold_file: Mark
     patience: Patience
@@ -331,7 +335,7 @@ class _Watch:
             self.in_vain = problems
             self.ledger.start_no_more("no machine came that is large enough")
         if not self.ledger.spent:
-            reason = exhausted(self.limits, spent_by(self.ledger, self.shapes))
+            reason = exhausted(self.limits, spent_by(self.ledger, self.resources_by_stage))
             if reason:
                 self.hold_file.touch()  # what Tune has in hand but has not begun does not begin
                 self.ledger.start_no_more(reason)

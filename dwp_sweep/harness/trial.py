@@ -31,7 +31,7 @@ class TrialContext:
         stop_file: Name on the storage of the mark that nodes shall leave at their checkpoints.
         hold_file: Name of the mark that nodes which have not started shall not do so any more.
         folder: Working folder of the driver, for relative paths.
-        shapes: Stage -> resources of its trials.
+        resources_by_stage: Stage -> resources of its trials.
         tracking: What `NodeRun` needs; None: no MLflow.
         stages: Stages by name; None: those of the package.
         run: Name of the run, which has the leases of its nodes; empty: it has none.
@@ -43,7 +43,7 @@ class TrialContext:
     root: str
     stop_file: str
     folder: str
-    shapes: Mapping[str, Resources]
+    resources_by_stage: Mapping[str, Resources]
     tracking: Any = None
     stages: Mapping[str, Stage] | None = None
     hold_file: str = ""
@@ -82,8 +82,10 @@ def _attempt(stage_name: str, key: str, store: Store, context: TrialContext, rep
         return Ending("stopped")
     stage = _stages(context)[stage_name]
     # A device that is hidden once stays so: in a shared process only where no stage takes it.
-    hides_gpu = not context.is_shared_process or not any(shape.gpu for shape in context.shapes.values())
-    prepare_process(context.shapes[stage_name], context.folder, hides_gpu)
+    hides_gpu = not context.is_shared_process or not any(
+        resources.gpu for resources in context.resources_by_stage.values()
+    )
+    prepare_process(context.resources_by_stage[stage_name], context.folder, hides_gpu)
     node = _handed_over(stage_name, key, store)
     return run_node(
         node,

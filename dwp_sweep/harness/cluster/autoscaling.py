@@ -40,12 +40,12 @@ class Patience:
     """How long a run has stood still for want of a large enough machine.
 
     Attributes:
-        shapes: Stage -> resources of its trials.
+        resources_by_stage: Stage -> resources of its trials.
         machines: Those that are alive now.
         limit_s: After how long it is enough.
     """
 
-    shapes: Mapping[str, Resources]
+    resources_by_stage: Mapping[str, Resources]
     machines: Machines
     limit_s: float = DEFAULT_WAIT_S
     now: Callable[[], float] = time.monotonic
@@ -69,9 +69,9 @@ class Patience:
             return {}
         present: Sequence[Resources] = self.machines()
         stages = {work.node.stage for work in ledger.work.values()}
-        if any(slots(self.shapes[stage], present) for stage in stages):
+        if any(slots(self.resources_by_stage[stage], present) for stage in stages):
             return {}
-        return {stage: self.shapes[stage] for stage in sorted(stages)}
+        return {stage: self.resources_by_stage[stage] for stage in sorted(stages)}
 
 
 def _in_vain(problem: Problem, limit_s: float) -> Problem:

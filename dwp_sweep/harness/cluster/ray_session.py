@@ -82,12 +82,12 @@ class Machine(NamedTuple):
     Attributes:
         id: Ray's.
         name: For people.
-        shape: What it has.
+        resources: What it has.
     """
 
     id: str
     name: str
-    shape: Resources
+    resources: Resources
 
 
 def known_machines() -> Sequence[Machine]:
@@ -107,7 +107,7 @@ def other_machines() -> Sequence[Machine]:
 
 def machines() -> Sequence[Resources]:
     """What the machines that are alive have."""
-    return [machine.shape for machine in known_machines()]
+    return [machine.resources for machine in known_machines()]
 
 
 def cluster_grows() -> bool:

@@ -52,7 +52,7 @@ def data_paths(nodes: Collection[Node]) -> tuple[DataPath, ...]:
 def require_seen(
     root: Path | None,
     data: Sequence[DataPath],
-    shapes: Mapping[str, Resources],
+    resources_by_stage: Mapping[str, Resources],
     machines: Sequence[Machine],
     tell: Tell,
 ) -> None:
@@ -61,14 +61,14 @@ def require_seen(
     Args:
         root: The storage folder, as the driver sees it; None where the storage is no folder.
         data: From `data_paths`.
-        shapes: Stage -> resources of its trials.
+        resources_by_stage: Stage -> resources of its trials.
         machines: Of the connected cluster.
         tell: Told of machines that do not answer; they are left to their luck.
 
     Raises:
         InputError: With one problem for each path and machine.
     """
-    wanted = {machine: _stages_on(machine, shapes) for machine in machines}
+    wanted = {machine: _stages_on(machine, resources_by_stage) for machine in machines}
     with _probe(root) as probe:
         paths = {
             machine: [*probe, *(one.path for one in data if one.stages & stages)]
@@ -95,8 +95,10 @@ def _probe(root: Path | None) -> Iterator[list[str]]:
         path.unlink(missing_ok=True)
 
 
-def _stages_on(machine: Machine, shapes: Mapping[str, Resources]) -> frozenset[str]:
-    return frozenset(stage for stage, shape in shapes.items() if slots(shape, [machine.shape]))
+def _stages_on(machine: Machine, resources_by_stage: Mapping[str, Resources]) -> frozenset[str]:
+    return frozenset(
+        stage for stage, resources in resources_by_stage.items() if slots(resources, [machine.resources])
+    )
 
 
 def _missing(paths: Mapping[Machine, Sequence[str]], tell: Tell) -> dict[Machine, list[str]]:

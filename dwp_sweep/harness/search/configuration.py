@@ -68,30 +68,30 @@ class Member:
 
 
 def results(
-    objectives: Sequence[ObjectiveConfig], records: Sequence[Record], shape: Resources
+    objectives: Sequence[ObjectiveConfig], records: Sequence[Record], resources: Resources
 ) -> tuple[float, ...] | None:
     """The objectives of a configuration whose repeats are all done; None where a record lacks a metric.
 
     Args:
         objectives: Of the search.
         records: Of its target nodes.
-        shape: Resources of one of them.
+        resources: Resources of one of them.
     """
-    found = [[value_of(objective, record, shape) for record in records] for objective in objectives]
+    found = [[value_of(objective, record, resources) for record in records] for objective in objectives]
     if any(value is None for values in found for value in values):
         return None
     return tuple(sum(value for value in values if value is not None) / len(values) for values in found)
 
 
-def value_of(objective: ObjectiveConfig, record: Record, shape: Resources) -> float | None:
+def value_of(objective: ObjectiveConfig, record: Record, resources: Resources) -> float | None:
     """One objective of one network; of its best epoch where the metric has one."""
     hours = record.wall_s / HOUR_S
     # Without GPUs both kinds of hours would be nothing: the CPUs then stand for them.
     costs = {
         "wall_s": record.wall_s,
         "hours": hours,
-        "cpu_hours": hours * shape.cpu,
-        "gpu_hours": hours * (shape.gpu or shape.cpu),
+        "cpu_hours": hours * resources.cpu,
+        "gpu_hours": hours * (resources.gpu or resources.cpu),
     }
     if objective.metric in costs:
         return costs[objective.metric]

@@ -43,7 +43,7 @@ class SearchPlan:
 
     Attributes:
         n_slots: Largest number of open configurations.
-        shape: Resources of a target node, for objectives that count hours.
+        resources: Resources of a target node, for objectives that count hours.
         watch_record: Told every ended target node with its record, also those that were there before.
 
     Raises:
@@ -60,7 +60,7 @@ class SearchPlan:
         if sweep.search is None:
             raise ValueError(f"sweep {sweep.name!r} is no search")
         self.search: SearchSpace = sweep.search
-        self.n_slots, self.shape = 1, Resources(1.0, 0.0)
+        self.n_slots, self.resources = 1, Resources(1.0, 0.0)
         self.watch_record: Callable[[Node, Member, Record], None] = lambda node, member, record: None
         self._sweep, self._store, self._ledger = sweep, store, ledger
         self._retry_failed = retry_failed
@@ -290,7 +290,7 @@ class SearchPlan:
 
     def _complete(self, configuration: SearchConfiguration) -> bool:
         study = self._studies[configuration.study]
-        found = results(self.search.objectives, self._records(configuration.nodes), self.shape)
+        found = results(self.search.objectives, self._records(configuration.nodes), self.resources)
         if found is None:
             names = ", ".join(objective.metric for objective in self.search.objectives)
             study.fail(configuration.number, f"its networks do not report all of {names}")

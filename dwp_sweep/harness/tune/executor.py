@@ -51,7 +51,7 @@ class TuneExecutor:
     def require_seen(
         self,
         nodes: Collection[Node],
-        shapes: Mapping[str, Resources],
+        resources_by_stage: Mapping[str, Resources],
         store: Store,
         tell: Callable[[str], None],
     ) -> None:
@@ -66,7 +66,7 @@ class TuneExecutor:
         data = data_paths(nodes)
         if is_url(store.place):  # what lies in this machine's mirror is handed over with the nodes
             data = tuple(read for read in data if not Path(read.path).is_relative_to(store.root))
-        require_seen(None if is_url(store.place) else store.root, data, shapes, others, tell)
+        require_seen(None if is_url(store.place) else store.root, data, resources_by_stage, others, tell)
 
     def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
         """Compute nodes until none is left."""

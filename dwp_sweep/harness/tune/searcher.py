@@ -52,7 +52,7 @@ class DagSearcher(Searcher):
             self.dispatch.close(trial_id, bool(last.get("stopped")), str(last.get("failure", "")))
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Tune's limiter steps aside: admission is by resource shape, in `Dispatch`."""
+        """Tune's limiter steps aside: admission is by resources, in `Dispatch`."""
         return True
 
     def save(self, checkpoint_path: str) -> None:

@@ -45,7 +45,7 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
     trainable = tune.with_resources(
         make_trainable(context),
         # Workers unpickle this: a name of this module in it would make them import the driver's side.
-        lambda config: tune.PlacementGroupFactory([context.shapes[config["stage"]].bundle]),
+        lambda config: tune.PlacementGroupFactory([context.resources_by_stage[config["stage"]].bundle]),
     )
     tune_config = tune.TuneConfig(
         search_alg=DagSearcher(dispatch),

@@ -16,11 +16,11 @@ from pathlib import Path
 from dwp_sweep.harness.dag.slots import Resources
 
 
-def prepare_process(shape: Resources, folder: str, hides_gpu: bool = True) -> None:
+def prepare_process(resources: Resources, folder: str, hides_gpu: bool = True) -> None:
     """Bring the process into a known state before a node.
 
     Args:
-        shape: The trial's resources: threads and share of the GPU.
+        resources: The trial's resources: threads and share of the GPU.
         folder: Working folder that relative paths of configs refer to; Tune has changed it.
         hides_gpu: Whether a trial that asks for no GPU must not see any.
     """
@@ -30,11 +30,11 @@ def prepare_process(shape: Resources, folder: str, hides_gpu: bool = True) -> No
     if Path(folder).is_dir():
         os.chdir(folder)
     _collect()
-    if shape.gpu == 0 and hides_gpu:
+    if resources.gpu == 0 and hides_gpu:
         # Ray leaves all GPUs visible to a trial that asked for none; it must not take one uncounted.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "torch" in sys.modules:
-        _prepare_torch(shape)
+        _prepare_torch(resources)
 
 
 def _collect() -> None:
@@ -49,13 +49,13 @@ def _spare_libraries() -> None:
     gc.freeze()
 
 
-def _prepare_torch(shape: Resources) -> None:
+def _prepare_torch(resources: Resources) -> None:
     import torch
 
-    torch.set_num_threads(max(1, int(shape.cpu)))
-    if torch.cuda.is_available() and shape.gpu > 0:
+    torch.set_num_threads(max(1, int(resources.cpu)))
+    if torch.cuda.is_available() and resources.gpu > 0:
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(min(shape.gpu, 1.0))
+        torch.cuda.set_per_process_memory_fraction(min(resources.gpu, 1.0))
 
 
 MALLOC_ENVIRONMENT = {
