@@ -1,8 +1,8 @@
 """Strict configuration models: unknown keys, wrong types and ranges are all reported at once.
 
 Every component owns a `StrictModel` with its defaults. Values come from YAML or JSON, so lists
-stand for tuples; booleans never stand for numbers. Fields marked `unkeyed` (paths, devices, names)
-do not take part in a node's key.
+stand for tuples; booleans never stand for numbers. A field may carry two marks: what part it takes in a
+node's key (`unkeyed`, `added`), and that it is `expert`, listed after the settings that people choose.
 """
 
 from __future__ import annotations
@@ -30,17 +30,30 @@ class StrictModel(BaseModel):
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+# Keys are hashes of all keyed values: a field that joins a model changes the key of every node, and a storage
+# full of finished networks would be built again. `added` and `Stage.revision` keep the keys of nodes whose
+# results are what they were.
 _ADDED = "unless default"
 
 
-def unkeyed(default: Any = ..., **kwargs: Any) -> Any:
-    """A field that never changes results, hence stays out of a node's key."""
-    return Field(default, json_schema_extra={"keyed": False}, **kwargs)
+def unkeyed(default: Any = ..., *, expert: bool = False, **kwargs: Any) -> Any:
+    """A field that never changes results (a path, a device, a name): it stays out of a node's key."""
+    return Field(default, json_schema_extra={"keyed": False, "expert": expert}, **kwargs)
 
 
 def added(default: Any, **kwargs: Any) -> Any:
-    """A field that came later: no part of a key while it has its default, so that older nodes stay found."""
+    """A field that joined its model later: no part of a key while it has its default."""
     return Field(default, json_schema_extra={"keyed": _ADDED}, **kwargs)
+
+
+def expert(default: Any, **kwargs: Any) -> Any:
+    """A field with a default that hardly anybody can better: listed after the others."""
+    return Field(default, json_schema_extra={"expert": True}, **kwargs)
+
+
+def expert_fields(model: type[BaseModel]) -> frozenset[str]:
+    """Names of a model's fields that are `expert`."""
+    return frozenset(name for name, field in model.model_fields.items() if _mark(field, "expert", False))
 
 
 def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: str = "") -> ModelT:
@@ -80,26 +93,23 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
     for name, field in type(model).model_fields.items():
         if name in unread:
             continue
-        if _keyed(field) is False:
-            continue
         value = getattr(model, name)
-        if _keyed(field) == _ADDED and value == field.default:
-            continue
-        values[name] = keyed_values(value) if isinstance(value, BaseModel) else _plain(value)
+        if _keyed(field) is True or (_keyed(field) == _ADDED and value != field.default):
+            values[name] = _plain(value)
     return values
 
 
 def added_defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """Fields of a model that came later, with the plain value that stands for how it was before them."""
+    """The `added` fields of a model, with the plain value that stands for how it was before them."""
     return {
         name: _plain(field.default) for name, field in model.model_fields.items() if _keyed(field) == _ADDED
     }
 
 
 def plain_values(model: BaseModel) -> dict[str, Any]:
-    """All values of a model as plain JSON values, fields that came later only where they were changed.
+    """All values of a model as plain JSON values, `added` fields only where they were changed.
 
-    For what stands in a key as a mapping: there nobody knows any more which of the fields came later.
+    For what stands in a key as a mapping, where the marks of its fields are lost.
     """
     values = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
@@ -108,10 +118,19 @@ def plain_values(model: BaseModel) -> dict[str, Any]:
     return values
 
 
-def _keyed(field: FieldInfo) -> object:
-    """What `unkeyed` and `added` noted of a field; True where neither made it."""
+def short_json(value: Any) -> str:
+    """A value for messages: its JSON, cut at 80 characters."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _mark(field: FieldInfo, name: str, otherwise: object) -> object:
     extra = field.json_schema_extra
-    return extra.get("keyed", True) if isinstance(extra, dict) else True
+    return extra.get(name, otherwise) if isinstance(extra, dict) else otherwise
+
+
+def _keyed(field: FieldInfo) -> object:
+    return _mark(field, "keyed", True)
 
 
 def _plain(value: Any) -> Any:
@@ -127,7 +146,9 @@ def _plain(value: Any) -> Any:
 def _lengths(items: Sequence[Any]) -> dict[tuple[int | str, ...], int]:
     """How many values each sequence needs that lacks some, by its location."""
     lacking = [item["loc"] for item in items if _lacks_value(item)]
-    return {loc[:-1]: max(int(one[-1]) for one in lacking if one[:-1] == loc[:-1]) + 1 for loc in lacking}
+    return {
+        loc[:-1]: max(int(other[-1]) for other in lacking if other[:-1] == loc[:-1]) + 1 for loc in lacking
+    }
 
 
 def _lacks_value(item: Any) -> bool:
@@ -145,7 +166,7 @@ def _problem(
     if item["type"] == "too_long" and item["ctx"]["field_type"] == "Tuple":
         return _wrong_length(where, key, item["input"], item["ctx"]["max_length"])
     if item["type"] == "extra_forbidden":
-        return Problem(where, f"unknown key {key!r}", _nearest(location, model))
+        return Problem(where, f"unknown key {key!r}", _advice(location, model))
     if item["type"] == "missing":
         return Problem(where, f"missing key {key!r}", "add it")
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -153,46 +174,32 @@ def _problem(
         # Values that are wrong together: the message names them, and nobody reads the whole file again.
         return Problem(where, f"{prefix}: {message}" if prefix else message)
     what = f"{key} = {short_json(item['input'])}: {message[:1].lower() + message[1:]}"
-    return Problem(where, what, _nearest_choice(item))
+    choices = re.findall(r"'([^']*)'", item["ctx"]["expected"]) if item["type"] == "literal_error" else ()
+    given = item["input"]
+    return Problem(where, what, did_you_mean(given, choices) if isinstance(given, str) else "")
 
 
 def _wrong_length(where: str, key: str, values: Sequence[Any], needed: int) -> Problem:
     return Problem(where, f"{key} = {short_json(values)}: needs {needed} values, has {len(values)}")
 
 
-def _nearest_choice(item: Any) -> str:
-    if item["type"] != "literal_error" or not isinstance(item["input"], str):
-        return ""
-    choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
-    return did_you_mean(item["input"], choices)
-
-
-def short_json(value: Any) -> str:
-    """A value for messages: its JSON, cut at 80 characters."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _nearest(location: list[str], model: type[BaseModel]) -> str:
-    known = _field_names(location[:-1], model)
-    return did_you_mean(location[-1], known, "known keys: " + ", ".join(sorted(known)) if known else "")
-
-
-def _field_names(path: list[str], model: type[BaseModel]) -> list[str]:
-    for part in path:
+def _advice(location: list[str], model: type[BaseModel]) -> str:
+    """The known key nearest to an unknown one, else all that stand there, those of experts last."""
+    for part in location[:-1]:
         field = model.model_fields.get(part)
         inner = _model_in(field.annotation) if field else None
         if inner is None:
-            return []
+            return ""
         model = inner
-    return list(model.model_fields)
+    experts = expert_fields(model)
+    known = sorted(model.model_fields, key=lambda name: (name in experts, name))
+    return did_you_mean(location[-1], known, "known keys: " + ", ".join(known) if known else "")
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = _model_in(argument)
-        if found:
-            return found
+        if inner := _model_in(argument):
+            return inner
     return None

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from dwp_sweep.strict import StrictModel, added, unkeyed
+from dwp_sweep.strict import StrictModel, added, expert, unkeyed
 
 Layout = Literal["msd", "brats", "brats18", "ms", "pairs", "phantom"]
 
@@ -44,7 +44,7 @@ class PreprocessConfig(StrictModel):
     spacing_mm: tuple[float, float, float] | None = None
     crop_foreground: bool = True
     shape: tuple[int, int, int] | None = None
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    percentiles: tuple[float, float] = expert((0.5, 99.5))
     window: tuple[float, float] | None = added(None)
 
     @field_validator("orientation")
@@ -144,7 +144,7 @@ class DatasetConfig(StrictModel):
     validation: Literal["held_out", "train"] = "held_out"
     validation_share: float = Field(0.2, gt=0, lt=1)
     split_file: str | None = unkeyed(None)
-    fingerprint: str = ""
+    fingerprint: str = expert("")
 
     @field_validator("subjects", mode="before")
     @classmethod

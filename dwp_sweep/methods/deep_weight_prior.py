@@ -24,6 +24,7 @@ from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, require_fit
 from dwp_sweep.nets.unet3d import UNet3D
+from dwp_sweep.strict import expert
 from dwp_sweep.training.compute import named_generator
 
 Priors = Mapping[int, KernelPrior]
@@ -54,8 +55,8 @@ class DwpConfig(DivergenceConfig):
         encoder_lr: Learning rate of the priors' encoders (beta in Algorithm 1).
     """
 
-    kl_fraction: float | None = Field(None, gt=0, le=1)
-    bound: Literal["closed", "sampled"] = "closed"
+    kl_fraction: float | None = expert(None, gt=0, le=1)
+    bound: Literal["closed", "sampled"] = expert("closed")
     init: Literal["he", "prior", "source"] = "he"
     scale: Literal["start", "source"] = "start"
     encoder_lr: float = Field(1e-3, gt=0)

@@ -21,7 +21,7 @@ from dwp_sweep.methods.plain_training import load_source, new_network, weight_gr
 from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
 from dwp_sweep.nets.kernel_groups import KernelLayer, as_kernels, kernel_layers
 from dwp_sweep.nets.unet3d import UNet3D
-from dwp_sweep.strict import StrictModel
+from dwp_sweep.strict import StrictModel, expert
 
 EXACT_BAYES = LossConfig(dice_weight=0.0, ce_weight=1.0, ce_reduction="sum")
 
@@ -40,7 +40,7 @@ class PosteriorConfig(StrictModel):
     """
 
     init_log_var: float = Field(-4.0, ge=-30, le=2)
-    noise_unit: Literal["scale", "weight"] = "scale"
+    noise_unit: Literal["scale", "weight"] = expert("scale")
     noise: Literal["weight", "local"] = "weight"
     likelihood: Literal["dice_ce", "ce"] = "dice_ce"
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import Field
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.metrics.kernel_structure import autocorrelation
@@ -19,7 +18,7 @@ from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.imported import Imported, copy_imported
-from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.strict import StrictModel, expert, unkeyed
 
 BANK_FILES = ("bank.safetensors", "bank.json")
 
@@ -32,7 +31,7 @@ class HarvestConfig(StrictModel):
         bank: Folder (``bank.safetensors`` and ``bank.json``) or ``runs:/<run id>`` of a bank to use instead.
     """
 
-    drop_below: float = Field(1e-2, ge=0, lt=1)
+    drop_below: float = expert(1e-2, ge=0, lt=1)
     bank: str | None = unkeyed(None)
 
 

@@ -21,7 +21,7 @@ from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_vae import Head, KernelVAE
 from dwp_sweep.stages.contract import Emit
 from dwp_sweep.stages.mixture_fit import SHRINKAGE, fit_mixture
-from dwp_sweep.strict import unkeyed
+from dwp_sweep.strict import expert, unkeyed
 from dwp_sweep.training.compute import named_generator, named_seed
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, lower_val_loss
 
@@ -52,14 +52,14 @@ class PriorConfig(TrainConfig):
 
     kind: Literal["vae", "mixture"] = "vae"
     n_components: int = Field(8, ge=1, le=64)
-    shrinkage: float = Field(SHRINKAGE, ge=0)
+    shrinkage: float = expert(SHRINKAGE, ge=0)
     latent_dim: int = Field(6, ge=1, le=27)
     head: Head = "free"
-    log_var_floor: float = Field(-6.0, ge=-20, le=0)
+    log_var_floor: float = expert(-6.0, ge=-20, le=0)
     standardise: Standardise = "group"
     kl_warmup_epochs: int = Field(0, ge=0)
-    free_bits: float = Field(0.0, ge=0)
-    held_out: float = Field(0.1, gt=0, lt=1)
+    free_bits: float = expert(0.0, ge=0)
+    held_out: float = expert(0.1, gt=0, lt=1)
     batch_size: int = Field(20, ge=1)
     patience: int = Field(15, ge=0)
     seed: int = Field(0, ge=0)

@@ -43,7 +43,7 @@ from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, padding_revision, read_cases, train_network
 from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
-from dwp_sweep.strict import StrictModel, added, parse
+from dwp_sweep.strict import StrictModel, added, expert, parse
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
 
@@ -62,10 +62,10 @@ class TargetConfig(TrainConfig):
         postprocess: Clean-up of the final masks; nothing by default.
     """
 
-    rescale: bool = False
-    lr_by_scale: bool = False
+    rescale: bool = expert(False)
+    lr_by_scale: bool = expert(False)
     n_samples: int = Field(8, ge=1)
-    near_voxels: float = Field(5.0, ge=0)
+    near_voxels: float = expert(5.0, ge=0)
     patch: PatchConfig = added(PatchConfig())
     postprocess: PostprocessConfig = added(PostprocessConfig())
 

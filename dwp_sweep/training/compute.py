@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dwp_sweep.errors import DeviceMemoryError
-from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.strict import StrictModel, expert, unkeyed
 
 _SIGNS = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 """Of a device too full for its own context or for a library's workspace: plain errors in torch."""
@@ -38,9 +38,9 @@ class ComputeConfig(StrictModel):
 
     device: Literal["auto", "cpu", "cuda"] = unkeyed("auto")
     precision: Literal["fp32", "bf16"] = "fp32"
-    channels_last: bool | None = None
+    channels_last: bool | None = expert(None)
     checkpointing: bool = unkeyed(False)
-    cache_dir: str = unkeyed("")
+    cache_dir: str = unkeyed("", expert=True)
 
 
 def resolve_device(config: ComputeConfig) -> torch.device:

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dwp_sweep.errors import DivergedError, StopTrial
-from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.strict import StrictModel, expert, unkeyed
 from dwp_sweep.training.checkpoint import (
     flatten_optimizer,
     load_checkpoint,
@@ -56,10 +56,10 @@ class TrainConfig(StrictModel):
     steps_per_epoch: int | None = Field(None, ge=1)
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(10, ge=0)
-    factor: float = Field(0.1, gt=0, lt=1)
-    threshold: float = Field(1e-4, ge=0)
-    stop_lr: float = Field(1e-6, ge=0)
-    checkpoint_every: int = unkeyed(1, ge=1)
+    factor: float = expert(0.1, gt=0, lt=1)
+    threshold: float = expert(1e-4, ge=0)
+    stop_lr: float = expert(1e-6, ge=0)
+    checkpoint_every: int = unkeyed(1, expert=True, ge=1)
 
     @model_validator(mode="after")
     def _takes_a_step(self) -> TrainConfig:
