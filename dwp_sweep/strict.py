@@ -120,7 +120,11 @@ def plain_values(model: BaseModel) -> dict[str, Any]:
 
 def short_json(value: Any) -> str:
     """A value for messages: its JSON, cut at 80 characters."""
-    text = json.dumps(value, default=str)
+    return shortened(json.dumps(value, default=str))
+
+
+def shortened(text: str) -> str:
+    """A text for messages, cut at 80 characters."""
     return text if len(text) <= 80 else text[:77] + "..."
 
 

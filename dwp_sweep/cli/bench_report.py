@@ -13,10 +13,9 @@ import click
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from dwp_sweep.bench.frame import Bench, Row, Setting, Tell, machine
-from dwp_sweep.cli.summary import standard_output
+from dwp_sweep.cli.terminal import standard_output, table_of_numbers
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cost.step_rates import KEPT, keep_rates
 
@@ -72,10 +71,7 @@ def show_rows(name: str, rows: Sequence[Row], facts: Mapping[str, object], conso
     """Print the table of one bench."""
     console.print(f"{escape(name)}: {_facts(facts)}", style="bold", highlight=False)
     extras = list(dict.fromkeys(key for row in rows for key in row.extra))
-    table = Table(box=None)
-    table.add_column("version")
-    for column in ("seconds", "ratio", "goal", *extras):
-        table.add_column(escape(column), justify="right")
+    table = table_of_numbers("version", ("seconds", "ratio", "goal", *extras))
     table.add_column("what", ratio=1)
     for row in rows:
         numbers = (_number(row.extra.get(key)) for key in extras)

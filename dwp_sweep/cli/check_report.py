@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from dwp_sweep.data.check.check import CheckReport
@@ -23,15 +21,6 @@ from dwp_sweep.errors import Problem
 
 N_IN_PICTURE = 6
 _MAX_KINDS = 4
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error while files are read; nothing where that is no terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def show_check(report: CheckReport, path: Path) -> None:
@@ -150,48 +139,3 @@ def _counted(texts: Iterable[str]) -> str:
 
 def _count(n: int, word: str) -> str:
     return f"{n} {word}{'' if n == 1 else 's'}"
-
-
-_WIDTH = 40
-
-
-@contextmanager
-def scan_bar(console: Console | None = None) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on standard error that takes (what, done, total); None where that is no terminal."""
-    console = console or Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    bar = _Bar(console)
-    try:
-        yield bar
-    finally:
-        bar.stop()
-
-
-class _Bar:
-    """Appears with a data set's first scan and goes with its last one."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress: Progress | None = None
-        self._what = ""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self.stop()  # one that ended early, at a scan that cannot be read
-        if self._progress is None:
-            self._progress = Progress(console=self._console, transient=True)
-            # A whole path would leave no room for the bar.
-            text = what if len(what) <= _WIDTH else what[: _WIDTH - 3] + "..."
-            self._progress.add_task(escape(text), total=total)
-            self._progress.start()
-            self._what = what
-        self._progress.update(self._progress.task_ids[0], completed=done)
-        if done >= total:
-            self.stop()
-
-    def stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None

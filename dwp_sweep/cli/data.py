@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +123,13 @@ def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool
 
     Options below --modality are those of the preprocess section of a search space.
     """
-    from dwp_sweep.cli.check_report import check_as_json, draw_overview, progress_bar, show_check
+    from dwp_sweep.cli.check_report import check_as_json, draw_overview, show_check
+    from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.data.check.check import check_dataset
 
     config = dataset_config(path, settings)
-    with progress_bar(f"checking {path}") as progress:
-        report = check_dataset(config, progress)
+    with scan_bar() as bar:
+        report = check_dataset(config, partial(bar, f"checking {path}") if bar is not None else None)
     if as_json:
         click.echo(check_as_json(report))
     else:

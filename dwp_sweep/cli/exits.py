@@ -1,4 +1,7 @@
-"""How commands end: bad input as a list of problems with exit code 2, an interrupt with 130, no traceback."""
+"""How commands end and what they say of it: exit codes, problems on standard error, no traceback.
+
+An error that names a file is told with the option that the file's place was given by.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,12 @@ from typing import Any
 import click
 
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError, nearest_names
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+PathCallback = Callable[[click.Context, click.Parameter, Any], Any]
 
 _DISK_ERRORS = {
     errno.EACCES,
@@ -25,10 +34,8 @@ _DISK_ERRORS = {
 
 _LONG_LIST = 12
 _N_SHOWN = 5
-
-FAILED = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
+_PLACES = "dwp_sweep.places"
+"""Of click's context: the paths that options and arguments gave, by the option's name."""
 
 
 class Commands(click.Group):
@@ -77,6 +84,33 @@ def show_problems(problems: Iterable[Problem]) -> None:
             click.echo(f"      -> {_brief(problem)}", err=True)
 
 
+def remark(text: str) -> None:
+    """Say something beside the results, on standard error."""
+    click.echo(text, err=True)
+
+
+def place(name: str) -> PathCallback:
+    """A callback of a path option or argument: remembers its value as ``name``, e.g. ``--storage``."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
+        if isinstance(value, Path):
+            ctx.meta.setdefault(_PLACES, {})[name] = value
+        return value
+
+    return remember
+
+
+def place_of(ctx: click.Context, path: str | Path) -> str | None:
+    """The name and value of the place that a path belongs to, e.g. ``--storage /data``; None: to none."""
+    wanted = Path(path).absolute()
+    for name, value in ctx.meta.get(_PLACES, {}).items():
+        given = value.absolute()
+        # An error may name a folder above, which could not be made on the way.
+        if wanted.is_relative_to(given) or given.is_relative_to(wanted):
+            return f"{name} {value}"
+    return None
+
+
 def _brief(problem: Problem) -> str:
     start, colon, rest = problem.fix.partition(": ")
     names = rest.split(", ")
@@ -96,30 +130,3 @@ def _disk_problem(ctx: click.Context, error: OSError) -> Problem | None:
         return None
     fix = f"{place}: choose one that exists or can be made, may be written to, and has room"
     return Problem(str(error.filename), str(error.strerror), fix if place else "look at its permissions")
-
-
-_KEY = "dwp_sweep.places"
-
-PathCallback = Callable[[click.Context, click.Parameter, Any], Any]
-
-
-def place(name: str) -> PathCallback:
-    """A callback of a path option or argument: remembers its value as ``name``, e.g. ``--storage``."""
-
-    def remember(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
-        if isinstance(value, Path):
-            ctx.meta.setdefault(_KEY, {})[name] = value
-        return value
-
-    return remember
-
-
-def place_of(ctx: click.Context, path: str | Path) -> str | None:
-    """The name and value of the place that a path belongs to, e.g. ``--storage /data``; None: to none."""
-    wanted = Path(path).absolute()
-    for name, value in ctx.meta.get(_KEY, {}).items():
-        given = value.absolute()
-        # An error may name a folder above, which could not be made on the way.
-        if wanted.is_relative_to(given) or given.is_relative_to(wanted):
-            return f"{name} {value}"
-    return None

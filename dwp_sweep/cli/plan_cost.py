@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from dwp_sweep.cli.terminal import table_of_numbers
 from dwp_sweep.harness.cost.plan_cost import PlanCost, Range
 from dwp_sweep.harness.view.text import duration
 
@@ -19,10 +19,8 @@ def show_cost(cost: PlanCost, console: Console) -> None:
         return
     if cost.n_configurations:
         console.print(_search(cost), soft_wrap=True, highlight=False)
-    table = Table(box=None)
-    table.add_column("estimated")
-    for name in ("nodes", "CPU-hours (range)", "GPU-hours (range)", "never measured"):
-        table.add_column(name, justify="right")
+    columns = ("nodes", "CPU-hours (range)", "GPU-hours (range)", "never measured")
+    table = table_of_numbers("estimated", columns)
     for row in rows:
         hours = _hours(row.cpu_hours), _hours(row.gpu_hours)
         table.add_row(row.stage, str(row.n_to_build), *hours, str(row.n_unknown or ""))

@@ -74,7 +74,7 @@ def predict(
     class: over weight draws for variational networks, of the softmax for others.
     """
     from dwp_sweep.cli.answers import conditions
-    from dwp_sweep.cli.check_report import scan_bar
+    from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.prediction.jobs import Outputs, split_images
     from dwp_sweep.prediction.request import Request, make_ready
     from dwp_sweep.prediction.run import Done, Failed, run_jobs

@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dwp_sweep.cli.summary import standard_output
+from dwp_sweep.cli.terminal import short_key, standard_output, table_of_numbers
 from dwp_sweep.harness.view.status import NodeStatus, SweepStatus
 from dwp_sweep.harness.view.text import duration, metric_text
 
 _STATES = ("done", "running", "waiting", "stopped", "pruned", "failed", "blocked")
-_SHORT_KEY = 8
 _N_FAILED = 10
 
 
@@ -24,9 +23,9 @@ def show_status(status: SweepStatus) -> None:
     console.print(f"sweep {escape(status.sweep)}: {_what_runs(status)}", style="bold", highlight=False)
     console.print(_table(status))
     for node in status.in_state("running"):
-        _line(console, f"running  {node.key[:_SHORT_KEY]}  {node.title}: {_progress(node)}")
+        _line(console, f"running  {short_key(node.key)}  {node.title}: {_progress(node)}")
     for node in status.in_state("failed")[:_N_FAILED]:
-        _line(console, f"FAILED   {node.key[:_SHORT_KEY]}  {node.title}")
+        _line(console, f"FAILED   {short_key(node.key)}  {node.title}")
         for line in node.log:
             _line(console, f"         {line}")
     n_more = len(status.in_state("failed")) - _N_FAILED
@@ -49,10 +48,7 @@ def _what_runs(status: SweepStatus) -> str:
 
 def _table(status: SweepStatus) -> Table:
     shown = [state for state in _STATES if state in status.counts or state in ("done", "running", "waiting")]
-    table = Table(box=None)
-    table.add_column("stage")
-    for state in shown:
-        table.add_column(state, justify="right")
+    table = table_of_numbers("stage", shown)
     for stage in dict.fromkeys(node.stage for node in status.nodes):
         states = [str(node.state) for node in status.nodes if node.stage == stage]
         table.add_row(stage, *(str(states.count(state)) for state in shown))

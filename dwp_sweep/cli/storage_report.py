@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
+from dwp_sweep.cli.terminal import short_key
 from dwp_sweep.harness.view.explain import Explanation, FieldDifference
 from dwp_sweep.store.garbage import Survey
 from dwp_sweep.store.sweep_record import NodeEntry
+from dwp_sweep.strict import shortened
 
-_SHORT_KEY = 8
+_N_SHOWN = 20
 
 
 def show_differences(
@@ -52,24 +54,6 @@ def show_explanation(found: Explanation, as_json: bool) -> None:
         _show(found.differences)
 
 
-def _show(found: Sequence[FieldDifference]) -> None:
-    for one in found:
-        note = "" if one.is_keyed else "   (no part of the key)"
-        click.echo(f"  {one.field}: {_short(one.first)} -> {_short(one.second)}{note}")
-
-
-def _name(entry: NodeEntry) -> str:
-    return f"{entry.key[:_SHORT_KEY]} {entry.title}"
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-_N_SHOWN = 20
-
-
 def show_survey(found: Survey) -> None:
     """Print disk use by folder, stages first, and what may go."""
     for row in found.usage:
@@ -97,3 +81,17 @@ def megabytes(n_bytes: int) -> str:
     if n_bytes >= 1e9:
         return f"{n_bytes / 1e9:.1f} GB"
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 9.95e6 else f"{n_bytes / 1e6:.0f} MB"
+
+
+def _show(found: Sequence[FieldDifference]) -> None:
+    for one in found:
+        note = "" if one.is_keyed else "   (no part of the key)"
+        click.echo(f"  {one.field}: {_short(one.first)} -> {_short(one.second)}{note}")
+
+
+def _name(entry: NodeEntry) -> str:
+    return f"{short_key(entry.key)} {entry.title}"
+
+
+def _short(value: Any) -> str:
+    return shortened(value if isinstance(value, str) else json.dumps(value, default=str))

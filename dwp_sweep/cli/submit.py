@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import FAILED, INTERRUPTED
+from dwp_sweep.cli.exits import FAILED, INTERRUPTED, remark
 from dwp_sweep.errors import InputError, Problem
 
 
@@ -83,13 +83,13 @@ def submit(
     )
     client = connect(address)
     job = start(client, request)
-    _remark(
+    remark(
         f"{request.sweep}: submitted as job {job.id}, {job.n_bytes / 1e6:.1f} MB"
         if job.is_new
         else f"{request.sweep}: attached to job {job.id}, which runs already"
     )
     if no_wait:
-        _remark("the same command without --no-wait follows it")
+        remark("the same command without --no-wait follows it")
     else:
         ctx.exit(_follow(client, job.id))
 
@@ -100,13 +100,13 @@ def _follow(client: Any, job_id: str) -> int:
     try:
         end = follow(client, job_id, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:
-        _remark(f"job {job_id} goes on without this terminal; the same command follows it again")
+        remark(f"job {job_id} goes on without this terminal; the same command follows it again")
         return INTERRUPTED
     except JobLostError as error:
-        _remark(f"{error}\n      -> once the cluster answers, the same command goes on")
+        remark(f"{error}\n      -> once the cluster answers, the same command goes on")
         return FAILED
     if end.died:
-        _remark(f"{end.died}\n      -> the same command goes on from what is done")
+        remark(f"{end.died}\n      -> the same command goes on from what is done")
     return end.exit_code
 
 
@@ -115,7 +115,3 @@ def _environment(names: tuple[str, ...]) -> dict[str, str]:
     if missing:
         raise InputError(Problem(f"--pass-env {name}", "no such variable here") for name in missing)
     return {name: os.environ[name] for name in names}
-
-
-def _remark(text: str) -> None:
-    click.echo(text, err=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from dwp_sweep.cli.plan_cost import cost_as_dict, show_cost
+from dwp_sweep.cli.terminal import short_key, standard_output, table_of_numbers
 from dwp_sweep.harness.view.text import node_lines
 from dwp_sweep.report.answers.table import PaperTable, paper_table
 from dwp_sweep.report.paired.differences import PairedTable
@@ -32,16 +32,6 @@ if TYPE_CHECKING:
     from dwp_sweep.tracking.read.conditions import BestByCondition
     from dwp_sweep.tracking.read.pareto import Front
 
-# Lines of a log are not cut at the 80 columns that rich takes for granted.
-_LOG_WIDTH = 200
-_SHORT_KEY = 8
-
-
-def standard_output() -> Console:
-    """A console for results, wide where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
-
 
 def show_plan(plan: Plan, command: str, nodes: bool = False, cost: PlanCost | None = None) -> None:
     """Print how many nodes of each stage a run would build, find done, or leave.
@@ -55,10 +45,7 @@ def show_plan(plan: Plan, command: str, nodes: bool = False, cost: PlanCost | No
     console = standard_output()
     rows = [(row.stage, row.n_to_build, row.n_cached, row.n_failed, row.n_blocked) for row in plan.by_stage()]
     totals = [sum(counts) for counts in zip(*(row[1:] for row in rows), strict=True)]
-    table = Table(box=None)
-    table.add_column("stage")
-    for name in ("to build", "cached", "failed", "blocked"):
-        table.add_column(name, justify="right")
+    table = table_of_numbers("stage", ("to build", "cached", "failed", "blocked"))
     for stage, *counts in [*rows, ("all", *totals)]:
         table.add_row(str(stage), *map(str, counts))
     known = "" if plan.sweep.search is None else " known so far"
@@ -158,7 +145,7 @@ def show_report(table: PaperTable, pairs: Sequence[PairedTable], form: str) -> N
 
 def _show_nodes(plan: Plan, console: Console) -> None:
     for node in _in_order(plan):
-        line = f"  {node.key[:_SHORT_KEY]}  {plan.states[node.key]:<8}  {node.title}"
+        line = f"  {short_key(node.key)}  {plan.states[node.key]:<8}  {node.title}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

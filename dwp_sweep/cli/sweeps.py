@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dwp_sweep.cli.exits import remark
 from dwp_sweep.cli.options import as_json, run_options, sweep_options
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
@@ -55,8 +56,8 @@ def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **options: 
     longest of them as their range.
     """
     from dwp_sweep.api import plan_cost, plan_sweep
-    from dwp_sweep.cli.check_report import scan_bar
     from dwp_sweep.cli.summary import plan_as_json, show_plan
+    from dwp_sweep.cli.terminal import scan_bar
 
     with scan_bar() as checking:
         found = plan_sweep(
@@ -66,7 +67,7 @@ def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **options: 
             options["overrides"],
             retry_failed=not options["no_retry_failed"],
             tracking_uri=options["tracking_uri"],
-            say=_remark,
+            say=remark,
             checking=checking,
         )
     cost = plan_cost(found, options["storage"], slots, options["tracking_uri"])
@@ -100,10 +101,10 @@ def _run_command(space: Path, options: dict[str, Any]) -> str:
 
 
 def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
-    _remark(f"reading {space} ...")  # the imports below take seconds
+    remark(f"reading {space} ...")  # the imports below take seconds
     from dwp_sweep.api import run_sweep
-    from dwp_sweep.cli.check_report import scan_bar
     from dwp_sweep.cli.summary import show_run
+    from dwp_sweep.cli.terminal import scan_bar
 
     _warn_of_lost_results(options["storage"])
     with scan_bar() as checking:
@@ -118,7 +119,7 @@ def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
             max_concurrent=options["max_concurrent"],
             wait_s=options["wait_for_machines"],
             here=options["here"],
-            say=_remark,
+            say=remark,
             checking=checking,
         )
     show_run(finished, options["storage"])
@@ -128,11 +129,7 @@ def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
 def _warn_of_lost_results(storage: Path | str) -> None:
     # A Ray job runs in a copy of the working directory, which Ray deletes some time after the job.
     if isinstance(storage, Path) and not storage.is_absolute() and "runtime_resources" in Path.cwd().parts:
-        _remark(
+        remark(
             f"note: results in {storage.resolve()} are deleted with this job's working directory; "
             "give --storage an absolute path, or set DWP_SWEEP_STORAGE where Ray is started"
         )
-
-
-def _remark(text: str) -> None:
-    click.echo(text, err=True)

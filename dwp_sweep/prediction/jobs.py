@@ -1,6 +1,6 @@
 """What to predict and where to write it: one job a scan, checked before anything is computed.
 
-Reads file names alone. Knows nothing of networks.
+Reads file names alone.
 """
 
 from __future__ import annotations
@@ -106,12 +106,7 @@ def plan_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> 
 
 def _of_scan(images: Sequence[Path], outputs: Outputs) -> PredictionPlan:
     job = PredictionJob(tuple(images), _into_folders(outputs, images[0]))
-    problems = (
-        Problem(str(path), f"there is no folder {path.absolute().parent}", "make it first")
-        for path in job.outputs.given.values()
-        if not path.absolute().parent.is_dir()
-    )
-    return PredictionPlan((job,), problems=tuple(problems))
+    return PredictionPlan((job,), problems=tuple(_without_parent(job.outputs)))
 
 
 def _of_folders(folders: Sequence[Path], outputs: Outputs) -> PredictionPlan:
@@ -152,8 +147,13 @@ def _folder_problems(outputs: Outputs) -> Iterator[Problem]:
     for folder in outputs.given.values():
         if folder.exists() and not folder.is_dir():
             yield Problem(str(folder), "is a file", "give a folder: the images come from one")
-        elif not folder.absolute().parent.is_dir():
-            yield Problem(str(folder), f"there is no folder {folder.absolute().parent}", "make it first")
+    yield from _without_parent(outputs)
+
+
+def _without_parent(outputs: Outputs) -> Iterator[Problem]:
+    for path in outputs.given.values():
+        if not path.absolute().parent.is_dir():
+            yield Problem(str(path), f"there is no folder {path.absolute().parent}", "make it first")
 
 
 def _named(outputs: Outputs, name: str) -> Outputs:

@@ -1,7 +1,7 @@
 """What a person asks for, made ready: all names and headers checked before any weights are read.
 
-Joins the names (`jobs`), the headers (`channels`) and the run (`trained`), so that everything that is wrong
-is told at once. Computes nothing.
+Joins the names (`jobs`), the headers of the scans, whose volumes are the network's channels, and the run
+(`trained`), so that everything that is wrong is told at once. Computes nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ from dwp_sweep.data.volumes import Volume, read_header, read_volume
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.prediction.jobs import Outputs, PredictionJob, PredictionPlan, plan_jobs
 from dwp_sweep.prediction.trained import Device, Trained, find_trained
+
+
+class Channel(NamedTuple):
+    """One volume: a file, and which volume of it where it is 4D."""
+
+    path: Path
+    volume: int | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,48 @@ def make_ready(request: Request) -> Ready:
     return Ready(trained, check.scans, plan.skipped)
 
 
+def find_channels(images: Sequence[Path], dataset: DatasetConfig) -> tuple[Channel, ...]:
+    """Which volumes of the files are the network's channels; reads headers alone.
+
+    Args:
+        images: In the order of the training's channels; 4D files count for as many as they hold, or for
+            those that the training took from its own 4D files.
+        dataset: Of the training.
+
+    Raises:
+        InputError: Files that are no 3D or 4D NIfTI, another number of channels, files on different grids.
+    """
+    problems: list[Problem] = []
+    channels: list[Channel] = []
+    for path in images:
+        try:
+            channels += _channels(path, dataset)
+        except InputError as error:
+            problems += error.problems
+    for other in images[1:]:
+        problems += geometry_problems(images[0], other, "image")
+    if not problems and len(channels) != dataset.n_channels:
+        problems.append(_other_number(images, len(channels), dataset))
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return tuple(channels)
+
+
+def read_channels(channels: Sequence[Channel]) -> tuple[Volume, ...]:
+    """The voxels of all channels.
+
+    Raises:
+        InputError: Truncated files, NaN or infinite voxels, constant images.
+    """
+    volumes = []
+    for path, volume in channels:
+        volumes.append(read_volume(path, volume))
+        if float(np.ptp(volumes[-1].data)) == 0.0:
+            what = f"constant image: every voxel is {volumes[-1].data.flat[0]:g}"
+            raise InputError(Problem(str(path), what, "export the scan again"))
+    return tuple(volumes)
+
+
 class _Check:
     """Asked with the run's data set, before its weights are read."""
 
@@ -109,55 +158,6 @@ def _header_problems(jobs: Sequence[PredictionJob]) -> list[Problem]:
         except InputError as error:
             problems += error.problems
     return problems
-
-
-class Channel(NamedTuple):
-    """One volume: a file, and which volume of it where it is 4D."""
-
-    path: Path
-    volume: int | None
-
-
-def find_channels(images: Sequence[Path], dataset: DatasetConfig) -> tuple[Channel, ...]:
-    """Which volumes of the files are the network's channels; reads headers alone.
-
-    Args:
-        images: In the order of the training's channels; 4D files count for as many as they hold, or for
-            those that the training took from its own 4D files.
-        dataset: Of the training.
-
-    Raises:
-        InputError: Files that are no 3D or 4D NIfTI, another number of channels, files on different grids.
-    """
-    problems: list[Problem] = []
-    found: list[Channel] = []
-    for path in images:
-        try:
-            found += _channels(path, dataset)
-        except InputError as error:
-            problems += error.problems
-    for other in images[1:]:
-        problems += geometry_problems(images[0], other, "image")
-    if not problems and len(found) != dataset.n_channels:
-        problems.append(_other_number(images, len(found), dataset))
-    if problems:
-        raise InputError(dict.fromkeys(problems))
-    return tuple(found)
-
-
-def read_channels(channels: Sequence[Channel]) -> tuple[Volume, ...]:
-    """The voxels of all channels.
-
-    Raises:
-        InputError: Truncated files, NaN or infinite voxels, constant images.
-    """
-    volumes = []
-    for path, volume in channels:
-        volumes.append(read_volume(path, volume))
-        if float(np.ptp(volumes[-1].data)) == 0.0:
-            what = f"constant image: every voxel is {volumes[-1].data.flat[0]:g}"
-            raise InputError(Problem(str(path), what, "export the scan again"))
-    return tuple(volumes)
 
 
 def _channels(path: Path, dataset: DatasetConfig) -> list[Channel]:

@@ -1,12 +1,12 @@
-"""Jobs carried out one after another: read, segment, write, each result whole or not at all.
+"""Jobs carried out one after another: read, segment, write masks and pictures, each whole or not at all.
 
-Top of the package: joins the network, the names and the scans. Knows nothing of command lines.
+Top of the package: joins the network, the names and the scans.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from dwp_sweep.atomic_write import place_beside
 from dwp_sweep.data.volumes import write_volume
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.prediction.jobs import PredictionJob
-from dwp_sweep.prediction.request import Channel, Ready, read_channels
-from dwp_sweep.prediction.segment import Segmentation, Told, segment
+from dwp_sweep.prediction.request import Ready, read_channels
+from dwp_sweep.prediction.segment import Segmentation, segment
 from dwp_sweep.prediction.trained import Trained
 from dwp_sweep.stages.drawing import (
     GRID,
@@ -68,23 +68,17 @@ def run_jobs(ready: Ready, progress: Progress | None = None) -> Iterator[Done | 
     n = len(ready.scans)
     for number, (job, channels) in enumerate(ready.scans.items(), start=1):
         name = job.name if n == 1 else f"{number} of {n}: {job.name}"
-        told = partial(progress, name) if progress is not None else None
         result: Done | Failed
         try:
-            result = _carried_out(job, channels, ready.trained, told)
+            passes = partial(progress, name) if progress is not None else None
+            segmentation = segment(read_channels(channels), ready.trained, passes)
+            write(segmentation, job, ready.trained)
+            result = Done(job, segmentation)
         except InputError as error:
             if n == 1:
                 raise
             result = Failed(job, error.problems)
         yield result
-
-
-def _carried_out(
-    job: PredictionJob, channels: Sequence[Channel], trained: Trained, told: Told | None
-) -> Done:
-    found = segment(read_channels(channels), trained, told)
-    write(found, job, trained)
-    return Done(job, found)
 
 
 def write(found: Segmentation, job: PredictionJob, trained: Trained) -> None:

@@ -1,6 +1,6 @@
 """One scan segmented: prepared as in training, predicted, brought back onto its own grid.
 
-The step between files and files: knows neither. Where training resampled, so does the way back.
+The step between reading and writing. Where training resampled, so does the way back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dwp_sweep.prediction.trained import Trained
 from dwp_sweep.stages.evaluation import Prediction, predict_volume
 from dwp_sweep.stages.prediction import n_windows
 
-Told = Callable[[int, int], None]
+PassesDone = Callable[[int, int], None]
 """Receives (forward passes done, in all)."""
 
 _FAR_OUTSIDE = 0.01
@@ -65,13 +65,13 @@ class Segmentation:
         return float(self.mask.sum()) * abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
 
-def segment(channels: Sequence[Volume], trained: Trained, told: Told | None = None) -> Segmentation:
+def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | None = None) -> Segmentation:
     """Segment one scan.
 
     Args:
         channels: Its volumes on one grid, in the order of the training's channels.
         trained: The network.
-        told: Called once before the first and after every forward pass.
+        report: Called once before the first and after every forward pass.
     """
     settings = trained.dataset.preprocess
     scan = prepare_scan(channels, settings)
@@ -85,7 +85,7 @@ def segment(channels: Sequence[Volume], trained: Trained, told: Told | None = No
         trained.seed,
         trained.patch,
         trained.postprocess,
-        _passes(trained, case, told),
+        _passes(trained, case, report),
     )
     unsure = entropy(found.probs).astype(np.float32)
     return Segmentation(
@@ -128,15 +128,15 @@ def _mm(spacing: Spacing) -> str:
     return " x ".join(f"{size:.3g}" for size in spacing)
 
 
-def _passes(trained: Trained, case: Case, told: Told | None) -> Callable[[], None]:
+def _passes(trained: Trained, case: Case, report: PassesDone | None) -> Callable[[], None]:
     draws = trained.n_samples if variational_layers(trained.net) else 0
     total, done = n_windows(case.mask.shape, trained.patch) * (1 + draws), -1
 
     def one_more() -> None:
         nonlocal done
         done += 1
-        if told is not None:
-            told(done, total)
+        if report is not None:
+            report(done, total)
 
     one_more()
     return one_more

@@ -1,7 +1,7 @@
 """A finished run with all that its network needs to predict: how scans are prepared, windows, weight draws.
 
 Found by the start of a node's key on the storage, by MLflow run id, or as the best of a sweep. Files come
-from the storage where it has them, else from MLflow. Knows nothing of the scans to predict.
+from the storage where it has them, else from MLflow.
 """
 
 from __future__ import annotations

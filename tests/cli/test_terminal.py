@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from dwp_sweep.cli.check_report import scan_bar
+from dwp_sweep.cli.terminal import scan_bar
 
 
 def terminal() -> tuple[Console, io.StringIO]:
