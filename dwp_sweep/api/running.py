@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking, Say, read_sweep, silent
-from dwp_sweep.api.tracking import keep_report, keep_search, keep_tables, send_missing, tell_facts
+from dwp_sweep.api.tracking import bring_level, keep_report, keep_search, keep_tables
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S
@@ -123,7 +123,16 @@ def run_sweep(
     if here:
         require_no_early_stopping(sweep)
     return _run(
-        sweep, store, tracking_uri, address, retry_failed, max_concurrent, progress, say, wait_s, here
+        sweep,
+        store,
+        tracking_uri,
+        say,
+        progress,
+        retry_failed=retry_failed,
+        address=address,
+        max_concurrent=max_concurrent,
+        wait_s=wait_s,
+        here=here,
     )
 
 
@@ -167,9 +176,9 @@ def retrain_best(
 
     store, uri = open_store(storage, writes=True), resolve_uri(tracking_uri, storage)
     row = best_run(best_config(sweep, metric, where, uri, storage), uri)
-    again = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
-    (say or silent)(f"training again: {again.nodes[again.targets[0]].title} (run {row.run_id})")
-    return _run(again, store, tracking_uri, address, True, None, progress, say or silent)
+    retraining = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
+    (say or silent)(f"training again: {retraining.nodes[retraining.targets[0]].title} (run {row.run_id})")
+    return _run(retraining, store, tracking_uri, say or silent, progress, address=address)
 
 
 def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:
@@ -185,14 +194,16 @@ def _run(
     sweep: Sweep,
     store: Store,
     tracking_uri: str | None,
-    address: str | None,
-    retry_failed: bool,
-    max_concurrent: int | None,
-    progress: Progress | None,
     say: Say,
+    progress: Progress | None,
+    *,
+    retry_failed: bool = True,
+    address: str | None = None,
+    max_concurrent: int | None = None,
     wait_s: float = DEFAULT_WAIT_S,
     here: bool = False,
 ) -> SweepRun:
+    """Plan, bring MLflow level, build what is missing, bring MLflow level again, keep the answers."""
     from dwp_sweep.harness.run import run_sweep as run_nodes
     from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
 
@@ -202,8 +213,7 @@ def _run(
     tracking = open_tracking(tracking_uri, store.place, sweep.name, dict(sweep.settings))
     if not tracking.online:
         say(str(tracking.problem))
-    send_missing(tracking, sweep, store, say)
-    tell_facts(tracking, sweep, store)
+    bring_level(tracking, sweep, store, say)
     try:
         outcome = run_nodes(
             sweep,
@@ -221,8 +231,7 @@ def _run(
         close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever
         raise
     tracking = reopen(tracking)
-    send_missing(tracking, sweep, store, say)
-    tell_facts(tracking, sweep, store)
+    bring_level(tracking, sweep, store, say)
     search = keep_search(tracking, sweep, store, say)
     table = results_of_store(sweep.nodes.values(), store)
     if outcome.counts.get("done"):
@@ -246,7 +255,7 @@ def _front(tracking: Tracking, sweep: Sweep) -> Front | None:
     if not tracking.online or sweep.search is None or len(sweep.search.objectives) < 2:
         return None
     try:
-        names = [one.metric for one in sweep.search.objectives]
+        names = [objective.metric for objective in sweep.search.objectives]
         return pareto_front(sweep.name, names, tracking_uri=tracking.uri, storage=tracking.storage)
     except DwpSweepError:
         return None

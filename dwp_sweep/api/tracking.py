@@ -1,4 +1,8 @@
-"""What a run leaves with its parent run in MLflow and in the sweep's folder, beside the nodes' own."""
+"""What stands between a sweep and MLflow beside the nodes' own runs.
+
+For users: `sync` sends what MLflow missed, `search_report` and `search_figures` read a search. For a run:
+what it leaves with its parent run in MLflow and in the sweep's folder, before it starts and when it ends.
+"""
 
 from __future__ import annotations
 
@@ -30,28 +34,82 @@ if TYPE_CHECKING:
     from dwp_sweep.tracking.write.sync import SyncReport
 
 
-def send_missing(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> None:
-    """Bring MLflow level with the store: what it missed, what another sweep had built, runs left open."""
+def sync(sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None) -> SyncReport:
+    """Send MLflow what it missed of a sweep: runs, metrics and files of nodes that have ended.
+
+    The next run of the sweep does the same; this needs neither the search space nor the data. Nodes that a
+    run has in hand are left to it. What MLflow has already is not sent again.
+
+    Args:
+        sweep: Its name.
+        storage: As for `run_sweep`.
+        tracking_uri: MLflow's; None: ``MLFLOW_TRACKING_URI``, else the database under the storage.
+
+    Returns:
+        What was sent; its ``problem`` says why something is still missing.
+
+    Raises:
+        InputError: No such sweep on this storage.
+    """
+    from dwp_sweep.tracking.client import open_tracking
     from dwp_sweep.tracking.write.sync import sync_records
 
-    if not tracking.online:
-        return
-    report = sync_records(tracking, sweep.nodes.values(), store, in_hand(store))
-    if report.problem:
-        say(report.problem)
+    store = open_store(storage)
+    require_sweep(sweep, store)
+    nodes = nodes_of(recorded_nodes(store, sweep))
+    tracking = open_tracking(tracking_uri, store.place, sweep, recorded_settings(store, sweep))
+    return sync_records(tracking, nodes, store, _in_hand(store))
 
 
-def in_hand(store: Store) -> frozenset[str]:
-    """Keys of the nodes that live runs are at: their workers send what they measure themselves."""
-    return frozenset(str(work["key"]) for run in live_runs(store) for work in run.in_hand)
+def search_report(
+    sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None
+) -> SearchReport:
+    """What a search has tried so far and how much each parameter mattered.
+
+    Where the storage holds the search's own database the answer is of this moment, also while it runs;
+    else it is what its last run left in the sweep's folder or with its parent run in MLflow.
+
+    Args:
+        sweep: Name of the sweep.
+        storage: Folder of the sweep; need not be there.
+        tracking_uri: As for `run_sweep`.
+
+    Raises:
+        InputError: No search of this name was found.
+    """
+    from dwp_sweep.report.search.report import kept_report
+
+    store = open_store(storage)
+    folder = sweep_path(store, sweep)
+    # Optuna takes a second to import: not for what lies there finished.
+    found = _studied(sweep, store, None) if (folder / "optuna.db").is_file() else None
+    return found or kept_report(sweep, folder, resolve_uri(tracking_uri, storage))
 
 
-def tell_facts(tracking: Tracking, sweep: Sweep, store: Store) -> None:
-    """What answers from elsewhere need to know: the objectives, and the machine's share of a target."""
+def search_figures(
+    sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None
+) -> SearchFigures:
+    """The figures of a search by name, matplotlib figures that a notebook shows: see `search_report`.
+
+    ``slice``, ``parallel``, ``learning_curves``, ``importance`` and ``pareto``, those that can be drawn.
+    """
+    return search_report(sweep, storage, tracking_uri).figures()
+
+
+def bring_level(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> None:
+    """Send MLflow what it lacks: what it missed, what another sweep had built, ends of runs left open.
+
+    Of a search also what answers from MLflow alone need: objectives, and the machine's share of a target.
+    """
     from dwp_sweep.tracking.write.parent import log_facts
+    from dwp_sweep.tracking.write.sync import sync_records
 
+    if tracking.online:
+        report = sync_records(tracking, sweep.nodes.values(), store, _in_hand(store))
+        if report.problem:
+            say(report.problem)
     if sweep.search is not None:
-        names = [one.metric for one in sweep.search.objectives]
+        names = [objective.metric for objective in sweep.search.objectives]
         log_facts(tracking, names, recorded_resources(store, sweep.name))
 
 
@@ -60,10 +118,10 @@ def keep_search(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> Sea
     if sweep.search is None:
         return None
     try:
-        found = studied(sweep.name, store, sweep.search.searcher.storage)
-        if found is not None:
-            found.keep(store.sweep_dir(sweep.name), tracking)
-        return found
+        report = _studied(sweep.name, store, sweep.search.searcher.storage)
+        if report is not None:
+            report.keep(store.sweep_dir(sweep.name), tracking)
+        return report
     except Exception as error:  # whatever drawing raises: what was built is safe
         say(f"the figures of the search could not be drawn: {error}")
         return None
@@ -96,69 +154,12 @@ def keep_report(tracking: Tracking, store: Store, say: Say) -> None:
         say(f"the report is not in MLflow ({problem}); {command} makes it")
 
 
-def sync(sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None) -> SyncReport:
-    """Send MLflow what it missed of a sweep: runs, metrics and files of nodes that have ended.
-
-    The next run of the sweep does the same; this needs neither the search space nor the data. Nodes that a
-    run has in hand are left to it. What MLflow has already is not sent again.
-
-    Args:
-        sweep: Its name.
-        storage: As for `run_sweep`.
-        tracking_uri: MLflow's; None: ``MLFLOW_TRACKING_URI``, else the database under the storage.
-
-    Returns:
-        What was sent; its ``problem`` says why something is still missing.
-
-    Raises:
-        InputError: No such sweep on this storage.
-    """
-    from dwp_sweep.tracking.client import open_tracking
-    from dwp_sweep.tracking.write.sync import sync_records
-
-    store = open_store(storage)
-    require_sweep(sweep, store)
-    nodes = nodes_of(recorded_nodes(store, sweep))
-    tracking = open_tracking(tracking_uri, store.place, sweep, recorded_settings(store, sweep))
-    return sync_records(tracking, nodes, store, in_hand(store))
+def _in_hand(store: Store) -> frozenset[str]:
+    """Keys of the nodes that live runs are at: their workers send what they measure themselves."""
+    return frozenset(str(work["key"]) for run in live_runs(store) for work in run.in_hand)
 
 
-def search_report(
-    sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None
-) -> SearchReport:
-    """What a search has tried so far and how much each parameter mattered.
-
-    Where the storage holds the search's own database the answer is of this moment, also while it runs;
-    else it is what its last run left in the sweep's folder or with its parent run in MLflow.
-
-    Args:
-        sweep: Name of the sweep.
-        storage: Folder of the sweep; need not be there.
-        tracking_uri: As for `run_sweep`.
-
-    Raises:
-        InputError: No search of this name was found.
-    """
-    from dwp_sweep.report.search.report import kept_report
-
-    store = open_store(storage)
-    folder = sweep_path(store, sweep)
-    # Optuna takes a second to import: not for what lies there finished.
-    found = studied(sweep, store, None) if (folder / "optuna.db").is_file() else None
-    return found or kept_report(sweep, folder, resolve_uri(tracking_uri, storage))
-
-
-def search_figures(
-    sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | None = None
-) -> SearchFigures:
-    """The figures of a search by name, matplotlib figures that a notebook shows: see `search_report`.
-
-    ``slice``, ``parallel``, ``learning_curves``, ``importance`` and ``pareto``, those that can be drawn.
-    """
-    return search_report(sweep, storage, tracking_uri).figures()
-
-
-def studied(sweep: str, store: Store, url: str | None) -> SearchReport | None:
+def _studied(sweep: str, store: Store, url: str | None) -> SearchReport | None:
     """What the studies of a sweep hold now; None where there are none."""
     from dwp_sweep.harness.search.importance import importances  # imports optuna: for searches only
     from dwp_sweep.harness.search.trials import read_trials

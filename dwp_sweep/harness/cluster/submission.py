@@ -1,7 +1,8 @@
 """A sweep as a job of a cluster: submitted once, attached to while it runs, continued after it ended.
 
 A job's id is made of the sweep's name and a number, and the job server takes every id only once: of two
-that submit the same sweep at once, one starts it and the other attaches. Knows nothing of what a sweep does.
+that submit the same sweep at once, one starts it and the other attaches. `connect` finds the job server,
+`submit` starts or attaches, `follow` writes the log until the job ends.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from dwp_sweep.harness.cluster.job_package import JobRequest, write_package
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
-
 Write = Callable[[str], None]
 
 _PREFIX = "dwp-sweep"
@@ -38,6 +38,8 @@ _RUN_ENDS = (0, 1, 2, 3, 130)
 _POLL_S = 1.0
 _PATIENCE_S = 120.0
 _N_TRIES = 5
+_ANSWER_WITHIN_S = 15.0
+_OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 
 
 class JobLostError(DwpSweepError):
@@ -72,6 +74,34 @@ class JobEnd:
     died: str = ""
 
 
+def connect(address: str) -> JobSubmissionClient:
+    """A client of the job server at an address.
+
+    A token is sent only to a cluster that asks for one. It comes from ``RAY_AUTH_TOKEN``, the file
+    ``RAY_AUTH_TOKEN_PATH`` or ``~/.ray/auth_token``, as for Ray's own commands.
+
+    Args:
+        address: ``http://HOST:PORT`` of the cluster's dashboard.
+
+    Raises:
+        InputError: Nothing answers there, or something that is no job server; the token is missing or
+            refused; the cluster runs another version of Ray.
+    """
+    address = address.rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        fix = f"give the dashboard's address, as in http://{address.rpartition('://')[2].partition(':')[0]}:8265"
+        raise InputError(Problem(f"--address {address}", "is no http address", fix))
+    status, answer = _asked(address, {})
+    token = None
+    if status == 401:
+        token = cluster_token(f"--address {address}")
+        status, answer = _asked(address, token.headers)
+        if status in (401, 403):
+            raise token.refused(f"--address {address}")
+    _check_version(address, status, answer)
+    return _client(address, token.headers if token else {})
+
+
 def submit(client: JobSubmissionClient, request: JobRequest) -> SubmittedJob:
     """Start a sweep on the cluster, unless it runs there already.
 
@@ -79,7 +109,11 @@ def submit(client: JobSubmissionClient, request: JobRequest) -> SubmittedJob:
         InputError: It runs there with other settings; the job server refuses the job.
     """
     for _ in range(_N_TRIES):
-        jobs = [job for job in _jobs(client) if (job.metadata or {}).get(_SWEEP) == request.sweep]
+        jobs = [
+            job
+            for job in client.list_jobs()
+            if job.submission_id and (job.metadata or {}).get(_SWEEP) == request.sweep
+        ]
         running = [job for job in jobs if not job.status.is_terminal()]
         if running:
             return _attached(running[0], request)
@@ -134,14 +168,14 @@ class _Log:
     def __init__(self, write: Write) -> None:
         self._write = write
         self._n_written = 0
-        self._n_told = 0
+        self._n_received = 0
 
     def from_start(self) -> None:
-        self._n_told = 0
+        self._n_received = 0
 
     def __call__(self, text: str) -> None:
-        new = text[max(0, self._n_written - self._n_told) :]
-        self._n_told += len(text)
+        new = text[max(0, self._n_written - self._n_received) :]
+        self._n_received += len(text)
         if new:
             self._n_written += len(new)
             self._write(new)
@@ -150,10 +184,6 @@ class _Log:
 async def _tail(client: JobSubmissionClient, job_id: str, log: _Log) -> None:
     async for text in client.tail_job_logs(job_id):
         log(text)
-
-
-def _jobs(client: JobSubmissionClient) -> list[JobDetails]:
-    return [job for job in client.list_jobs() if job.submission_id]
 
 
 def _attached(job: JobDetails, request: JobRequest) -> SubmittedJob:
@@ -203,38 +233,6 @@ def _end(details: JobDetails) -> JobEnd:
         return JobEnd(int(code))
     how = f" (exit code {code})" if code is not None else ""
     return JobEnd(1, f"the job died{how}: {(details.message or 'no reason is known').strip()}")
-
-
-_ANSWER_WITHIN_S = 15.0
-_OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-
-
-def connect(address: str) -> JobSubmissionClient:
-    """A client of the job server at an address.
-
-    A token is sent only to a cluster that asks for one. It comes from ``RAY_AUTH_TOKEN``, the file
-    ``RAY_AUTH_TOKEN_PATH`` or ``~/.ray/auth_token``, as for Ray's own commands.
-
-    Args:
-        address: ``http://HOST:PORT`` of the cluster's dashboard.
-
-    Raises:
-        InputError: Nothing answers there, or something that is no job server; the token is missing or
-            refused; the cluster runs another version of Ray.
-    """
-    address = address.rstrip("/")
-    if not address.startswith(("http://", "https://")):
-        fix = f"give the dashboard's address, as in http://{address.rpartition('://')[2].partition(':')[0]}:8265"
-        raise InputError(Problem(f"--address {address}", "is no http address", fix))
-    status, answer = _asked(address, {})
-    token = None
-    if status == 401:
-        token = cluster_token(f"--address {address}")
-        status, answer = _asked(address, token.headers)
-        if status in (401, 403):
-            raise token.refused(f"--address {address}")
-    _check_version(address, status, answer)
-    return _client(address, token.headers if token else {})
 
 
 def _asked(address: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
