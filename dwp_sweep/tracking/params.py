@@ -34,7 +34,7 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if not public.get("all_images"):
         public.pop("all_images", None)  # runs of before have no such parameter and are alike
     if config.get("dataset"):
-        public["data"] = {stage: _as_before(config["dataset"])}
+        public["data"] = {stage: _without_unused_additions(config["dataset"])}
     for section in ("source", "target"):
         if isinstance(values := public.get(section), Mapping):
             public[section] = _without_idle_parts(values)
@@ -50,7 +50,7 @@ def _without_idle_parts(section: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in section.items() if not idle.get(name, False)}
 
 
-def _as_before(dataset: Mapping[str, Any]) -> dict[str, Any]:
+def _without_unused_additions(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """A data set without the settings that came later and are not used: runs of before have none."""
     preprocess, later = dict(dataset.get("preprocess") or {}), added_defaults(PreprocessConfig)
     kept = {name: value for name, value in preprocess.items() if name not in later or value != later[name]}

@@ -1,4 +1,4 @@
-"""Files of finished nodes, one by one: from the store where it has them, else from MLflow's artifacts.
+"""Files and test scores of finished nodes: from the store where it has them, else from MLflow's artifacts.
 
 What a report reads beyond a run's numbers. A file that is not there is None, not an error: nodes that an
 older version built lack what newer ones write. Knows nothing of what the files hold.
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from dwp_sweep.store.protocol import Store
     from dwp_sweep.tracking.read.rows import NodeRow
+
+
+SCORES_FILE = "test_scores.json"
+SubjectScores = Mapping[str, Mapping[str, Any]]
+"""Subject -> name of a score -> value."""
 
 
 class NodeFiles:
@@ -93,11 +98,6 @@ class NodeFiles:
         if self._client is None:
             self._client, _ = open_reader(self._uri)
         return self._client
-
-
-SCORES_FILE = "test_scores.json"
-SubjectScores = Mapping[str, Mapping[str, Any]]
-"""Subject -> name of a score -> value."""
 
 
 class ScoreReader:

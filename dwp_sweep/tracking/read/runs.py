@@ -1,6 +1,6 @@
-"""Reading runs of a sweep back from MLflow: all pages, and clear words where there is nothing.
+"""Runs of a sweep and their curves by epoch, read from MLflow through its public interface.
 
-The reading counterpart of `client`. Knows nothing of nodes.
+Every reader opens its client here. Where there is nothing, the error says what there is instead.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STORAGE = Path("dwp_runs")
 _PAGE = 1_000
+
+Curve = tuple[tuple[int, float], ...]
+"""(epoch, value), epochs rising."""
 
 
 def open_reader(tracking_uri: str | None) -> tuple[MlflowClient, str]:
@@ -94,10 +97,6 @@ def find_runs(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
             order_by=["attributes.start_time ASC"],
         )
     )
-
-
-Curve = tuple[tuple[int, float], ...]
-"""(epoch, value), epochs rising."""
 
 
 class HistoryReader:
