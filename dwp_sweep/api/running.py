@@ -26,7 +26,7 @@ from dwp_sweep.tracking.read.results import results_of_store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dwp_sweep.harness.dag.events import Outcome
+    from dwp_sweep.harness.dag.ledger import Outcome
     from dwp_sweep.harness.view.progress import Progress
     from dwp_sweep.report.search.report import SearchReport
     from dwp_sweep.tracking.client import Tracking

@@ -25,8 +25,7 @@ from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S, Patience
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.dag.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
-from dwp_sweep.harness.dag.events import Outcome
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Ledger, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from dwp_sweep.cli import main
 from dwp_sweep.cli.summary import show_run
-from dwp_sweep.harness.dag.events import Outcome
+from dwp_sweep.harness.dag.ledger import Outcome
 from dwp_sweep.report.search.report import SearchReport
 from dwp_sweep.tracking.read.results import frame_of_rows
 from dwp_sweep.tracking.read.trials import Goal, SearchTrials

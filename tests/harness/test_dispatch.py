@@ -21,8 +21,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness import dispatch
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.dag.events import Event
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch

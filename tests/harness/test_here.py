@@ -18,7 +18,7 @@ from dwp_sweep import api
 from dwp_sweep.config.resources import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.dag.events import Event, Outcome
+from dwp_sweep.harness.dag.ledger import Event, Outcome
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.protocol import Store

@@ -17,8 +17,7 @@ import pytest
 
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.dag.events import Event, Outcome
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.protocol import Store
 from tests.benchmarks.sleeping import STAGES as SLEEPING

@@ -19,8 +19,7 @@ from dwp_sweep.api import running
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness import run as harness_run
-from dwp_sweep.harness.dag.events import Event, Outcome
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record, read_history
 from dwp_sweep.tracking.client import mlflow_client, open_tracking

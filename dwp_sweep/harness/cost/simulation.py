@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.board import Board, critical_path
 from dwp_sweep.harness.dag.budget import Pool
 from dwp_sweep.harness.dag.node_state import node_states
-from dwp_sweep.harness.dag.ready_queue import critical_path
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.harness.dag.work import InHand
 

@@ -9,17 +9,82 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.cost.time_left import node_left_s, time_left_s
+from dwp_sweep.harness.cost.durations import Durations, node_left_s, time_left_s
 from dwp_sweep.harness.dag.board import Board
-from dwp_sweep.harness.dag.events import Event, EventKind, Listener
 from dwp_sweep.harness.dag.node_state import LEFT_FAILED, NodeState
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.work import Clock, InHand, Work
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE
+
+EventKind = Literal[
+    "started",
+    "reading",
+    "epoch",
+    "done",
+    "failed",
+    "blocked",
+    "retry",
+    "stopped",
+    "pruned",
+    "leased_by_other",
+    "published_by_other",
+    "note",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        kind: What happened; ``reading``: scans are prepared, ``retry``: the node is tried once more,
+            ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up, ``leased_by_other``:
+            another run is building it, ``published_by_other``: another run has published it.
+        node: To which node; None for a ``note``.
+        text: Message of a failure, reason, how far the reading is, or the note itself; one line.
+        wall_s: Seconds of work, for ``done``.
+        metrics: Last metrics, for ``done`` and ``epoch``.
+        epoch: Epochs done, for ``epoch``.
+        n_epochs: Largest number of epochs, for ``epoch``.
+    """
+
+    kind: EventKind
+    node: Node | None = None
+    text: str = ""
+    wall_s: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    epoch: int = 0
+    n_epochs: int = 0
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        exit_code: 0 all done, 1 some node failed or was blocked, 3 stopped by the budget, 130 interrupted.
+        counts: State -> number of nodes: ``done`` (built now), ``cached``, ``failed``, ``blocked``,
+            ``waiting`` (left over by an interruption or the budget; configurations not asked for
+            count as one each), ``pruned`` (given up by a search).
+        failed: Failed nodes with their one-line messages.
+        blocked: Nodes that descend from a failed one.
+        wall_s: Seconds of the run.
+        spent: Which budget ended it, in words; empty: none.
+    """
+
+    exit_code: int
+    counts: Mapping[str, int]
+    failed: tuple[tuple[Node, str], ...] = ()
+    blocked: tuple[Node, ...] = ()
+    wall_s: float = 0.0
+    spent: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.time_left import RunningNode
+from dwp_sweep.harness.cost.durations import RunningNode
 
 Clock = Callable[[], float]
 """Seconds since some moment."""

@@ -5,17 +5,14 @@ Between the studies, which know values, and the ledger, which knows nodes. Knows
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.resources import HOUR_S
-from dwp_sweep.config.search.space import ObjectiveConfig, SearchSpace
-from dwp_sweep.harness.dag.pruning import is_worse, validation_scores
+from dwp_sweep.config.search.space import ObjectiveConfig
 from dwp_sweep.harness.dag.slots import Resources
-from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 
 
@@ -126,37 +123,3 @@ def learning_points(objective: ObjectiveConfig, records: Sequence[Record]) -> di
         n_epochs += curve[-1][0]
         ended.append(curve[-1][1])
     return points
-
-
-class Incumbents:
-    """What the configurations of each study are held against.
-
-    Args:
-        search: Says what is better, and from how many configurations on one is compared at all.
-        store: Holds the scores.
-    """
-
-    def __init__(self, search: SearchSpace, store: Store) -> None:
-        self._search, self._store = search, store
-        self._best: dict[str, tuple[float, SearchConfiguration]] = {}
-        self._n_complete: Counter[str] = Counter()
-
-    def completed(self, configuration: SearchConfiguration, found: Sequence[float]) -> None:
-        """A configuration has ended with these objectives; several of them have no best one."""
-        self._n_complete[configuration.study] += 1
-        if len(self._search.objectives) > 1:
-            return
-        sign = 1.0 if self._search.objectives[0].mode == "max" else -1.0
-        best = self._best.get(configuration.study)
-        if best is None or sign * found[0] > best[0]:
-            self._best[configuration.study] = (sign * found[0], configuration)
-
-    def beat(self, configuration: SearchConfiguration, ended: Mapping[int, Node]) -> bool:
-        """Whether a configuration is worse than the best one of its study, by the repeats that have ended."""
-        best = self._best.get(configuration.study)
-        few = self._n_complete[configuration.study] < self._search.scheduler.min_configurations
-        if best is None or few or self._search.scheduler.kind == "none":
-            return False
-        metric = self._search.objectives[0].metric
-        own = validation_scores(self._store, ended, metric)
-        return is_worse(own, validation_scores(self._store, dict(enumerate(best[1].nodes)), metric))

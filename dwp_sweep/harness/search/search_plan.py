@@ -19,13 +19,13 @@ from dwp_sweep.harness.dag.node_state import FAILED, PUBLISHED
 from dwp_sweep.harness.dag.plan import plan_target
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.search.configuration import (
-    Incumbents,
     Member,
     SearchConfiguration,
     learning_points,
     results,
 )
 from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name, target_nodes
+from dwp_sweep.harness.search.pruning import Incumbents
 from dwp_sweep.harness.search.study import Asked, Study
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record

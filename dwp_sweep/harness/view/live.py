@@ -1,13 +1,16 @@
-"""The live display of a run on a terminal: stages, running nodes, time left, where to look.
+"""The live display of a run, on a terminal or below the cell of a notebook: stages, running nodes, time left.
 
-Redrawn in place four times a second; what must not be missed (failures, notes) is printed above it and
-stays. Reads the ledger from rich's own thread, hence the copies.
+It is redrawn in place; failures and notes are printed above it and stay. The ledger is read from another
+thread, hence the copies. A notebook has one output that is updated: a saved notebook shows the last state.
 """
 
 from __future__ import annotations
 
+import io
+import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,8 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dwp_sweep.harness.dag.events import Event, Outcome
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.dag.work import Work
 from dwp_sweep.harness.view.text import (
     duration,
@@ -32,6 +34,10 @@ KEPT = ("failed", "retry", "note", "stopped")
 """What must not be missed."""
 _STYLES = {"failed": "bold red", "retry": "yellow", "note": "dim", "stopped": "yellow"}
 _N_RUNNING_SHOWN = 12
+_EVERY_S = 1.0
+_WIDTH = 100
+_N_KEPT = 20
+_FORMAT = '<pre style="white-space:pre;overflow-x:auto;line-height:1.25;font-family:monospace">{code}</pre>'
 
 
 class LiveDisplay:
@@ -165,6 +171,66 @@ class LiveDisplay:
         return table
 
 
+class NotebookDisplay:
+    """Shows a run while it runs, in the output of a notebook's cell."""
+
+    def __init__(self) -> None:
+        self._view = LiveDisplay(Console(file=io.StringIO()), stop_by="Interrupt")
+        self._kept: list[str] = []
+        self._handle: Any = None
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
+        """Start to draw."""
+        self._view.follow(title, ledger, where)
+        display, html = _ipython()
+        self._handle = display(html(self._html()), display_id=True)
+        self._thread = threading.Thread(target=self._redraw, name="dwp-sweep notebook display", daemon=True)
+        self._thread.start()
+
+    def event(self, event: Event) -> None:
+        """Keep above the display what must stay."""
+        if event.kind in KEPT:
+            self._kept.append(event_text(event))
+
+    def slots(self, n_slots: int) -> None:
+        """Remember it for the time left."""
+        self._view.slots(n_slots)
+
+    def close(self, outcome: Outcome | None) -> None:
+        """Draw the last state and leave it there."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._view.close(outcome)
+        self._update()
+
+    def _redraw(self) -> None:
+        while not self._ended.wait(_EVERY_S):
+            self._update()
+
+    def _update(self) -> None:
+        if self._handle is not None:
+            _, html = _ipython()
+            self._handle.update(html(self._html()))
+
+    def _html(self) -> str:
+        console = Console(
+            file=io.StringIO(),
+            record=True,
+            width=_WIDTH,
+            force_terminal=True,
+            force_jupyter=False,
+            highlight=False,
+        )
+        n_hidden = len(self._kept) - _N_KEPT
+        lines = [f"... {n_hidden} more before"] if n_hidden > 0 else []
+        lines += self._kept[-_N_KEPT:]
+        console.print(Group(*(Text(line) for line in lines), self._view.render()))
+        return console.export_html(inline_styles=True, code_format=_FORMAT)
+
+
 def _running_row(ledger: Ledger, work: Work) -> tuple[RenderableType, ...]:
     if not work.n_epochs or work.reading:
         gone = duration(time.monotonic() - (work.started_s or time.monotonic()))
@@ -205,3 +271,10 @@ def _coarse(seconds: float) -> str:
     if seconds < 100:
         return f"{5 * round(seconds / 5)} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _ipython() -> tuple[Any, Any]:
+    """``display`` and ``HTML``: there in every kernel, and nowhere else needed."""
+    from IPython import display
+
+    return display.display, display.HTML

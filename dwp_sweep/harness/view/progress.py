@@ -11,8 +11,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from dwp_sweep.harness.dag.events import Event, Outcome
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.view.text import duration, event_text, outcome_text, progress_counts, summary
 
 EPOCH_LINE_EVERY_S = 15.0
@@ -38,7 +37,7 @@ def default_progress(console: Console | None = None) -> Progress:
     """The live display on a terminal and in a notebook, lines elsewhere."""
     console = console or Console(highlight=False)
     if console.is_jupyter:
-        from dwp_sweep.harness.view.notebook import NotebookDisplay
+        from dwp_sweep.harness.view.live import NotebookDisplay
 
         return NotebookDisplay()
     if console.is_terminal:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.dag.events import Event, Outcome
-from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome, SearchCounts
 from dwp_sweep.harness.dag.node_state import OPEN
 
 SHOWN_METRICS = ("test_dice", "best_val_dice", "val_dice", "best_val_loss", "val_loss", "train_loss")

@@ -8,7 +8,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.cost.past_runs import PastRuns
-from dwp_sweep.harness.dag.ready_queue import critical_path
+from dwp_sweep.harness.dag.board import critical_path
 from dwp_sweep.stages.workload import WORKLOADS
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node

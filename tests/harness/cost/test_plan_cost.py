@@ -30,8 +30,7 @@ from dwp_sweep.harness.dag.budget import (
     spent_by,
     without_effect,
 )
-from dwp_sweep.harness.dag.events import Event
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.run import run_sweep

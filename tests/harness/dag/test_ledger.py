@@ -6,8 +6,7 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.dag.events import Event
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import toy_node, toy_sweep

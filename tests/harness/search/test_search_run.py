@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.dag.events import Outcome
+from dwp_sweep.harness.dag.ledger import Outcome
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.search.study import SAME_AS, VALUES
 from dwp_sweep.store.heartbeat import Heartbeat

@@ -7,8 +7,7 @@ import pytest
 from rich.console import Console
 
 from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.dag.events import Event, Outcome
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.view.live import LiveDisplay
 from dwp_sweep.harness.view.progress import LineProgress, Progress, default_progress

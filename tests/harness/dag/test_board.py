@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.dag.ready_queue import ReadyQueue
+from dwp_sweep.harness.dag.board import ReadyQueue
 
 
 def target(place: int, method: str) -> Node:
