@@ -88,6 +88,8 @@ def workload_of(stage: str) -> Workload:
 
 
 def _source_steps(config: Mapping[str, Any], roles: Collection[str]) -> TrainingSteps | None:
+    if config.get("brought"):
+        return None  # an imported network is copied, not trained
     try:
         return _unet_steps(config, config["source"], config["source"]["n_cycles"], 0.0, roles)
     except (KeyError, TypeError, ValueError):

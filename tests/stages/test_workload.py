@@ -46,6 +46,12 @@ def test_of_an_unknown_stage_nothing_is_declared() -> None:
     assert not workload_of("nothing").size_fields and workload_of("nothing").steps({}, ()) is None
 
 
+def test_an_imported_network_takes_no_steps() -> None:
+    config = STAGES["source"].config().model_dump() | {"brought": {"path": "/nets", "sha256": "0"}}
+    assert config["dataset"] is None
+    assert workload_of("source").steps(config, ()) is None
+
+
 def test_asking_loads_no_stage() -> None:
     code = (
         "import sys, dwp_sweep.stages.workload; print({'torch', 'dwp_sweep.stages.source'} & {*sys.modules})"
