@@ -79,7 +79,7 @@ def test_a_refused_token_is_told_and_nothing_is_started(head: Head, space: Path,
     assert not head.storage.exists()
 
 
-def test_a_sweep_runs_once_though_submitted_twice_and_again_after_its_end(head: Head, space: Path) -> None:
+def test_a_sweep_runs_once_though_submitted_twice_and_goes_on_after_its_end(head: Head, space: Path) -> None:
     first = subprocess.Popen(
         head.command(str(space), "--smoke"),
         env=head.environment,
@@ -99,9 +99,12 @@ def test_a_sweep_runs_once_though_submitted_twice_and_again_after_its_end(head: 
     assert "Test Dice, mean (std)" in out
     assert out == second.stdout  # both saw the whole log
 
-    third = head.submit(str(space), "--smoke")
-    assert third.returncode == 0, third.stdout + third.stderr
+    # The third one adds a node that fails to the one that is there.
+    third = head.submit(str(space), "--smoke", "--set", "grid.target.lr=[1e-3, 1e30]")
+    assert third.returncode == 1, third.stdout + third.stderr
     assert "submitted as job dwp-sweep.tiny-smoke.2" in third.stderr
+    assert "failed target random_init m=5" in third.stdout and "last finite value" in third.stdout
+    assert "1 cached" in third.stdout
     assert len(list((head.storage / "target").glob("*/manifest.json"))) == 1
     everything = out + second.stderr + third.stdout + third.stderr
     assert TOKEN not in everything
@@ -113,8 +116,3 @@ def test_bad_input_that_only_the_cluster_can_see_ends_with_two(head: Head, space
     assert bad.returncode == 2, bad.stdout + bad.stderr
     assert "/nowhere/splits.csv" in bad.stdout
     assert "submitted as job" in bad.stderr
-
-
-def test_a_sweep_with_a_failed_node_ends_with_one(head: Head, space: Path) -> None:
-    failed = head.submit(str(space), "--smoke", "--set", "name=failing", "--set", "target.lr=1e30")
-    assert failed.returncode == 1, failed.stdout + failed.stderr
