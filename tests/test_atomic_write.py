@@ -17,8 +17,8 @@ from dwp_sweep.data.cache.entry import publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, remember
 from dwp_sweep.data.preprocess import Prepared
 from dwp_sweep.data.volumes import write_volume
+from dwp_sweep.store.local.files import FolderFiles
 from dwp_sweep.store.record import write_json
-from dwp_sweep.store.shared_files import FolderFiles
 from dwp_sweep.training.checkpoint import save_checkpoint
 
 

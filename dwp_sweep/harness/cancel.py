@@ -16,8 +16,7 @@ from types import FrameType, TracebackType
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.store.heartbeat import LiveRun, live_runs, stop_name
-from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.shared_files import Mark
+from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.sweep_record import require_sweep
 
 _LOOK_EVERY_S = 0.5

@@ -38,10 +38,7 @@ from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.gc import wait_for_tidying
 from dwp_sweep.store.heartbeat import Heartbeat, hold_file, hold_name, live_runs, stop_file, stop_name
 from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.s3.bucket import address as bucket_address
-from dwp_sweep.store.s3.bucket import is_url
-from dwp_sweep.store.shared_files import Mark
+from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
 from dwp_sweep.tracking.client import shown_uri
 
@@ -306,7 +303,7 @@ class _Run:
             stages=self.stages,
             every_epoch=self.search is not None and self.search.search.scheduler.kind != "none",
             run=self.name,
-            environment=bucket_address() if is_url(self.store.place) else {},
+            environment=self.store.environment(),
         )
         self.executor.drain(dispatch, context, f"{self.sweep.name}-{self.name}")
 

@@ -22,9 +22,8 @@ from types import TracebackType
 from typing import Any
 
 from dwp_sweep.errors import StorageError
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.record import UNREADABLE, json_text
-from dwp_sweep.store.shared_files import Mark
 
 STALE_S = 120.0
 """A run on another machine whose file is older has ended; clocks of two machines may differ by some."""

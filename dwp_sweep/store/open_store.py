@@ -10,6 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.bucket import Bucket, is_url
 from dwp_sweep.store.s3.store import BucketStore
@@ -30,7 +31,7 @@ def open_store(place: str | Path, *, check: bool = True, writes: bool = False) -
         InputError: A URL of another kind; no such bucket; refused credentials; no server answers.
     """
     if not is_url(place):
-        return Store(Path(place))
+        return LocalStore(Path(place))
     bucket = _bucket(str(place))
     if check:
         bucket.check(writes)

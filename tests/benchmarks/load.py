@@ -21,6 +21,7 @@ from pathlib import Path
 
 from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.config.sweep import Sweep
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.benchmarks.chatty import STAGES, ChattyConfig, chatty_sweep, metric_name, value
 from tests.benchmarks.makespan import Silent
@@ -90,11 +91,11 @@ def load(setting: Setting) -> list[Row]:
         root = Path(folder)
         setting.tell(f"{scale.n_untracked} nodes without MLflow")
         plain = chatty_sweep("untracked", scale.n_untracked, scale.n_epochs, scale.n_metrics)
-        plain_s = _seconds(plain, Store(root / "plain"), None) * scale.n_slots
+        plain_s = _seconds(plain, LocalStore(root / "plain"), None) * scale.n_slots
         with _mlflow(root) as (uri, backend):
             setting.tell(f"{scale.n_nodes} nodes with MLflow on {backend}")
             sweep = chatty_sweep("load", scale.n_nodes, scale.n_epochs, scale.n_metrics)
-            store = Store(root / "tracked")
+            store = LocalStore(root / "tracked")
             tracking = open_tracking(uri, store.root, sweep.name, {})
             if not tracking.online:
                 raise RuntimeError(tracking.problem)

@@ -20,6 +20,7 @@ from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 
 _N_SUGGESTIONS = 100
@@ -48,7 +49,7 @@ def _plan(size: int, folder: Path, setting: Setting) -> Row:
 
 def _suggestion(size: int, folder: Path, setting: Setting) -> Row:
     setting.tell(f"handing out nodes of {size}")
-    wall, cpu = time_of_suggestions(size, Store(folder / f"suggest-{size}"), min(size, _N_SUGGESTIONS))
+    wall, cpu = time_of_suggestions(size, LocalStore(folder / f"suggest-{size}"), min(size, _N_SUGGESTIONS))
     what = "the searcher's choice of a node and its end, writing to the disk included"
     return Row(f"suggestion of {size}", what, wall, extra={"cpu_s": cpu, "nodes": float(size)})
 

@@ -16,7 +16,7 @@ from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.harness.cost.plan_cost import plan_cost
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 
 
 def space_of(n_nodes: int) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def main(n_nodes: int, storage: Path) -> None:
     build_sweep(load_space(space_of(2)), storage)  # writes the scans, which is not what is measured
     start, start_cpu = time.perf_counter(), time.process_time()
     sweep = build_sweep(load_space(space_of(n_nodes)), storage)
-    plan = make_plan(sweep, Store(storage))
-    plan_cost(plan, Store(storage))
+    plan = make_plan(sweep, LocalStore(storage))
+    plan_cost(plan, LocalStore(storage))
     values = {
         "seconds": time.perf_counter() - start,
         "cpu_s": time.process_time() - start_cpu,

@@ -9,7 +9,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.benchmarks.scale import time_of_suggestions
 from tests.benchmarks.scale_child import space_of
 
@@ -19,7 +19,7 @@ def test_the_space_of_the_bench_has_as_many_targets_as_it_says() -> None:
 
 
 def test_suggestions_are_timed(tmp_path: Path) -> None:
-    wall, cpu = time_of_suggestions(5, Store(tmp_path), 5)
+    wall, cpu = time_of_suggestions(5, LocalStore(tmp_path), 5)
     assert wall > 0 and cpu >= 0
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.store.lease import holder_of
-from dwp_sweep.store.protocol import MANIFEST, RECORD, Store
+from dwp_sweep.store.local.store import LocalStore
+from dwp_sweep.store.protocol import MANIFEST, RECORD
 from dwp_sweep.store.record import read_record
 from dwp_sweep.tracking.client import mlflow_client
 from dwp_sweep.tracking.read.results import results, results_of_store
@@ -48,7 +49,7 @@ class Account:
 
 def account_of(root: Path, uri: str | None = None, sweep: Sweep | None = None) -> Account:
     """Read everything of a finished sweep; its nodes must be sound and have one run each."""
-    sweep, store = sweep or chaos_sweep(), Store(root)
+    sweep, store = sweep or chaos_sweep(), LocalStore(root)
     uri = uri or f"sqlite:///{root}/mlflow.db"
     for node in sweep.nodes.values():
         store.verify(node.stage, node.key)
@@ -125,7 +126,7 @@ def check_log(log: Path, root: Path, rebuilt: frozenset[str] = frozenset()) -> N
             assert line.epoch > kept[line.name], f"{line.name} repeated epoch {line.epoch}"
         if line.what == "kept":
             kept[line.name] = max(kept[line.name], line.epoch)
-    store = Store(root)
+    store = LocalStore(root)
     for node in chaos_sweep().nodes.values():
         name = str(node.config["name"])
         published_ns = (store.node_dir(node.stage, node.key) / MANIFEST).stat().st_mtime_ns

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.store.protocol import MANIFEST, Store
+from dwp_sweep.store.local.store import LocalStore
+from dwp_sweep.store.protocol import MANIFEST
 from tests.chaos.account import Account
 from tests.chaos.conftest import Site, make_site
 from tests.chaos.stages import chaos_sweep, read_log
@@ -30,7 +31,7 @@ def test_a_half_written_and_a_flipped_artifact_are_said_and_built_again(
     site: Site, calm: Account, chance: random.Random
 ) -> None:
     site.run()
-    store, nodes = Store(site.root), {str(n.config["name"]): n for n in chaos_sweep().nodes.values()}
+    store, nodes = LocalStore(site.root), {str(n.config["name"]): n for n in chaos_sweep().nodes.values()}
     flipped, half, upstream = "deep_weight_prior0", "fine_tune1", "prior1"
     flip(
         store.node_dir("target", nodes[flipped].key) / chance.choice(["weights.json", "figures/curve.txt"]),

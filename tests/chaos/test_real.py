@@ -15,7 +15,8 @@ import pytest
 
 from dwp_sweep.api.planning import read_sweep, silent
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.store.protocol import RECORD, Store
+from dwp_sweep.store.local.store import LocalStore
+from dwp_sweep.store.protocol import RECORD
 from dwp_sweep.store.record import read_history, read_record
 from tests.chaos.account import Account, account_of, assert_same
 from tests.cli.command import ROOT, SCRIPT
@@ -45,7 +46,7 @@ class Demo:
 
     @property
     def sweep(self) -> Sweep:
-        return read_sweep(SPACE, Store(self.root), True, LONGER, None, silent, None)
+        return read_sweep(SPACE, LocalStore(self.root), True, LONGER, None, silent, None)
 
     def n_epochs(self) -> int:
         """Epochs done by now."""

@@ -12,6 +12,7 @@ from dwp_sweep.cli import main
 from dwp_sweep.config.node import entries_of
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
@@ -24,7 +25,7 @@ OTHER = toy_node("target", "free", n_epochs=4)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     sweep = toy_sweep(SOURCE, BAD, FREE, OTHER)
     record_nodes(store, "toy", entries_of(sweep.nodes.values(), sweep.targets))
     for node in (SOURCE, BAD, FREE):

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.read.results import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow
@@ -22,7 +22,7 @@ DICE = {"RI": 0.5, "DWP he": 0.625, "noise only": 0.5}
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with per-subject scores of three variants on two splits, and the table that names them."""
-    store, rows = Store(tmp_path / "runs"), []
+    store, rows = LocalStore(tmp_path / "runs"), []
     for name, dice in DICE.items():
         for split in (0, 1):
             key = f"{name.replace(' ', '')}{split}"

@@ -17,7 +17,7 @@ from dwp_sweep.config.resources import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
 
@@ -28,7 +28,7 @@ def main(values: dict[str, Any]) -> int:
     try:
         return run_sweep(
             _sweep(values),
-            Store(Path(values["storage"])),
+            LocalStore(Path(values["storage"])),
             address=values["address"],
             stages=STAGES,
             wait_s=values.get("wait_s", 900.0),

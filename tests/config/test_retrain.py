@@ -19,6 +19,7 @@ from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.stages.target import TargetStageConfig
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.strict import keyed_values, parse
 
@@ -49,7 +50,7 @@ SPACE["data"]["target"]["n_test"] = 2
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sweep, Store]]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    store = Store(tmp_path_factory.mktemp("runs"))
+    store = LocalStore(tmp_path_factory.mktemp("runs"))
     sweep = build_sweep(load_space(SPACE), store.root)
     for node in sweep.nodes.values():
         run_node(node, STAGES[node.stage], store)
@@ -98,7 +99,7 @@ def test_what_is_not_on_the_storage_or_has_a_negative_seed_is_bad_input(
     sweep, _ = built
     first = sweep.nodes[sweep.targets[0]]
     with pytest.raises(InputError, match="is not on this storage"):
-        retrain_sweep("tiny", first.key, first.inputs, Store(tmp_path))
+        retrain_sweep("tiny", first.key, first.inputs, LocalStore(tmp_path))
     with pytest.raises(InputError, match="--seed: -1 is negative"):
         retrained(built, seed=-1)
 

@@ -11,6 +11,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.harness import attempt
 from dwp_sweep.harness.attempt import Ending, run_node
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
 from tests.harness.toy_stages import STAGES, runs_of, toy_node
@@ -18,7 +19,7 @@ from tests.harness.toy_stages import STAGES, runs_of, toy_node
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "storage")
+    return LocalStore(tmp_path / "storage")
 
 
 def run(store: Store, node: Node, **options: object) -> Ending:

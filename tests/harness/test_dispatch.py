@@ -31,6 +31,7 @@ from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.harness.view.text import event_text
 from dwp_sweep.store.heartbeat import Heartbeat
 from dwp_sweep.store.lease import Leases, holder_of
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
 from tests.harness.test_run import Witness, start_process
@@ -76,7 +77,7 @@ class Driver:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "storage")
+    return LocalStore(tmp_path / "storage")
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def epochs_of(log: Path) -> Counter[tuple[str, str]]:
 def test_two_drivers_share_a_sweep_and_each_node_is_built_once(ray_cluster: None, tmp_path: Path) -> None:
     root, log, witness = tmp_path / "storage", tmp_path / "log.txt", Witness()
     other = start_process(root, log)  # with a Ray of its own
-    outcome = run_sweep(slow_sweep(log), Store(root), progress=witness, stages=STAGES, max_concurrent=1)
+    outcome = run_sweep(slow_sweep(log), LocalStore(root), progress=witness, stages=STAGES, max_concurrent=1)
     output, _ = other.communicate(timeout=120)
     assert (outcome.exit_code, other.returncode) == (0, 0), output
     assert len(epochs_of(log)) == 4 * 40 and set(epochs_of(log).values()) == {1}
@@ -193,8 +194,9 @@ import json, os, sys, time
 from pathlib import Path
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
-store = Store(Path(sys.argv[1]))
+store = LocalStore(Path(sys.argv[1]))
 with Heartbeat(store, "toy", "sleeper"):
     Leases(store, "toy", "sleeper").take("target", sys.argv[2])
     print("taken", flush=True)
@@ -222,12 +224,14 @@ def test_a_sweep_waits_without_a_trial_and_goes_on_when_the_lease_dies(
 
     witness.event = event  # type: ignore[method-assign]
     try:
-        assert run_sweep(toy_sweep(node), Store(root), progress=witness, stages=STAGES).exit_code == 0
+        assert run_sweep(toy_sweep(node), LocalStore(root), progress=witness, stages=STAGES).exit_code == 0
     finally:
         sleeper.kill()
         sleeper.communicate()
     assert (
         witness.titles("leased_by_other") == witness.titles("retry") == witness.titles("done") == [node.title]
     )
-    assert holder_of(Store(root), "target", node.key) is None
-    assert json.loads((Store(root).node_dir("target", node.key) / "out.json").read_text())["name"] == "free"
+    assert holder_of(LocalStore(root), "target", node.key) is None
+    assert (
+        json.loads((LocalStore(root).node_dir("target", node.key) / "out.json").read_text())["name"] == "free"
+    )

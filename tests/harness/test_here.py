@@ -21,7 +21,7 @@ from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Outcome
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.heartbeat import live_runs
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.test_run import Witness
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slow_sweep, toy_node, toy_sweep
@@ -29,7 +29,7 @@ from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slo
 
 def run(sweep: Sweep, root: Path, witness: Witness | None = None, **options: Any) -> Outcome:
     options = {"stages": STAGES, "here": True, **options}
-    return run_sweep(sweep, Store(root), progress=witness or Witness(), **options)
+    return run_sweep(sweep, LocalStore(root), progress=witness or Witness(), **options)
 
 
 def test_a_demo_runs_in_this_process_in_the_order_of_its_dag_without_ray(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_demo_runs_in_this_process_in_the_order_of_its_dag_without_ray(tmp_pat
 
 
 def test_the_display_is_told_and_other_terminals_see_what_is_in_hand(tmp_path: Path) -> None:
-    store, witness = Store(tmp_path), Witness()
+    store, witness = LocalStore(tmp_path), Witness()
     seen: list[str] = []
 
     def event(event: Event) -> None:
@@ -72,7 +72,7 @@ def test_a_failure_blocks_its_descendants_and_keeps_its_traceback(tmp_path: Path
     child, free = toy_node("target", "child", [bad]), toy_node("target", "free")
     outcome = run(toy_sweep(bad, child, free), tmp_path)
     assert (outcome.exit_code, outcome.blocked, outcome.counts["done"]) == (1, (child,), 1)
-    record = Store(tmp_path).record("source", bad.key)
+    record = LocalStore(tmp_path).record("source", bad.key)
     assert record is not None and record.error is not None
     assert "ZeroDivisionError" in record.error and "toy_stages.py" in record.error
 

@@ -17,6 +17,7 @@ from dwp_sweep.harness.view.explain import KnownNodes, differences, explain_node
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.gc import collect, survey
 from dwp_sweep.store.heartbeat import Heartbeat, live_runs, stop_file
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, append_point
 from dwp_sweep.store.sweep_record import append_nodes, record_nodes, record_resources, recorded_nodes
@@ -32,7 +33,7 @@ SWEEP = toy_sweep(SOURCE, BAD, TUNED, CHILD, FREE)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return LocalStore(tmp_path)
 
 
 def record(store: Store, sweep: Sweep = SWEEP) -> None:

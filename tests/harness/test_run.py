@@ -19,7 +19,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.benchmarks.sleeping import STAGES as SLEEPING
 from tests.benchmarks.sleeping import flat
 from tests.harness.looking_stage import HEAVY, look
@@ -52,7 +52,7 @@ class Witness:
 
 
 def run(sweep: Sweep, root: Path, witness: Witness | None = None, **options: object) -> Outcome:
-    return run_sweep(sweep, Store(root), progress=witness or Witness(), stages=STAGES, **options)  # type: ignore[arg-type]
+    return run_sweep(sweep, LocalStore(root), progress=witness or Witness(), stages=STAGES, **options)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -166,12 +166,12 @@ def test_a_node_that_always_kills_its_worker_fails_by_name_and_the_rest_goes_on(
     assert [node for node, _ in outcome.failed] == [killer]
     assert "worker died" in outcome.failed[0][1]
     assert Counter(runs_of(log))["killer"] == 1 + sweep.max_failures
-    record = Store(tmp_path / "storage").record("target", killer.key)
+    record = LocalStore(tmp_path / "storage").record("target", killer.key)
     assert record is not None and record.status == "failed"
 
 
 def test_a_worker_of_a_real_run_has_loaded_none_of_them(ray_cluster: None, tmp_path: Path) -> None:
-    sweep, store = flat(1, 0.0), Store(tmp_path)
+    sweep, store = flat(1, 0.0), LocalStore(tmp_path)
     stages = {"target": replace(SLEEPING["target"], run=look)}
     assert run_sweep(sweep, store, stages=stages).exit_code == 0
     record = store.record("target", next(iter(sweep.nodes)))
@@ -242,9 +242,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import STAGES, slow_sweep
-sys.exit(run_sweep(slow_sweep(sys.argv[2]), Store(Path(sys.argv[1])), stages=STAGES).exit_code)
+sys.exit(run_sweep(slow_sweep(sys.argv[2]), LocalStore(Path(sys.argv[1])), stages=STAGES).exit_code)
 """
 
 
@@ -286,5 +286,5 @@ def test_a_worker_that_reads_scans_is_heard_and_no_epoch_comes_of_it(
     heard = [event for event in witness.events if event.kind in ("reading", "epoch")]
     assert heard[0].kind == "reading" and heard[0].text == "reading scans 31/275"
     assert all(event.kind == "epoch" and event.epoch >= 1 for event in heard[1:])
-    record = Store(tmp_path).record("target", node.key)
+    record = LocalStore(tmp_path).record("target", node.key)
     assert record is not None and [point.step for point in record.history] == [1, 2]

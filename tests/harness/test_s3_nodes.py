@@ -18,6 +18,7 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.past_configurations import storage_url
 from dwp_sweep.prediction.trained import find_trained
 from dwp_sweep.stages.registry import STAGES
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.store import BucketStore
 from dwp_sweep.tracking.read.results import results_of_store
@@ -126,7 +127,7 @@ def _unless(down: list[bool], refused: list[str], method: Callable[..., Any]) ->
 
 
 def test_a_search_on_s3_must_say_where_its_studies_lie(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     assert storage_url(store, "toy", None).startswith("sqlite:///")
     store.place = "s3://bucket/runs"
     with pytest.raises(InputError, match=r"searcher\.storage: a search on s3://bucket/runs"):

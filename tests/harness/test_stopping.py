@@ -15,7 +15,7 @@ from dwp_sweep.harness.cancel import cancel_sweep
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.heartbeat import live_runs
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import STAGES, log_lines, slow_sweep
 
 
@@ -23,7 +23,7 @@ from tests.harness.toy_stages import STAGES, log_lines, slow_sweep
 def test_a_running_sweep_can_be_watched_and_cancelled_and_goes_on_later(
     ray_cluster: None, tmp_path: Path
 ) -> None:
-    log, store, seen = tmp_path / "log.txt", Store(tmp_path / "storage"), []
+    log, store, seen = tmp_path / "log.txt", LocalStore(tmp_path / "storage"), []
 
     def elsewhere() -> None:
         while not any(what == "epoch 3" for _, what, _ in log_lines(log)):
@@ -48,7 +48,7 @@ def test_a_running_sweep_can_be_watched_and_cancelled_and_goes_on_later(
 
 @pytest.mark.slow
 def test_a_spent_budget_lets_running_nodes_finish_and_ends_with_3(ray_cluster: None, tmp_path: Path) -> None:
-    log, store = tmp_path / "log.txt", Store(tmp_path / "storage")
+    log, store = tmp_path / "log.txt", LocalStore(tmp_path / "storage")
     sweep = replace(slow_sweep(log), budget=BudgetConfig(cpu_hours=1 / 3600))
     outcome = run_sweep(sweep, store, stages=STAGES, max_concurrent=2)
     assert (outcome.exit_code, outcome.counts["failed"]) == (3, 0)

@@ -20,10 +20,10 @@ os.environ.pop("RAY_ADDRESS", None)
 storage = Path("storage")
 import dwp_sweep
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 outcome = run_sweep(
-    search_sweep(search_space(n_trials=3), epoch_s=0.15), Store(storage), stages=SEARCH_STAGES
+    search_sweep(search_space(n_trials=3), epoch_s=0.15), LocalStore(storage), stages=SEARCH_STAGES
 )
 outcome.exit_code
 """,

@@ -16,7 +16,7 @@ from dwp_sweep.nets.bayes_conv import make_bayesian
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig, he_init
 from dwp_sweep.stages.target import TargetConfig, TargetStageConfig
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 
 KEY = "0123456789abcdef0123"
@@ -52,7 +52,7 @@ def add_target(storage: Path) -> AddTarget:
             method="random_init", train_size=5, split=0, seed=3, dataset=data, unet=unet,
             target=TargetConfig.model_validate({"n_samples": 3} | (target or {})),
         )  # fmt: skip
-        store = Store(storage)
+        store = LocalStore(storage)
         out_dir = store.new_out_dir("target", key)
         save_net(net, unet, out_dir, facts)
         store.publish(out_dir, Record(key, "target", "done", config.model_dump(mode="json")))

@@ -11,7 +11,7 @@ from torch import nn
 from dwp_sweep.config.node import Node
 from dwp_sweep.errors import InputError
 from dwp_sweep.prediction.trained import Trained, find_trained
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.client import open_tracking
 from dwp_sweep.tracking.write.node_run import NodeRun
@@ -24,13 +24,13 @@ def weights(net: nn.Module) -> torch.Tensor:
 
 def log(storage: Path, key: str, uri: str, val_dice: float) -> str:
     """The run of a published target, as a worker logs it."""
-    record = Store(storage).record("target", key)
+    record = LocalStore(storage).record("target", key)
     assert record is not None
     tracking = open_tracking(uri, storage, "liver", {})
     labels = {"method": "random_init", "train_size": 5, "split": int(key == KEY), "seed": 3}
     run = NodeRun(tracking, Node(key, "target", record.config, {}, labels))
     done = Record(key, "target", "done", dict(record.config), labels=labels, metrics={"val_dice": val_dice})
-    run.finish(done, Store(storage).node_dir("target", key))
+    run.finish(done, LocalStore(storage).node_dir("target", key))
     assert run.online, run.problem
     return run.run_id
 

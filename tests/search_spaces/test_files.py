@@ -12,7 +12,7 @@ from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.data.splits import enough_problems
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.tracking.params import encode, flatten, public_config
 from tests.search_spaces.spaces import (
     FILES,
@@ -48,7 +48,7 @@ def upstream(sweep: Sweep, target: Node) -> set[str]:
 def test_every_file_is_valid_and_planned(name: str, smoke: bool, tmp_path: Path) -> None:
     found = space(name, smoke=smoke)
     sweep = planned(found)
-    plan = make_plan(sweep, Store(tmp_path))
+    plan = make_plan(sweep, LocalStore(tmp_path))
     if found.search is None:
         assert len(sweep.targets) == len(found.conditions)
         assert len(plan.states) == len(sweep.nodes)

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dwp_sweep.api import SweepRun, run_sweep
 from dwp_sweep.harness.cluster.ray_session import ray_session
 from dwp_sweep.harness.search.study import SAME_AS
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.test_run import Witness
 from tests.search_spaces.spaces import FOLDER, GRIDS, SEARCHES, search_of, space
 
@@ -43,7 +43,7 @@ class Ran:
 
     def built(self, name: str, stage: str) -> set[str]:
         """Keys of a sweep's nodes of a stage that the store holds."""
-        store, nodes = Store(self.storage), self.runs[name].sweep.nodes.values()
+        store, nodes = LocalStore(self.storage), self.runs[name].sweep.nodes.values()
         return {node.key for node in nodes if node.stage == stage and store.is_published(stage, node.key)}
 
 
@@ -82,7 +82,7 @@ def test_every_study_has_told_what_became_of_its_trials(name: str, ran: Ran) -> 
 
 
 def test_the_objective_of_a_trial_is_the_validation_dice_of_its_networks(ran: Ran) -> None:
-    store = Store(ran.storage)
+    store = LocalStore(ran.storage)
     for name in SEARCHES:
         for trial in (one for trials in ran.trials(name).values() for one in trials):
             records = [store.record("target", key) for key in trial.user_attrs["nodes"]]
@@ -95,7 +95,7 @@ def test_the_objective_of_a_trial_is_the_validation_dice_of_its_networks(ran: Ra
 
 
 def test_the_cost_of_a_joint_trial_is_the_time_of_its_networks_in_hours(ran: Ran) -> None:
-    store = Store(ran.storage)
+    store = LocalStore(ran.storage)
     for trial in ran.trials("joint")["joint-smoke/all"]:
         hours = [
             record.wall_s / 3600

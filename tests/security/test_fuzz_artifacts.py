@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.heartbeat import live_runs
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record, append_point, read_history, read_record
 from dwp_sweep.store.sweep_record import NodeEntry, record_nodes, recorded_nodes, recorded_resources
@@ -79,7 +80,7 @@ def hit_values(draw: st.DrawFn, values: Any) -> Any:
 
 def published(root: Path) -> tuple[Store, Path]:
     """A store with one published node, and the node's folder."""
-    store = Store(root)
+    store = LocalStore(root)
     if not store.is_published("target", KEY):
         out_dir = store.new_out_dir("target", KEY)
         (out_dir / "figures").mkdir()
@@ -153,7 +154,7 @@ def test_lines_that_were_hit_are_left_out(
     history.write_bytes(data.draw(hit_bytes(history.read_bytes())))
     assert len(read_history(history)) <= 2 + history.read_bytes().count(b"\n")
 
-    store = Store(root / "recorded")
+    store = LocalStore(root / "recorded")
     record_nodes(store, "toy", [NodeEntry(KEY, "target", "one", inputs={"source": (("source", "a"),)})])
     folder = store.sweep_dir("toy")
     (folder / "nodes.jsonl").write_bytes(data.draw(hit_bytes((folder / "nodes.jsonl").read_bytes())))

@@ -14,7 +14,7 @@ import pytest
 import dwp_sweep
 from dwp_sweep.api.planning import _fetch_run
 from dwp_sweep.errors import CorruptArtifactError, InputError
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.read.load import _inside, download_outputs
 
@@ -24,7 +24,7 @@ OUTSIDE = ["../evil", "figures/../../evil", "/etc/evil", "..", "figures/../../..
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_manifest_that_names_a_file_outside_is_damaged(tmp_path: Path, name: str) -> None:
-    store = Store(tmp_path / "runs")
+    store = LocalStore(tmp_path / "runs")
     out_dir = store.new_out_dir("target", KEY)
     (out_dir / "net.json").write_text("{}")
     folder = store.publish(out_dir, Record(KEY, "target", "done", {}))
@@ -36,7 +36,7 @@ def test_a_manifest_that_names_a_file_outside_is_damaged(tmp_path: Path, name: s
 
 
 def test_a_link_in_a_published_folder_leads_nowhere_else(tmp_path: Path) -> None:
-    store = Store(tmp_path / "runs")
+    store = LocalStore(tmp_path / "runs")
     out_dir = store.new_out_dir("target", KEY)
     (out_dir / "net.json").write_text("{}")
     folder = store.publish(out_dir, Record(KEY, "target", "done", {}))

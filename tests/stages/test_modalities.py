@@ -12,7 +12,7 @@ import torch
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.nets.net_files import load_net
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.data.editions import write_edition
 from tests.stages.test_pipeline import build
 
@@ -49,7 +49,7 @@ def space(root: Path, **fixed: Any) -> dict[str, Any]:
 def test_two_modalities_go_through_every_stage(tmp_path: Path) -> None:
     for index in range(N):
         write_edition(tmp_path / "scans", 2023, f"BraTS-GLI-0000{index}-000", seed=index)
-    store = Store(tmp_path / "runs")
+    store = LocalStore(tmp_path / "runs")
     sweep = build_sweep(load_space(space(tmp_path / "scans")), store.root)
     for node in sweep.nodes.values():
         build(node, store)

@@ -23,6 +23,7 @@ from dwp_sweep.nets.kernel_bank import load_bank
 from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.registry import STAGES
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.strict import parse
@@ -74,7 +75,7 @@ def build(node: Node, store: Store, emit: Any = silent) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, Store]:
-    store = Store(tmp_path_factory.mktemp("runs"))
+    store = LocalStore(tmp_path_factory.mktemp("runs"))
     sweep = build_sweep(load_space(SPACE), store.root)
     for node in sweep.nodes.values():  # parents come first
         build(node, store)
@@ -195,7 +196,7 @@ def test_a_source_stage_stopped_in_its_second_cycle_ends_bit_equal(
 def test_brought_outputs_take_the_place_of_stages_and_need_no_source_data(
     built: tuple[Sweep, Store], tmp_path: Path
 ) -> None:
-    store = Store(tmp_path / "runs")
+    store = LocalStore(tmp_path / "runs")
     _, source = only(built, "source", seed=0)
     _, harvest = only(built, "harvest")
     space = {**SPACE, "name": "brought", "data": {"target": SPACE["data"]["target"]}}

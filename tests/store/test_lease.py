@@ -16,6 +16,7 @@ import pytest
 
 from dwp_sweep.store.heartbeat import STALE_S, Heartbeat, live_runs
 from dwp_sweep.store.lease import GRACE_S, Holder, Leases, RunWatch, holder_of, holds
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 
@@ -34,7 +35,7 @@ class Clock:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return LocalStore(tmp_path)
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from click.testing import CliRunner
 
 from dwp_sweep.cli import main
 from dwp_sweep.errors import InputError
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.s3.store import places_in, replaced
+from dwp_sweep.store.s3.portable import places_in, replaced
 from dwp_sweep.tracking.client import resolve_uri
 from tests.store.s3_server import SECRET, S3Server, machine
 
 
 def test_a_folder_is_a_store_of_its_own(tmp_path: Path) -> None:
     store = open_store(tmp_path / "runs")
-    assert type(store) is Store and store.root == tmp_path / "runs" and store.place == str(store.root)
+    assert type(store) is LocalStore and store.root == tmp_path / "runs" and store.place == str(store.root)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.errors import CorruptArtifactError
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import MANIFEST, Store
 from dwp_sweep.store.record import Point, Record, append_point, read_history, read_record, write_record
 
@@ -24,7 +25,7 @@ def published(store: Store, key: str = "k1", content: str = "kernels") -> Path:
 
 
 def test_a_node_is_published_only_when_its_manifest_is_there(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     out_dir = store.new_out_dir("prior", "k1")
     (out_dir / "net.bin").write_text("half")
     assert not store.is_published("prior", "k1")
@@ -34,7 +35,7 @@ def test_a_node_is_published_only_when_its_manifest_is_there(tmp_path: Path) -> 
 
 
 def test_a_second_builder_changes_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     published(store, content="first")
     published(store, content="second")
     assert (store.node_dir("prior", "k1") / "sub" / "net.bin").read_text() == "first"
@@ -42,7 +43,7 @@ def test_a_second_builder_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_folder_left_without_a_manifest_is_replaced(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     store.node_dir("prior", "k1").mkdir(parents=True)
     (store.node_dir("prior", "k1") / "junk").write_text("half written")
     published(store)
@@ -52,7 +53,7 @@ def test_a_folder_left_without_a_manifest_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flip", "shorten", "remove"])
 def test_damage_is_found_and_the_file_named(tmp_path: Path, damage: str) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     path = published(store) / "sub" / "net.bin"
     if damage == "flip":
         path.write_text("Kernels")
@@ -65,7 +66,7 @@ def test_damage_is_found_and_the_file_named(tmp_path: Path, damage: str) -> None
 
 
 def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     folder = published(store)
     secret = tmp_path / "secret"
     secret.write_text("s")
@@ -76,21 +77,21 @@ def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"files": {"a": 1}}'])
 def test_an_invalid_manifest_is_damage(tmp_path: Path, text: str) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     (published(store) / MANIFEST).write_text(text)
     with pytest.raises(CorruptArtifactError, match=MANIFEST):
         store.verify("prior", "k1")
 
 
 def test_publishing_ends_the_working_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     (store.work_dir("prior", "k1") / "checkpoint").write_text("x")
     published(store)
     assert not (store.root / "work" / "prior" / "k1").exists()
 
 
 def test_a_failure_is_kept_until_the_node_is_tried_again(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     store.write_failure(Record(key="k1", stage="prior", status="failed", config={}, error="diverged"))
     found = store.record("prior", "k1")
     assert found is not None and found.error == "diverged"

@@ -15,6 +15,7 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.gc import collect, survey, tidier, tidying, wait_for_tidying
 from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
@@ -24,7 +25,7 @@ FREE = toy_node("target", "free")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run_node(FREE, STAGES["target"], store)  # no sweep refers to it
     return store
 

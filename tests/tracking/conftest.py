@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.node import Node
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
 from dwp_sweep.tracking.client import Tracking, mlflow_client, open_tracking
@@ -47,7 +48,7 @@ def client(uri: str) -> Any:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs")
+    return LocalStore(tmp_path / "runs")
 
 
 def make_node(

@@ -23,7 +23,6 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.search.study import SAME_AS, VALUES
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.s3.bucket import is_url
 
 _MAX_NAME = 400
 _SQLITE_WAIT_S = 60
@@ -52,7 +51,7 @@ def storage_url(store: Store, sweep: str, given: str | None) -> str:
     Raises:
         InputError: None is given, and the storage is no folder that could hold one.
     """
-    if given is None and is_url(store.place):
+    if given is None and store.shared_folder is None:
         what = f"a search on {store.place} needs a database of its studies that is not on S3"
         fix = "set it to one that the driver reaches, as in postgresql+psycopg://USER@HOST/DATABASE"
         raise InputError(Problem("searcher.storage", what, fix))

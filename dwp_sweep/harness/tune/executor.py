@@ -21,7 +21,6 @@ from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.s3.bucket import is_url
 
 
 class TuneExecutor:
@@ -64,9 +63,9 @@ class TuneExecutor:
         if not others:
             return
         data = data_paths(nodes)
-        if is_url(store.place):  # what lies in this machine's mirror is handed over with the nodes
+        if store.shared_folder is None:  # what lies in this machine's mirror is handed over with the nodes
             data = tuple(read for read in data if not Path(read.path).is_relative_to(store.root))
-        require_seen(None if is_url(store.place) else store.root, data, resources_by_stage, others, tell)
+        require_seen(store.shared_folder, data, resources_by_stage, others, tell)
 
     def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
         """Compute nodes until none is left."""

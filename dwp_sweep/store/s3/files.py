@@ -1,7 +1,7 @@
 """Small files that all machines of a sweep see, as objects of a bucket.
 
-Beside `shared_files`, which says what they are for. Reads that a worker repeats after every epoch are
-answered from memory for a moment, since each is a request.
+Reads that a worker repeats after every epoch are answered from memory for a moment, since each is a
+request.
 """
 
 from __future__ import annotations

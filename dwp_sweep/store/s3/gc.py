@@ -16,7 +16,8 @@ from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.protocol import MANIFEST
 from dwp_sweep.store.s3.bucket import Entry, side_by_side
 from dwp_sweep.store.s3.bundle import FILES, attempt_folder, manifest_name, parse
-from dwp_sweep.store.s3.store import DAMAGED, SHARED_FOLDERS, BucketStore
+from dwp_sweep.store.s3.manifests import DAMAGED
+from dwp_sweep.store.s3.store import SHARED_FOLDERS, BucketStore
 
 Node = tuple[str, str]
 """(stage, key)."""

@@ -10,7 +10,7 @@ from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.dag.board import critical_path
 from dwp_sweep.stages.workload import WORKLOADS
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import STAGES, toy_node
 
 SOURCE = toy_node("source", "source")
@@ -43,7 +43,7 @@ def test_an_unmeasured_stage_is_guessed_in_proportion_to_measured_ones() -> None
 
 
 def test_records_in_the_store_are_measurements(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     run_node(FREE, STAGES["target"], store)
     record = store.record("target", FREE.key)
     assert record is not None

@@ -35,7 +35,7 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.view.progress import LineProgress
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.strict import parse
 from tests.harness.toy_stages import STAGES, demo_sweep, toy_node, toy_sweep
 
@@ -102,18 +102,18 @@ def test_gpu_hours_that_nobody_asks_for_are_told_to_limit_nothing(
     assert without_effect(limits, ONE) == words
     assert not without_effect(limits, {**ONE, "target": Resources(1.0, 0.5)})
     assert not without_effect(BudgetConfig(cpu_hours=1.0), ONE)
-    plan = make_plan(replace(SWEEP, budget=limits), Store(tmp_path))
+    plan = make_plan(replace(SWEEP, budget=limits), LocalStore(tmp_path))
     monkeypatch.setattr("dwp_sweep.harness.cost.plan_cost.this_machine", lambda: Resources(2.0, 0.0))
-    assert plan_cost(plan, Store(tmp_path)).note == words
+    assert plan_cost(plan, LocalStore(tmp_path)).note == words
     console = Console(file=StringIO(), width=200)
-    show_cost(plan_cost(plan, Store(tmp_path)), console)
+    show_cost(plan_cost(plan, LocalStore(tmp_path)), console)
     assert isinstance(console.file, StringIO) and words in console.file.getvalue()
     monkeypatch.setattr("dwp_sweep.harness.tune.executor.ray_session", lambda address: nullcontext(False))
     monkeypatch.setattr("dwp_sweep.harness.cluster.ray_session.machines", lambda: [Resources(2.0, 0.0)])
     monkeypatch.setattr("dwp_sweep.harness.tune.executor.other_machines", list)
     monkeypatch.setattr("dwp_sweep.harness.tune.executor.TuneExecutor.drain", lambda *arguments: None)
     lines = LineProgress(Console(file=StringIO(), width=200))
-    run_sweep(plan.sweep, Store(tmp_path), stages=STAGES, progress=lines)
+    run_sweep(plan.sweep, LocalStore(tmp_path), stages=STAGES, progress=lines)
     assert isinstance(lines._console.file, StringIO) and words in lines._console.file.getvalue()
 
 
@@ -126,15 +126,15 @@ def test_a_budget_of_zero_starts_nothing_and_ends_with_3(
     )
     budget = BudgetConfig(**limits)  # type: ignore[arg-type]
     assert forbids_start(budget)
-    outcome = run_sweep(replace(SWEEP, budget=budget), Store(tmp_path), stages=STAGES)
+    outcome = run_sweep(replace(SWEEP, budget=budget), LocalStore(tmp_path), stages=STAGES)
     assert (outcome.exit_code, outcome.counts["done"], outcome.counts["waiting"]) == (3, 0, 5)
     assert outcome.spent.startswith("budget.")
 
 
 def test_a_budget_of_zero_is_no_obstacle_where_all_is_cached(tmp_path: Path) -> None:
-    run_node(FREE, STAGES["target"], Store(tmp_path))
+    run_node(FREE, STAGES["target"], LocalStore(tmp_path))
     sweep = replace(toy_sweep(FREE), budget=BudgetConfig(trials=0))
-    assert run_sweep(sweep, Store(tmp_path), stages=STAGES).exit_code == 0
+    assert run_sweep(sweep, LocalStore(tmp_path), stages=STAGES).exit_code == 0
 
 
 @pytest.mark.parametrize("text", ["gpu_hours: -1", "cpu_hours: -0.5", "trials: -3"])
@@ -145,7 +145,7 @@ def test_a_negative_budget_is_bad_input_that_names_its_key(text: str) -> None:
 
 
 def test_trials_are_the_first_missing_targets_with_what_they_need(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     plan = make_plan(SWEEP, store)
     assert beyond_trials(plan, 1) == {OTHER.key, FREE.key, FAR.key}
     assert beyond_trials(plan, 3) == beyond_trials(plan, None) == frozenset()
@@ -155,7 +155,7 @@ def test_trials_are_the_first_missing_targets_with_what_they_need(tmp_path: Path
 
 
 def board_of(sweep: Sweep, tmp_path: Path, events: list[Event], held: frozenset[str] = frozenset()) -> Ledger:
-    return Ledger(make_plan(sweep, Store(tmp_path)), Durations(), events.append, held)
+    return Ledger(make_plan(sweep, LocalStore(tmp_path)), Durations(), events.append, held)
 
 
 def test_held_nodes_are_not_handed_out_and_do_not_keep_the_run_open(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_nodes_that_were_never_run_are_told_by_the_bench_and_said_to_be(
     }
     fixed = {"train_size": 1, "method": "random_init", "target.steps_per_epoch": 10}
     space = {"name": "small", "data": data, "fixed": fixed}
-    store = Store(tmp_path / "storage")
+    store = LocalStore(tmp_path / "storage")
     cost = plan_cost(make_plan(build_sweep(load_space(space), store.root), store), store, 2)
     (row,) = cost.stages
     assert (row.stage, row.n_unknown, row.n_by_bench) == ("target", 0, 1)
@@ -248,7 +248,7 @@ def test_nodes_that_were_never_run_are_told_by_the_bench_and_said_to_be(
 
 
 def test_a_plan_says_hours_makespan_and_what_a_budget_would_cut(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     first = toy_node("target", "first")
     run_node(first, STAGES["target"], store)
     past = store.record("target", first.key)

@@ -17,7 +17,7 @@ from dwp_sweep.harness.cost.search_sample import guess_search
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name
 from dwp_sweep.harness.search.study import Study
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.tracking.params import encode, flatten
 from tests.harness.toy_search import build, search_space, search_sweep
 from tests.harness.toy_stages import toy_node, toy_sweep
@@ -31,7 +31,7 @@ def sweep_of(budget: BudgetConfig | None = None, **space: Any) -> Sweep:
 
 
 def test_configurations_to_come_share_what_is_upstream_and_leave_the_sweep_alone(tmp_path: Path) -> None:
-    sweep, store = sweep_of(n_trials=6, n_conditions=2, n_repeats=3), Store(tmp_path)
+    sweep, store = sweep_of(n_trials=6, n_conditions=2, n_repeats=3), LocalStore(tmp_path)
     found = guess_search(sweep, store)
     assert found is not None and (found.n_to_come, found.n_drawn, found.n_repeats) == (12, 12, 3)
     stages = [node.stage for node in found.plan.to_build]
@@ -42,7 +42,7 @@ def test_configurations_to_come_share_what_is_upstream_and_leave_the_sweep_alone
 
 
 def test_what_a_study_has_is_not_counted_again_and_open_ones_are_to_come(tmp_path: Path) -> None:
-    sweep, store = sweep_of(n_trials=5), Store(tmp_path)
+    sweep, store = sweep_of(n_trials=5), LocalStore(tmp_path)
     assert sweep.search is not None
     store.sweep_dir("toy")
     (condition,) = sweep.search.conditions
@@ -60,7 +60,7 @@ def test_what_a_study_has_is_not_counted_again_and_open_ones_are_to_come(tmp_pat
 
 
 def test_more_than_can_be_drawn_is_a_factor(tmp_path: Path) -> None:
-    found = guess_search(sweep_of(n_trials=30), Store(tmp_path), n_drawn=10)
+    found = guess_search(sweep_of(n_trials=30), LocalStore(tmp_path), n_drawn=10)
     assert found is not None and (found.n_to_come, found.n_drawn, found.factor) == (30, 10, 3.0)
 
 
@@ -69,7 +69,7 @@ def test_no_configuration_is_drawn_twice_and_a_space_without_more_points_lowers_
 ) -> None:
     sweep, store = (
         sweep_of(distributions={"x": {"int": [1, 4]}}, n_trials=30, n_conditions=2),
-        Store(tmp_path),
+        LocalStore(tmp_path),
     )
     found = guess_search(sweep, store)
     assert found is not None and (found.n_to_come, found.n_drawn, found.factor) == (8, 8, 1.0)
@@ -88,7 +88,7 @@ def test_no_configuration_is_drawn_twice_and_a_space_without_more_points_lowers_
 
 
 def test_a_plan_makes_no_database_and_no_tables_where_the_search_names_one(tmp_path: Path) -> None:
-    path, store = tmp_path / "studies.db", Store(tmp_path / "storage")
+    path, store = tmp_path / "studies.db", LocalStore(tmp_path / "storage")
     search = search_space()
     searcher = search.searcher.model_copy(update={"storage": f"sqlite:///{path}"})
     sweep = search_sweep(replace(search, searcher=searcher))
@@ -107,7 +107,7 @@ def test_a_plan_makes_no_database_and_no_tables_where_the_search_names_one(tmp_p
 
 
 def test_hours_makespan_and_cut_of_a_search(tmp_path: Path) -> None:
-    sweep, store = sweep_of(BudgetConfig(trials=2), n_trials=6, n_repeats=2), Store(tmp_path)
+    sweep, store = sweep_of(BudgetConfig(trials=2), n_trials=6, n_repeats=2), LocalStore(tmp_path)
     assert sweep.fresh is not None
     copy = sweep.fresh()
     assert copy.resolve is not None
@@ -157,7 +157,7 @@ def test_mlflow_tells_what_the_storage_does_not(tmp_path: Path, monkeypatch: pyt
         search_experiments=lambda: [SimpleNamespace(experiment_id="1")], search_runs=search_runs
     )
     monkeypatch.setattr("dwp_sweep.tracking.read.durations.mlflow_client", lambda uri: client)
-    plan, store = make_plan(toy_sweep(node), Store(tmp_path)), Store(tmp_path)
+    plan, store = make_plan(toy_sweep(node), LocalStore(tmp_path)), LocalStore(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert plan_cost(plan, store).n_unknown == 1 and not asked, "no MLflow is named and none is there"
     cost = plan_cost(plan, store, tracking_uri="http://somewhere")

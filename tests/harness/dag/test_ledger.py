@@ -8,7 +8,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import toy_node, toy_sweep
 
 SOURCE = toy_node("source", "source")
@@ -26,7 +26,7 @@ def events() -> list[Event]:
 
 @pytest.fixture
 def ledger(tmp_path: Path, events: list[Event]) -> Ledger:
-    plan = make_plan(toy_sweep(FREE, SOURCE, OTHER, PRIOR, DEEP, TUNED), Store(tmp_path))
+    plan = make_plan(toy_sweep(FREE, SOURCE, OTHER, PRIOR, DEEP, TUNED), LocalStore(tmp_path))
     return Ledger(plan, Durations(), events.append)
 
 

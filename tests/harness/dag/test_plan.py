@@ -9,13 +9,14 @@ import pytest
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.dag.plan import StageRow, make_plan
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, demo_sweep, toy_node, toy_sweep
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return LocalStore(tmp_path)
 
 
 def build(store: Store, *nodes: Node) -> None:

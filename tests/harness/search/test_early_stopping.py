@@ -14,6 +14,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.search.space import SearchSpace
 from dwp_sweep.harness.search.configuration import Member
 from dwp_sweep.harness.search.early_stopping import SearchScheduler
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
 from tests.harness.toy_search import search_space
@@ -43,7 +44,7 @@ class Tune:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return LocalStore(tmp_path)
 
 
 def scheduler_of(store: Store, kind: str = "asha") -> tuple[SearchScheduler, Search]:

@@ -10,7 +10,7 @@ import pytest
 
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.search.trials import read_trials
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.benchmarks.postgres import started_postgres, why_no_postgres
 from tests.benchmarks.servers import free_port
 from tests.harness.search.test_search_plan import Killed, drive
@@ -33,7 +33,7 @@ def toy(url: str, log: Path) -> Sweep:
 
 
 def test_a_killed_driver_s_search_goes_on_from_the_database(url: str, tmp_path: Path) -> None:
-    log, store = tmp_path / "log.txt", Store(tmp_path / "storage")
+    log, store = tmp_path / "log.txt", LocalStore(tmp_path / "storage")
 
     def die(n_built: int) -> None:
         if n_built == 4:

@@ -20,6 +20,7 @@ from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import Study
 from dwp_sweep.harness.search.trials import read_trials
 from dwp_sweep.harness.view.text import progress_counts, summary
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.read.trials import (
     SearchTrials,
@@ -32,7 +33,7 @@ from tests.harness.toy_search import build, search_space, search_sweep
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return LocalStore(tmp_path)
 
 
 def asked(store: Store, search: SearchSpace, results: dict[int, Any]) -> SearchTrials:

@@ -22,6 +22,7 @@ from dwp_sweep.harness.search.configuration import learning_points
 from dwp_sweep.harness.search.past_configurations import open_storage
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import SAME_AS, VALUES
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_search import build, search_space, search_sweep
 
@@ -35,7 +36,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def store_at(root: Path, empty_database: Path) -> Store:
-    store = Store(root)
+    store = LocalStore(root)
     shutil.copy(empty_database, store.sweep_dir("toy") / "optuna.db")
     return store
 

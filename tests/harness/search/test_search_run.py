@@ -24,6 +24,7 @@ from dwp_sweep.harness.dag.ledger import Outcome
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.search.study import SAME_AS, VALUES
 from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.harness.test_run import Witness
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
@@ -42,7 +43,7 @@ def trials(store: Store, name: str) -> list[optuna.trial.FrozenTrial]:
 def test_a_search_builds_shared_stages_once_and_what_asha_stops_is_pruned_everywhere(
     ray_cluster: None, tmp_path: Path
 ) -> None:
-    log, store = tmp_path / "log.txt", Store(tmp_path / "storage")
+    log, store = tmp_path / "log.txt", LocalStore(tmp_path / "storage")
     space = search_space(n_trials=6, scheduler={"kind": "asha", "grace_epochs": 1, "reduction_factor": 2})
     outcome = run(search_sweep(space, log), store)
     found = trials(store, "toy/all")
@@ -67,7 +68,11 @@ def test_a_search_builds_shared_stages_once_and_what_asha_stops_is_pruned_everyw
 def test_configurations_that_make_no_experiment_are_told_and_end_with_exit_code_1(
     ray_cluster: None, tmp_path: Path
 ) -> None:
-    store, sweep, witness = Store(tmp_path / "storage"), search_sweep(search_space(n_trials=4)), Witness()
+    store, sweep, witness = (
+        LocalStore(tmp_path / "storage"),
+        search_sweep(search_space(n_trials=4)),
+        Witness(),
+    )
     resolve = sweep.resolve
     assert resolve is not None
 
@@ -87,10 +92,11 @@ import sys
 from pathlib import Path
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 sweep = search_sweep(search_space(n_trials=5), sys.argv[2], epoch_s=0.2)
-run_sweep(sweep, Store(Path(sys.argv[1])), stages=SEARCH_STAGES)
+run_sweep(sweep, LocalStore(Path(sys.argv[1])), stages=SEARCH_STAGES)
 """
 
 
@@ -105,7 +111,7 @@ def test_a_search_whose_driver_is_killed_goes_on_without_repeating_a_point(
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    store = Store(root)
+    store = LocalStore(root)
     before = [trial.user_attrs[VALUES] for trial in trials(store, "toy/all")]
     assert any(trial.state == TrialState.RUNNING for trial in trials(store, "toy/all"))
     assert run(search_sweep(search_space(n_trials=5), log, epoch_s=0.2), store).exit_code == 0
@@ -117,6 +123,6 @@ def test_a_search_whose_driver_is_killed_goes_on_without_repeating_a_point(
 
 
 def test_a_search_that_another_driver_runs_is_not_run_beside_it(tmp_path: Path) -> None:
-    store, sweep = Store(tmp_path / "storage"), search_sweep(search_space(n_trials=2))
+    store, sweep = LocalStore(tmp_path / "storage"), search_sweep(search_space(n_trials=2))
     with Heartbeat(store, sweep.name, "other"), pytest.raises(InputError, match="runs this search already"):
         run(sweep, store)

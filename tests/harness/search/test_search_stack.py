@@ -24,6 +24,7 @@ from dwp_sweep.harness.search.early_stopping import SearchScheduler
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import SAME_AS
 from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.harness.search.test_early_stopping import Tune
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
@@ -73,7 +74,7 @@ def trials(store: Store, name: str) -> list[FrozenTrial]:
 def test_what_asha_gives_up_is_pruned_in_store_and_study_and_shared_stages_are_built_once(
     tmp_path: Path,
 ) -> None:
-    log, store = tmp_path / "log.txt", Store(tmp_path / "storage")
+    log, store = tmp_path / "log.txt", LocalStore(tmp_path / "storage")
     space = search_space(
         n_trials=5, n_conditions=2, scheduler={"kind": "asha", "grace_epochs": 1, "reduction_factor": 2}
     )

@@ -15,6 +15,7 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
@@ -26,7 +27,7 @@ BAD_CHILD = toy_node("target", "bad child", [BAD])
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return LocalStore(tmp_path)
 
 
 def searcher_of(store: Store, sweep: Sweep, n_cpus: float = 8, max_lost: int = 2) -> DagSearcher:

@@ -12,7 +12,7 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.view.live import LiveDisplay
 from dwp_sweep.harness.view.progress import LineProgress, Progress, default_progress
 from dwp_sweep.harness.view.text import duration, stage_rows
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import demo_sweep, toy_node, toy_sweep
 
 WHERE = {"MLflow": "sqlite:///runs/mlflow.db", "storage": "/data/runs"}
@@ -29,7 +29,7 @@ def a_run(progress: Progress, tmp_path: Path) -> tuple[Ledger, Outcome]:
     child = toy_node("prior", "child", [bad])
     grandchild = toy_node("target", "grandchild", [child])
     sweep = toy_sweep(*demo_sweep(n_targets=4).nodes.values(), bad, child, grandchild)
-    ledger = Ledger(make_plan(sweep, Store(tmp_path)), Durations(), progress.event)
+    ledger = Ledger(make_plan(sweep, LocalStore(tmp_path)), Durations(), progress.event)
     progress.open("demo", ledger, WHERE)
     progress.slots(2)
     sources = [node for node in sweep.nodes.values() if node.stage == "source"][:2]
@@ -97,7 +97,7 @@ def test_a_terminal_shows_stages_running_nodes_and_where_to_look(screen: io.Stri
 def test_a_terminal_names_the_run_that_builds_a_node_elsewhere(screen: io.StringIO, tmp_path: Path) -> None:
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     display, node = LiveDisplay(console), toy_node("target", "shared")
-    ledger = Ledger(make_plan(toy_sweep(node), Store(tmp_path)), Durations(), display.event)
+    ledger = Ledger(make_plan(toy_sweep(node), LocalStore(tmp_path)), Durations(), display.event)
     display.follow("demo", ledger, WHERE)
     ledger.left_to(node, "another run on host7 (sweep toy)")
     with console.capture() as capture:
@@ -126,7 +126,7 @@ def test_the_display_fits_where_it_is_shown() -> None:
 
 def test_queued_nodes_count_as_waiting_and_cached_ones_as_done(tmp_path: Path) -> None:
     node = toy_node("target", "one")
-    ledger = Ledger(make_plan(toy_sweep(node), Store(tmp_path)), Durations(), lambda event: None)
+    ledger = Ledger(make_plan(toy_sweep(node), LocalStore(tmp_path)), Durations(), lambda event: None)
     ledger.hand_out(node, "trial")
     assert stage_rows(ledger)[0][1]["waiting"] == 1
     ledger.board.states[node.key] = "cached"
@@ -144,7 +144,7 @@ def test_a_node_that_reads_its_scans_says_how_far_it_is_until_its_first_epoch(
     monkeypatch.setattr("dwp_sweep.harness.view.progress.EPOCH_LINE_EVERY_S", 0.0)
     progress, display = LineProgress(Console(file=screen)), LiveDisplay(Console(file=io.StringIO()))
     node = toy_node("target", "one")
-    ledger = Ledger(make_plan(toy_sweep(node), Store(tmp_path)), Durations(), progress.event)
+    ledger = Ledger(make_plan(toy_sweep(node), LocalStore(tmp_path)), Durations(), progress.event)
     display.follow("demo", ledger, WHERE)
     ledger.hand_out(node, "trial")
     ledger.started("trial")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep.api.tracking import keep_report
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
 
@@ -31,7 +32,7 @@ def test_the_report_is_logged(monkeypatch: pytest.MonkeyPatch, said: list[str], 
         return ""
 
     monkeypatch.setattr("dwp_sweep.tracking.write.parent.log_report", log)
-    keep_report(ONLINE, Store(tmp_path), said.append)
+    keep_report(ONLINE, LocalStore(tmp_path), said.append)
     assert logged == ["mine from sqlite:////nowhere.db"] and said == ["writing the report ..."]
 
 
@@ -42,12 +43,12 @@ def test_a_report_that_cannot_be_drawn_is_told_and_no_more(
         raise RuntimeError("no font")
 
     monkeypatch.setattr("dwp_sweep.report.page.write.write_report", breaks)
-    keep_report(ONLINE, Store(tmp_path), said.append)
+    keep_report(ONLINE, LocalStore(tmp_path), said.append)
     assert said[-1] == (
         "the report is not in MLflow (RuntimeError: no font); dwp-sweep report mine --out DIR makes it"
     )
 
 
 def test_without_mlflow_nothing_is_written(said: list[str], tmp_path: Path) -> None:
-    keep_report(Tracking("x", "", "", False, "away", "mine"), Store(tmp_path), said.append)
+    keep_report(Tracking("x", "", "", False, "away", "mine"), LocalStore(tmp_path), said.append)
     assert said == []

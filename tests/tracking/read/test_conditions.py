@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.best import best_config
 from dwp_sweep.tracking.read.conditions import best_configs
@@ -58,7 +58,7 @@ def test_large_sweeps_give_the_same_answers_from_few_runs(
     tracking: Tracking, mlflow_folder: Path, sweep_name: str, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_runs(mlflow_folder / "mlflow.db", tracking.experiment_id, sweep_name, 60)
-    write_records(Store(mlflow_folder), sweep_name, 60)
+    write_records(LocalStore(mlflow_folder), sweep_name, 60)
     whole = best_configs(sweep_name, "method", tracking_uri=uri)
     n_read = []
 

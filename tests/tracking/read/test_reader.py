@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import json_text
 from dwp_sweep.store.sweep_record import append_nodes, recorded_nodes
@@ -26,7 +27,7 @@ N_RUNS = 60
 @pytest.fixture
 def many(tracking: Tracking, mlflow_folder: Path, sweep_name: str) -> str:
     write_runs(mlflow_folder / "mlflow.db", tracking.experiment_id, sweep_name, N_RUNS)
-    write_records(Store(mlflow_folder), sweep_name, N_RUNS)
+    write_records(LocalStore(mlflow_folder), sweep_name, N_RUNS)
     return sweep_name
 
 
@@ -89,7 +90,7 @@ def test_small_sweeps_and_runs_of_another_storage_are_read_from_mlflow(
     assert not has_index()
     monkeypatch.setattr(reader_module, "N_NODES_AT_LEAST", 1)
     assert has_index() and has_index(mlflow_folder)
-    write_records(Store(tmp_path), many, N_RUNS)
+    write_records(LocalStore(tmp_path), many, N_RUNS)
     assert not has_index(tmp_path)
     open_tracking(uri, tmp_path, many, {})  # a run of the same sweep from there: neither has all records
     assert not has_index() and not has_index(tmp_path)
@@ -99,7 +100,7 @@ def test_only_new_and_changed_records_are_read(
     indexed: str, uri: str, mlflow_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best_config(indexed, tracking_uri=uri)
-    store, read = Store(mlflow_folder), []
+    store, read = LocalStore(mlflow_folder), []
     record = Store.record
 
     def counted(self: Store, stage: str, key: str) -> Any:
@@ -169,7 +170,7 @@ def test_where_no_index_can_be_kept_the_answer_is_the_same(
 
 
 def test_a_failed_node_counts_as_not_finished(indexed: str, uri: str, mlflow_folder: Path) -> None:
-    store = Store(mlflow_folder)
+    store = LocalStore(mlflow_folder)
     entry = recorded_nodes(store, indexed)[1]
     append_nodes(store, indexed, [replace(entry, key="d" * 20)])
     work = store.work_dir("target", "d" * 20)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.files import ScoreReader
@@ -36,7 +37,7 @@ def test_mlflow_answers_where_no_store_does(store: Store, tracking: Tracking) ->
     node = published(store)
     sync_records(tracking, [node], store)
     run_id = results(tracking.sweep_name, tracking.uri)["run_id"].iloc[0]
-    for elsewhere in (None, Store(store.root / "other")):
+    for elsewhere in (None, LocalStore(store.root / "other")):
         assert ScoreReader(elsewhere, tracking.uri).read("t0", run_id) == SCORES
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.report.answers.table import paper_table
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import Tracking, close_tracking, mlflow_client, open_tracking
 from dwp_sweep.tracking.read.results import results
@@ -55,7 +56,7 @@ class Shown:
 
 def log_sweep(folder: Path, uri: str) -> tuple[Tracking, dict[str, str]]:
     """Six target networks with curves, scores and a figure; name -> run id."""
-    store = Store(folder / "runs")
+    store = LocalStore(folder / "runs")
     tracking = open_tracking(uri, store.root, SWEEP, {"grid": {"train_size": [5, 10]}})
     assert tracking.online, tracking.problem
     run_ids = {}

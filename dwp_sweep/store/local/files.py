@@ -1,8 +1,4 @@
-"""Small files that all machines of a sweep see: who runs, who shall stop, what a sweep consists of.
-
-Two kinds do the same: files in a shared folder (here) and objects of a bucket (`bucket_files`). Names are
-relative to the storage. Knows nothing of what the files hold.
-"""
+"""Small files that all machines of a sweep see, as files in a folder that all of them mount."""
 
 from __future__ import annotations
 
@@ -12,76 +8,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from dwp_sweep.atomic_write import place_beside, write_whole
+from dwp_sweep.store.protocol import Mark
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What file systems without hard links answer: some shares of Windows, some mounts of buckets."""
-
-
-class Mark(Protocol):
-    """A file that says something by being there; `pathlib.Path` is one."""
-
-    def touch(self) -> None:
-        """Set it."""
-
-    def exists(self) -> bool:
-        """Whether it is set."""
-
-    def unlink(self, missing_ok: bool = False) -> None:
-        """Take it away."""
-
-
-class SharedFiles(Protocol):
-    """What a storage offers beside published nodes and working folders.
-
-    Attributes:
-        fresh_every_s: How often a file that tells of somebody's presence is written again.
-        look_every_s: How often to look at most for what is asked after every epoch.
-    """
-
-    fresh_every_s: float
-    look_every_s: float
-
-    def read(self, name: str) -> str | None:
-        """A file's text; None where there is none."""
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file whole, over what was there: a reader sees the old text or the new one."""
-
-    def create(self, name: str, text: str) -> bool:
-        """Write a file unless there is one; of all that try at once, one succeeds."""
-
-    def refresh(self, name: str) -> None:
-        """Make a file young again."""
-
-    def remove(self, *names: str) -> None:
-        """Remove files; those that are not there do not matter."""
-
-    def age_s(self, name: str) -> float | None:
-        """Seconds since a file was written; None where there is none."""
-
-    def names(self, folder: str) -> list[str]:
-        """Names of the files directly in a folder, in order."""
-
-    def folders(self, folder: str) -> list[str]:
-        """Last parts of the names of the folders in a folder, in order."""
-
-    def has_log(self, name: str) -> bool:
-        """Whether there is a log."""
-
-    def read_log(self, name: str) -> str | None:
-        """All lines of a log; None where there is none."""
-
-    def append_log(self, name: str, text: str) -> None:
-        """Add lines to a log; costs the same however long it is."""
-
-    def rewrite_log(self, name: str, change: Callable[[str], str]) -> None:
-        """Replace a log by what ``change`` makes of it, at once."""
-
-    def mark(self, name: str) -> Mark:
-        """A file as a mark."""
 
 
 class FolderFiles:
