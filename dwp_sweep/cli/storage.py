@@ -72,7 +72,8 @@ def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path | str) -
     a run works on the storage. MLflow keeps its runs.
     """
     from dwp_sweep.cli.storage_report import megabytes, show_survey
-    from dwp_sweep.store.gc import collect, forbid_while_live, survey
+    from dwp_sweep.store.gc import collect, survey
+    from dwp_sweep.store.gc_lock import forbid_while_live
     from dwp_sweep.store.open_store import open_store
 
     store = open_store(storage)

@@ -12,7 +12,7 @@ import click
 
 from dwp_sweep.cli.terminal import short_key
 from dwp_sweep.harness.view.explain import Explanation, FieldDifference
-from dwp_sweep.store.garbage import Survey
+from dwp_sweep.store.gc import Survey
 from dwp_sweep.store.sweep_record import NodeEntry
 from dwp_sweep.strict import shortened
 

@@ -35,7 +35,7 @@ from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.tune.executor import TuneExecutor
 from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.stages.contract import Stage
-from dwp_sweep.store.gc import wait_for_tidying
+from dwp_sweep.store.gc_lock import wait_for_gc
 from dwp_sweep.store.heartbeat import Heartbeat, hold_file, hold_name, live_runs, stop_file, stop_name
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.protocol import Mark, Store
@@ -132,7 +132,7 @@ def run_sweep(
     record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
     leases = Leases(store, sweep.name, name)
     with Heartbeat(store, sweep.name, name, facts), contextlib.closing(leases):
-        wait_for_tidying(store)
+        wait_for_gc(store)
         if plan is None or not _holds(plan, store):
             plan = make_plan(sweep, store, retry_failed)
         ledger = facts.ledger = _ledger(sweep, store, plan, progress)

@@ -1,32 +1,88 @@
 """What lies on a storage, what no sweep needs any more, and taking that away.
 
+One listing of a storage, whatever its kind, says how much lies where; its names alone say what may go.
 Nothing that a recorded sweep refers to is ever named as garbage, and nothing is removed while a run is
-working on the storage. Knows only folders and keys, not what is in them.
+working on the storage.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import math
 import re
-import shutil
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from dwp_sweep.atomic_write import is_left_over
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.store.garbage import RUN_FILE, Garbage, Survey, Usage
-from dwp_sweep.store.heartbeat import LiveRun, live_runs, read_alive, this_process
-from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import json_text
-from dwp_sweep.store.s3 import gc as bucket_gc
-from dwp_sweep.store.s3.store import BucketStore
+from dwp_sweep.store.gc_lock import gc_lock
+from dwp_sweep.store.heartbeat import live_runs
+from dwp_sweep.store.protocol import DAMAGED, FILES, MANIFEST, Item, Store
 from dwp_sweep.store.sweep_record import is_recorded, recorded_nodes
 
 _KEY = re.compile(r"^[0-9a-f]{20}$")
-_LEFT_OVER = re.compile(r"^\.([0-9a-f]{20})\.[0-9a-f]{8}$")
-_DAMAGED = re.compile(r"^\.damaged-([0-9a-f]{20})-[0-9a-f]{8}$")
-_NOT_STAGES = frozenset({"work", "sweeps", "ray", "cache", "brought", "mlartifacts", "phantom"})
+_HALF_WRITTEN = re.compile(r"^\.([0-9a-f]{20})\.[0-9a-f]{8}$")
+_SET_ASIDE = re.compile(r"^\.damaged-([0-9a-f]{20})-[0-9a-f]{8}$")
+_RUN_FILE = re.compile(r"^(run-.+\.json|stop-.+|hold-.+)$")
+"""What a run leaves in its sweep's folder."""
+_NO_STAGES = frozenset({FILES, "work", "sweeps", "ray", "cache", "brought", "mlartifacts", "phantom"})
+_TEMPORARY = "temporary, of a writer that is gone"
+_WITH_TEMPORARY = frozenset({"work", "sweeps", "cache", "brought", "phantom"})
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that may go.
+
+    Attributes:
+        name: On the storage.
+        path: Folder or file; in a bucket its name.
+        n_bytes: On the disk.
+        why: In words.
+    """
+
+    name: str
+    path: Path
+    n_bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Disk use of one part of a storage.
+
+    Attributes:
+        name: A stage, or another folder of the storage.
+        n_nodes: Published nodes; 0 for what is no stage.
+        n_bytes: Of everything in it.
+    """
+
+    name: str
+    n_nodes: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What lies on a storage.
+
+    Attributes:
+        usage: Stages first, then the other folders; the largest of each first.
+        garbage: What may go.
+        notes: What a reader should know, e.g. why nothing of a stage may go.
+        forgotten: Sweeps that counted as gone.
+    """
+
+    usage: tuple[Usage, ...]
+    garbage: tuple[Garbage, ...]
+    notes: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+
+    @property
+    def n_bytes_garbage(self) -> int:
+        """Bytes that would be free again."""
+        return sum(part.n_bytes for part in self.garbage)
 
 
 def survey(store: Store, forget: Collection[str] = ()) -> Survey:
@@ -39,16 +95,18 @@ def survey(store: Store, forget: Collection[str] = ()) -> Survey:
     Raises:
         InputError: A sweep to forget is not there.
     """
-    _require(store, forget)
-    unknown = _unrecorded(store, forget)
-    found = _garbage(store, forget)
+    known = store.sweeps()
+    if missing := [name for name in forget if name not in known]:
+        fix = "sweeps there: " + (", ".join(known) or "none")
+        raise InputError(Problem(store.place, f"no sweep named {name!r}", fix) for name in missing)
     notes = []
-    if unknown:
+    if unrecorded := _unrecorded(store, forget):
         notes.append(
-            f"published nodes all stay: what {', '.join(unknown)} needs was never recorded; "
+            f"published nodes all stay: what {', '.join(unrecorded)} needs was never recorded; "
             "run it again, or forget it"
         )
-    return Survey(tuple(_usage(store)), tuple(found), tuple(notes), tuple(forget))
+    items = list(store.inventory())
+    return Survey(tuple(_usage(items)), tuple(_garbage(store, items, forget)), tuple(notes), tuple(forget))
 
 
 def collect(store: Store, found: Survey) -> int:
@@ -61,52 +119,133 @@ def collect(store: Store, found: Survey) -> int:
         InputError: A run is working on this storage, or another one is removing things.
     """
     freed = 0
-    with tidying(store) as still_here:
+    with gc_lock(store) as still_here:
         forgotten = [name for name in found.forgotten if name in store.sweeps()]
-        still_garbage = {one.path for one in _garbage(store, forgotten)}
-        for one in found.garbage:
-            if one.path in still_garbage:
+        still_garbage = {part.name for part in _garbage(store, store.inventory(), forgotten)}
+        for part in found.garbage:
+            if part.name in still_garbage:
                 still_here()
-                freed += (
-                    bucket_gc.remove(store, one) if isinstance(store, BucketStore) else _remove(store, one)
-                )
+                freed += part.n_bytes if store.remove(part.name) else 0
     return freed
-
-
-def _remove(store: Store, one: Garbage) -> int:
-    if not one.path.is_relative_to(store.root) or one.path == store.root:
-        raise ValueError(f"{one.path} is not in the storage {store.root}")
-    if one.path.is_dir() and not one.path.is_symlink():
-        shutil.rmtree(one.path, ignore_errors=True)
-    else:
-        one.path.unlink(missing_ok=True)
-    return 0 if one.path.exists() else one.n_bytes
 
 
 def _unrecorded(store: Store, forget: Collection[str]) -> list[str]:
     return [name for name in store.sweeps() if name not in forget and not is_recorded(store, name)]
 
 
-def _garbage(store: Store, forget: Collection[str]) -> list[Garbage]:
-    may_drop_nodes = not _unrecorded(store, forget)
-    kept = _referred(store, forget)
-    if isinstance(store, BucketStore):
-        return [*bucket_gc.garbage(store, kept, may_drop_nodes, forget), *_of_ray(store)]
-    found: list[Garbage] = []
-    for stage in _stages(store):
-        found += _of_stage(store.root / stage, kept, may_drop_nodes)
-    found += _of_work(store, kept, may_drop_nodes)
-    found += _of_ray(store)
-    found += _of_sweeps(store, forget)
-    return found
+def _usage(items: Iterable[Item]) -> list[Usage]:
+    sizes: Counter[str] = Counter()
+    nodes: set[tuple[str, str]] = set()
+    for item in items:
+        parts = item.parts
+        if item.is_only_here or (len(parts) == 1 and not item.is_folder):
+            continue
+        sizes[parts[1] if parts[0] == FILES else parts[0]] += item.n_bytes
+        if parts[0] not in _NO_STAGES and len(parts) > 1 and _KEY.match(parts[1]) and parts[2:] != (DAMAGED,):
+            nodes.add((parts[0], parts[1]))
+    n_nodes = Counter(stage for stage, _ in nodes)
+    rows = [Usage(name, n_nodes[name], n_bytes) for name, n_bytes in sizes.items()]
+    return sorted(rows, key=lambda row: (not row.n_nodes, -row.n_bytes, row.name))
 
 
-def _require(store: Store, names: Collection[str]) -> None:
-    known = store.sweeps()
-    missing = [name for name in names if name not in known]
-    if missing:
-        fix = "sweeps there: " + (", ".join(known) or "none")
-        raise InputError(Problem(store.place, f"no sweep named {name!r}", fix) for name in missing)
+def _garbage(store: Store, items: Iterable[Item], forget: Collection[str]) -> list[Garbage]:
+    """What may go: nodes first, then working folders, then the rest."""
+    items = list(items)
+    rules = _Rules(
+        published=frozenset(item.parts[:2] for item in items if item.parts[2:] == (MANIFEST,)),
+        kept=_referred(store, forget),
+        may_drop_nodes=not _unrecorded(store, forget),
+        forget=frozenset(forget),
+        live=tuple(run.run for run in live_runs(store)),
+    )
+    sizes: Counter[tuple[str, str]] = Counter()
+    youngest_s: dict[str, float] = {}
+    for item in items:
+        if (reason := rules.reason(item.parts)) is not None:
+            depth, why = reason
+            name = "/".join(item.parts[:depth])
+            sizes[name, why] += item.n_bytes
+            youngest_s[name] = min(item.age_s, youngest_s.get(name, item.age_s))
+    return [
+        Garbage(name, store.located(name), n_bytes, why)
+        for (name, why), n_bytes in sorted(sizes.items(), key=lambda row: _place(row[0][0]))
+        if why != _TEMPORARY or is_left_over(name.rpartition("/")[2], youngest_s[name])
+    ]
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Why something may go, from its name.
+
+    Attributes:
+        published: (stage, key) of the published nodes.
+        kept: Keys of the nodes that sweeps refer to.
+        may_drop_nodes: Whether it is known of every sweep what it refers to.
+        forget: Sweeps that count as gone.
+        live: Names of the runs that are at work.
+    """
+
+    published: frozenset[tuple[str, ...]]
+    kept: frozenset[str]
+    may_drop_nodes: bool
+    forget: frozenset[str]
+    live: tuple[str, ...]
+
+    def reason(self, parts: tuple[str, ...]) -> tuple[int, str] | None:
+        """How many parts of a name go as one, and why; None: it stays."""
+        top, n_parts = parts[0], len(parts)
+        if top == FILES:
+            return (4, "half uploaded, or damaged and built again") if n_parts > 4 else None
+        if n_parts < 2 or top.startswith("."):
+            return None
+        if top not in _NO_STAGES:
+            return self._of_stage(parts)
+        if top == "ray":
+            is_live = parts[1].endswith(tuple(f"-{run}" for run in self.live))
+            return None if is_live else (2, "what Ray wrote in a run that has ended")
+        reason = None
+        if top == "work" and n_parts > 2:
+            reason = self._of_work(parts)
+        elif top == "sweeps":
+            reason = self._of_sweep(parts)
+        if reason is None and top in _WITH_TEMPORARY:
+            depth = next((at for at, part in enumerate(parts) if is_left_over(part, math.inf)), None)
+            reason = None if depth is None else (depth + 1, _TEMPORARY)
+        return reason
+
+    def _of_stage(self, parts: tuple[str, ...]) -> tuple[int, str] | None:
+        name = parts[1]
+        if _SET_ASIDE.match(name):
+            return 2, "damaged, set aside when it was built again"
+        if _HALF_WRITTEN.match(name):
+            return 2, "half written by a worker that is gone"
+        if parts[2:] == (DAMAGED,) and parts[:2] not in self.published:
+            return 3, "mark of a damaged node that is gone"
+        return (2, "no sweep refers to it") if self._is_unneeded(name) else None
+
+    def _of_work(self, parts: tuple[str, ...]) -> tuple[int, str] | None:
+        if parts[1:3] in self.published:
+            return 3, "working folder of a node that is published"
+        is_unneeded = self._is_unneeded(parts[2])
+        return (3, "working folder of a node that no sweep refers to") if is_unneeded else None
+
+    def _of_sweep(self, parts: tuple[str, ...]) -> tuple[int, str] | None:
+        if parts[1] in self.forget:
+            return 2, "record of a sweep to be forgotten"
+        is_of_run = len(parts) == 3 and _RUN_FILE.match(parts[2])
+        if is_of_run and not any(run in parts[2] for run in self.live):
+            return 3, "left by a run that has ended"
+        return None
+
+    def _is_unneeded(self, key: str) -> bool:
+        return self.may_drop_nodes and key not in self.kept and _KEY.match(key) is not None
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Where something stands in a list."""
+    top = name.partition("/")[0]
+    order = (FILES, "work", "ray", "sweeps")
+    return (order.index(top) + 1 if top in order else len(order) + 1 if top in _NO_STAGES else 0), name
 
 
 def _referred(store: Store, forget: Collection[str]) -> frozenset[str]:
@@ -115,167 +254,3 @@ def _referred(store: Store, forget: Collection[str]) -> frozenset[str]:
     return frozenset(
         key for entry in entries for key in (entry.key, *(parent for _, parent in entry.parents))
     )
-
-
-def _stages(store: Store) -> list[str]:
-    if not store.root.is_dir():
-        return []
-    return sorted(
-        path.name
-        for path in store.root.iterdir()
-        if path.is_dir()
-        and path.name not in _NOT_STAGES
-        and not path.name.startswith(".")
-        and _has_nodes(path)
-    )
-
-
-def _has_nodes(folder: Path) -> bool:
-    return any(
-        _KEY.match(path.name) or _LEFT_OVER.match(path.name) or _DAMAGED.match(path.name)
-        for path in folder.iterdir()
-    )
-
-
-def _of_stage(folder: Path, kept: Collection[str], may_drop_nodes: bool) -> Iterator[Garbage]:
-    for path in sorted(folder.iterdir()):
-        if _DAMAGED.match(path.name):
-            yield Garbage(path, size_of(path), "damaged, set aside when it was built again")
-        elif _LEFT_OVER.match(path.name):
-            yield Garbage(path, size_of(path), "half written by a worker that is gone")
-        elif may_drop_nodes and _KEY.match(path.name) and path.name not in kept:
-            yield Garbage(path, size_of(path), "no sweep refers to it")
-
-
-def _of_work(store: Store, kept: Collection[str], may_drop_nodes: bool) -> Iterator[Garbage]:
-    for path in sorted((store.root / "work").glob("*/*")):
-        if not _KEY.match(path.name):
-            continue
-        if store.is_published(path.parent.name, path.name):
-            yield Garbage(path, size_of(path), "working folder of a node that is published")
-        elif may_drop_nodes and path.name not in kept:
-            yield Garbage(path, size_of(path), "working folder of a node that no sweep refers to")
-
-
-def _of_ray(store: Store) -> Iterator[Garbage]:
-    live = tuple(f"-{run.run}" for run in live_runs(store))
-    folder = store.root / "ray"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not (live and path.name.endswith(live)):
-            yield Garbage(path, size_of(path), "what Ray wrote in a run that has ended")
-
-
-def _of_sweeps(store: Store, forget: Collection[str]) -> Iterator[Garbage]:
-    live = {run.run for run in live_runs(store)}
-    for name in store.sweeps():
-        folder = store.root / "sweeps" / name
-        if name in forget:
-            yield Garbage(folder, size_of(folder), "record of a sweep to be forgotten")
-            continue
-        for path in sorted(folder.iterdir()):
-            if RUN_FILE.match(path.name) and not any(run in path.name for run in live):
-                yield Garbage(path, size_of(path), "left by a run that has ended")
-
-
-def _usage(store: Store) -> Iterator[Usage]:
-    if isinstance(store, BucketStore):
-        yield from bucket_gc.usage(store)
-        return
-    stages = _stages(store)
-    folders = sorted(path for path in store.root.iterdir() if path.is_dir()) if store.root.is_dir() else []
-    rows = [Usage(path.name, _n_nodes(path) if path.name in stages else 0, size_of(path)) for path in folders]
-    yield from sorted(rows, key=lambda row: (row.name not in stages, -row.n_bytes))
-
-
-def _n_nodes(folder: Path) -> int:
-    return sum(bool(_KEY.match(path.name)) for path in folder.iterdir())
-
-
-def size_of(path: Path) -> int:
-    """Bytes on the disk of a file or of all files in a folder; links count as themselves."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size if path.exists() or path.is_symlink() else 0
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += (Path(folder) / name).lstat().st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
-_PATIENCE_S = 60.0
-_LOOK_EVERY_S = 0.2
-_NAME = "gc.json"
-
-
-@contextlib.contextmanager
-def tidying(store: Store) -> Iterator[Callable[[], None]]:
-    """Context in which things may be removed; runs that are started meanwhile wait for its end.
-
-    Yields:
-        To be called now and then: tells other machines that this one is still at work.
-
-    Raises:
-        InputError: A run, or somebody else who removes, is working on this storage.
-    """
-    _announce(store)
-    try:
-        forbid_while_live(store)
-        yield lambda: store.files.refresh(_NAME)
-    finally:
-        store.files.remove(_NAME)
-
-
-def forbid_while_live(store: Store) -> None:
-    """Make sure that no run is working on a storage.
-
-    Raises:
-        InputError: One is; names it.
-    """
-    runs = live_runs(store)
-    if runs:
-        who = ", ".join(f"{run.sweep} (process {run.pid} on {run.host})" for run in runs)
-        what = f"a run is working on it: {who}"
-        raise InputError(Problem(store.place, what, f"wait, or: dwp-sweep cancel {runs[0].sweep}"))
-
-
-def wait_for_tidying(store: Store, patience_s: float = _PATIENCE_S) -> bool:
-    """Wait until nobody removes anything from a storage; call it after announcing a run.
-
-    Args:
-        store: The storage.
-        patience_s: Longest time to wait.
-
-    Returns:
-        Whether there was anybody to wait for.
-
-    Raises:
-        InputError: It takes longer.
-    """
-    until_s = time.monotonic() + patience_s
-    other = tidier(store)
-    was_busy = other is not None
-    while other is not None:
-        if time.monotonic() >= until_s:
-            what = f"process {other.pid} on {other.host} is removing what no sweep needs (dwp-sweep gc)"
-            raise InputError(Problem(store.place, what, "try again when it has ended"))
-        time.sleep(_LOOK_EVERY_S)
-        other = tidier(store)
-    return was_busy
-
-
-def tidier(store: Store) -> LiveRun | None:
-    """Who is removing things from a storage now; None: nobody."""
-    return read_alive(store, _NAME)
-
-
-def _announce(store: Store) -> None:
-    """Write who removes; of two at the same moment one is refused, since the file is made only once."""
-    who = {"sweep": "", "run": "gc", **this_process(), "started_ms": time.time_ns() // 1_000_000}
-    if tidier(store) is None:
-        store.files.remove(_NAME)  # left by one that was killed
-    if not store.files.create(_NAME, json_text(who)):
-        what = "another dwp-sweep gc is removing things there"
-        raise InputError(Problem(store.place, what, "try again when it has ended"))

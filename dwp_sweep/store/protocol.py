@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dwp_sweep.store.record import Record
 
@@ -21,6 +21,10 @@ MANIFEST = "manifest.json"
 RECORD = "record.json"
 NODE = "node.json"
 PRUNE = "prune"
+DAMAGED = "damaged"
+"""Beside a manifest in a bucket: its files were found to differ from it."""
+FILES = "files"
+"""Folder of a bucket in which the files of nodes lie, one folder an attempt."""
 
 
 def work_name(stage: str, key: str, name: str) -> str:
@@ -92,6 +96,24 @@ class SharedFiles(Protocol):
 
     def mark(self, name: str) -> Mark:
         """A file as a mark."""
+
+
+class Item(NamedTuple):
+    """Something on a storage, as a listing tells it.
+
+    Attributes:
+        parts: Of its name, relative to the storage.
+        n_bytes: Its size; links count as themselves, folders not at all.
+        age_s: Seconds since it was written.
+        is_folder: Whether it is a folder; a bucket has none.
+        is_only_here: Whether it lies on this machine, the storage being a bucket.
+    """
+
+    parts: tuple[str, ...]
+    n_bytes: int
+    age_s: float
+    is_folder: bool = False
+    is_only_here: bool = False
 
 
 class Store(Protocol):
@@ -222,6 +244,22 @@ class Store(Protocol):
     @abstractmethod
     def drop_work(self, stage: str, key: str) -> None:
         """Remove the working folder of a node that is published."""
+
+    @abstractmethod
+    def inventory(self) -> Iterator[Item]:
+        """Everything on the storage, and what runs leave on this machine. Valid files are listed under nodes.
+
+        In a bucket the files of a published node are listed as ``<stage>/<key>/...``, wherever they lie;
+        what is listed below `FILES` belongs to no node.
+        """
+
+    @abstractmethod
+    def remove(self, name: str) -> bool:
+        """Remove a file, or a folder with all that is in it; returns whether it is gone."""
+
+    @abstractmethod
+    def located(self, name: str) -> Path:
+        """Where something lies: a path on this machine, or the name in a bucket."""
 
     def node_dir(self, stage: str, key: str) -> Path:
         """Where a node is (or will be) published on this machine."""

@@ -12,7 +12,8 @@ from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cancel import cancel_sweep
 from dwp_sweep.harness.view.explain import KnownNodes
 from dwp_sweep.harness.view.status import sweep_status
-from dwp_sweep.store.gc import collect, survey, tidying
+from dwp_sweep.store.gc import collect, survey
+from dwp_sweep.store.gc_lock import gc_lock
 from dwp_sweep.store.heartbeat import Heartbeat, live_runs, stop_file
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.store import BucketStore
@@ -90,11 +91,11 @@ def test_a_run_elsewhere_is_seen_can_be_asked_to_stop_and_keeps_everything(
 
 
 def test_of_two_that_remove_one_is_refused(store: BucketStore, on: On) -> None:
-    with tidying(store) as still_here:
+    with gc_lock(store) as still_here:
         still_here()
-        with pytest.raises(InputError, match="another dwp-sweep gc"), tidying(on("second")):
+        with pytest.raises(InputError, match="another dwp-sweep gc"), gc_lock(on("second")):
             pytest.fail("both are at work")
-    with tidying(on("second")):
+    with gc_lock(on("second")):
         pass
 
 

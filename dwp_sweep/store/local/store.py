@@ -6,15 +6,17 @@ import contextlib
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep import atomic_write
 from dwp_sweep.atomic_write import sync_file
 from dwp_sweep.store.local.files import FolderFiles
 from dwp_sweep.store.manifest import compare, entries_of
-from dwp_sweep.store.protocol import MANIFEST, NODE, RECORD, Store, work_name
+from dwp_sweep.store.protocol import MANIFEST, NODE, RECORD, Item, Store, work_name
 from dwp_sweep.store.record import Record, json_text, read_record, record_values, write_json, write_record
 
 
@@ -136,3 +138,35 @@ class LocalStore(Store):
     def drop_work(self, stage: str, key: str) -> None:
         """See `Store`."""
         shutil.rmtree(self.root / work_name(stage, key, ""), ignore_errors=True)
+
+    def inventory(self, folder: str = "") -> Iterator[Item]:
+        """See `Store`; of one folder only, where it is named."""
+        parts = tuple(folder.split("/")) if folder else ()
+        yield from _items(self.root / folder, parts, time.time())
+
+    def remove(self, name: str) -> bool:
+        """See `Store`."""
+        path = self.root / name
+        if path == self.root or not path.is_relative_to(self.root) or ".." in path.parts:
+            raise ValueError(f"{path} is not in the storage {self.root}")
+        atomic_write.remove(path)
+        return not path.exists() and not path.is_symlink()
+
+    def located(self, name: str) -> Path:
+        """See `Store`."""
+        return self.root / name
+
+
+def _items(folder: Path, parts: tuple[str, ...], now_s: float) -> Iterator[Item]:
+    """All below a folder; a link in the storage's own folder may lead to another disk, deeper ones count."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            status, name = entry.stat(follow_symlinks=False), (*parts, entry.name)
+            is_folder = entry.is_dir(follow_symlinks=not parts)
+            yield Item(name, 0 if is_folder else status.st_size, now_s - status.st_mtime, is_folder)
+            if is_folder:
+                yield from _items(folder / entry.name, name, now_s)

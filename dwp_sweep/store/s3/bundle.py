@@ -16,11 +16,9 @@ from typing import Any
 
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.manifest import entries_of, file_sha256
-from dwp_sweep.store.protocol import MANIFEST
+from dwp_sweep.store.protocol import FILES, MANIFEST
 from dwp_sweep.store.record import UNREADABLE, json_text
 from dwp_sweep.store.s3.bucket import Bucket, side_by_side
-
-FILES = "files"
 
 
 @dataclass(frozen=True)

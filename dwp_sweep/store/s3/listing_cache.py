@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from dwp_sweep.store.protocol import MANIFEST
+from dwp_sweep.store.protocol import DAMAGED, MANIFEST
 from dwp_sweep.store.s3.bucket import Bucket, Entry
 
 _MANIFEST = re.compile(rf"[^/]+/([\w-]+)/{re.escape(MANIFEST)}")
@@ -38,7 +38,7 @@ class ListingCache:
 
     def is_marked(self, stage: str, key: str) -> bool:
         """Whether a node was found to be damaged."""
-        return f"{stage}/{key}/damaged" in self._listed(stage)
+        return f"{stage}/{key}/{DAMAGED}" in self._listed(stage)
 
     def published(self, stage: str) -> list[tuple[float, str]]:
         """(Unix time, key) of the published nodes, oldest first."""

@@ -14,13 +14,11 @@ from typing import Any
 
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.errors import CorruptArtifactError
+from dwp_sweep.store.protocol import DAMAGED
 from dwp_sweep.store.s3 import bundle
 from dwp_sweep.store.s3.bucket import Bucket, side_by_side
 from dwp_sweep.store.s3.bundle import Bundle, manifest_name
 from dwp_sweep.store.s3.listing_cache import ListingCache
-
-DAMAGED = "damaged"
-"""Beside a manifest: its files were found to differ from it."""
 
 
 class Manifests:

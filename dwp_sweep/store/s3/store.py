@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from dwp_sweep.atomic_write import replacing, sync_file
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.manifest import compare
-from dwp_sweep.store.protocol import MANIFEST, NODE, PRUNE, RECORD, Mark, Store, work_name
+from dwp_sweep.store.protocol import FILES, MANIFEST, NODE, PRUNE, RECORD, Item, Mark, Store, work_name
 from dwp_sweep.store.record import UNREADABLE, Record, json_text, record_of, record_values, write_json
 from dwp_sweep.store.retries import brief
-from dwp_sweep.store.s3 import bundle
+from dwp_sweep.store.s3 import bundle, inventory
 from dwp_sweep.store.s3.bucket import Bucket, address
 from dwp_sweep.store.s3.bundle import Bundle, manifest_name
 from dwp_sweep.store.s3.files import BucketFiles
@@ -33,6 +33,8 @@ from dwp_sweep.store.s3.work_folder import WorkFolder
 
 SHARED_FOLDERS = ("phantom", "brought")
 """Folders of a storage that workers read besides inputs."""
+_ONLY_HERE = ("ray", "cache")
+"""Folders that lie in the mirror alone, and are not fetched again where they are removed."""
 
 
 class BucketStore(Store):
@@ -77,7 +79,7 @@ class BucketStore(Store):
 
     def stages(self) -> list[str]:
         """See `Store`."""
-        return sorted(name for name in self.bucket.folders(bundle.FILES + "/") if name not in SHARED_FOLDERS)
+        return sorted(name for name in self.bucket.folders(f"{FILES}/") if name not in SHARED_FOLDERS)
 
     def publish(self, out_dir: Path, record: Record) -> Path:
         """See `Store`: upload, create the manifest in the bucket, then put the folder in place here.
@@ -201,6 +203,25 @@ class BucketStore(Store):
         """See `Store`."""
         file = work_name(stage, key, name)
         return self.files.read(file) if self._manifests.may_have_work(file) else None
+
+    def inventory(self) -> Iterator[Item]:
+        """See `Store`."""
+        everywhere = inventory.inventory(self.bucket, self._manifests)
+        yield from (item for item in everywhere if item.parts[0] not in _ONLY_HERE)
+        for folder in _ONLY_HERE:
+            yield from (item._replace(is_only_here=True) for item in self.mirror.inventory(folder))
+
+    def remove(self, name: str) -> bool:
+        """See `Store`."""
+        if name.startswith(tuple(f"{folder}/" for folder in _ONLY_HERE)):
+            return self.mirror.remove(name)
+        inventory.remove(self.bucket, name)
+        self._manifests.forget(name.partition("/")[0])
+        return True
+
+    def located(self, name: str) -> Path:
+        """See `Store`."""
+        return self.root / name if name.partition("/")[0] in _ONLY_HERE else Path(name)
 
     def _work_folder(self, stage: str, key: str) -> WorkFolder:
         folder = WorkFolder(self.bucket, work_name(stage, key, ""), self.work_dir(stage, key))

@@ -13,7 +13,8 @@ from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.run import run_sweep
-from dwp_sweep.store.gc import collect, survey, tidier, tidying, wait_for_tidying
+from dwp_sweep.store.gc import collect, survey
+from dwp_sweep.store.gc_lock import gc_at_work, gc_lock, wait_for_gc
 from dwp_sweep.store.heartbeat import Heartbeat
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
@@ -31,30 +32,30 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_of_two_that_remove_one_is_refused_and_the_end_of_the_other_frees_the_way(store: Store) -> None:
-    with tidying(store):
-        with pytest.raises(InputError, match="another dwp-sweep gc"), tidying(store):
+    with gc_lock(store):
+        with pytest.raises(InputError, match="another dwp-sweep gc"), gc_lock(store):
             pytest.fail("both are at work")
-        assert tidier(store) is not None
-    assert tidier(store) is None
-    with tidying(store) as still_here:
+        assert gc_at_work(store) is not None
+    assert gc_at_work(store) is None
+    with gc_lock(store) as still_here:
         still_here()
 
 
 def test_who_was_killed_while_removing_bars_nobody(store: Store) -> None:
-    with tidying(store):
+    with gc_lock(store):
         values = json.loads((store.root / "gc.json").read_text())
     (store.root / "gc.json").write_text(
         json.dumps({**values, "started_ms": 1, "process": "boot/1"})
     )  # its number is another's now
-    assert not wait_for_tidying(store)
-    with tidying(store):
-        assert tidier(store) is not None
+    assert not wait_for_gc(store)
+    with gc_lock(store):
+        assert gc_at_work(store) is not None
 
 
 def test_nothing_is_removed_while_a_run_is_announced_and_the_way_is_free_again(store: Store) -> None:
-    with Heartbeat(store, "toy", "now"), pytest.raises(InputError, match="a run is working"), tidying(store):
+    with Heartbeat(store, "toy", "now"), pytest.raises(InputError, match="a run is working"), gc_lock(store):
         pytest.fail("it began")
-    assert tidier(store) is None
+    assert gc_at_work(store) is None
 
 
 def test_a_node_that_a_sweep_came_to_need_after_the_survey_stays(store: Store) -> None:
@@ -73,17 +74,17 @@ def test_a_run_waits_for_who_removes_and_plans_again_what_it_lost(store: Store) 
 
     def rerun() -> None:
         begun.set()
-        wait_for_tidying(store)
+        wait_for_gc(store)
         outcomes.append(True)
 
-    with tidying(store):
+    with gc_lock(store):
         thread = threading.Thread(target=rerun)
         thread.start()
         begun.wait()
         thread.join(0.3)
         assert not outcomes
         with pytest.raises(InputError, match="try again when it has ended"):
-            wait_for_tidying(store, patience_s=0.0)
+            wait_for_gc(store, patience_s=0.0)
     thread.join()
     assert outcomes == [True]
 
