@@ -129,7 +129,7 @@ def _unless(down: list[bool], refused: list[str], method: Callable[..., Any]) ->
 def test_a_search_on_s3_must_say_where_its_studies_lie(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     assert storage_url(store, "toy", None).startswith("sqlite:///")
-    store.place = "s3://bucket/runs"
+    store.place, store.shared_folder = "s3://bucket/runs", None  # as of a storage that is no folder
     with pytest.raises(InputError, match=r"searcher\.storage: a search on s3://bucket/runs"):
         storage_url(store, "toy", None)
     assert storage_url(store, "toy", "postgresql://host/studies") == "postgresql://host/studies"
