@@ -17,6 +17,7 @@ from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.simulation import lower_bound
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.benchmarks.plain_trials import Span, first_starts, gaps, plain_trials
 from tests.benchmarks.sleeping import STAGES, flat, paper_grid, phases, seconds_of
@@ -142,7 +143,7 @@ def _plain(scale: GridScale, folder: Path) -> Measured:
 def _nodes(sweeps: Sequence[Sweep], folder: Path) -> Measured:
     from dwp_sweep.harness.run import run_sweep
 
-    store, since_s, since_cpu_s = Store(folder), time.time(), time.process_time()
+    store, since_s, since_cpu_s = LocalStore(folder), time.time(), time.process_time()
     for sweep in sweeps:
         outcome = run_sweep(sweep, store, progress=Silent(), stages=STAGES)
         if outcome.exit_code:

@@ -20,7 +20,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness import run as harness_run
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record, read_history
 from dwp_sweep.tracking.client import mlflow_client, open_tracking
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
@@ -115,7 +115,7 @@ def expected(record: Record) -> Values:
 
 
 def record_of(node: Node, root: Path) -> Record:
-    record = Store(root).record(node.stage, node.key)
+    record = LocalStore(root).record(node.stage, node.key)
     assert record is not None
     return record
 
@@ -156,7 +156,7 @@ def test_a_sweep_that_was_interrupted_goes_on_in_the_runs_that_it_began(
     begun = runs_of(uri, sweep)
     assert begun and {run.info.status for run in begun.values()} == {"KILLED"}
     for key, mlflow_run in begun.items():
-        kept = read_history(Store(tmp_path).work_dir("target", key) / "history.jsonl")
+        kept = read_history(LocalStore(tmp_path).work_dir("target", key) / "history.jsonl")
         assert 0 < len(kept) < 60
         # All that the node did before it left has arrived: the last epochs wait in the worker for a while.
         assert logged(uri, mlflow_run) == {"val_loss": [(p.step, p.metrics["val_loss"]) for p in kept]}

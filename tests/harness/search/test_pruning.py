@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dwp_sweep.harness.dag.node_state import was_pruned
 from dwp_sweep.harness.search.pruning import VAL_SCORES, is_worse, validation_scores
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 from tests.harness.toy_stages import toy_node
 
@@ -36,7 +36,7 @@ def test_only_subjects_of_repeats_that_both_have_are_compared() -> None:
 
 def test_only_equal_repeats_are_compared_whichever_ends_first(tmp_path: Path) -> None:
     """Splits differ by more than configurations do."""
-    store, nodes = Store(tmp_path), {}
+    store, nodes = LocalStore(tmp_path), {}
     for repeat, dice in enumerate((0.9, 0.6)):
         nodes[repeat] = toy_node("target", f"repeat {repeat}")
         folder = store.node_dir("target", nodes[repeat].key)
