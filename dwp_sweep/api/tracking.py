@@ -28,8 +28,7 @@ from dwp_sweep.tracking.client import resolve_uri
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from dwp_sweep.report.search.figures import SearchFigures
-    from dwp_sweep.report.search.report import SearchReport
+    from dwp_sweep.report.search.report import SearchFigures, SearchReport
     from dwp_sweep.tracking.client import Tracking
     from dwp_sweep.tracking.write.sync import SyncReport
 

@@ -1,6 +1,6 @@
 """A table of an answer as plain values: one is made, and every form of output is rendered from it.
 
-`terminal`, `text`, `html` and `latex` beside it render it. The classes hold texts only: whoever makes a table
+`renderers` beside it has the forms. The classes hold texts only: whoever makes a table
 decides what its numbers look like.
 """
 

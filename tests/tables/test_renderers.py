@@ -7,11 +7,15 @@ import io
 import pytest
 from rich.console import Console
 
-from dwp_sweep.tables.html import notebook_html
-from dwp_sweep.tables.latex import latex_of
+from dwp_sweep.tables.renderers import (
+    latex_of,
+    markdown,
+    notebook_html,
+    plain_text,
+    print_framed,
+    print_tables,
+)
 from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
-from dwp_sweep.tables.terminal import print_framed, print_tables
-from dwp_sweep.tables.text import markdown, plain_text
 
 TABLE = Table(
     (*left("method"), *right("Dice")),

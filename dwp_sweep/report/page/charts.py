@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dwp_sweep.report.page.canvas import FAINT, GRID, INK, MUTED, PAPER, Picture, Style, drawing, new_figure
+from dwp_sweep.report.page.builder import FAINT, GRID, INK, MUTED, PAPER, Picture, Style, drawing, new_figure
 from dwp_sweep.report.page.comparisons import Comparisons
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.score_tables import ScoreTable

@@ -1,8 +1,9 @@
-"""Paired tests between methods: every pair where methods are few, else everything against one reference.
+"""Paired tests between methods, and the answer of a report: who is best by validation, and how sure that is.
 
-Joins the differences with their two intervals (`report.paired`) and Wilcoxon's test over subjects with
-Holm's correction over the whole table (`report.significance`), and says in words what so few splits and
-subjects can tell at all.
+Every pair is tested where methods are few, else everything against one reference. Joins the differences
+with their two intervals and Wilcoxon's test over subjects with Holm's correction over the whole table
+(`report.paired`), and says in words what so few splits and subjects can tell at all. The best method is
+chosen by validation alone; test scores only say what the choice is worth.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from itertools import combinations
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.report.paired.differences import PairedDifference, paired_table
+from dwp_sweep.report.page.score_tables import ScoreTable
+from dwp_sweep.report.paired.differences import PairedDifference, interval_text, paired_table, signed
 from dwp_sweep.report.paired.significance import ALPHA, SignedRank, holm, signed_rank, smallest_visible
+from dwp_sweep.tracking.read.candidates import Stat
 
 MAX_PAIRED = 5
 """Up to so many methods every pair is compared: six pairs of four methods at each training size."""
@@ -75,6 +78,45 @@ class Comparisons:
         return None
 
 
+@dataclass(frozen=True)
+class Winner:
+    """The best method by validation at one training size.
+
+    Attributes:
+        size: Target training images, m.
+        name: Method or variant.
+        label: Its label.
+        validation: What decided.
+        test: Test Dice; None where no run has it.
+        against: Its difference to the reference; None where it is the reference itself, or has no pair.
+        runner_up: Label of the second best by validation; empty where there is none.
+    """
+
+    size: int
+    name: str
+    label: str
+    validation: Stat
+    test: Stat | None
+    against: Comparison | None
+    runner_up: str
+
+    @property
+    def verdict(self) -> str:
+        """How sure the difference to the reference is."""
+        if self.against is None:
+            return "nothing to compare it with"
+        found, row = self.against, self.against.difference
+        if row.over_splits is None:
+            return "one split: nothing is known of training again"
+        if found.is_shown_over_splits and found.is_shown_over_subjects:
+            return f"shown: both over splits and over subjects ({_direction(row.mean)})"
+        if found.is_shown_over_splits:
+            return f"over splits yes ({_direction(row.mean)}), over subjects not after correction"
+        if found.is_shown_over_subjects:
+            return f"{_direction(row.mean)} for these networks; too few splits to say so of training again"
+        return "no difference shown"
+
+
 def reference_of(evidence: Evidence, wanted: str | None = None) -> str | None:
     """Name of the method or variant that others are compared with.
 
@@ -123,6 +165,57 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
     return Comparisons(metric, tuple(rows), tuple(_notes(rows)), tuple(missing))
 
 
+def winners(
+    evidence: Evidence,
+    validation: ScoreTable | None,
+    test: ScoreTable | None,
+    found: Comparisons,
+    reference: str | None,
+) -> list[Winner]:
+    """The best method by mean validation score at each size, among those with most finished runs."""
+    if validation is None:
+        return []
+    chosen = []
+    for size in evidence.sizes:
+        known = {name: c.cell.summary for name, c in validation.cells[size].items() if c.cell.summary}
+        if not known:
+            continue
+        most = max(summary.n for summary in known.values())
+        full = sorted(
+            (name for name, summary in known.items() if summary.n == most), key=lambda name: -known[name].mean
+        )
+        name, label = full[0], evidence.columns[full[0]]
+        base = evidence.columns.get(reference or "", "")
+        chosen.append(
+            Winner(
+                size,
+                name,
+                label,
+                known[name],
+                test.cells[size][name].cell.summary if test else None,
+                found.find(label, base, size),
+                evidence.columns[full[1]] if len(full) > 1 else "",
+            )
+        )
+    return chosen
+
+
+def sentences(found: Sequence[Winner], reference: str) -> list[str]:
+    """One or two sentences: who wins where, and how sure the difference to the reference is.
+
+    Args:
+        found: From `winners`.
+        reference: Label of what was compared with; empty where there is none.
+    """
+    if not found:
+        return ["No finished network has a validation score yet, so nothing can be named best."]
+    return [_who(found), *([_how_sure(found, reference)] if reference else [])]
+
+
+def _direction(mean: float) -> str:
+    return "better" if mean > 0 else "worse" if mean < 0 else "equal"
+
+
 def _pairs(evidence: Evidence, reference: str | None) -> list[tuple[str, list[str]]]:
     """What is subtracted -> from what."""
     names = list(evidence.columns)
@@ -160,6 +253,43 @@ def _notes(rows: Sequence[Comparison]) -> list[str]:
     ]
 
 
+def _who(found: Sequence[Winner]) -> str:
+    groups: dict[str, list[Winner]] = {}
+    for one in found:
+        groups.setdefault(one.label, []).append(one)
+    parts = [
+        f"{_quoted(label)} {_listed([_score(one, len(found) > 1) for one in group])}"
+        for label, group in groups.items()
+    ]
+    return f"Best on validation scans: {_listed(parts)}."
+
+
+def _how_sure(found: Sequence[Winner], reference: str) -> str:
+    others = [one for one in found if one.against is not None]
+    if not others:
+        return f"There is no pair with {reference} to say how sure that is."
+    shown = [
+        o for o in others if o.against and o.against.is_shown_over_splits and o.against.is_shown_over_subjects
+    ]
+    texts = [f"{_difference(one)} (m = {one.size})" for one in others]
+    start = f"Difference to {_quoted(reference)} on the same test scans: {_listed(texts)}"
+    if len(shown) == len(others):
+        ways = {_direction(one.against.difference.mean) for one in others if one.against}
+        way = ways.pop() if len(ways) == 1 else "better at some sizes and worse at others"
+        return f"{start}; {way}, over splits and over subjects alike by more than chance."
+    n_splits = max(len(o.against.difference.by_split) for o in others if o.against)
+    splits = f"{n_splits} split" + ("" if n_splits == 1 else "s")
+    if shown:
+        sizes = _listed([str(one.size) for one in shown])
+        return f"{start}; shown both over splits and over subjects at m = {sizes} only."
+    if any(one.against and one.against.is_shown_over_subjects for one in others):
+        return (
+            f"{start}; real for these networks at some sizes, but {splits} cannot say that training again "
+            "would repeat it."
+        )
+    return f"{start}; with {splits}, none of it can be told from chance."
+
+
 def _on_splits(rows: Sequence[Comparison]) -> str:
     n = max(len(one.difference.by_split) for one in rows)
     if n < 2:
@@ -194,6 +324,31 @@ def _on_subjects(rows: Sequence[Comparison]) -> list[str]:
         f"the correction even if all subjects agreed (as few as {least} subjects differ; p is then at least "
         f"{smallest:.2g} before it)."
     ]
+
+
+def _quoted(label: str) -> str:
+    """Names of variants are the user's words, and may hold commas."""
+    return f"“{label}”" if " " in label else label
+
+
+def _listed(texts: Sequence[str], comma: str = ", ") -> str:
+    if len(texts) < 2:
+        return "".join(texts)
+    return f"{comma.join(texts[:-1])} and {texts[-1]}"
+
+
+def _score(one: Winner, is_one_of_several: bool) -> str:
+    std = f", std {one.test.std:.3f}" if one.test is not None and one.test.std is not None else ""
+    test = f" (test Dice {one.test.mean:.3f}{std})" if one.test is not None else ""
+    return f"at m = {one.size}{test}" if is_one_of_several else f"with {one.size} training scans{test}"
+
+
+def _difference(one: Winner) -> str:
+    assert one.against is not None, "only winners with a pair are told"
+    row = one.against.difference
+    interval = row.over_splits or row.over_subjects
+    bounds = f" {interval_text(interval)}" if interval else ""
+    return f"{signed(row.mean)}{bounds}".replace("-", "−")
 
 
 def _rounded(value: float) -> str:

@@ -2,11 +2,13 @@
 
 Which configuration stands for a cell is decided by validation (`report.answers.cell`). A cell without a
 number says why. Scans on which a score is undefined (a distance to an empty mask, the share of no lesions)
-stay out of a run's mean; they are counted, so that means over different scans are not compared.
+stay out of a run's mean; they are counted, so that means over different scans are not compared. Where methods
+leave out different scans, `common_table` is the same table over the scans that all of them have.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,9 +18,12 @@ from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.answers.table import header_by_size, is_wide, lines_by_size
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.paired.differences import number
+from dwp_sweep.tracking.read.candidates import stat
 
 Undefined = Mapping[Repeat, frozenset[str]]
 """By (split, seed): the test scans without this score."""
+_Values = Mapping[str, Mapping[str, float]]
+"""Method or variant -> scan -> value, of one split and seed."""
 
 
 @dataclass(frozen=True)
@@ -151,17 +156,6 @@ def notes_on_cells(evidence: Evidence) -> list[str]:
     ]
 
 
-def _cell(evidence: Evidence, name: str, size: int, score: Score) -> ScoreCell:
-    cell, _ = cell_of(evidence.of(name, size), score.name, evidence.repeats)
-    runs = evidence.chosen(name, size)
-    values = {
-        repeat: run.metrics[score.name]
-        for repeat, run in sorted(runs.items())
-        if run.state == "done" and score.name in run.metrics
-    }
-    return ScoreCell(cell, values, undefined_scans(evidence, runs, score))
-
-
 def undefined_scans(evidence: Evidence, runs: Mapping[Repeat, Target], score: Score) -> Undefined:
     """Of each finished run the scans that its mean leaves out."""
     return {
@@ -189,6 +183,34 @@ def defined_values(evidence: Evidence, run: Target, score: Score) -> dict[str, f
     return {scan: value for scan, value in values.items() if value is not None}
 
 
+def common_table(evidence: Evidence, table: ScoreTable) -> ScoreTable | None:
+    """The same table over common scans; None where no two methods have one."""
+    score = replace(table.score, name=f"{table.score.name}_common_scans")
+    cells, n_common, n_all = {}, 0, 0
+    for size in table.sizes:
+        found = {repeat: _values_by_method(evidence, table, size, repeat) for repeat in evidence.repeats}
+        common = {repeat: _common(values) for repeat, values in found.items()}
+        n_common += sum(len(scans) for scans in common.values())
+        n_all += sum(len(_all(values, repeat, table.cells[size])) for repeat, values in found.items())
+        row = {name: _common_cell(name, table.cells[size][name], found, common) for name in table.columns}
+        cells[size] = with_best(row, score)
+    if not n_common:
+        return None
+    which = f"on common scans ({n_common} of {n_all}, over all sizes and runs)"
+    return replace(table, score=score, cells=cells, which=which)
+
+
+def _cell(evidence: Evidence, name: str, size: int, score: Score) -> ScoreCell:
+    cell, _ = cell_of(evidence.of(name, size), score.name, evidence.repeats)
+    runs = evidence.chosen(name, size)
+    values = {
+        repeat: run.metrics[score.name]
+        for repeat, run in sorted(runs.items())
+        if run.state == "done" and score.name in run.metrics
+    }
+    return ScoreCell(cell, values, undefined_scans(evidence, runs, score))
+
+
 def _of_run(evidence: Evidence, run: Target, score: Score) -> frozenset[str]:
     n = int(run.metrics.get(score.n_undefined, 0))
     if not n:
@@ -199,3 +221,40 @@ def _of_run(evidence: Evidence, run: Target, score: Score) -> frozenset[str]:
         # How many is known and not which: they count as other scans than any other run's.
         return frozenset(f"scan {place} of {run.key or run.run_id}" for place in range(n))
     return frozenset(scan for scan, one in scores.items() if number(one.get(score.by_scan)) is None)
+
+
+def _values_by_method(evidence: Evidence, table: ScoreTable, size: int, repeat: Repeat) -> _Values:
+    found = {}
+    for name in table.columns:
+        run = evidence.chosen(name, size).get(repeat)
+        if run is not None and run.state == "done" and (values := _read(evidence, run, table.score)):
+            found[name] = values
+    return found
+
+
+def _common(values: _Values) -> frozenset[str]:
+    return frozenset.intersection(*map(frozenset, values.values())) if len(values) > 1 else frozenset()
+
+
+def _all(values: _Values, repeat: Repeat, cells: Mapping[str, ScoreCell]) -> frozenset[str]:
+    left_out = (cell.undefined.get(repeat, frozenset()) for cell in cells.values())
+    return frozenset().union(*values.values(), *left_out)
+
+
+def _common_cell(
+    name: str, whole: ScoreCell, found: Mapping[Repeat, _Values], common: Mapping[Repeat, frozenset[str]]
+) -> ScoreCell:
+    means = {
+        repeat: statistics.fmean(found[repeat][name][scan] for scan in scans)
+        for repeat, scans in common.items()
+        if scans and name in found[repeat]
+    }
+    state = whole.cell.state if whole.cell.summary is None else "no common scan"
+    return ScoreCell(Cell(stat(list(means.values())), whole.cell.n_expected, state), means)
+
+
+def _read(evidence: Evidence, run: Target, score: Score) -> Mapping[str, float]:
+    try:
+        return defined_values(evidence, run, score)
+    except InputError:
+        return {}

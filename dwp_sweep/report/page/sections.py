@@ -13,21 +13,28 @@ from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OTHE
 from dwp_sweep.report.answers.table import validation_counts
 from dwp_sweep.report.page.builder import ReportBuilder, ShownTable
 from dwp_sweep.report.page.charts import curve_chart, forest_picture, size_chart
-from dwp_sweep.report.page.common_scans import common_table
-from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons, compare
-from dwp_sweep.report.page.cost import by_method, by_stage, cost_table
+from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons, Winner, compare
+from dwp_sweep.report.page.cost_and_settings import (
+    by_method,
+    by_stage,
+    commands,
+    cost_table,
+    settings_tables,
+    versions_of,
+)
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.report.page.headline import Winner
-from dwp_sweep.report.page.kernels_picture import PriorSet, kernels_picture, old_pictures, prior_sets
 from dwp_sweep.report.page.pictures import (
+    PriorSet,
     example_sizes,
+    kernels_picture,
     method_examples,
+    old_pictures,
     predictions_picture,
+    prior_sets,
     source_example,
     tasks_picture,
 )
-from dwp_sweep.report.page.score_tables import ScoreTable, notes_on_cells, score_table
-from dwp_sweep.report.page.settings import commands, settings_tables, versions_of
+from dwp_sweep.report.page.score_tables import ScoreTable, common_table, notes_on_cells, score_table
 from dwp_sweep.report.page.tables import (
     comparisons_csv,
     comparisons_latex,

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 
 from dwp_sweep.report.answers.cell import repeat_text
 from dwp_sweep.report.answers.scores import Score
-from dwp_sweep.report.page.comparisons import Comparison, Comparisons
-from dwp_sweep.report.page.headline import Winner
+from dwp_sweep.report.page.comparisons import Comparison, Comparisons, Winner
 from dwp_sweep.report.page.score_tables import ScoreTable
 from dwp_sweep.report.paired.differences import LOWER_IS_BETTER, interval_text, signed
 from dwp_sweep.report.paired.significance import Interval
-from dwp_sweep.tables.latex import bold, latex, latex_of, latex_table
+from dwp_sweep.tables.renderers import bold, latex, latex_of, latex_table
 from dwp_sweep.tables.table import Table, TableCell, TableColumn, left, plain_table, right
 
 

@@ -1,17 +1,22 @@
 """A search's figures, importances and trials, kept as files with the sweep and with its parent run.
 
-Written when a run ends; read back by whoever asks later, also from elsewhere. Knows nothing of Optuna.
+Written when a run ends; read back by whoever asks later, on any machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TypeVar
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.report.search.figures import SearchFigures, search_figures
+from dwp_sweep.report.search.outcome_plots import importance_plot, learning_curves, pareto_plot
+from dwp_sweep.report.search.parameter_plots import parallel_plot, slice_plot
+from dwp_sweep.report.search.picture import SearchPicture
+from dwp_sweep.stages.drawing import save
 from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.answer_tables import setting_texts
@@ -31,6 +36,53 @@ ParsedT = TypeVar("ParsedT")
 TRIALS, IMPORTANCE, FIGURES = "trials.json", "importance.json", "figures"
 _BAR = 24
 """Length of a bar that stands for all of the importance, in characters."""
+
+
+class SearchFigures(Mapping[str, SearchPicture]):
+    """Name -> matplotlib figure.
+
+    Args:
+        pictures: ``slice``, ``parallel`` (with the objective's name behind them where there are several),
+            ``learning_curves``, ``importance`` and ``pareto``, those that could be drawn.
+    """
+
+    def __init__(self, pictures: Mapping[str, SearchPicture]) -> None:
+        self._pictures = dict(pictures)
+
+    def __getitem__(self, name: str) -> SearchPicture:
+        return self._pictures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __repr__(self) -> str:
+        return f"SearchFigures({', '.join(self._pictures)})"
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<i>no configuration has ended yet</i>"
+        texts = {name: base64.b64encode(one._repr_png_()).decode() for name, one in self._pictures.items()}
+        return "".join(
+            f"<div><img alt='{escape(name)}' style='max-width:100%' src='data:image/png;base64,{text}'></div>"
+            for name, text in texts.items()
+        )
+
+    def save(self, folder: Path) -> dict[str, Path]:
+        """Write them as PNG files.
+
+        Args:
+            folder: Made where it is not there.
+
+        Returns:
+            Name -> file.
+        """
+        paths = {name: folder / f"{name}.png" for name in self._pictures}
+        for name, path in paths.items():
+            save(self._pictures[name], path)
+        return paths
 
 
 @dataclass(frozen=True)
@@ -79,9 +131,29 @@ class SearchReport:
         return _winners(self.trials), *found
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tables.html import notebook_html
+        from dwp_sweep.tables.renderers import notebook_html
 
         return notebook_html(self.tables())
+
+
+def search_figures(found: SearchTrials, importances: Sequence[Importance] = ()) -> SearchFigures:
+    """Draw a search.
+
+    Args:
+        found: What was tried.
+        importances: How much each parameter mattered.
+    """
+    pictures: dict[str, SearchPicture | None] = {}
+    has_ended = any(row.state == "complete" or row.reached is not None for row in found.trials)
+    if found.parameters and has_ended:
+        for place, goal in enumerate(found.goals):
+            end = "" if len(found.goals) == 1 else f"_{goal.metric}"
+            pictures[f"slice{end}"] = slice_plot(found, place)
+            pictures[f"parallel{end}"] = parallel_plot(found, place)
+    pictures["learning_curves"] = learning_curves(found)
+    pictures["importance"] = importance_plot(found.sweep, importances)
+    pictures["pareto"] = pareto_plot(found)
+    return SearchFigures({name: one for name, one in pictures.items() if one is not None})
 
 
 def kept_report(sweep: str, folder: Path, tracking_uri: str | None) -> SearchReport:
@@ -95,7 +167,7 @@ def kept_report(sweep: str, folder: Path, tracking_uri: str | None) -> SearchRep
     Raises:
         InputError: Neither has it.
     """
-    texts = [_read(folder / name) for name in (TRIALS, IMPORTANCE)]
+    texts = [_text_of(folder / name) for name in (TRIALS, IMPORTANCE)]
     if texts[0] is None:
         client, _ = open_reader(tracking_uri)
         texts = [parent_text(client, sweep, name) for name in (TRIALS, IMPORTANCE)]
@@ -106,18 +178,17 @@ def kept_report(sweep: str, folder: Path, tracking_uri: str | None) -> SearchRep
     return SearchReport(trials, _parsed(importances_from_json, texts[1] or "[]", sweep))
 
 
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _parsed(parse: Callable[[str], ParsedT], text: str, sweep: str) -> ParsedT:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise InputError(Problem(sweep, str(error), "run it again: it writes them anew")) from None
+def _importance(one: Importance, is_one_study: bool, is_one_goal: bool) -> Table:
+    about = [*([] if is_one_study else [one.condition]), *([] if is_one_goal else [one.metric])]
+    title = "Importance" + (f" ({', '.join(about)})" if about else "")
+    if not one.shares:
+        return Table(left(""), (), title, f": not told, {one.note}")
+    rows = []
+    for name, share in one.shares.items():
+        bar = round(_BAR * share)
+        drawn = TableCell("█" * bar, "bar", "·" * (_BAR - bar))
+        rows.append(table_row([f"  {name}", f"{100 * share:3.0f} %", drawn]))
+    return Table(left("", "", ""), tuple(rows), title, f", {one.note}" if one.note else "")
 
 
 def _winners(found: SearchTrials) -> Table:
@@ -147,14 +218,15 @@ def _winners(found: SearchTrials) -> Table:
     return Table(columns, tuple(rows), f"Search {found.sweep}", subtitle)
 
 
-def _importance(one: Importance, is_one_study: bool, is_one_goal: bool) -> Table:
-    about = [*([] if is_one_study else [one.condition]), *([] if is_one_goal else [one.metric])]
-    title = "Importance" + (f" ({', '.join(about)})" if about else "")
-    if not one.shares:
-        return Table(left(""), (), title, f": not told, {one.note}")
-    rows = []
-    for name, share in one.shares.items():
-        bar = round(_BAR * share)
-        drawn = TableCell("█" * bar, "bar", "·" * (_BAR - bar))
-        rows.append(table_row([f"  {name}", f"{100 * share:3.0f} %", drawn]))
-    return Table(left("", "", ""), tuple(rows), title, f", {one.note}" if one.note else "")
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _parsed(parse: Callable[[str], ParsedT], text: str, sweep: str) -> ParsedT:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise InputError(Problem(sweep, str(error), "run it again: it writes them anew")) from None

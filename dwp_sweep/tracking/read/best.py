@@ -89,7 +89,7 @@ class Best:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the winner and what stood against it."""
-        from dwp_sweep.tables.html import notebook_html
+        from dwp_sweep.tables.renderers import notebook_html
 
         return notebook_html(self.tables())
 

@@ -84,7 +84,7 @@ class BestByCondition:
         return json.dumps(values, indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tables.html import notebook_html
+        from dwp_sweep.tables.renderers import notebook_html
 
         return notebook_html(self.tables())
 

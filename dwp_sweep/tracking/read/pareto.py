@@ -83,7 +83,7 @@ class Front:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tables.html import notebook_html
+        from dwp_sweep.tables.renderers import notebook_html
 
         return notebook_html(self.tables())
 

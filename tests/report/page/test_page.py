@@ -13,14 +13,13 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OVERLAP
-from dwp_sweep.report.page.canvas import styles, themed
-from dwp_sweep.report.page.comparisons import compare, reference_of
+from dwp_sweep.report.page.builder import styles, themed
+from dwp_sweep.report.page.comparisons import compare, reference_of, sentences, winners
 from dwp_sweep.report.page.evidence import missing_targets
-from dwp_sweep.report.page.headline import sentences, winners
 from dwp_sweep.report.page.score_tables import score_table
 from dwp_sweep.report.page.write import Written, write_page
 from dwp_sweep.report.paired.significance import holm
-from dwp_sweep.tables.latex import latex
+from dwp_sweep.tables.renderers import latex
 from dwp_sweep.tracking.read.parent import Parent
 from dwp_sweep.tracking.read.rows import NodeRow
 from tests.report.toy_evidence import SETTINGS, toy_evidence

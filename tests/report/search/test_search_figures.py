@@ -10,11 +10,9 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.report.search.figures import search_figures
-from dwp_sweep.report.search.parallel_plot import parallel_plot
-from dwp_sweep.report.search.report import SearchReport, kept_report
-from dwp_sweep.report.search.slice_plot import place_of, slice_plot
-from dwp_sweep.tables.terminal import print_tables
+from dwp_sweep.report.search.parameter_plots import parallel_plot, place_of, slice_plot
+from dwp_sweep.report.search.report import SearchReport, kept_report, search_figures
+from dwp_sweep.tables.renderers import print_tables
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.best import Best
 from dwp_sweep.tracking.read.candidates import Candidate, Stat

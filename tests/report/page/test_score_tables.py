@@ -13,10 +13,9 @@ import pytest
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.answers.scores import BOUNDARY, OVERLAP
-from dwp_sweep.report.page.common_scans import common_table
 from dwp_sweep.report.page.comparisons import compare
 from dwp_sweep.report.page.evidence import Evidence, evidence_of
-from dwp_sweep.report.page.score_tables import ScoreTable, score_table
+from dwp_sweep.report.page.score_tables import ScoreTable, common_table, score_table
 from dwp_sweep.report.page.write import write_page
 from dwp_sweep.tracking.read.parent import Parent
 from dwp_sweep.tracking.read.rows import NodeRow

@@ -1,0 +1,186 @@
+"""A table rendered: on a terminal, as plain text, as Markdown, as HTML for a notebook, as LaTeX for a paper.
+
+rich and jinja2 are imported by the functions that need them: a command prints one form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from dwp_sweep.tables.table import Table, TableCell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+_STYLES = {"": "", "strong": "bold", "bad": "red", "bar": "cyan"}
+_NOTEBOOK = """
+{%- macro shown(cell) -%}
+{% if cell.emphasis == "strong" %}<b>{{ cell.text }}</b>{% else %}{{ cell.text }}{% endif %}
+{%- if cell.aside %}<small>{{ cell.aside }}</small>{% endif %}
+{%- endmacro -%}
+{%- for table in tables -%}
+<div>
+{%- if table.title %}<b>{{ table.title }}</b>{{ table.subtitle }}{% endif %}
+{%- if table.rows %}<table>
+{%- if table.has_header %}<thead><tr>
+{%- for column in table.columns %}<th style="text-align:left">{{ column.title }}</th>{% endfor -%}
+</tr></thead>{% endif %}<tbody>
+{%- for row in table.rows %}<tr>
+{%- for cell in row %}<td style="text-align:left">{{ shown(cell) }}</td>{% endfor -%}
+</tr>{% endfor -%}
+</tbody></table>{% endif %}
+{%- for line in table.lines %}<div>{{ shown(line) }}</div>{% endfor %}
+{%- for note in table.notes %}<div><small>{{ note }}</small></div>{% endfor -%}
+</div>
+{%- endfor -%}
+"""
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "−": r"$-$",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$",
+}  # fmt: skip
+
+
+def print_tables(tables: tuple[Table, ...], console: Console) -> None:
+    """Print tables one below the other, without lines between their cells; addresses are never cut."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    for table in tables:
+        if table.title:
+            console.print(Text.assemble((table.title, "bold"), table.subtitle), soft_wrap=True)
+        if table.rows:
+            if table.has_header:
+                drawn = RichTable(header_style="bold", box=None, padding=(0, 2))
+            else:
+                drawn = RichTable.grid(padding=(0, 2))
+            console.print(_filled(drawn, table))
+        for line in table.lines:
+            console.print(_rich_text(line), soft_wrap=True)
+        for note in table.notes:
+            console.print(Text.assemble(("note", "yellow"), " ", note), soft_wrap=True)
+
+
+def print_framed(tables: tuple[Table, ...], console: Console) -> None:
+    """Print tables with a frame around every cell, and all notes below the last one."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    for table in tables:
+        framed = RichTable(title=Text(table.title, "bold"), title_justify="left")
+        console.print(_filled(framed, table))
+    for note in (note for table in tables for note in table.notes):
+        console.print(Text.assemble(("*", "yellow"), " ", note))
+
+
+def plain_text(*tables: Table) -> str:
+    """Every table under its title, in aligned columns, notes below it."""
+    return _joined(tables, "{}\n{}", _aligned_lines)
+
+
+def markdown(*tables: Table) -> str:
+    """Every table as a Markdown table under its title in bold, notes as a list below it."""
+    return _joined(tables, "**{}**\n\n{}", _markdown_lines)
+
+
+def notebook_html(tables: tuple[Table, ...]) -> str:
+    """Small HTML tables in the notebook's own colours, one below the other; all texts are escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(_NOTEBOOK).render(tables=tables)
+
+
+def latex_of(table: Table, label: str) -> str:
+    r"""A table as it stands, its title as the caption, what is strong bold.
+
+    Args:
+        table: Of plain texts.
+        label: For ``\ref``.
+    """
+    header = [latex(column.title) for column in table.columns]
+    rows = [[bold(latex(cell.text), cell.emphasis == "strong") for cell in row] for row in table.rows]
+    return latex_table(header, rows, table.title, label)
+
+
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
+    r"""A ``table`` with booktabs rules; needs ``\usepackage{booktabs}``.
+
+    Args:
+        header: LaTeX texts of the first row.
+        rows: LaTeX texts, as many a row as the header has.
+        caption: Plain text.
+        label: For ``\ref``.
+    """
+    return "\n".join([
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex(caption)}.}}",
+        rf"  \label{{{label.replace('_', '-')}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+        r"    \toprule",
+        "    " + " & ".join(header) + r" \\",
+        r"    \midrule",
+        *("    " + " & ".join(row) + r" \\" for row in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+        "",
+    ])  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Plain text with LaTeX's own characters escaped."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def bold(text: str, is_bold: bool) -> str:
+    """LaTeX text, bold or as it is."""
+    return rf"\textbf{{{text}}}" if is_bold else text
+
+
+def _filled(drawn: RichTable, table: Table) -> RichTable:
+    from rich.text import Text
+
+    for column in table.columns:
+        drawn.add_column(Text(column.title), justify=column.align)
+    for row in table.rows:
+        drawn.add_row(*map(_rich_text, row))
+    return drawn
+
+
+def _rich_text(cell: TableCell) -> Text:
+    from rich.text import Text
+
+    return Text.assemble((cell.text, _STYLES[cell.emphasis]), (cell.aside, "dim" if cell.aside else ""))
+
+
+def _joined(tables: tuple[Table, ...], form: str, draw: Callable[[Table], str]) -> str:
+    parts = []
+    for table in tables:
+        parts.append(form.format(table.title, draw(table)))
+        if table.notes:
+            parts.append("\n".join(f"* {note}" for note in table.notes))
+    return "\n\n".join(parts)
+
+
+def _aligned_lines(table: Table) -> str:
+    widths = [max(map(len, column)) for column in zip(*table.texts, strict=True)]
+    lines = (
+        "  ".join(
+            text.ljust(width) if column.align == "left" else text.rjust(width)
+            for column, text, width in zip(table.columns, line, widths, strict=True)
+        )
+        for line in table.texts
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _markdown_lines(table: Table) -> str:
+    header, *rows = [[text.replace("|", "\\|") for text in line] for line in table.texts]
+    rule = [":--" if column.align == "left" else "--:" for column in table.columns]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])
