@@ -58,6 +58,7 @@ def test_a_submitted_job_runs_the_sweep_and_its_answers_are_in_the_storage(clust
     assert job.returncode == 0, job.stdout
     assert "Test Dice, mean (std)" in job.stdout
     assert "Best of 4 configurations in sweep demo-smoke" in job.stdout
+    assert len([line for line in job.stdout.splitlines() if " done     " in line]) == 14
 
     table = dwp_sweep.results("demo-smoke", cluster.tracking_uri)
     assert list(table["state"].unique()) == ["done"]
