@@ -161,7 +161,7 @@ def test_a_method_is_named_in_its_own_file_and_the_registry_alone() -> None:
     names = {path.stem for path in (PACKAGE / "methods").glob("*.py")} - {
         "__init__",
         "contract",
-        "plain_training",
+        "start",
     }
     assert {"random_init", "fine_tune", "freeze_middle", "deep_weight_prior"} <= names
     wrong = [

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dwp_sweep.data.check.check import CheckReport
-from dwp_sweep.data.check.examine import SubjectRow
+from dwp_sweep.data.check.check import CheckReport, SubjectRow
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import Problem
 

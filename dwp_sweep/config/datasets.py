@@ -15,8 +15,7 @@ from pathlib import Path
 
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.data.cache.memory import dataset_fingerprint
-from dwp_sweep.data.check.check import check_dataset, shared_scan_warnings
-from dwp_sweep.data.check.examine import CHECK_VERSION
+from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import Listing, list_subjects, scan_layout
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large

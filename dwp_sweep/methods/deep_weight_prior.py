@@ -17,9 +17,15 @@ from torch import Tensor, nn
 
 from dwp_sweep.losses.kernel_bound import kernel_bound, prior_cost, subset
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
-from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales
-from dwp_sweep.methods.variational import KernelGroup, layers_by_group, make_posterior, start_network
-from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
+from dwp_sweep.methods.start import Scales, constant_scales, measured_scales
+from dwp_sweep.methods.variational import (
+    DivergenceConfig,
+    KernelGroup,
+    layers_by_group,
+    make_posterior,
+    prepare_pulled,
+    start_network,
+)
 from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, require_fit

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
-from dwp_sweep.methods.plain_training import prepare_plain, source_network
+from dwp_sweep.methods.start import prepare_plain, source_network
 
 
 def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
-from dwp_sweep.methods.plain_training import prepare_plain, source_network
+from dwp_sweep.methods.start import prepare_plain, source_network
 from dwp_sweep.strict import StrictModel, added
 
 Block = Literal[

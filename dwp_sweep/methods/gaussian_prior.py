@@ -14,9 +14,14 @@ from torch import Tensor
 
 from dwp_sweep.losses.gaussian import kl_from_standard
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
-from dwp_sweep.methods.kernel_scale import Scales, constant_scales, measured_scales
-from dwp_sweep.methods.variational import KernelGroup, make_posterior, start_network
-from dwp_sweep.methods.variational_objective import DivergenceConfig, prepare_pulled
+from dwp_sweep.methods.start import Scales, constant_scales, measured_scales
+from dwp_sweep.methods.variational import (
+    DivergenceConfig,
+    KernelGroup,
+    make_posterior,
+    prepare_pulled,
+    start_network,
+)
 from dwp_sweep.nets.kernel_bank import Standardise, load_bank
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.training.compute import named_generator

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
-from dwp_sweep.methods.plain_training import prepare_plain, source_network
+from dwp_sweep.methods.start import prepare_plain, source_network
 from dwp_sweep.strict import StrictModel
 
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
-from dwp_sweep.methods.kernel_scale import measured_scales
-from dwp_sweep.methods.variational import PosteriorConfig, make_posterior, start_network
-from dwp_sweep.methods.variational_objective import prepare_unpulled
+from dwp_sweep.methods.start import measured_scales
+from dwp_sweep.methods.variational import PosteriorConfig, make_posterior, prepare_unpulled, start_network
 from dwp_sweep.training.compute import named_generator
 
 

@@ -1,7 +1,7 @@
-"""A target network with a Gaussian posterior over its 3x3x3 kernels: what all variational methods share.
+"""A target network with a Gaussian posterior over its 3x3x3 kernels, and its objective (Section 2.2).
 
-Start, noise, parameter groups and the metrics that show what the posterior does. What pulls the posterior
-(kernel priors, one Gaussian, nothing) is the business of the method's own file. Source: Section 2.2.
+Per step ``mean over the batch of the per-image loss + (kl_weight / N) * divergence``, N training images. The
+method's own file says what the divergence is: the bound of a kernel prior, that of one Gaussian, or none.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwp_sweep.losses.segmentation import LossConfig
-from dwp_sweep.methods.contract import MethodInputs
-from dwp_sweep.methods.kernel_scale import Scales, rescale_with_scales
-from dwp_sweep.methods.plain_training import load_source, new_network, weight_groups
+from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
+from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
+from dwp_sweep.methods.start import Scales, load_source, new_network, rescale_with_scales, weight_groups
 from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
 from dwp_sweep.nets.kernel_groups import KernelLayer, as_kernels, kernel_layers
 from dwp_sweep.nets.unet3d import UNet3D
@@ -162,3 +161,80 @@ def layers_by_group(net: nn.Module) -> Mapping[int, tuple[str, ...]]:
     for layer in kernel_layers(net):
         names[layer.group] = (*names.get(layer.group, ()), layer.name)
     return names
+
+
+Divergence = Callable[[], Mapping[int, Tensor]]
+"""By group number: nats over the group's kernels, with graph. Follows a forward pass in training mode."""
+
+
+class DivergenceConfig(PosteriorConfig):
+    """A posterior that a prior pulls.
+
+    Attributes:
+        kl_weight: Weight of the divergence; 1 is exact Bayes with ``likelihood: ce``, a tempering that
+            must be searched with the Dice mixture.
+        kl_annealing_steps: Steps over which the weight rises linearly from 0.
+    """
+
+    kl_weight: float = Field(1e-5, ge=0)
+    kl_annealing_steps: int = Field(100, ge=0)
+
+
+def annealing(step: int, n_steps: int) -> float:
+    """Linear warm-up of a divergence's weight: 0 in step 0, 1 from step ``n_steps`` on."""
+    return min(1.0, step / n_steps) if n_steps else 1.0
+
+
+def prepare_unpulled(
+    net: UNet3D,
+    groups: Sequence[KernelGroup],
+    config: PosteriorConfig,
+    inputs: MethodInputs,
+    noise: torch.Generator,
+) -> TrainingSetup:
+    """Minimise the data term alone under weight noise."""
+    likelihood = config.data_loss(inputs.loss)
+
+    def data_loss(logits: Tensor, masks: Tensor) -> Tensor:
+        return segmentation_loss(logits, masks, likelihood).loss
+
+    return TrainingSetup(
+        net=net,
+        state=net,
+        param_groups=posterior_param_groups(groups, inputs, net),
+        batch_loss=lambda logits, masks, step: {"loss": data_loss(logits, masks)},
+        data_loss=data_loss,
+        noise=noise,
+        diagnostics=lambda: posterior_metrics(groups),
+    )
+
+
+def prepare_pulled(
+    net: UNet3D,
+    groups: Sequence[KernelGroup],
+    config: DivergenceConfig,
+    inputs: MethodInputs,
+    noise: torch.Generator,
+    divergence: Divergence,
+) -> TrainingSetup:
+    """Minimise the data term plus the weighted divergence.
+
+    Args:
+        net: With its posterior (`make_posterior`).
+        groups: Of the posterior.
+        config: Of the method.
+        inputs: Of the method.
+        noise: Source of the posterior's noise.
+        divergence: What pulls it.
+    """
+    unpulled = prepare_unpulled(net, groups, config, inputs, noise)
+
+    def batch_loss(logits: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
+        nats = divergence()
+        # Groups first: where the loss is not finite, the first bad term named is the one to blame.
+        terms = {f"bound_per_kernel_group{g.number}": nats[g.number] / len(g.scale) for g in groups}
+        bound, data = torch.stack(list(nats.values())).sum(), unpulled.data_loss(logits, masks)
+        weight = config.kl_weight / inputs.n_train * annealing(step, config.kl_annealing_steps)
+        return terms | {"data_loss": data, "bound": bound, "loss": data + weight * bound}
+
+    return unpulled._replace(batch_loss=batch_loss)

@@ -1,18 +1,20 @@
 """A 3D convolution with a factorised Gaussian posterior over its weights, and predictions drawn from it.
 
-Takes the place of the U-Net's 3x3x3 convolutions when a method learns a distribution. It knows nothing
-of priors: what pulls the posterior is a bound computed elsewhere from `mean`, `log_var` and `sample`.
+Takes the place of the U-Net's 3x3x3 convolutions when a method learns a distribution. What pulls the
+posterior is computed from `mean`, `log_var` and `sample` by `dwp_sweep.losses.kernel_bound`. Activation
+checkpointing (`recomputed`) stands here because it draws the same noise a second time.
 Source: Algorithm 1 of the paper; local reparametrisation after Kingma et al. (2015).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dwp_sweep.nets.layers import conv3d
 
@@ -212,3 +214,39 @@ def _cubic(conv: nn.Conv3d) -> tuple[int, int, int]:
         raise ValueError(f"no variational form of a convolution whose axes differ: {conv}")
     kernel_size, stride, padding = axes.pop()
     return kernel_size, stride, padding
+
+
+def recomputed(block: nn.Module, *inputs: Tensor) -> Tensor:
+    """``block(*inputs)``, keeping only the inputs for the backward pass.
+
+    Args:
+        block: Any module with one output; the generators of its variational layers are replayed, torch's
+            global one too.
+        inputs: Its inputs.
+    """
+    generators = _generators(block)
+    before = [generator.get_state() for generator in generators]
+
+    def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+        return nullcontext(), _replay(generators, before)
+
+    output: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
+    return output
+
+
+def _generators(block: nn.Module) -> list[torch.Generator]:
+    layers = [module for module in block.modules() if isinstance(module, BayesConv3d)]
+    found = [layer.generator for layer in layers if layer.generator is not None]
+    return list(dict.fromkeys(found))
+
+
+@contextmanager
+def _replay(generators: list[torch.Generator], states: list[Tensor]) -> Iterator[None]:
+    after = [generator.get_state() for generator in generators]
+    try:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        yield
+    finally:  # torch ends the second pass by an exception as soon as it has all that it needs
+        for generator, state in zip(generators, after, strict=True):
+            generator.set_state(state)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from dwp_sweep.nets.bayes_conv import recomputed
 from dwp_sweep.nets.layers import Conv3d, norm_relu
-from dwp_sweep.nets.recompute import recomputed
 from dwp_sweep.strict import StrictModel
 
 REDUCTION = 8

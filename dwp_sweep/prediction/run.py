@@ -24,7 +24,7 @@ from dwp_sweep.prediction.jobs import PredictionJob
 from dwp_sweep.prediction.request import Ready, read_channels
 from dwp_sweep.prediction.segment import Segmentation, segment
 from dwp_sweep.prediction.trained import Trained
-from dwp_sweep.stages.drawing import (
+from dwp_sweep.stages.figures import (
     GRID,
     INK,
     MUTED,

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.entry import Case, Spacing, is_unlike
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
 from dwp_sweep.data.volumes import Affine, Volume
-from dwp_sweep.data.voxel_size import Spacing, is_unlike
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.trained import Trained

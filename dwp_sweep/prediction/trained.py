@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from torch import nn
 
+from dwp_sweep.data.cache.entry import Spacing, stored_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig
-from dwp_sweep.data.voxel_size import Spacing, stored_voxel_size
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.network_training import arrange

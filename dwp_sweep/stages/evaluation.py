@@ -29,13 +29,13 @@ from dwp_sweep.metrics.calibration import (
     reliability,
 )
 from dwp_sweep.metrics.overlap import Overlap, overlap
-from dwp_sweep.nets.bayes_conv import sampling, variational_layers
-from dwp_sweep.stages.physical_scores import (
+from dwp_sweep.metrics.physical import (
     PhysicalScores,
     physical_json,
     physical_scores,
     summarise_physical,
 )
+from dwp_sweep.nets.bayes_conv import sampling, variational_layers
 from dwp_sweep.stages.prediction import (
     UNTOUCHED,
     WHOLE,

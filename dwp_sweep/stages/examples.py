@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.metrics.calibration import entropy
-from dwp_sweep.stages.drawing import fullest_slices
+from dwp_sweep.stages.figures import fullest_slices
 
 STEM = "example"
 MAX_PIXELS = 28_000

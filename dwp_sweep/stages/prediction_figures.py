@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from dwp_sweep.metrics.calibration import Reliability, entropy
-from dwp_sweep.stages.drawing import (
+from dwp_sweep.stages.figures import (
     GRID,
     INK,
     MUTED,

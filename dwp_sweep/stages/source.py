@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from dwp_sweep.data.cache.entry import VOXEL_SIZE, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import source_split
-from dwp_sweep.data.voxel_size import VOXEL_SIZE, median_voxel_size
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs, TrainingSetup

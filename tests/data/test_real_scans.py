@@ -12,7 +12,7 @@ from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.splits import target_split
 from dwp_sweep.data.volumes import read_volume
-from dwp_sweep.stages.physical_scores import physical_scores
+from dwp_sweep.metrics.physical import physical_scores
 
 
 def test_the_hippocampus_crops_serve_as_two_tasks(real_scans, tmp_path):

@@ -11,9 +11,8 @@ from torch.distributions import Normal, kl_divergence
 
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.gaussian_prior import GaussianPriorConfig, gaussian_divergence
-from dwp_sweep.methods.kernel_scale import measured_scales
-from dwp_sweep.methods.variational import PosteriorConfig, make_posterior, posterior_metrics
-from dwp_sweep.methods.variational_objective import annealing
+from dwp_sweep.methods.start import measured_scales
+from dwp_sweep.methods.variational import PosteriorConfig, annealing, make_posterior, posterior_metrics
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import kernel_layers
 from dwp_sweep.nets.net_files import load_net
@@ -141,7 +140,7 @@ def test_rates_follow_the_scale_of_shrunken_layers_only(
     shrunken.get_submodule("down6.conv_2").weight.data *= 0.01
     share = float(shrunken.get_submodule("down6.conv_2").weight.detach().square().mean().sqrt())
     share /= (2 / (27 * UNET.channels[3])) ** 0.5
-    monkeypatch.setattr("dwp_sweep.methods.plain_training.load_net", lambda folder: shrunken)
+    monkeypatch.setattr("dwp_sweep.methods.start.load_net", lambda folder: shrunken)
     settings = {} if name == "fine_tune" else {"init": "source"}
     prepared = prepare(name, lr_by_scale=True, **settings)
     assert "lr" not in prepared.param_groups[0]  # the schedule reads the full rate there

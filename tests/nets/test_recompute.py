@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dwp_sweep.nets.bayes_conv import BayesConv3d, Noise, make_bayesian
-from dwp_sweep.nets.recompute import recomputed
+from dwp_sweep.nets.bayes_conv import BayesConv3d, Noise, make_bayesian, recomputed
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 
 

@@ -14,9 +14,9 @@ import torch
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
+from dwp_sweep.data.cache.entry import stored_voxel_size
 from dwp_sweep.data.config import PhantomConfig
-from dwp_sweep.data.phantom.scan import spacing_of
-from dwp_sweep.data.voxel_size import stored_voxel_size
+from dwp_sweep.data.phantom.subject import spacing_of
 from dwp_sweep.errors import InputError, StopTrial
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_bank import load_bank

@@ -17,12 +17,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dwp_sweep.data.cache.entry import Case, entry_folder, publish_entry, read_entry
-from dwp_sweep.data.cache.memory import file_hashes
+from dwp_sweep.data.cache.memory import file_hashes, side_by_side
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.data.pair import read_pair
 from dwp_sweep.data.preprocess import padding_value, preprocess
-from dwp_sweep.data.side_by_side import side_by_side
 from dwp_sweep.errors import InputError, Problem
 
 LOOK_EVERY_S = 0.2

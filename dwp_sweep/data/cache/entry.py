@@ -1,7 +1,8 @@
 """An entry of the cache: one scan as the network sees it, in a folder named by content and settings.
 
-Written beside and renamed into place, so that nobody ever finds half of one; read as memory maps. Knows
-nothing of who builds which entry when.
+Written beside and renamed into place, so that no reader sees half of one; read as memory maps. Voxel sizes of
+a training set are kept beside its network: without resampling the network learned structures as so many
+voxels, and a scan with other voxels shows it other sizes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,32 @@ def _sweep(folder: Path) -> None:
 
 def _mapped(path: Path) -> NDArray[Any]:
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+MOST_ALIKE = 1.25
+"""Voxels that are more than so many times larger or smaller along an axis are other voxels."""
+
+VOXEL_SIZE = "spacing_mm"
+"""Its name among the facts of a network."""
+
+Spacing = tuple[float, float, float]
+"""Voxel size along D, H, W, mm."""
+
+
+def median_voxel_size(cases: Sequence[Case]) -> Spacing:
+    """The median of prepared scans along each axis, mm; at least one scan."""
+    middle = np.median([case.spacing_mm for case in cases], axis=0)
+    return float(middle[0]), float(middle[1]), float(middle[2])
+
+
+def stored_voxel_size(facts: Mapping[str, Any]) -> Spacing | None:
+    """What a network's facts say of its training; None for networks that were made before they said it."""
+    value = facts.get(VOXEL_SIZE)
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    return float(value[0]), float(value[1]), float(value[2])
+
+
+def is_unlike(scan: Spacing, trained: Spacing) -> bool:
+    """Whether a scan's voxels differ by more than `MOST_ALIKE` along any axis."""
+    return any(max(a / b, b / a) > MOST_ALIKE for a, b in zip(scan, trained, strict=True))

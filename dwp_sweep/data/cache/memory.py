@@ -1,21 +1,24 @@
-"""Content hashes: of a file, remembered by size and time, and of a whole data set.
+"""What is remembered of scans: content hashes of files by size and time, and answers to questions about them.
 
 A node's key holds the data set's fingerprint, so that changed scans are never mistaken for old ones
-and moved or copied ones are recognised.
+and moved or copied ones are recognised. Work on several scans runs in threads here: reading, unpacking and
+resampling mostly release Python's lock, and nothing is copied between processes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
 
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.side_by_side import side_by_side
 from dwp_sweep.errors import InputError, Problem
 
 MEMORY_FILE = "file_hashes.json"
@@ -109,3 +112,27 @@ def remember(path: Path, values: Mapping[str, Any]) -> None:
     """Keep an answer: written beside and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(values), durable=False)
+
+
+MOST_AT_ONCE = 8
+"""Scans that are worked on at once, at most; fewer where the process has fewer cores. Each takes the memory
+of some volumes."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
+    """Do something with each item; yields (place in the items, result) in the order of completion.
+
+    What the work raises is raised here, and nothing new begins after it; the same where the caller leaves.
+    """
+    n_threads = min(MOST_AT_ONCE, torch.get_num_threads(), max(1, len(items)))
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="scans") as pool:
+        places = {pool.submit(work, item): place for place, item in enumerate(items)}
+        try:
+            for future in as_completed(places):
+                yield places[future], future.result()
+        finally:
+            for future in places:
+                future.cancel()

@@ -8,11 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
-from dwp_sweep.data.layouts.brats import list_brats
+from dwp_sweep.data.layouts.folders import list_brats, list_ms
 from dwp_sweep.data.layouts.listing import Lister, Listing, Subject
-from dwp_sweep.data.layouts.ms import list_ms
-from dwp_sweep.data.layouts.msd import list_msd
-from dwp_sweep.data.layouts.pairs import list_pairs
+from dwp_sweep.data.layouts.lists import list_msd, list_pairs
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 
 __all__ = ["LISTERS", "Listing", "Subject", "list_subjects", "scan_layout"]

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from dwp_sweep.report.answers.cell import Repeat
 from dwp_sweep.report.page.builder import INK, MUTED, Picture, drawing, new_figure
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.stages.drawing import PREDICTION, TRUTH, black_background, outline
 from dwp_sweep.stages.examples import STEM, Example, load_example
+from dwp_sweep.stages.figures import PREDICTION, TRUTH, black_background, outline
 from dwp_sweep.tracking.read.rows import NodeRow
 
 FILES = (f"{STEM}.json", f"{STEM}.safetensors")

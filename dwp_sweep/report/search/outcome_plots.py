@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dwp_sweep.report.search.picture import COLOURS, MARKERS, PALE, SearchPicture, columns_of, style, words_of
-from dwp_sweep.stages.drawing import INK, MUTED
+from dwp_sweep.stages.figures import INK, MUTED
 from dwp_sweep.tracking.read.pareto import front_of, knee_of
 from dwp_sweep.tracking.read.trials import Importance, SearchTrials, TrialRow
 

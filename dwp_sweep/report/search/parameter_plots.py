@@ -34,7 +34,7 @@ from dwp_sweep.report.search.picture import (
     value_limits,
     words_of,
 )
-from dwp_sweep.stages.drawing import INK, MUTED
+from dwp_sweep.stages.figures import INK, MUTED
 from dwp_sweep.tracking.read.trials import Parameter, SearchTrials, TrialRow
 
 _JITTER = 0.16

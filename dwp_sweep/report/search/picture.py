@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from dwp_sweep.stages.drawing import GRID, MUTED
+from dwp_sweep.stages.figures import GRID, MUTED
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; black is kept for what is best.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8c6d31", "#6b4c9a")

@@ -16,7 +16,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.search.outcome_plots import importance_plot, learning_curves, pareto_plot
 from dwp_sweep.report.search.parameter_plots import parallel_plot, slice_plot
 from dwp_sweep.report.search.picture import SearchPicture
-from dwp_sweep.stages.drawing import save
+from dwp_sweep.stages.figures import save
 from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
 from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.answer_tables import setting_texts

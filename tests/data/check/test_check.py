@@ -12,7 +12,7 @@ import torch
 from dwp_sweep.data.cache import cases as cache
 from dwp_sweep.data.cache import entry as cache_entry
 from dwp_sweep.data.cache.cases import load_cases
-from dwp_sweep.data.check import examine
+from dwp_sweep.data.check import check
 from dwp_sweep.data.check.check import check_dataset, require_enough, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
@@ -275,14 +275,14 @@ def test_one_image_under_two_names_of_a_subject_is_a_warning(tmp_path, write_bra
 
 
 def test_scans_are_checked_side_by_side_and_told_in_their_order(root, monkeypatch):
-    together, real = threading.Barrier(3), examine.preprocess
+    together, real = threading.Barrier(3), check.preprocess
 
     def waits_for_the_others(*arguments):
         together.wait(timeout=60)
         return real(*arguments)
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(examine, "preprocess", waits_for_the_others)
+    monkeypatch.setattr(check, "preprocess", waits_for_the_others)
 
     assert [row.id for row in check_dataset(config(root)).subjects] == [f"case_{n:02}" for n in range(12)]
 
@@ -308,13 +308,13 @@ def test_a_second_check_reads_only_what_changed_and_says_the_same(
     (root / "imagesTr" / "case_07.nii.gz").write_text("no image")
     settings = config(root, preprocess=PreprocessConfig(shape=(7, 4, 6)))
     first = check_dataset(settings, None, tmp_path / "cache")
-    read, real = list[str](), examine.read_pair
+    read, real = list[str](), check.read_pair
 
     def noted(subject, *arguments):
         read.append(subject.id)
         return real(subject, *arguments)
 
-    monkeypatch.setattr(examine, "read_pair", noted)
+    monkeypatch.setattr(check, "read_pair", noted)
     seen: list[tuple[int, int]] = []
     second = check_dataset(settings, lambda done, total: seen.append((done, total)), tmp_path / "cache")
 

@@ -10,7 +10,7 @@ from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig, PhantomConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.phantom.dataset import ensure_phantom, write_phantom
-from dwp_sweep.data.phantom.scan import scan_subject, spacing_of
+from dwp_sweep.data.phantom.subject import scan_subject, spacing_of
 from dwp_sweep.errors import InputError
 
 SOURCE, TARGET = (PhantomConfig(kind=kind, n_subjects=3) for kind in ("source", "target"))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.metrics.physical import physical_scores, summarise_physical
 from dwp_sweep.stages import evaluation
 from dwp_sweep.stages.evaluation import Prediction, summarise
-from dwp_sweep.stages.physical_scores import physical_scores, summarise_physical
 
 SPACING = (1.0, 1.0, 4.0)
 

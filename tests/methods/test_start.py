@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dwp_sweep.methods.kernel_scale import Rescaled, rescale_invariant
+from dwp_sweep.methods.start import Rescaled, rescale_invariant
 from dwp_sweep.nets.bayes_conv import make_bayesian
 from dwp_sweep.nets.kernel_groups import kernel_layers
 from dwp_sweep.nets.unet3d import UNet3D, he_init
