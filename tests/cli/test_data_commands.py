@@ -67,7 +67,7 @@ def test_a_picture_of_an_unknown_kind_is_refused_before_a_scan_is_read(
     def read(*_: object) -> None:
         raise AssertionError("a scan was read")
 
-    monkeypatch.setattr("dwp_sweep.data.check.examine.read_pair", read)
+    monkeypatch.setattr("dwp_sweep.data.check.check.read_pair", read)
     found = data("check", scans, "--layout", "msd", "--picture", tmp_path / name)
     assert found.exit_code == 2
     assert "--picture" in found.stderr and name in found.stderr and ".png" in found.stderr

@@ -68,7 +68,7 @@ def settings_of(sweep: Sweep, stage: str) -> Mapping[str, Any]:
 
 PLACES = {
     "the network moves to the device": "torch.nn.Module.to",
-    "a step": "dwp_sweep.methods.plain_training.segmentation_loss",
+    "a step": "dwp_sweep.methods.start.segmentation_loss",
     "validation": "dwp_sweep.stages.network_training.validation_metrics",
 }
 LATER = {
