@@ -1,4 +1,8 @@
-"""The whole way of a user, through the installed command: plan, run, run again, best, report, load, fail."""
+"""The whole way of a user, through the installed command: plan, run, run again, best, report, load, fail.
+
+Runs compute in one process (``--here``): what a command says and leaves does not depend on who computes.
+The same demo on a real Ray is in `tests/cluster/test_ray_job.py`; ``retrain`` below starts one, too.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class Finished:
     """A folder in which the demo has run at its smoke scale, and what the command printed."""
 
     folder: Path
-    plan: CompletedProcess[str]
+    plan: Result
     run: CompletedProcess[str]
 
     @property
@@ -33,15 +37,15 @@ class Finished:
         return f"sqlite:///{self.folder / 'dwp_runs' / 'mlflow.db'}"
 
     def ask(self, *arguments: str) -> Result:
-        """A command that only reads, within this process."""
+        """A command within this process."""
         return CliRunner().invoke(main, [*arguments, "--storage", str(self.folder / "dwp_runs")])
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("demo")
-    plan = dwp_sweep("plan", DEMO, "--smoke", cwd=folder)
-    run = dwp_sweep("run", DEMO, "--smoke", cwd=folder, timeout_s=360)
+    plan = CliRunner().invoke(main, ["plan", str(DEMO), "--smoke", "--storage", str(folder / "dwp_runs")])
+    run = dwp_sweep("run", DEMO, "--smoke", "--here", cwd=folder, timeout_s=360)
     assert run.returncode == 0, run.stdout + run.stderr
     return Finished(folder, plan, run)
 
@@ -56,7 +60,7 @@ def counts_by_stage(plan: str) -> dict[str, list[str]]:
 
 
 def test_plan_counts_what_the_run_then_builds(finished: Finished) -> None:
-    assert finished.plan.returncode == 0
+    assert finished.plan.exit_code == 0
     rows = counts_by_stage(finished.plan.stdout)
     assert rows["source"] == ["2", "0", "0", "0"]
     assert rows["harvest"] == ["1", "0", "0", "0"]
@@ -93,8 +97,8 @@ def test_the_printed_python_line_loads_the_network(finished: Finished) -> None:
 
 
 def test_a_second_run_builds_nothing_and_prints_the_same_table(finished: Finished) -> None:
-    again = dwp_sweep("run", DEMO, "--smoke", cwd=finished.folder)
-    assert again.returncode == 0
+    again = finished.ask("run", str(DEMO), "--smoke")
+    assert again.exit_code == 0
     assert "started" not in again.stdout
     assert "14 cached" in again.stdout
     table = "Test Dice, mean (std)"
@@ -122,34 +126,48 @@ def test_report_prints_the_table_as_text_markdown_and_json(finished: Finished) -
     assert json.loads(forms["json"])["sizes"] == [5]
 
 
-def test_retrain_gives_the_same_numbers_and_another_seed_others(finished: Finished, tmp_path: Path) -> None:
+def test_retrain_gives_the_same_numbers_and_another_seed_others(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import dwp_sweep as package
 
     runs = package.results("demo-smoke", finished.uri)
     (first,) = runs[(runs.stage == "target") & (runs.method == "fine_tune")].run_id
     upstream = built_files(finished, "source", "harvest", "prior")
     assert len(upstream) == 10
-    ids: list[str] = []
-    for more in ((), ("--seed", "7")):
-        done = retrain(finished, tmp_path, *more)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert [line.split()[3] for line in done.stdout.splitlines() if " started " in line] == ["target"]
-        runs = package.results("demo-smoke-retrain", finished.uri)
-        (fresh,) = set(runs[runs.stage == "target"].run_id) - set(ids)
-        ids.append(fresh)
+    words = ("retrain", "demo-smoke", "--where", "method=fine_tune", "--tracking-uri", finished.uri)
+    # From a folder that holds nothing: what it needs it has from its storage and its tracking URI.
+    alike = dwp_sweep(*words, "--storage", finished.folder / "dwp_runs", cwd=tmp_path)
+    assert alike.returncode == 0, alike.stdout + alike.stderr
+    (same_id,) = retrained(finished, alike.stdout)
+    compute_here(monkeypatch)
+    another = finished.ask(*words, "--seed", "7")
+    assert another.exit_code == 0, another.output
+    (other_id,) = retrained(finished, another.stdout) - {same_id}
     assert built_files(finished, "source", "harvest", "prior") == upstream
-    assert [tags(finished, one)["dwp.retrained_from"] for one in ids] == [first, first]
-    before, same, other = (numbers(finished, one) for one in (first, *ids))
+    assert [tags(finished, one)["dwp.retrained_from"] for one in (same_id, other_id)] == [first, first]
+    before, same, other = (numbers(finished, one) for one in (first, same_id, other_id))
     assert {"best_val_dice", "test_dice"} <= before.keys() and len(before["val_dice"]) == 2
     assert same == before
     assert all(other[name] != before[name] for name in ("val_dice", "best_val_dice", "test_dice"))
 
 
-def retrain(finished: Finished, cwd: Path, *more: str) -> CompletedProcess[str]:
-    """From a folder that holds nothing: what it needs it has from its storage and its tracking URI."""
-    where = ("--where", "method=fine_tune", "--tracking-uri", finished.uri)
-    return dwp_sweep(
-        "retrain", "demo-smoke", *where, "--storage", finished.folder / "dwp_runs", *more, cwd=cwd
+def retrained(finished: Finished, said: str) -> set[str]:
+    """Ids of all target networks that were trained again; the command has started such a one alone."""
+    import dwp_sweep as package
+
+    assert [line.split()[3] for line in said.splitlines() if " started " in line] == ["target"]
+    runs = package.results("demo-smoke-retrain", finished.uri)
+    return set(runs[runs.stage == "target"].run_id)
+
+
+def compute_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of this process start no Ray; ``retrain`` has no option that says so."""
+    from dwp_sweep.harness import run
+
+    on_ray = run.run_sweep
+    monkeypatch.setattr(
+        run, "run_sweep", lambda *given, **options: on_ray(*given, **options | {"here": True})
     )
 
 
@@ -199,8 +217,8 @@ def test_networks_and_priors_of_a_run_can_be_brought_by_their_run_id(finished: F
 
 
 def test_without_mlflow_the_run_says_so_and_shows_its_table(finished: Finished) -> None:
-    done = dwp_sweep("run", DEMO, "--smoke", "--tracking-uri", "http://127.0.0.1:9", cwd=finished.folder)
-    assert done.returncode == 0
+    done = finished.ask("run", str(DEMO), "--smoke", "--tracking-uri", "http://127.0.0.1:9")
+    assert done.exit_code == 0
     assert "http://127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Test Dice, mean (std)" in done.stdout
@@ -208,8 +226,8 @@ def test_without_mlflow_the_run_says_so_and_shows_its_table(finished: Finished) 
 
 def test_a_diverging_network_fails_by_name_and_the_rest_goes_on(finished: Finished) -> None:
     wild = ("--set", "grid.method=[random_init, fine_tune]", "--set", "grid.target.lr=[1e-3, 1e30]")
-    done = dwp_sweep("run", DEMO, "--smoke", *wild, cwd=finished.folder, timeout_s=240)
-    assert done.returncode == 1, done.stdout + done.stderr
+    done = finished.ask("run", str(DEMO), "--smoke", "--here", *wild)
+    assert done.exit_code == 1, done.output
     assert "failed target random_init m=5" in done.stdout
     assert "last finite value" in done.stdout
     assert "3 cached" in done.stdout

@@ -1,11 +1,10 @@
-"""A real sweep on a real Ray, down to the pictures that its parent run in MLflow keeps."""
+"""A real sweep in this process, down to the pictures that its parent run in MLflow keeps."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import matplotlib.image
 import pytest
 
 from dwp_sweep.api import SweepRun, run_sweep
-from dwp_sweep.harness.cluster.ray_session import ray_session
 from dwp_sweep.tracking.client import mlflow_client
 from tests.harness.test_run import Witness
 
@@ -43,9 +41,8 @@ SPACE["data"]["target"]["n_test"] = 3
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SweepRun]:
-    with ray_session():
-        yield run_sweep(SPACE, tmp_path_factory.mktemp("pictures") / "runs", progress=Witness())
+def ran(tmp_path_factory: pytest.TempPathFactory) -> SweepRun:
+    return run_sweep(SPACE, tmp_path_factory.mktemp("pictures") / "runs", here=True, progress=Witness())
 
 
 def artifacts(ran: SweepRun, folder: str) -> set[str]:
