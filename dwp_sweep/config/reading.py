@@ -14,8 +14,7 @@ from typing import Any
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.plain_values import merged, nested, read_yaml, with_value, without
 from dwp_sweep.config.search.checks import make_search, search_problems
-from dwp_sweep.config.search.distribution import Distribution
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.space import Distribution, SearchSpace
 from dwp_sweep.config.space_file import SpaceFile, sound_part
 from dwp_sweep.config.variants import (
     VARIANT,

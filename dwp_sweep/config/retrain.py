@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages.contract import Stage

@@ -16,9 +16,9 @@ from typing import Any
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.plain_values import YamlText, clash_problems, flat, merged, nested, read_yaml
 from dwp_sweep.config.reading import Overrides, Reading, read_overrides, read_values
-from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
 from dwp_sweep.config.search.inactive import out_of_reach
 from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem, nearest_names

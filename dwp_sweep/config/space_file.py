@@ -10,9 +10,14 @@ from pydantic import Field, field_validator
 
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.config.plain_values import merged
-from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
-from dwp_sweep.config.search.distribution import Distribution
-from dwp_sweep.config.search.space import ObjectiveConfig, SchedulerConfig, SearcherConfig
+from dwp_sweep.config.search.space import Distribution
+from dwp_sweep.config.sections import (
+    BudgetConfig,
+    ObjectiveConfig,
+    ResourcesConfig,
+    SchedulerConfig,
+    SearcherConfig,
+)
 from dwp_sweep.config.variants import VARIANT, variant_problems
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages.registry import STAGES

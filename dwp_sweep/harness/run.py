@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dwp_sweep.config.node import Node, entries_of, pipeline_order
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cancel import Interrupt

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dwp_sweep.config.node import make_node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.durations import Durations

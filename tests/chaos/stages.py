@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.strict import StrictModel, unkeyed

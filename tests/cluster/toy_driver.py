@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.run import run_sweep

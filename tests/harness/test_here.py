@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep import api
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Outcome

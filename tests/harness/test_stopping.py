@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cancel import cancel_sweep
 from dwp_sweep.harness.run import run_sweep

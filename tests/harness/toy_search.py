@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import BudgetConfig, ResourcesConfig
-from dwp_sweep.config.search.distribution import Distribution
-from dwp_sweep.config.search.space import (
+from dwp_sweep.config.search.space import Distribution, SearchCondition, SearchSpace
+from dwp_sweep.config.sections import (
+    BudgetConfig,
     ObjectiveConfig,
+    ResourcesConfig,
     SchedulerConfig,
-    SearchCondition,
     SearcherConfig,
-    SearchSpace,
 )
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.attempt import run_node

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DeviceMemoryError, DivergedError
 from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit, Inputs, Stage

@@ -13,14 +13,8 @@ from pydantic import BaseModel
 
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.plain_values import flat, overlap
-from dwp_sweep.config.search.distribution import Distribution
-from dwp_sweep.config.search.space import (
-    ObjectiveConfig,
-    SchedulerConfig,
-    SearchCondition,
-    SearchSpace,
-    over_axes,
-)
+from dwp_sweep.config.search.space import Distribution, SearchCondition, SearchSpace, over_axes
+from dwp_sweep.config.sections import ObjectiveConfig, SchedulerConfig
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import Problem

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dwp_sweep.config.plain_values import overlap
-from dwp_sweep.config.search.distribution import among
-from dwp_sweep.config.search.space import Resolve, SearchCondition, SearchSpace
+from dwp_sweep.config.search.space import Resolve, SearchCondition, SearchSpace, among
 from dwp_sweep.errors import InputError, Problem
 
 _MAX_STUDIES = 24

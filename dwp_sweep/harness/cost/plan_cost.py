@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import HOUR_S
+from dwp_sweep.config.sections import HOUR_S
 from dwp_sweep.harness.cost.durations import Duration, Durations
 from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.cost.simulation import Schedule, list_schedule

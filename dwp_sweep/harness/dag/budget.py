@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dwp_sweep.config.resources import HOUR_S, BudgetConfig
+from dwp_sweep.config.sections import HOUR_S, BudgetConfig
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.errors import Problem
 from dwp_sweep.stages.workload import workload_of
 

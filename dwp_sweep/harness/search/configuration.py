@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import HOUR_S
-from dwp_sweep.config.search.space import ObjectiveConfig
+from dwp_sweep.config.sections import HOUR_S, ObjectiveConfig
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.store.record import Record
 

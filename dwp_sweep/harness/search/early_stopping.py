@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.search.space import ObjectiveConfig, SchedulerConfig
+from dwp_sweep.config.sections import ObjectiveConfig, SchedulerConfig
 from dwp_sweep.harness.search.configuration import Member, best_so_far
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.store.protocol import Store

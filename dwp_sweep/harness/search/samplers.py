@@ -12,8 +12,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
-from dwp_sweep.config.search.distribution import Distribution
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.space import Distribution, SearchSpace
 
 
 def make_sampler(search: SearchSpace, seed: int) -> BaseSampler:

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from dwp_sweep.config.search.space import OBJECTIVES
+from dwp_sweep.config.sections import OBJECTIVES
 from dwp_sweep.harness.search.past_configurations import open_storage, storage_url
 from dwp_sweep.harness.search.study import NODES, REASON, SAME_AS, STATES, VALUES, objectives_of
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE

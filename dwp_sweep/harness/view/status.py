@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dwp_sweep.config.node import Node, nodes_of, pipeline_order
-from dwp_sweep.config.resources import HOUR_S
+from dwp_sweep.config.sections import HOUR_S
 from dwp_sweep.harness.cost.durations import Durations, RunningNode, time_left_s
 from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.config.resources import HOUR_S
-from dwp_sweep.config.search.space import OBJECTIVES
+from dwp_sweep.config.sections import HOUR_S, OBJECTIVES
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.tables.table import Table, left, right, table_row
 from dwp_sweep.tracking.client import shown_uri

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cluster.autoscaling import Patience, grows
 from dwp_sweep.harness.cost.durations import Durations

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dwp_sweep.cli.plan_cost import show_cost
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.harness.attempt import run_node

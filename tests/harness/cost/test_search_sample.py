@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.past_runs import PastRuns
 from dwp_sweep.harness.cost.plan_cost import plan_cost

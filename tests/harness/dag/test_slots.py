@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dwp_sweep.config.resources import ResourcesConfig
+from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots
 
 LAPTOP = [Resources(2, 0)]

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cost.durations import Durations

@@ -1,0 +1,152 @@
+"""Sections of a search-space file that say how a sweep runs: resources, budget, and the settings of a search.
+
+None of them is part of a node's key. `dwp_sweep.config.space_file` holds them; the harness reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from dwp_sweep.strict import StrictModel
+
+HOUR_S = 3600.0
+
+OBJECTIVES: Mapping[str, Literal["max", "min"]] = {
+    "val_dice": "max",
+    "val_iou": "max",
+    "val_loss": "min",
+    "n_steps": "min",
+    "wall_s": "min",
+    "hours": "min",
+    "cpu_hours": "min",
+    "gpu_hours": "min",
+}
+"""What a search may optimise, and which way is better. Test scores are reported and never select."""
+
+_WALL = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)\s*$")
+_UNIT_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": HOUR_S, "d": 86400.0}
+
+
+class ResourcesConfig(StrictModel):
+    """Logical resources of one trial.
+
+    Attributes:
+        cpu: CPU slots; also the number of torch threads (at least 1).
+        gpu: GPU slots; fractions share a GPU. None: one where the cluster has GPUs and the stage
+            trains a U-Net, a quarter for the kernel VAEs, else none.
+    """
+
+    cpu: float = Field(1.0, gt=0)
+    gpu: float | None = Field(None, ge=0)
+
+
+class BudgetConfig(StrictModel):
+    """When a run starts no further node; None: no limit.
+
+    Attributes:
+        gpu_hours: Of all nodes of the run together.
+        cpu_hours: Of all nodes of the run together.
+        wall: Time on the clock with its unit: ``90s``, ``20m``, ``2h``, ``1d``.
+        trials: Configurations of all studies together; target networks where there is no search.
+    """
+
+    gpu_hours: float | None = Field(None, ge=0)
+    cpu_hours: float | None = Field(None, ge=0)
+    wall: str | None = None
+    trials: int | None = Field(None, ge=0)
+
+    @field_validator("wall", mode="before")
+    @classmethod
+    def _has_a_unit(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, str) and _WALL.match(value)):
+            return value
+        raise ValueError("should be a time with its unit: 90s, 20m, 2h or 1d")
+
+    @property
+    def wall_s(self) -> float | None:
+        """`wall` in seconds."""
+        match = _WALL.match(self.wall or "")
+        return float(match[1]) * _UNIT_S[match[2]] if match else None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(value is not None for value in (self.gpu_hours, self.cpu_hours, self.wall, self.trials))
+
+
+class ObjectiveConfig(StrictModel):
+    """What a search optimises.
+
+    Attributes:
+        metric: Of the target networks, a name of `OBJECTIVES`; ``val_dice`` is that of the best epoch.
+            ``hours`` is the target networks' time, ``gpu_hours`` and ``cpu_hours`` times their share of GPU
+            or CPUs.
+        over: Axes of the grid over whose values the metric is averaged, e.g. ``split``.
+    """
+
+    metric: str = "val_dice"
+    over: tuple[str, ...] = ()
+
+    @field_validator("metric")
+    @classmethod
+    def _reported(cls, value: str) -> str:
+        name = value.removeprefix("best_")
+        if name.startswith("test_"):
+            raise ValueError(
+                "test scores judge and must not choose; search for val_dice, val_iou or val_loss"
+            )
+        if name not in OBJECTIVES:
+            raise ValueError("no stage reports it; objectives are " + ", ".join(OBJECTIVES))
+        return name
+
+    @field_validator("over", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Which way is better."""
+        return OBJECTIVES[self.metric]
+
+    @property
+    def epoch_metric(self) -> str | None:
+        """Its name among the metrics of an epoch; None where only a finished node has it."""
+        return self.metric if self.metric.startswith("val_") else None
+
+
+class SearcherConfig(StrictModel):
+    """How values are suggested.
+
+    Attributes:
+        kind: ``tpe``, ``random``, ``gp`` (Gaussian process) or ``nsga2`` (genetic, for several objectives).
+        n_trials: Configurations of each study, that is of each condition of the grid.
+        seed: Of the sampler.
+        storage: Optuna's database URL; None: a SQLite file in the sweep's folder.
+    """
+
+    kind: Literal["tpe", "random", "gp", "nsga2"] = "tpe"
+    n_trials: int = Field(20, ge=1)
+    seed: int = Field(0, ge=0)
+    storage: str | None = None
+
+
+class SchedulerConfig(StrictModel):
+    """When a target network is stopped before its last epoch. Upstream stages are never stopped.
+
+    Attributes:
+        kind: ``asha``, ``median`` or ``none``; None: ``asha`` for one objective that epochs report.
+        grace_epochs: Epochs that every network gets.
+        reduction_factor: ASHA: one of so many continues from each rung.
+        min_configurations: Median stopping: with how many others a network is compared before it may be
+            stopped; also how many configurations must have ended before one is stopped between its repeats.
+    """
+
+    kind: Literal["asha", "median", "none"] | None = None
+    grace_epochs: int = Field(3, ge=1)
+    reduction_factor: float = Field(3.0, gt=1)
+    min_configurations: int = Field(3, ge=1)
