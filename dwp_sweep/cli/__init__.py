@@ -16,8 +16,7 @@ from dwp_sweep.cli.exits import Commands
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
 from dwp_sweep.cli.storage import explain, gc, sync
-from dwp_sweep.cli.submit import submit
-from dwp_sweep.cli.sweeps import demo, plan, run
+from dwp_sweep.cli.sweeps import demo, plan, run, submit
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -76,13 +76,13 @@ def best(
 @click.option(
     "--figure",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=place("--figure"),
+    callback=place,
     help="Draw the differences with their intervals into this PNG.",
 )
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    callback=place("--out"),
+    callback=place,
     help="Write the whole report into this folder: a page (index.html), figures, tables as CSV and LaTeX.",
 )
 @click.option(
@@ -96,7 +96,7 @@ def best(
     "--search",
     "search",
     type=click.Path(file_okay=False, path_type=Path),
-    callback=place("--search"),
+    callback=place,
     help="Of a search: write its figures, importances and trials into this folder, and print a summary.",
 )
 @options.as_json

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dwp_sweep.data.check.check import CheckReport, SubjectRow
+from dwp_sweep.cli.terminal import print_line
+from dwp_sweep.data.check.check import CheckReport
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.errors import Problem
 
 N_IN_PICTURE = 6
 _MAX_KINDS = 4
@@ -28,20 +28,25 @@ def show_check(report: CheckReport, path: Path) -> None:
     if report.subjects:
         console.print(_table(report))
         for line in summary_lines(report):
-            console.print(line, markup=False, highlight=False)
-    _list(console, "warning", "yellow", report.warnings)
-    _list(console, "problem", "red", report.problems)
-    console.print(_verdict(report, path), highlight=False)
-
-
-def _verdict(report: CheckReport, path: Path) -> str:
-    found = _count(len(report.subjects), "subject")
+            print_line(console, line)
+    for word, style, problems in (
+        ("warning", "yellow", report.warnings),
+        ("problem", "red", report.problems),
+    ):
+        for problem in problems:
+            console.print(f"[{style}]{word}[/{style}] ", end="")
+            print_line(console, str(problem))
+    subjects = _count(len(report.subjects), "subject")
     if report.problems:
-        problems = _count(len(report.problems), "problem")
-        return f"[bold red]{escape(str(path))}: not usable as it is: {problems}, {found} without any[/]"
-    suspicious = sum(bool(row.suspicions) for row in report.subjects)
-    look = f", {suspicious} of them worth a look" if suspicious else ""
-    return f"[bold green]{escape(str(path))}: {found}, ready to use{look}[/]"
+        n_problems = _count(len(report.problems), "problem")
+        verdict = (
+            f"[bold red]{escape(str(path))}: not usable as it is: {n_problems}, {subjects} without any[/]"
+        )
+    else:
+        n_suspicious = sum(bool(row.suspicions) for row in report.subjects)
+        look = f", {n_suspicious} of them worth a look" if n_suspicious else ""
+        verdict = f"[bold green]{escape(str(path))}: {subjects}, ready to use{look}[/]"
+    console.print(verdict, highlight=False)
 
 
 def summary_lines(report: CheckReport) -> list[str]:
@@ -75,13 +80,11 @@ def draw_overview(config: DatasetConfig, report: CheckReport, picture: Path) -> 
     with tempfile.TemporaryDirectory(prefix="dwp_sweep_") as cache:
         cases = load_cases(config, [subjects[row.id] for row in rows], Path(cache))
         picture.parent.mkdir(parents=True, exist_ok=True)
-        notes = {row.id: _note(row) for row in rows}
+        notes = {
+            row.id: "\n".join([f"{row.foreground_share:.2%} foreground", *row.suspicions]) for row in rows
+        }
         title = f"{config.root}: {len(rows)} of {_count(len(report.subjects), 'subject')}"
         write_overview(cases, picture, title, notes, config.preprocess.orientation)
-
-
-def _note(row: SubjectRow) -> str:
-    return "\n".join([f"{row.foreground_share:.2%} foreground", *row.suspicions])
 
 
 def _table(report: CheckReport) -> Table:
@@ -91,29 +94,22 @@ def _table(report: CheckReport) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     if any(row.suspicions for row in report.subjects) or report.unusable:
         table.add_column("look at", overflow="fold")
-    rows = {row.id: _cells(row) for row in report.subjects}
+    rows = {
+        row.id: [
+            escape(row.id),
+            _joined(row.shape, "{:d}"),
+            _joined(row.spacing_mm, "{:.3g}"),
+            f"{row.foreground_share:.2%}",
+            ",".join(map(str, row.labels)),
+            f"[yellow]{escape(', '.join(row.suspicions))}[/]" if row.suspicions else "",
+        ]
+        for row in report.subjects
+    }
     for name, problems in report.unusable.items():
         rows[name] = [escape(name), "", "", "", "", f"[red]{_count(len(problems), 'problem')}, below[/]"]
     for name in sorted(rows):
         table.add_row(*rows[name][: len(table.columns)])
     return table
-
-
-def _cells(row: SubjectRow) -> list[str]:
-    return [
-        escape(row.id),
-        _joined(row.shape, "{:d}"),
-        _joined(row.spacing_mm, "{:.3g}"),
-        f"{row.foreground_share:.2%}",
-        ",".join(map(str, row.labels)),
-        f"[yellow]{escape(', '.join(row.suspicions))}[/]" if row.suspicions else "",
-    ]
-
-
-def _list(console: Console, word: str, style: str, items: Sequence[Problem]) -> None:
-    for item in items:
-        console.print(f"[{style}]{word}[/{style}] ", end="")
-        console.print(str(item), markup=False, highlight=False)
 
 
 def _joined(numbers: Sequence[float], form: str) -> str:

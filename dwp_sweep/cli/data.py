@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import BAD_INPUT, place
+from dwp_sweep.cli.exits import BAD_INPUT, place, remark
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -25,30 +25,19 @@ def data() -> None:
     """Check a folder of scans, or generate one."""
 
 
-def _integers(
-    context: click.Context, parameter: click.Parameter, value: str | None
-) -> tuple[int, ...] | None:
-    """Read ``"1,2"`` as ``(1, 2)``."""
-    if value is None:
-        return None
-    try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError:
-        message = f"{value!r} is not whole numbers with commas between, such as {parameter.metavar}"
-        raise click.BadParameter(message) from None
-
-
 def _numbers(
-    context: click.Context, parameter: click.Parameter, value: str | None
+    context: click.Context, parameter: click.Parameter, value: str | None, whole: bool = False
 ) -> tuple[float, ...] | None:
     """Read ``"-200,250"`` as ``(-200.0, 250.0)``."""
-    if value is None:
-        return None
     try:
-        return tuple(float(part) for part in value.split(","))
+        return None if value is None else tuple((int if whole else float)(part) for part in value.split(","))
     except ValueError:
-        message = f"{value!r} is not numbers with commas between, such as {parameter.metavar}"
+        kind = "whole numbers" if whole else "numbers"
+        message = f"{value!r} is not {kind} with commas between, such as {parameter.metavar}"
         raise click.BadParameter(message) from None
+
+
+_integers = partial(_numbers, whole=True)
 
 
 def _words(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -57,10 +46,10 @@ def _words(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def _picture(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    """Refuse a kind of picture that cannot be drawn before minutes go into reading scans."""
+    """Refuse a file type that cannot be drawn, before scans are read for minutes."""
     if value is not None and value.suffix.lower() not in _PICTURES:
         raise click.BadParameter(f"{str(value)!r} must end in {', '.join(_PICTURES)}")
-    place("--picture")(context, parameter, value)
+    place(context, parameter, value)
     return value
 
 
@@ -136,14 +125,12 @@ def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool
         show_check(report, path)
     if picture is not None and not report.problems:
         draw_overview(config, report, picture)
-        click.echo(f"picture: {picture}", err=True)
+        remark(f"picture: {picture}")
     ctx.exit(BAD_INPUT if report.problems else 0)
 
 
 @data.command()
-@click.argument(
-    "folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), callback=place("DIR")
-)
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), callback=place)
 @click.option(
     "--kind", type=click.Choice(["source", "target"]), required=True, help="Which of the two diseases."
 )

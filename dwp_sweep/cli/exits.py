@@ -1,13 +1,13 @@
-"""How commands end and what they say of it: exit codes, problems on standard error, no traceback.
+"""How commands end: exit codes, problems on standard error, no traceback.
 
-An error that names a file is told with the option that the file's place was given by.
+A message about a file names the option that gave the file's place.
 """
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageE
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
-
-PathCallback = Callable[[click.Context, click.Parameter, Any], Any]
 
 _DISK_ERRORS = {
     errno.EACCES,
@@ -46,7 +44,7 @@ class Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn errors for people into messages and exit codes."""
+        """Run the command; print errors for users and exit with their codes."""
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -72,8 +70,7 @@ class Commands(click.Group):
 def show_problems(problems: Iterable[Problem]) -> None:
     """Print problems to standard error: what is wrong, then what to do about it.
 
-    Advice that several problems in a row share is printed once, and of a long list of names only those
-    nearest to what was given.
+    Consecutive problems with equal advice print it once. A long list of names is cut to the nearest ones.
     """
     problems = tuple(problems)
     if len(problems) > 1:
@@ -85,19 +82,17 @@ def show_problems(problems: Iterable[Problem]) -> None:
 
 
 def remark(text: str) -> None:
-    """Say something beside the results, on standard error."""
+    """Print a message on standard error, beside the results."""
     click.echo(text, err=True)
 
 
-def place(name: str) -> PathCallback:
-    """A callback of a path option or argument: remembers its value as ``name``, e.g. ``--storage``."""
-
-    def remember(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
-        if isinstance(value, Path):
-            ctx.meta.setdefault(_PLACES, {})[name] = value
-        return value
-
-    return remember
+def place(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Callback of a path option or argument: remembers its value by its name, e.g. ``--storage``."""
+    if isinstance(value, Path):
+        name = max(parameter.opts, key=len)
+        name = name if isinstance(parameter, click.Option) else parameter.human_readable_name
+        ctx.meta.setdefault(_PLACES, {})[name] = value
+    return value
 
 
 def place_of(ctx: click.Context, path: str | Path) -> str | None:
@@ -105,7 +100,7 @@ def place_of(ctx: click.Context, path: str | Path) -> str | None:
     wanted = Path(path).absolute()
     for name, value in ctx.meta.get(_PLACES, {}).items():
         given = value.absolute()
-        # An error may name a folder above, which could not be made on the way.
+        # An error may name a parent folder that could not be created.
         if wanted.is_relative_to(given) or given.is_relative_to(wanted):
             return f"{name} {value}"
     return None
@@ -122,7 +117,7 @@ def _brief(problem: Problem) -> str:
 
 
 def _disk_problem(ctx: click.Context, error: OSError) -> Problem | None:
-    """What to tell about a file that cannot be written; None: a mistake of ours, to be seen whole."""
+    """A file that cannot be written, as a problem of the user's; None: a bug, whose traceback is shown."""
     if error.filename is None or error.errno not in _DISK_ERRORS:
         return None
     place = place_of(ctx, error.filename)

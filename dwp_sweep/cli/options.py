@@ -1,4 +1,4 @@
-"""Options that several commands share, with the environment variables that stand for them."""
+"""Options that several commands share, with their environment variables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ storage = click.option(
     show_default="./dwp_runs",
     envvar="DWP_SWEEP_STORAGE",
     show_envvar=True,
-    callback=place("--storage"),
+    callback=place,
     help="Folder of results, checkpoints and caches, on a cluster a shared one; or s3://BUCKET/PREFIX.",
 )
 
@@ -66,39 +66,41 @@ no_retry_failed = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def sweep_options(command: CommandT) -> CommandT:
-    """What describes a sweep: overrides, scale, where results lie, what to do with failed nodes."""
-    for option in reversed(_SWEEP):
-        command = option(command)
-    return command
-
-
-def run_options(command: CommandT) -> CommandT:
-    """What describes where a sweep runs, besides `sweep_options`."""
-    for option in reversed(_RUN):
-        command = option(command)
-    return sweep_options(command)
-
-
-_SWEEP = (
-    overrides,
-    smoke,
-    storage,
-    tracking_uri,
-    no_retry_failed,
+address = click.option(
+    "--address", metavar="ADDRESS", help="An existing Ray cluster.  [default: RAY_ADDRESS, else a local Ray]"
 )
 
-_RUN = (
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto: a GPU if there is one.",
+)
+
+
+def _together(*options: Any) -> Callable[[CommandT], CommandT]:
+    def decorate(command: CommandT) -> CommandT:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_SWEEP = (overrides, smoke, storage, tracking_uri, no_retry_failed)
+
+sweep_options = _together(*_SWEEP)
+"""What describes a sweep: overrides, scale, where results lie, what to do with failed nodes."""
+
+run_options = _together(
+    *_SWEEP,
     click.option(
         "--here",
         is_flag=True,
         help="Compute all nodes in this process, one after the other, without Ray.",
     ),
-    click.option(
-        "--address",
-        metavar="ADDRESS",
-        help="An existing Ray cluster.  [default: RAY_ADDRESS, else a local Ray]",
-    ),
+    address,
     click.option(
         "--max-concurrent",
         type=click.IntRange(min=1),
@@ -116,3 +118,16 @@ _RUN = (
         help="How long a cluster that grows may take to bring a machine that a stage asks for.",
     ),
 )
+"""The options of a sweep, and where it runs."""
+
+bench_options = _together(
+    click.argument("names", metavar="[NAME]...", nargs=-1),
+    click.option("--list", "only_list", is_flag=True, help="List the benches and run none."),
+    click.option(
+        "--threads", type=click.IntRange(min=1), metavar="N", help="Of torch.  [default: all cores]"
+    ),
+    device,
+    click.option("--quick", is_flag=True, help="Tiny scale: shows that it works; the numbers mean nothing."),
+    as_json,
+)
+"""Which benches, where, at which scale, how to print them; for ``python -m tests.benchmarks``, too."""

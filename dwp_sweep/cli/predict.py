@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import FAILED, place, show_problems
+from dwp_sweep.cli.exits import FAILED, place, remark, show_problems
 
 if TYPE_CHECKING:
-    from dwp_sweep.prediction.run import Done
     from dwp_sweep.prediction.trained import Device
 
 _N_NAMED = 5
 
 
-def _result(
-    name: str, *flags: str, required: bool = False, text: str
-) -> Callable[[options.CommandT], options.CommandT]:
-    return click.option(
-        f"--{name}",
-        *flags,
-        required=required,
-        type=click.Path(path_type=Path),
-        metavar=name.upper(),
-        callback=place(f"--{name}"),
-        help=text,
-    )
+_file = partial(click.option, type=click.Path(path_type=Path), callback=place)
 
 
 @click.command(short_help="Segment scans with a trained network.")
 @click.argument("run", metavar="RUN")
 @click.argument("image", metavar="IMAGE")
-@_result("output", "-o", required=True, text="Mask to write, on the scan's own grid.")
-@_result("probability", text="Foreground probability to write.")
-@_result("uncertainty", text="Predictive entropy to write, in nats.")
-@_result("picture", text="PNG to draw: three planes with the outline, and the uncertainty.")
+@_file("--output", "-o", metavar="OUTPUT", required=True, help="Mask to write, on the scan's own grid.")
+@_file("--probability", metavar="PROBABILITY", help="Foreground probability to write.")
+@_file("--uncertainty", metavar="UNCERTAINTY", help="Predictive entropy to write, in nats.")
+@_file(
+    "--picture", metavar="PICTURE", help="PNG to draw: three planes with the outline, and the uncertainty."
+)
 @click.option("--force", is_flag=True, help="Write over files that exist.")
 @click.option("--where", "where", metavar="KEY=VALUE", multiple=True, help="With best:SWEEP: only such runs.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute; auto: a GPU if there is one.",
-)
+@options.device
 @options.storage
 @options.tracking_uri
 def predict(
@@ -77,37 +61,27 @@ def predict(
     from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.prediction.jobs import Outputs, split_images
     from dwp_sweep.prediction.request import Request, make_ready
-    from dwp_sweep.prediction.run import Done, Failed, run_jobs
+    from dwp_sweep.prediction.run import Failed, run_jobs
 
     outputs = Outputs(output, probability, uncertainty, picture)
     images, chosen = split_images(image), conditions(where)
     ready = make_ready(Request(run, images, outputs, force, chosen, storage, tracking_uri, device))
-    click.echo(f"network: {ready.trained.title}", err=True)
+    remark(f"network: {ready.trained.title}")
     if ready.skipped:
-        click.echo(_left_out(ready.skipped), err=True)
+        names = ", ".join(path.name for path in ready.skipped[:_N_NAMED])
+        n_more = len(ready.skipped) - _N_NAMED
+        remark(f"left out, named as masks: {names}" + (f" and {n_more} more" if n_more > 0 else ""))
     failed: list[Failed] = []
     with scan_bar() as progress:
         for result in run_jobs(ready, progress):
-            if isinstance(result, Done):
-                _show(result)
-            else:
+            if isinstance(result, Failed):
                 failed.append(result)
+                continue
+            done = result.found
+            click.echo(f"{result.job.outputs.mask}: {done.volume_ml:.4g} ml, {int(done.mask.sum())} voxels")
+            for note in done.notes:
+                remark(f"note: {result.job.name}: {note}")
     if failed:
-        click.echo(
-            f"{len(failed)} of {len(ready.scans)} scans cannot be used, the others are done:", err=True
-        )
-        show_problems(problem for one in failed for problem in one.problems)
+        remark(f"{len(failed)} of {len(ready.scans)} scans cannot be used, the others are done:")
+        show_problems(problem for failure in failed for problem in failure.problems)
         raise click.exceptions.Exit(FAILED)
-
-
-def _left_out(files: Sequence[Path]) -> str:
-    names = ", ".join(path.name for path in files[:_N_NAMED])
-    more = f" and {len(files) - _N_NAMED} more" if len(files) > _N_NAMED else ""
-    return f"left out, named as masks: {names}{more}"
-
-
-def _show(done: Done) -> None:
-    found = done.found
-    click.echo(f"{done.job.outputs.mask}: {found.volume_ml:.4g} ml, {int(found.mask.sum())} voxels")
-    for note in found.notes:
-        click.echo(f"note: {done.job.name}: {note}", err=True)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import FAILED
+from dwp_sweep.cli.exits import FAILED, remark
+
+if TYPE_CHECKING:
+    from dwp_sweep.harness.view.status import NodeStatus, SweepStatus
+
+_STATES = ("done", "running", "waiting", "stopped", "pruned", "failed", "blocked")
+_N_FAILED = 10
 
 
 @click.command(short_help="Show how a sweep stands: done, running, failed, hours, time left.")
@@ -19,15 +28,14 @@ def status(sweep: str, as_json: bool, storage: Path | str) -> None:
 
     Reads the storage alone, so it works from any terminal that sees it, without MLflow and without Ray.
     """
-    from dwp_sweep.cli.status_report import show_status, status_as_json
     from dwp_sweep.harness.view.status import sweep_status
     from dwp_sweep.store.open_store import open_store
 
-    found = sweep_status(sweep, open_store(storage))
+    answer = sweep_status(sweep, open_store(storage))
     if as_json:
-        click.echo(status_as_json(found))
+        click.echo(json.dumps({**asdict(answer), "counts": answer.counts}, indent=1))
     else:
-        show_status(found)
+        _show_status(answer)
 
 
 @click.command(short_help="Stop a running sweep politely, from another terminal.")
@@ -56,7 +64,7 @@ def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> 
         click.echo(f"asked to stop: {run.sweep}, process {run.pid} on {run.host}")
     left = wait_for_end(runs, store, wait) if wait else ()
     if left:
-        click.echo(f"not ended within {wait:g} s: its nodes leave after their present epoch", err=True)
+        remark(f"not ended within {wait:g} s: its nodes leave after their present epoch")
         ctx.exit(FAILED)
     elif wait:
         click.echo("ended; the same run command goes on from there")
@@ -73,9 +81,7 @@ def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> 
     help="Train on all images that do not test, those of validation included; they go on choosing the "
     "epoch, so validation scores then say nothing about other scans.",
 )
-@click.option(
-    "--address", metavar="ADDRESS", help="An existing Ray cluster.  [default: RAY_ADDRESS, else a local Ray]"
-)
+@options.address
 @options.storage
 @options.tracking_uri
 @click.pass_context
@@ -100,15 +106,57 @@ def retrain(
     from dwp_sweep.cli.summary import show_run
 
     finished = retrain_best(
-        sweep,
-        storage,
-        tracking_uri,
-        conditions(where),
-        metric,
-        seed,
-        all_images,
-        address,
-        say=lambda text: click.echo(text, err=True),
+        sweep, storage, tracking_uri, conditions(where), metric, seed, all_images, address, say=remark
     )
     show_run(finished, storage)
     ctx.exit(finished.exit_code)
+
+
+def _show_status(status: SweepStatus) -> None:
+    """Print nodes by stage, what runs, what failed, hours used and time left."""
+    from rich.markup import escape
+
+    from dwp_sweep.cli.terminal import print_line, short_key, standard_output, table_of_numbers
+
+    console = standard_output()
+    runs = [f"process {run.pid} on {run.host} is working on it" for run in status.runs]
+    working = "; ".join(runs) or "no run is working on it"
+    console.print(f"sweep {escape(status.sweep)}: {working}", style="bold", highlight=False)
+    shown = [state for state in _STATES if state in status.counts or state in ("done", "running", "waiting")]
+    table = table_of_numbers("stage", shown)
+    for stage in dict.fromkeys(node.stage for node in status.nodes):
+        states = [str(node.state) for node in status.nodes if node.stage == stage]
+        table.add_row(stage, *(str(states.count(state)) for state in shown))
+    console.print(table)
+    for node in status.in_state("running"):
+        print_line(console, f"running  {short_key(node.key)}  {node.title}: {_progress(node)}")
+    failed = status.in_state("failed")
+    for node in failed[:_N_FAILED]:
+        print_line(console, f"FAILED   {short_key(node.key)}  {node.title}")
+        for line in node.log:
+            print_line(console, f"         {line}")
+    if len(failed) > _N_FAILED:
+        print_line(console, f"and {len(failed) - _N_FAILED} more failed (--json has all)")
+    print_line(console, f"hours used: {status.cpu_hours:.2f} CPU, {status.gpu_hours:.2f} GPU")
+    print_line(console, _time_left(status))
+
+
+def _progress(node: NodeStatus) -> str:
+    from dwp_sweep.harness.view.text import duration, metric_text
+
+    epochs = node.reading or (f"epoch {node.epoch}/{node.n_epochs}" if node.n_epochs else "begun")
+    by = f", {node.by}" if node.by else ""
+    return f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}{by}"
+
+
+def _time_left(status: SweepStatus) -> str:
+    from dwp_sweep.harness.view.text import duration
+
+    n_open = sum(status.counts.get(state, 0) for state in ("running", "waiting", "stopped"))
+    if not n_open:
+        return "nothing is left to do"
+    if status.left_s is None:
+        return f"time left: unknown, since nothing like some of the {n_open} open nodes was ever measured"
+    slots = f"{status.n_slots} node{'s' if status.n_slots != 1 else ''} at once"
+    when = "" if status.runs else ", once it runs again"
+    return f"time left: about {duration(status.left_s)} with {slots}{when}"

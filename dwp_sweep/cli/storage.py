@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dwp_sweep.cli import options
+from dwp_sweep.cli.exits import FAILED, remark
+
+if TYPE_CHECKING:
+    from dwp_sweep.harness.view.explain import Explanation, FieldDifference
+    from dwp_sweep.store.gc import Survey
+    from dwp_sweep.store.sweep_record import NodeEntry
+
+_N_SHOWN = 20
 
 
 @click.command(short_help="Say why two nodes differ, or why one is not cached.")
@@ -19,17 +32,16 @@ def explain(first: str, second: str | None, as_json: bool, storage: Path | str) 
 
     A node is named by the beginning of its key, as `plan --nodes` and `status` show it.
     """
-    from dwp_sweep.cli.storage_report import show_differences, show_explanation
     from dwp_sweep.harness.view.explain import KnownNodes, differences, explain_node
     from dwp_sweep.store.open_store import open_store
 
     known = KnownNodes(open_store(storage))
     node = known.find(first)
     if second is None:
-        show_explanation(explain_node(node, known), as_json)
+        _show_explanation(explain_node(node, known), as_json)
     else:
         other = known.find(second)
-        show_differences(node, other, differences(node, other, known), as_json)
+        _show_differences(node, other, differences(node, other, known), as_json)
 
 
 @click.command(short_help="Send MLflow what it missed of a sweep.")
@@ -45,13 +57,13 @@ def sync(ctx: click.Context, /, sweep: str, storage: Path | str, tracking_uri: s
     """
     from dwp_sweep.api import sync as send
 
-    found = send(sweep, storage, tracking_uri)
-    click.echo(f"{sweep}: {found.sent} node(s) sent, {found.complete} already there")
-    if found.closed or found.doubles:
-        click.echo(f"{found.closed} run(s) of lost workers closed, {found.doubles} double(s) removed")
-    if found.problem:
-        click.echo(found.problem, err=True)
-        ctx.exit(1)
+    report = send(sweep, storage, tracking_uri)
+    click.echo(f"{sweep}: {report.sent} node(s) sent, {report.complete} already there")
+    if report.closed or report.doubles:
+        click.echo(f"{report.closed} run(s) of lost workers closed, {report.doubles} double(s) removed")
+    if report.problem:
+        remark(report.problem)
+        ctx.exit(FAILED)
 
 
 @click.command(short_help="Show disk use by stage; remove what no sweep needs, after asking.")
@@ -71,17 +83,95 @@ def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path | str) -
     written, working folders of published nodes, and Ray's folders of ended runs. Nothing is removed while
     a run works on the storage. MLflow keeps its runs.
     """
-    from dwp_sweep.cli.storage_report import megabytes, show_survey
     from dwp_sweep.store.gc import collect, survey
     from dwp_sweep.store.gc_lock import forbid_while_live
     from dwp_sweep.store.open_store import open_store
 
     store = open_store(storage)
-    found = survey(store, forget)
-    show_survey(found)
-    if dry_run or not found.garbage:
+    disk = survey(store, forget)
+    _show_survey(disk)
+    if dry_run or not disk.garbage:
         return
     forbid_while_live(store)
     if not yes:
-        click.confirm(f"remove these {len(found.garbage)}, {megabytes(found.n_bytes_garbage)}?", abort=True)
-    click.echo(f"freed {megabytes(collect(store, found))}")
+        click.confirm(f"remove these {len(disk.garbage)}, {_megabytes(disk.n_bytes_garbage)}?", abort=True)
+    click.echo(f"freed {_megabytes(collect(store, disk))}")
+
+
+def _show_differences(
+    first: NodeEntry, second: NodeEntry, differences: Sequence[FieldDifference], as_json: bool
+) -> None:
+    """Print in which fields two nodes differ, keyed ones first."""
+    if as_json:
+        values = {
+            "first": _name(first),
+            "second": _name(second),
+            "differences": [asdict(difference) for difference in differences],
+        }
+        click.echo(json.dumps(values, indent=1, default=str))
+    elif first.key == second.key:
+        click.echo(f"{_name(first)}: both are this one node")
+    else:
+        click.echo(f"first:  {_name(first)}\nsecond: {_name(second)}")
+        _show_fields(differences)
+
+
+def _show_explanation(answer: Explanation, as_json: bool) -> None:
+    """Print why a node is or is not cached."""
+    if as_json:
+        values = {"node": _name(answer.node), "state": answer.state, "why": answer.why}
+        values |= {"nearest": _name(answer.nearest)} if answer.nearest else {}
+        differences = {"differences": [asdict(difference) for difference in answer.differences]}
+        click.echo(json.dumps({**values, **differences}, indent=1, default=str))
+        return
+    click.echo(f"{_name(answer.node)}\n{answer.state}: {answer.why}")
+    if answer.nearest is not None:
+        nearest = _name(answer.nearest)
+        click.echo(f"the published {answer.node.stage} node nearest to it, {nearest}, has instead:")
+        _show_fields(answer.differences)
+
+
+def _show_fields(differences: Sequence[FieldDifference]) -> None:
+    from dwp_sweep.strict import shortened
+
+    def short(value: Any) -> str:
+        return shortened(value if isinstance(value, str) else json.dumps(value, default=str))
+
+    for difference in differences:
+        note = "" if difference.is_keyed else "   (no part of the key)"
+        click.echo(f"  {difference.field}: {short(difference.first)} -> {short(difference.second)}{note}")
+
+
+def _name(entry: NodeEntry) -> str:
+    from dwp_sweep.cli.terminal import short_key
+
+    return f"{short_key(entry.key)} {entry.title}"
+
+
+def _show_survey(disk: Survey) -> None:
+    """Print disk use by folder, stages first, and what may go."""
+    for row in disk.usage:
+        nodes = f"{row.n_nodes} nodes" if row.n_nodes else ""
+        click.echo(f"{row.name:<14}{nodes:>12}{_megabytes(row.n_bytes):>12}")
+    for note in disk.notes:
+        click.echo(f"note: {note}")
+    if not disk.garbage:
+        click.echo("nothing to remove: sweeps refer to all that is there")
+        return
+    n_bytes: Counter[str] = Counter()
+    for item in disk.garbage:
+        n_bytes[item.why] += item.n_bytes
+    n_items = Counter(item.why for item in disk.garbage)
+    for why, size in n_bytes.most_common():
+        click.echo(f"may go: {n_items[why]} x {why}, {_megabytes(size)}")
+    for item in disk.garbage[:_N_SHOWN]:
+        click.echo(f"  {item.path}")
+    if len(disk.garbage) > _N_SHOWN:
+        click.echo(f"  and {len(disk.garbage) - _N_SHOWN} more")
+
+
+def _megabytes(n_bytes: int) -> str:
+    """Bytes for people: ``0.4 MB``, ``12 MB``, ``3.1 GB``."""
+    if n_bytes >= 1e9:
+        return f"{n_bytes / 1e9:.1f} GB"
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 9.95e6 else f"{n_bytes / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""What ``plan`` and ``run`` show for people. Programs use ``--json`` or the Python functions."""
+"""What ``run``, ``best`` and ``report`` show for people. Programs use ``--json`` or the Python functions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from dwp_sweep.cli.plan_cost import cost_as_dict, show_cost
-from dwp_sweep.cli.terminal import short_key, standard_output, table_of_numbers
+from dwp_sweep.cli.terminal import standard_output
 from dwp_sweep.harness.view.text import node_lines
 from dwp_sweep.report.answers.table import PaperTable, paper_table
 from dwp_sweep.report.paired.differences import PairedTable
@@ -23,66 +22,10 @@ from dwp_sweep.tracking.write.pages import targets_page
 
 if TYPE_CHECKING:
     from dwp_sweep.api import SweepRun
-    from dwp_sweep.config.node import Node
-    from dwp_sweep.config.search.space import SearchSpace
-    from dwp_sweep.harness.cost.plan_cost import PlanCost
-    from dwp_sweep.harness.dag.plan import Plan
     from dwp_sweep.report.search.report import SearchReport
     from dwp_sweep.tracking.read.best import Best
     from dwp_sweep.tracking.read.conditions import BestByCondition
     from dwp_sweep.tracking.read.pareto import Front
-
-
-def show_plan(plan: Plan, command: str, nodes: bool = False, cost: PlanCost | None = None) -> None:
-    """Print how many nodes of each stage a run would build, find done, or leave.
-
-    Args:
-        plan: From `plan_sweep`.
-        command: That would run it.
-        nodes: List every node as well.
-        cost: What it costs.
-    """
-    console = standard_output()
-    rows = [(row.stage, row.n_to_build, row.n_cached, row.n_failed, row.n_blocked) for row in plan.by_stage()]
-    totals = [sum(counts) for counts in zip(*(row[1:] for row in rows), strict=True)]
-    table = table_of_numbers("stage", ("to build", "cached", "failed", "blocked"))
-    for stage, *counts in [*rows, ("all", *totals)]:
-        table.add_row(str(stage), *map(str, counts))
-    known = "" if plan.sweep.search is None else " known so far"
-    console.print(f"sweep {escape(plan.sweep.name)}: {len(plan.sweep.nodes)} nodes{known}", style="bold")
-    console.print(table)
-    if cost is not None:
-        show_cost(cost, console)
-    if nodes:
-        _show_nodes(plan, console)
-    for note in plan.notes:
-        console.print(f"[yellow]note[/] {escape(note)}")
-    if plan.sweep.search is not None:
-        console.print(_search_words(plan.sweep.search))
-    is_open = plan.to_build or plan.sweep.search is not None
-    console.print(
-        f"run it: {escape(command)}" if is_open else "nothing to build", soft_wrap=True, highlight=False
-    )
-
-
-def _search_words(search: SearchSpace) -> str:
-    n_trials, n_studies = search.searcher.n_trials, len(search.conditions)
-    n_repeats = max(len(one.members) for one in search.conditions)
-    each = f" of {n_repeats} networks each" if n_repeats > 1 else ""
-    studies = f"{n_studies} stud{'y' if n_studies == 1 else 'ies'}"
-    return (
-        f"search: {n_trials} configurations{each} in {studies}; which ones is known when they are asked for"
-    )
-
-
-def plan_as_json(plan: Plan, cost: PlanCost | None = None) -> str:
-    """The plan for programs: ``sweep``, ``nodes`` (key, stage, title, state), ``notes`` and ``cost``."""
-    nodes = [
-        {"key": node.key, "stage": node.stage, "title": node.title, "state": plan.states[node.key]}
-        for node in _in_order(plan)
-    ]
-    values = {"sweep": plan.sweep.name, "nodes": nodes, "notes": plan.notes}
-    return json.dumps(values | ({"cost": cost_as_dict(cost)} if cost else {}), indent=1)
 
 
 def show_run(run: SweepRun, storage: Path | str) -> None:
@@ -141,17 +84,6 @@ def show_report(table: PaperTable, pairs: Sequence[PairedTable], form: str) -> N
         show_table(table)
         for one in pairs:
             click.echo(f"\n{one.text()}")
-
-
-def _show_nodes(plan: Plan, console: Console) -> None:
-    for node in _in_order(plan):
-        line = f"  {short_key(node.key)}  {plan.states[node.key]:<8}  {node.title}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _in_order(plan: Plan) -> list[Node]:
-    stages = [row.stage for row in plan.by_stage()]
-    return sorted(plan.sweep.nodes.values(), key=lambda node: stages.index(node.stage))
 
 
 def _show_failures(run: SweepRun, console: Console) -> None:

@@ -1,15 +1,16 @@
-"""``dwp-sweep demo | run | plan``: start a sweep, or look at what it would do."""
+"""``dwp-sweep demo | run | submit | plan``: start a sweep here or on a cluster, or show what it would do."""
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dwp_sweep.cli.exits import remark
-from dwp_sweep.cli.options import as_json, run_options, sweep_options
+from dwp_sweep.cli import options
+from dwp_sweep.cli.exits import FAILED, INTERRUPTED, remark
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
 
@@ -18,24 +19,107 @@ space_argument = click.argument("space", metavar="SPACE", type=click.Path(path_t
 
 @click.command()
 @space_argument
-@run_options
+@options.run_options
 @click.pass_context
-def run(ctx: click.Context, /, space: Path, **options: Any) -> None:
+def run(ctx: click.Context, /, space: Path, **values: Any) -> None:
     """Run the sweep of a search-space file.
 
     Generates or checks the data, builds every shared stage once, trains and evaluates all target
     networks, logs them to MLflow, and prints the table and the best configuration. Finished work is
     never repeated; Ctrl-C drains and the same command goes on.
     """
-    _run(ctx, space, options)
+    _run(ctx, space, values)
 
 
 @click.command(short_help="Run all methods on generated scans, in some minutes.")
-@run_options
+@options.run_options
 @click.pass_context
-def demo(ctx: click.Context, /, **options: Any) -> None:
+def demo(ctx: click.Context, /, **values: Any) -> None:
     """Run search_spaces/demo.yaml: all methods on generated scans, some minutes on 2 cores."""
-    _run(ctx, demo_space(), options)
+    _run(ctx, demo_space(), values)
+
+
+@click.command(short_help="Run the sweep on a Ray cluster, and follow it from here.")
+@space_argument
+@click.option(
+    "--address",
+    metavar="URL",
+    required=True,
+    envvar="RAY_API_SERVER_ADDRESS",
+    show_envvar=True,
+    help="The cluster's dashboard, as in http://HOST:8265.",
+)
+@options.overrides
+@options.smoke
+@click.option(
+    "--storage",
+    metavar="PATH",
+    help="Storage as the cluster sees it.  [default: DWP_SWEEP_STORAGE of the cluster]",
+)
+@click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="MLflow as the cluster sees it.  [default: MLFLOW_TRACKING_URI of the cluster]",
+)
+@options.no_retry_failed
+@click.option("--max-concurrent", type=click.IntRange(min=1), metavar="N", help="Nodes at once, at most.")
+@click.option(
+    "--pass-env",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Give the job this variable as it is here; all who may ask the cluster for the job see it.",
+)
+@click.option("--no-wait", is_flag=True, help="Do not follow the job.")
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    space: Path,
+    address: str,
+    overrides: tuple[str, ...],
+    smoke: bool,
+    storage: str | None,
+    tracking_uri: str | None,
+    no_retry_failed: bool,
+    max_concurrent: int | None,
+    names: tuple[str, ...],
+    no_wait: bool,
+) -> None:
+    """Run the sweep of a search-space file on a Ray cluster, and follow its log until it ends.
+
+    Sends the file, and the package's source where this is a checkout; scans and results stay on the
+    cluster's storage. The same command again attaches to the running job, or goes on where an ended one
+    stopped. Ctrl-C leaves the job alone. Exit codes are those of the sweep.
+
+    Where the cluster asks for a token, it is taken from RAY_AUTH_TOKEN_PATH, a file, or RAY_AUTH_TOKEN.
+    """
+    from dwp_sweep.harness.cluster.job_package import job_request
+    from dwp_sweep.harness.cluster.submission import connect
+    from dwp_sweep.harness.cluster.submission import submit as start
+
+    if missing := [name for name in names if name not in os.environ]:
+        raise InputError(Problem(f"--pass-env {name}", "no such variable here") for name in missing)
+    request = job_request(
+        space,
+        overrides,
+        smoke,
+        storage,
+        tracking_uri,
+        not no_retry_failed,
+        max_concurrent,
+        {name: os.environ[name] for name in names},
+    )
+    client = connect(address)
+    job = start(client, request)
+    remark(
+        f"{request.sweep}: submitted as job {job.id}, {job.n_bytes / 1e6:.1f} MB"
+        if job.is_new
+        else f"{request.sweep}: attached to job {job.id}, which runs already"
+    )
+    if no_wait:
+        remark("the same command without --no-wait follows it")
+    else:
+        ctx.exit(_follow(client, job.id))
 
 
 @click.command(short_help="Show what a run would build; starts nothing.")
@@ -47,34 +131,34 @@ def demo(ctx: click.Context, /, **options: Any) -> None:
     metavar="N",
     help="Estimate the time for N nodes at once.  [default: as this machine allows]",
 )
-@as_json
-@sweep_options
-def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **options: Any) -> None:
+@options.as_json
+@options.sweep_options
+def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **values: Any) -> None:
     """Show which nodes a run would build, find done, or leave, by stage, and what that costs. Starts nothing.
 
     Hours come from past nodes of the same stage and size on the storage, with the sums of the shortest and
     longest of them as their range.
     """
     from dwp_sweep.api import plan_cost, plan_sweep
-    from dwp_sweep.cli.summary import plan_as_json, show_plan
+    from dwp_sweep.cli.plan_report import plan_as_json, show_plan
     from dwp_sweep.cli.terminal import scan_bar
 
     with scan_bar() as checking:
-        found = plan_sweep(
+        nodes_plan = plan_sweep(
             space,
-            options["storage"],
-            options["smoke"],
-            options["overrides"],
-            retry_failed=not options["no_retry_failed"],
-            tracking_uri=options["tracking_uri"],
+            values["storage"],
+            values["smoke"],
+            values["overrides"],
+            retry_failed=not values["no_retry_failed"],
+            tracking_uri=values["tracking_uri"],
             say=remark,
             checking=checking,
         )
-    cost = plan_cost(found, options["storage"], slots, options["tracking_uri"])
+    cost = plan_cost(nodes_plan, values["storage"], slots, values["tracking_uri"])
     if as_json:
-        click.echo(plan_as_json(found, cost))
+        click.echo(plan_as_json(nodes_plan, cost))
     else:
-        show_plan(found, _run_command(space, options), nodes, cost)
+        show_plan(nodes_plan, _run_command(space, values), nodes, cost)
 
 
 def demo_space() -> Path:
@@ -90,39 +174,39 @@ def demo_space() -> Path:
     raise InputError(Problem(str(name), "no such file here", "run the demo from a clone of the repository"))
 
 
-def _run_command(space: Path, options: dict[str, Any]) -> str:
+def _run_command(space: Path, values: dict[str, Any]) -> str:
     words = ["dwp-sweep", "run", str(space)]
-    words += [word for override in options["overrides"] for word in ("--set", override)]
-    words += ["--smoke"] if options["smoke"] else []
-    words += ["--storage", str(options["storage"])] if str(options["storage"]) != "dwp_runs" else []
-    words += ["--tracking-uri", without_secrets(options["tracking_uri"])] if options["tracking_uri"] else []
-    words += ["--no-retry-failed"] if options["no_retry_failed"] else []
+    words += [word for override in values["overrides"] for word in ("--set", override)]
+    words += ["--smoke"] if values["smoke"] else []
+    words += ["--storage", str(values["storage"])] if str(values["storage"]) != "dwp_runs" else []
+    words += ["--tracking-uri", without_secrets(values["tracking_uri"])] if values["tracking_uri"] else []
+    words += ["--no-retry-failed"] if values["no_retry_failed"] else []
     return shlex.join(words)
 
 
-def _run(ctx: click.Context, space: Path, options: dict[str, Any]) -> None:
+def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:
     remark(f"reading {space} ...")  # the imports below take seconds
     from dwp_sweep.api import run_sweep
     from dwp_sweep.cli.summary import show_run
     from dwp_sweep.cli.terminal import scan_bar
 
-    _warn_of_lost_results(options["storage"])
+    _warn_of_lost_results(values["storage"])
     with scan_bar() as checking:
         finished = run_sweep(
             space,
-            options["storage"],
-            options["tracking_uri"],
-            options["smoke"],
-            options["overrides"],
-            options["address"],
-            retry_failed=not options["no_retry_failed"],
-            max_concurrent=options["max_concurrent"],
-            wait_s=options["wait_for_machines"],
-            here=options["here"],
+            values["storage"],
+            values["tracking_uri"],
+            values["smoke"],
+            values["overrides"],
+            values["address"],
+            retry_failed=not values["no_retry_failed"],
+            max_concurrent=values["max_concurrent"],
+            wait_s=values["wait_for_machines"],
+            here=values["here"],
             say=remark,
             checking=checking,
         )
-    show_run(finished, options["storage"])
+    show_run(finished, values["storage"])
     ctx.exit(finished.exit_code)
 
 
@@ -133,3 +217,19 @@ def _warn_of_lost_results(storage: Path | str) -> None:
             f"note: results in {storage.resolve()} are deleted with this job's working directory; "
             "give --storage an absolute path, or set DWP_SWEEP_STORAGE where Ray is started"
         )
+
+
+def _follow(client: Any, job_id: str) -> int:
+    from dwp_sweep.harness.cluster.submission import JobLostError, follow
+
+    try:
+        end = follow(client, job_id, lambda text: click.echo(text, nl=False))
+    except KeyboardInterrupt:
+        remark(f"job {job_id} goes on without this terminal; the same command follows it again")
+        return INTERRUPTED
+    except JobLostError as error:
+        remark(f"{error}\n      -> once the cluster answers, the same command goes on")
+        return FAILED
+    if end.died:
+        remark(f"{end.died}\n      -> the same command goes on from what is done")
+    return end.exit_code

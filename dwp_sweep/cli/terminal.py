@@ -1,6 +1,6 @@
-"""What several commands show alike on a terminal: tables of numbers, short keys, a bar while scans are read.
+"""What several commands show alike on a terminal: tables of numbers, short keys, progress on standard error.
 
-Below the modules that show one command's answer each; rich comes in with it, so commands import it late.
+It imports rich, which takes time: commands import this module when they run, not at their top.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-# Lines of a log are not cut at the 80 columns that rich takes for granted.
+# Rich assumes 80 columns where there is no terminal, which would cut the lines of a log.
 _LOG_WIDTH = 200
 _BAR_TEXT = 40
 _N_KEY_DIGITS = 8
@@ -34,9 +34,25 @@ def table_of_numbers(first: str, numbers: Iterable[str]) -> Table:
     return table
 
 
+def print_line(console: Console, text: str) -> None:
+    """Print a text as it is, uncut and without colours."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def short_key(key: str) -> str:
     """The beginning of a node's key by which people name the node."""
     return key[:_N_KEY_DIGITS]
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """One line on standard error that takes messages; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda message: None
+        return
+    with console.status("") as status:
+        yield lambda message: status.update(escape(message))
 
 
 @contextmanager
@@ -54,7 +70,7 @@ def scan_bar(console: Console | None = None) -> Iterator[Callable[[str, int, int
 
 
 class _Bar:
-    """Appears with a data set's first scan and goes with its last one."""
+    """Appears with a data set's first scan and disappears with its last one."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -63,7 +79,7 @@ class _Bar:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what != self._what:
-            self.stop()  # one that ended early, at a scan that cannot be read
+            self.stop()  # the bar of a data set that ended early, at a scan that cannot be read
         if self._progress is None:
             self._progress = Progress(console=self._console, transient=True)
             # A whole path would leave no room for the bar.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from dwp_sweep.cli.bench import bench_options
-from dwp_sweep.cli.bench_report import list_benches, run_benches
+from dwp_sweep.cli.bench import list_benches, run_benches
 from dwp_sweep.cli.exits import BAD_INPUT, show_problems
+from dwp_sweep.cli.options import bench_options
 from dwp_sweep.errors import InputError, Problem
 from tests.benchmarks.registry import BENCHES, ONLY_BY_NAME
 
