@@ -1,7 +1,7 @@
 """Data sets of a sweep before its nodes get keys: phantom written, files checked, content fingerprinted.
 
-Reading every scan costs minutes on large data sets. What the check prepares is what training reads: it
-goes into the cache. What was found in a scan is remembered by its content, a clean check of a whole set by
+The check reads every scan, which takes minutes on large data sets. Its prepared volumes go into the cache,
+where training reads them. Findings of a scan are cached by its content, a clean check of a whole data set by
 the set's fingerprint.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
@@ -35,7 +36,7 @@ class PreparedData:
 
     Attributes:
         datasets: As written -> with root and fingerprint filled in.
-        warnings: What is legal, but worth a look (empty masks, scans that serve both tasks).
+        warnings: What is legal, but suspicious (empty masks, scans that serve both tasks).
     """
 
     datasets: Mapping[DatasetConfig, DatasetConfig]
@@ -44,7 +45,7 @@ class PreparedData:
 
 @dataclass
 class _WantedDataset:
-    """What the conditions ask of one data set; of a source data set neither sizes nor splits."""
+    """What the conditions need of one data set; a source data set has neither sizes nor splits."""
 
     train_sizes: set[int] = field(default_factory=set)
     splits: set[int] = field(default_factory=set)
@@ -53,7 +54,7 @@ class _WantedDataset:
 
 @dataclass(frozen=True)
 class _Checked:
-    """What reading all scans found; the shapes are those of the prepared volumes."""
+    """Result of a check; the shapes are those of the prepared volumes."""
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -62,7 +63,7 @@ class _Checked:
 
 @dataclass(frozen=True)
 class _Task:
-    """A data set and the key that it stands under: the two tasks may share a folder."""
+    """A data set and its key in the experiment: the two tasks may share a folder."""
 
     key: str
     dataset: DatasetConfig
@@ -81,7 +82,7 @@ def prepare_datasets(
         storage: Root of the storage: phantom data, caches and remembered checks.
         progress: Called with (what, done, total) while files are read.
         others: Problems that the sweep has already. With any, folders are listed and subjects counted,
-            but no scan is read: nobody waits minutes to hear of a mistyped path.
+            but no scan is read, so that a mistyped path is reported at once.
 
     Raises:
         InputError: With the problems of all data sets, and the others, together.
@@ -93,26 +94,40 @@ def prepare_datasets(
         config = _with_absolute_paths(ensure_phantom(task.dataset, storage))
         try:
             if others:
-                problems += _located(_listing_problems(config, wanted), task.key, config)
+                listing = scan_layout(config)
+                too_few = _too_few(listing, config, wanted)
+                problems += _located([*too_few, *listing.problems], task.key, config)
                 continue
-            prepared[task.dataset], checked = _prepare(
-                config, wanted, storage, _named(progress, task.key, config)
-            )
+            title = f"checking {task.key} {config.root}"
+            show = (lambda done, total: None) if progress is None else partial(progress, title)
+            prepared[task.dataset], checked = _prepare(config, wanted, storage / "cache", show)
             warnings += [f"{task.key}: {warning}" for warning in checked.warnings]
-            of_patches = _of_patches(task, wanted, checked)
-            problems += of_patches.problems
-            warnings += of_patches.warnings
+            key = f"{task.key.removeprefix('data.')}.patch"
+            for patch in sorted(wanted.patches, key=str) if checked.shapes else ():
+                large = too_large(patch, checked.shapes, key)
+                problems += large
+                warnings += [] if large else map(str, partly_padding(patch, checked.shapes, key))
         except InputError as error:
             problems += _located(error.problems, task.key, config)
     if problems:
         raise InputError(dict.fromkeys(problems))
-    return PreparedData(prepared, tuple(dict.fromkeys([*warnings, *_shared_scans(conditions, prepared)])))
+    pairs = {(condition.data.source, condition.data.target) for condition in conditions}
+    for source, target in pairs:
+        if source in prepared:
+            both = list_subjects(prepared[source]), list_subjects(prepared[target])
+            warnings += map(str, shared_scan_warnings(*both))
+    return PreparedData(prepared, tuple(dict.fromkeys(warnings)))
 
 
 def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _WantedDataset]:
     wanted: dict[_Task, _WantedDataset] = {}
     for condition in conditions:
-        if condition.data.source is not None and _trains_sources(condition):
+        needs = METHODS[condition.method].needs(method_settings(condition))
+        has_priors = condition.prior.path is not None or condition.harvest.bank is not None
+        trains_sources = condition.source.network is None and (
+            "source" in needs or ("priors" in needs and not has_priors)
+        )
+        if condition.data.source is not None and trains_sources:
             source = wanted.setdefault(_Task("data.source", condition.data.source), _WantedDataset())
             source.patches.add(condition.source.patch)
         target = wanted.setdefault(_Task("data.target", condition.data.target), _WantedDataset())
@@ -122,27 +137,8 @@ def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _WantedDatase
     return wanted
 
 
-def _trains_sources(condition: ExperimentConfig) -> bool:
-    needs = METHODS[condition.method].needs(method_settings(condition))
-    has_priors = condition.prior.path is not None or condition.harvest.bank is not None
-    return condition.source.network is None and ("source" in needs or ("priors" in needs and not has_priors))
-
-
-def _of_patches(task: _Task, wanted: _WantedDataset, checked: _Checked) -> _Checked:
-    """What the volumes' shapes say of the patches that the conditions want of them."""
-    key = f"{task.key.removeprefix('data.')}.patch"
-    problems: list[Problem] = []
-    warnings: list[str] = []
-    for patch in sorted(wanted.patches, key=str) if checked.shapes else ():
-        too_large_ones = too_large(patch, checked.shapes, key)
-        problems += too_large_ones
-        if not too_large_ones:
-            warnings += map(str, partly_padding(patch, checked.shapes, key))
-    return _Checked(tuple(problems), tuple(warnings))
-
-
 def _located(problems: Sequence[Problem], key: str, config: DatasetConfig) -> list[Problem]:
-    """The problems with the key of their data set; the exact key where the path itself is wrong."""
+    """Problems with the key of their data set; with the exact key where the path itself is wrong."""
 
     def place(where: str) -> str:
         if where == "root":
@@ -153,46 +149,32 @@ def _located(problems: Sequence[Problem], key: str, config: DatasetConfig) -> li
             return f"{key}.split_file: {where}"
         return f"{key}: {where}"
 
-    return [Problem(place(one.where), one.what, one.fix) for one in problems]
-
-
-def _named(progress: Progress | None, key: str, config: DatasetConfig) -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        if progress is not None:
-            progress(f"checking {key} {config.root}", done, total)
-
-    return show
+    return [Problem(place(problem.where), problem.what, problem.fix) for problem in problems]
 
 
 def _prepare(
-    config: DatasetConfig, wanted: _WantedDataset, storage: Path, show: Callable[[int, int], None]
+    config: DatasetConfig, wanted: _WantedDataset, cache_dir: Path, show: Callable[[int, int], None]
 ) -> tuple[DatasetConfig, _Checked]:
-    """The data set with its fingerprint, and what was read; all that is wrong with it is told together."""
+    """The data set with its fingerprint, and its check; all of its problems are raised together."""
     listing = scan_layout(config)
     problems = _too_few(listing, config, wanted)
     try:
         if listing.problems:
             raise InputError(listing.problems)
-        fingerprint = dataset_fingerprint(config, listing.subjects, storage / "cache")
+        fingerprint = dataset_fingerprint(config, listing.subjects, cache_dir)
     except InputError as error:
-        # The folder is wrong already: look at its scans as well, so that all its problems are told at once.
-        found = (*problems, *check_dataset(config, show, storage / "cache").problems)
-        raise InputError(found or error.problems) from None
+        # The folder is wrong already. Its scans are checked as well: all problems are reported at once.
+        of_scans = check_dataset(config, show, cache_dir).problems
+        raise InputError((*problems, *of_scans) or error.problems) from None
     config = config.model_copy(update={"fingerprint": fingerprint})
-    needs_shapes = any(one.shape for one in wanted.patches)
-    checked = _check_once(config, storage / "cache", show, needs_shapes)
+    checked = _check_once(config, cache_dir, show, any(patch.shape for patch in wanted.patches))
     if problems or checked.problems:
         raise InputError((*problems, *checked.problems))
     return config, checked
 
 
-def _listing_problems(config: DatasetConfig, wanted: _WantedDataset) -> list[Problem]:
-    listing = scan_layout(config)
-    return [*_too_few(listing, config, wanted), *listing.problems]
-
-
 def _too_few(listing: Listing, config: DatasetConfig, wanted: _WantedDataset) -> list[Problem]:
-    # Incomplete subjects count: once mended, they are there. Where none is, the listing says why.
+    # Incomplete subjects count: they can be repaired. If there is none at all, the listing says why.
     if not listing.ids:
         return []
     sizes, splits = sorted(wanted.train_sizes), sorted(wanted.splits) or None
@@ -200,7 +182,7 @@ def _too_few(listing: Listing, config: DatasetConfig, wanted: _WantedDataset) ->
 
 
 def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
-    # Workers run elsewhere: a path relative to the user's folder means nothing there.
+    # Workers run in another folder, where a relative path would name another file.
     paths = {"root": config.root, "split_file": config.split_file}
     return config.model_copy(
         update={
@@ -212,13 +194,13 @@ def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
 def _check_once(
     config: DatasetConfig, cache_dir: Path, show: Callable[[int, int], None], needs_shapes: bool
 ) -> _Checked:
-    """What a check of every scan finds; a clean one of the same files is remembered."""
-    asked = json.dumps([CHECK_VERSION, keyed_values(config)], sort_keys=True)
-    identity = hashlib.sha256(asked.encode()).hexdigest()[:20]
+    """The check of every scan, from the cache where the same files were clean before."""
+    text = json.dumps([CHECK_VERSION, keyed_values(config)], sort_keys=True)
+    identity = hashlib.sha256(text.encode()).hexdigest()[:20]
     path = cache_dir / "checks" / f"{identity}.json"
     if path.is_file():
         known = json.loads(path.read_text())
-        if not needs_shapes or "shapes" in known:  # older ones were remembered without
+        if not needs_shapes or "shapes" in known:  # older versions wrote none
             return _Checked((), tuple(known["warnings"]), tuple(map(tuple, known.get("shapes", ()))))
     report = check_dataset(config, show, cache_dir)
     warnings = tuple(str(warning) for warning in report.warnings)
@@ -227,14 +209,3 @@ def _check_once(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"root": config.root, "warnings": warnings, "shapes": shapes})
     return _Checked(report.problems, warnings, shapes)
-
-
-def _shared_scans(
-    conditions: Sequence[ExperimentConfig], prepared: Mapping[DatasetConfig, DatasetConfig]
-) -> list[str]:
-    pairs = {(one.data.source, one.data.target) for one in conditions if one.data.source in prepared}
-    found: list[Problem] = []
-    for source, target in pairs:
-        assert source is not None
-        found += shared_scan_warnings(list_subjects(prepared[source]), list_subjects(prepared[target]))
-    return [str(warning) for warning in found]

@@ -1,6 +1,6 @@
 """Experiments to nodes: which stages a condition needs and what each of them reads.
 
-The pipeline's edges stand here alone: source nets -> bank -> priors -> target, and source net -> target.
+Only this file has the pipeline's edges: source nets -> bank -> priors -> target, and source net -> target.
 Equal keys are one node.
 """
 
@@ -79,15 +79,15 @@ class GraphBuilder:
         return node
 
     def problems(self, condition: ExperimentConfig) -> list[Problem]:
-        """What is missing or wrong upstream of a condition, all of it; the scans are not looked at."""
-        found: list[Problem] = []
+        """Everything that is missing or wrong upstream of a condition, but for the scans."""
+        problems: list[Problem] = []
         for need in METHODS[condition.method].needs(method_settings(condition)):
             for resolve in self._upstream(condition, need):
                 try:
                     resolve()
                 except InputError as error:
-                    found += error.problems
-        return found
+                    problems += error.problems
+        return problems
 
     def _upstream(self, condition: ExperimentConfig, need: str) -> list[Callable[[], Node]]:
         if need == "priors":
@@ -104,9 +104,13 @@ class GraphBuilder:
         if condition.source.network is not None:
             imported = self._imports.network(condition.source.network, condition.unet)
             config = SourceStageConfig(brought=imported, compute=self._compute(condition))
+        elif condition.data.source is None:
+            what = f"is missing, and method {condition.method!r} needs source networks"
+            fix = "give it, or bring source.network, harvest.bank or prior.path"
+            raise InputError(Problem("data.source", what, fix))
         else:
             config = SourceStageConfig(
-                dataset=self._source_data(condition),
+                dataset=self._datasets[condition.data.source],
                 unet=condition.unet,
                 source=settings,
                 loss=loss,
@@ -152,31 +156,20 @@ class GraphBuilder:
     def _compute(self, condition: ExperimentConfig) -> ComputeConfig:
         return condition.compute.model_copy(update={"cache_dir": str(self._cache_dir.resolve())})
 
-    def _source_data(self, condition: ExperimentConfig) -> DatasetConfig:
-        if condition.data.source is None:
-            raise InputError(
-                Problem(
-                    "data.source",
-                    f"is missing, and method {condition.method!r} needs source networks",
-                    "give it, or bring source.network, harvest.bank or prior.path",
-                )
-            )
-        return self._datasets[condition.data.source]
-
 
 def upstream_problems(
     conditions: Sequence[ExperimentConfig],
     cache_dir: Path,
     fetch: Callable[[str, str], Path] | None = None,
 ) -> tuple[Problem, ...]:
-    """What stands against the conditions before any scan is read: imported outputs, missing source data.
+    """Problems that show before any scan is read: imported outputs, missing source data.
 
     Args:
         conditions: Of the sweep.
         cache_dir: As for `GraphBuilder`.
         fetch: As for `GraphBuilder`.
     """
-    tasks = [one.data for one in conditions]
+    tasks = [condition.data for condition in conditions]
     datasets = {dataset: dataset for task in tasks for dataset in (task.source, task.target) if dataset}
     builder = GraphBuilder(datasets, cache_dir, fetch)
     return tuple(
@@ -185,9 +178,9 @@ def upstream_problems(
 
 
 def _of_sources(condition: ExperimentConfig) -> tuple[SourceConfig, LossConfig]:
-    """How the source networks are trained; a loss of their own takes the place of the sweep's."""
+    """How the source networks are trained; their own loss replaces the sweep's."""
     own = condition.source.loss
     if own is None:
         return condition.source, condition.loss
-    # The same networks, whoever says what their loss is: one key.
+    # Networks with the same loss have one key, whichever section names the loss.
     return condition.source.model_copy(update={"loss": None}), own

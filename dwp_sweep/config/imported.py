@@ -1,6 +1,6 @@
-"""Outputs that a condition names in place of a stage's own work: located, hashed, and fitted to its U-Net.
+"""Imported outputs, which a condition names in place of a stage: located, hashed, compared with its U-Net.
 
-Below the graph, which puts them into the configs of nodes; `dwp_sweep.stages.imported` copies them into the
+`dwp_sweep.config.graph` puts them into the configs of nodes; `dwp_sweep.stages.imported` copies them into the
 store.
 """
 
@@ -32,10 +32,10 @@ FactsT = TypeVar("FactsT")
 
 
 class ImportedOutputs:
-    """Looks at every folder once: each condition asks again, and an MLflow out of reach answers slowly.
+    """Imported outputs by their text; every folder is examined once, since an unreachable MLflow is slow.
 
     Args:
-        fetch: Turns ``runs:/<run id>`` into a local folder; takes the text and the key it stands under.
+        fetch: Turns ``runs:/<run id>`` into a local folder; takes the text and its key.
     """
 
     def __init__(self, fetch: Callable[[str, str], Path] | None = None) -> None:
@@ -43,7 +43,7 @@ class ImportedOutputs:
         self._described: dict[tuple[str, str], Imported | InputError] = {}
 
     def network(self, text: str, unet: UNetConfig) -> Imported:
-        """A source network; of a whole source stage its first one, with which targets start.
+        """A source network; of a whole source stage the first one, from which targets start.
 
         Raises:
             InputError: It is not there, or has another shape.
@@ -60,7 +60,7 @@ class ImportedOutputs:
         """A kernel bank.
 
         Raises:
-            InputError: It is not there, or its networks had another shape.
+            InputError: It is not there, or its networks have another shape.
         """
         imported = self._describe(text, _BANK, BANK_FILES)
         layers, net = _read(imported, _BANK, read_layers), _without_weights(unet)

@@ -1,4 +1,4 @@
-"""A node: one stage with its resolved config, found by a key that hashes all that decides its result."""
+"""A node: one stage with its resolved config. Its key hashes everything that decides its result."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ class Node:
     @property
     def title(self) -> str:
         """Short readable name, e.g. ``target deep_weight_prior m=5 split=0 seed=0``."""
-        words = [self.stage]
-        names = {
+        forms = {
             "variant": "{}:",
             "method": "{}",
             "train_size": "m={}",
@@ -49,8 +48,8 @@ class Node:
             "split": "split {}",
             "seed": "seed {}",
         }
-        words += [form.format(self.labels[name]) for name, form in names.items() if name in self.labels]
-        return " ".join(words)
+        words = [form.format(self.labels[name]) for name, form in forms.items() if name in self.labels]
+        return " ".join([self.stage, *words])
 
 
 def make_node(
@@ -59,11 +58,11 @@ def make_node(
     inputs: Mapping[str, tuple[Node, ...]] | None = None,
     labels: Mapping[str, Any] | None = None,
 ) -> Node:
-    """Resolve a node: compute its key from all that decides its result."""
-    inputs = inputs or {}
+    """Resolve a node: compute its key from everything that decides its result."""
+    inputs, revision = inputs or {}, stage.revision(config)
     identity = {
         "stage": stage.name,
-        "version": _version(stage, config),
+        "version": f"{stage.version}.{revision}" if revision else stage.version,
         "config": keyed_values(config),
         "inputs": {role: [node.key for node in nodes] for role, nodes in inputs.items()},
     }
@@ -77,11 +76,6 @@ def make_node(
     )
 
 
-def _version(stage: Stage, config: StrictModel) -> int | str:
-    revision = stage.revision(config)
-    return f"{stage.version}.{revision}" if revision else stage.version
-
-
 def with_variant(node: Node, name: str) -> Node:
     """The node with one more variant's name among its labels; its key stays the same."""
     names = [*filter(None, str(node.labels.get("variant", "")).split(SEPARATOR)), name]
@@ -89,7 +83,7 @@ def with_variant(node: Node, name: str) -> Node:
 
 
 def pipeline_order(nodes: Iterable[Node]) -> tuple[str, ...]:
-    """The stages of some nodes, those that others read from first.
+    """The stages of some nodes, upstream stages first.
 
     Args:
         nodes: Parents before children; a parent that is not among them counts as the start of the pipeline.
@@ -107,7 +101,7 @@ def entries_of(nodes: Iterable[Node], targets: Collection[str]) -> list[NodeEntr
 
     Args:
         nodes: Parents before children.
-        targets: Keys of those that the sweep asks for.
+        targets: Keys of the sweep's target nodes.
     """
     wanted = frozenset(targets)
     return [
@@ -117,7 +111,7 @@ def entries_of(nodes: Iterable[Node], targets: Collection[str]) -> list[NodeEntr
 
 
 def nodes_of(entries: Iterable[NodeEntry]) -> list[Node]:
-    """Inverse of `entries_of`, but for the targets."""
+    """Inverse of `entries_of`, without the targets."""
     return [Node(entry.key, entry.stage, entry.config, entry.inputs, entry.labels) for entry in entries]
 
 

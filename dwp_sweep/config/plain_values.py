@@ -1,7 +1,4 @@
-"""Plain values of a search space: YAML read strictly, and settings nested or under dotted keys.
-
-Below overrides and search-space files; which keys there are is not known here.
-"""
+"""Plain values of a search space: YAML read strictly, and settings nested or under dotted keys."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ ValueT = TypeVar("ValueT")
 
 @dataclass(frozen=True)
 class YamlText:
-    """What a text holds.
+    """The content of a YAML text.
 
     Attributes:
-        values: Plain values; of a key that is there twice, the last.
-        problems: Keys that are there twice and unquoted dates, by line.
+        values: Plain values; of a repeated key the last.
+        problems: Repeated keys and unquoted dates, by line.
     """
 
     values: Any
@@ -39,7 +36,7 @@ def read_yaml(text: str, where: str) -> YamlText:
         where: File or option named in the problems.
 
     Raises:
-        InputError: The text is no YAML, or no values can be made of it.
+        InputError: The text is no YAML, or has no plain values.
     """
     try:
         loader = _Loader(text)
@@ -56,7 +53,7 @@ def read_yaml(text: str, where: str) -> YamlText:
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Spread dotted keys out; a later key wins over an earlier one."""
+    """The values with dotted keys as nested mappings; a later key wins over an earlier one."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         head, _, rest = str(key).partition(".")
@@ -91,13 +88,13 @@ def overlap(key: str, other: str) -> bool:
 
 
 def without(values: Mapping[str, ValueT], taken: Iterable[str]) -> dict[str, ValueT]:
-    """The values by dotted key, but for those that overlap with one of the taken keys."""
+    """The values by dotted key, without those that overlap with one of the taken keys."""
     taken = tuple(taken)
-    return {key: value for key, value in values.items() if not any(overlap(key, one) for one in taken)}
+    return {key: value for key, value in values.items() if not any(overlap(key, name) for name in taken)}
 
 
 def clash_problems(values: Mapping[str, Any], section: str, where: str) -> list[Problem]:
-    """Settings that are given twice, once nested and once dotted, so that their order would decide.
+    """Settings that are given twice, nested and dotted, where their order would decide.
 
     Args:
         values: Of the section.
@@ -121,22 +118,22 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``1e-4`` (no dot) as a number, and notes repeated keys and dates, which nobody means."""
+    """Reads ``1e-4`` (no dot) as a number, and notes repeated keys and dates."""
 
     def __init__(self, text: str) -> None:
         self.remarks: list[tuple[str, str]] = []
         super().__init__(text)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Before merge keys (<<) are spread out: what they bring may be overridden.
+        # Merge keys (<<) are not expanded yet: their values may be overridden.
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], list[int]] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 lines.setdefault((key.tag, key.value), []).append(key.start_mark.line + 1)
-        for (_, name), found in lines.items():
-            if len(found) > 1:
-                given = " and ".join(map(str, found))
+        for (_, name), numbers in lines.items():
+            if len(numbers) > 1:
+                given = " and ".join(map(str, numbers))
                 self.remarks.append((f"key {name!r} is there more than once, in lines {given}", "keep one"))
         return node
 

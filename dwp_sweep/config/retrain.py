@@ -1,14 +1,13 @@
-"""A finished target trained once more: same settings, the very same upstream nodes, a sweep of its own.
+"""A finished target trained once more: same settings, same upstream nodes, a sweep of its own.
 
-A fresh node, not a cache hit: its ``repeat`` counts the repetitions of equal settings and seed. Upstream
-keys are pinned, so what the first training started from is what this one starts from, whatever has
-changed in code or files since.
+The target is a fresh node, not a cache hit: its ``repeat`` counts the repetitions of equal settings and seed.
+Upstream keys are pinned: both trainings start from the same files, even if code or data changed in between.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from typing import Any
 
 from dwp_sweep.config.node import Node, make_node
 from dwp_sweep.config.sections import ResourcesConfig
@@ -22,7 +21,7 @@ from dwp_sweep.store.sweep_record import recorded_resources
 from dwp_sweep.strict import parse
 
 SUFFIX = "-retrain"
-"""Ends the name of the sweep that holds what was trained again: its scores choose nothing in the first."""
+"""Ends the name of the sweep of retrained targets, so that their scores select nothing in the first sweep."""
 
 
 def retrain_sweep(
@@ -52,13 +51,21 @@ def retrain_sweep(
     """
     if seed is not None and seed < 0:
         raise InputError(Problem("--seed", f"{seed} is negative", "0 or more"))
-    record = _require("target", key, store)
+    record, stage = _require("target", key, store), stages["target"]
     upstream: dict[str, Node] = {}
     pinned = {
-        role: tuple(_upstream(pair, store, upstream) for pair in pairs) for role, pairs in inputs.items()
+        role: tuple(_upstream(stage, key, store, upstream) for stage, key in pairs)
+        for role, pairs in inputs.items()
     }
-    node = _fresh(record, pinned, store, stages["target"], seed, all_images, run_id or key)
-    gpus = {
+    origin = run_id or key
+    changes = {"seed": record.config["seed"] if seed is None else seed, "all_images": all_images}
+    labels = {**record.labels, "seed": changes["seed"], "retrained_from": origin}
+    for repeat in itertools.count(1):
+        values = {**record.config, **changes, "repeat": repeat}
+        node = make_node(stage, parse(stage.config, values, f"target {record.key}"), pinned, labels)
+        if not store.is_published(node.stage, node.key):  # new, or begun and not finished
+            break
+    resources = {
         stage: ResourcesConfig(cpu=cpu, gpu=gpu)
         for stage, (cpu, gpu) in recorded_resources(store, sweep).items()
     }
@@ -66,50 +73,27 @@ def retrain_sweep(
         name=sweep + SUFFIX,
         nodes={**upstream, node.key: node},
         targets=(node.key,),
-        resources={stage: gpus.get(stage, ResourcesConfig()) for stage in stages},
-        settings={"retrained_from": run_id or key, "sweep": sweep, "seed": seed, "all_images": all_images},
+        resources={stage: resources.get(stage, ResourcesConfig()) for stage in stages},
+        settings={"retrained_from": origin, "sweep": sweep, "seed": seed, "all_images": all_images},
     )
 
 
-def _fresh(
-    record: Record,
-    inputs: Mapping[str, tuple[Node, ...]],
-    store: Store,
-    stage: Stage,
-    seed: int | None,
-    all_images: bool,
-    origin: str,
-) -> Node:
-    changes: dict[str, Any] = {"seed": record.config["seed"] if seed is None else seed}
-    changes["all_images"] = all_images
-    labels = {**record.labels, "seed": changes["seed"], "retrained_from": origin}
-    repeat = 1
-    while True:
-        # One that was begun and not finished is gone on with.
-        config = parse(stage.config, {**record.config, **changes, "repeat": repeat}, f"target {record.key}")
-        node = make_node(stage, config, inputs, labels)
-        if not store.is_published(node.stage, node.key):
-            return node
-        repeat += 1
-
-
-def _upstream(pair: tuple[str, str], store: Store, found: dict[str, Node]) -> Node:
-    stage, key = pair
-    if key in found:
-        return found[key]
-    record = _require(stage, key, store)
-    # A record names the keys of its inputs alone; only what lies on the storage can be named further.
-    parents = {role: tuple(_located(one, store) for one in keys) for role, keys in record.inputs.items()}
-    known = {role: tuple(one for one in pairs if one is not None) for role, pairs in parents.items()}
-    for pairs in known.values():
-        for one in pairs:
-            _upstream(one, store, found)
-    found[key] = Node(key, stage, record.config, known, record.labels)
-    return found[key]
-
-
-def _located(key: str, store: Store) -> tuple[str, str] | None:
-    return next(((stage, key) for stage in STAGES if store.is_published(stage, key)), None)
+def _upstream(stage: str, key: str, store: Store, nodes: dict[str, Node]) -> Node:
+    """A published node, added to ``nodes`` after its own inputs."""
+    if key not in nodes:
+        record = _require(stage, key, store)
+        # A record holds the keys of its inputs without their stages: inputs that gc removed are left out.
+        inputs = {
+            role: tuple(
+                (other, parent) for parent in keys for other in STAGES if store.is_published(other, parent)
+            )
+            for role, keys in record.inputs.items()
+        }
+        for pairs in inputs.values():
+            for other, parent in pairs:
+                _upstream(other, parent, store, nodes)
+        nodes[key] = Node(key, stage, record.config, inputs, record.labels)
+    return nodes[key]
 
 
 def _require(stage: str, key: str, store: Store) -> Record:

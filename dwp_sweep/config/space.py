@@ -2,7 +2,6 @@
 
 ``data`` and ``fixed`` (nested or dotted) make the base experiment, ``grid`` (dotted key -> values,
 ``variant`` -> named bundles of settings) its cartesian product of conditions, ``smoke`` shrinks both.
-Knows nothing of nodes.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ class Space:
         conditions: Every experiment of the grid, in the grid's order.
         variants: The variant that each condition belongs to; None where the grid has no such axis.
         resources: By stage; every stage is there.
-        max_failures: How often a node whose worker was lost is tried again.
+        max_failures: How many retries a node gets whose worker was lost.
         file: Named in messages.
         settings: Base and grid as plain values, overrides and smoke scale applied.
-        search: What is searched for in every condition; None: the conditions are all there is.
-        budget: When nothing new is started any more.
+        search: The search in every condition; None: there is none.
+        budget: When the run starts no further node.
     """
 
     name: str
@@ -64,8 +63,8 @@ def load_space(
     Args:
         source: A YAML file, or its content as a mapping (then with ``name``).
         overrides: ``key=value`` texts; the value is YAML. A dotted key of the experiment
-            (``target.lr=1e-4``, ``data.source.root=...``) takes the place of the file's value or grid
-            axis, or of a setting in every variant; a key of the file itself (``name``,
+            (``target.lr=1e-4``, ``data.source.root=...``) replaces the file's value or grid axis, or a
+            setting in every variant; a key of the file itself (``name``,
             ``grid.train_size``, ``grid.variant.NAME.target.lr``, ``resources.target.gpu``) too.
             ``variant=NAME`` or ``variant=[NAME, NAME]`` keeps only these.
         smoke: Apply the file's ``smoke`` section; the sweep's name then ends in ``-smoke``.
@@ -77,7 +76,10 @@ def load_space(
     text = YamlText(dict(source), ()) if isinstance(source, Mapping) else _read(Path(source))
     changes = read_overrides(overrides, SpaceFile.model_fields.keys() - {"data"})
     problems = [*changes.problems, *text.problems, *_clashes(text.values, where)]
-    values = {**text.values, **_spread(text.values)}
+    values = dict(text.values)
+    for section in _NESTED_SECTIONS:
+        if isinstance(values.get(section), Mapping):
+            values[section] = nested(values[section])
     has_smoke = isinstance(values.get("smoke"), Mapping) and bool(values["smoke"])
     if smoke and values.get("smoke") in (None, {}):
         problems.append(Problem(where, "has no section 'smoke'", "run it without --smoke, or add one"))
@@ -85,21 +87,36 @@ def load_space(
         changes.applied_to(_smaller(values) if smoke and has_smoke else values), changes, where
     )
     problems += reading.problems
-    if reading.search is not None and not smoke:  # a small scale may leave out what a condition asks for
+    if reading.search is not None and not smoke:  # a small scale may leave out what a when requires
         problems += out_of_reach(reading.search, _changed(changes, reading), where)
     if has_smoke and not smoke:
-        problems += _smoke_problems(values, where)
-    name = _sweep_name(reading, source)
-    if not _NAME.match(name) and reading.is_sound("name"):
+        # What only --smoke would meet; without overrides, which may not fit both scales.
+        small = read_values(_smaller(values), Overrides(), f"{where} with --smoke").problems
+        full = read_values(values, Overrides(), where).problems if small else ()
+        known = {(problem.what, problem.fix) for problem in full}
+        problems += [problem for problem in small if (problem.what, problem.fix) not in known]
+    name = reading.file.name or ("" if isinstance(source, Mapping) else Path(source).stem)
+    if not _NAME.match(name) and "name" not in reading.bad:
         fix = "letters, digits, '.', '_' and '-' only; up to 100"
         problems.append(Problem(where, f"name = {name!r}", fix))
     if problems:
         raise InputError(dict.fromkeys(problems))
-    return _space(reading, name + ("-smoke" if smoke else ""), where)
+    file = reading.file
+    return Space(
+        name=name + ("-smoke" if smoke else ""),
+        conditions=reading.conditions,
+        variants=reading.variants,
+        resources={stage: file.resources.get(stage, ResourcesConfig()) for stage in STAGES},
+        max_failures=file.max_failures,
+        file=where,
+        settings=_settings(reading, where),
+        search=reading.search,
+        budget=file.budget,
+    )
 
 
 def _changed(changes: Overrides, reading: Reading) -> set[str]:
-    """Keys of the experiment that overrides may have given other values than the file's."""
+    """Keys of the experiment whose values overrides may have changed."""
     own = {key.partition(".")[2] for key in changes.own if key.startswith(("grid.", "fixed."))}
     keys = {*changes.experiment, *own}
     if any(key.partition(".")[0] == VARIANT for key in keys):
@@ -107,48 +124,32 @@ def _changed(changes: Overrides, reading: Reading) -> set[str]:
     return keys
 
 
-def _space(reading: Reading, name: str, where: str) -> Space:
-    file, conditions = reading.file, reading.conditions
-    resources = {stage: file.resources.get(stage, ResourcesConfig()) for stage in STAGES}
-    settings = {"file": where, "fixed": reading.base, "grid": reading.grid, "n_conditions": len(conditions)}
-    if reading.search is not None:
-        settings |= _search_settings(reading.search)
-    if file.budget.is_limited:
-        settings |= {"budget": file.budget.model_dump(mode="json", exclude_none=True)}
-    return Space(
-        name,
-        conditions,
-        reading.variants,
-        resources,
-        file.max_failures,
-        where,
-        settings,
-        reading.search,
-        file.budget,
-    )
-
-
-def _search_settings(search: SearchSpace) -> dict[str, Any]:
-    return {
-        "search": {
-            key: one.model_dump(mode="json", exclude_defaults=True)
-            for key, one in search.distributions.items()
-        },
-        "searcher": search.searcher.model_dump(mode="json", exclude={"storage"}),
-        "objective": [one.model_dump(mode="json") for one in search.objectives],
-        "scheduler": search.scheduler.model_dump(mode="json"),
-    }
-
-
-def _sweep_name(reading: Reading, source: str | Path | Mapping[str, Any]) -> str:
-    return reading.file.name or ("" if isinstance(source, Mapping) else Path(source).stem)
+def _settings(reading: Reading, where: str) -> dict[str, Any]:
+    n_conditions = len(reading.conditions)
+    settings = {"file": where, "fixed": reading.base, "grid": reading.grid, "n_conditions": n_conditions}
+    if search := reading.search:
+        settings |= {
+            "search": {
+                key: distribution.model_dump(mode="json", exclude_defaults=True)
+                for key, distribution in search.distributions.items()
+            },
+            "searcher": search.searcher.model_dump(mode="json", exclude={"storage"}),
+            "objective": [objective.model_dump(mode="json") for objective in search.objectives],
+            "scheduler": search.scheduler.model_dump(mode="json"),
+        }
+    if (budget := reading.file.budget).is_limited:
+        settings |= {"budget": budget.model_dump(mode="json", exclude_none=True)}
+    return settings
 
 
 def _read(path: Path) -> YamlText:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(Problem(str(path), "no such search-space file", _nearby(path))) from None
+        close = nearest_names(path.name, _yaml_files(path.parent))
+        advice = _listed(path.parent) or "give the path of a YAML file"
+        fix = f"did you mean {path.parent / close[0]}?" if close else advice
+        raise InputError(Problem(str(path), "no such search-space file", fix)) from None
     except IsADirectoryError:
         fix = _listed(path) or "give the path of a YAML file"
         raise InputError(Problem(str(path), "is a folder, not a search-space file", fix)) from None
@@ -156,19 +157,13 @@ def _read(path: Path) -> YamlText:
         raise InputError(Problem(str(path), f"cannot be read: {error.strerror}", "check the path")) from None
     except ValueError as error:
         raise InputError(Problem(str(path), f"is no YAML: {error}")) from None
-    found = read_yaml(text, str(path))
-    if found.values is None:
+    content = read_yaml(text, str(path))
+    if content.values is None:
         raise InputError(Problem(str(path), "is empty", "it needs at least 'data' and 'grid'"))
-    if not isinstance(found.values, dict):
-        raise InputError(Problem(str(path), f"holds a {type(found.values).__name__}, not keys with values"))
-    return found
-
-
-def _nearby(path: Path) -> str:
-    close = nearest_names(path.name, _yaml_files(path.parent))
-    if close:
-        return f"did you mean {path.parent / close[0]}?"
-    return _listed(path.parent) or "give the path of a YAML file"
+    if not isinstance(content.values, dict):
+        kind = type(content.values).__name__
+        raise InputError(Problem(str(path), f"holds a {kind}, not keys with values"))
+    return content
 
 
 def _listed(folder: Path) -> str:
@@ -178,12 +173,6 @@ def _listed(folder: Path) -> str:
 
 def _yaml_files(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.glob("*.y*ml")) if folder.is_dir() else []
-
-
-def _spread(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections that may mix nested and dotted keys, nested."""
-    sections = {name: values.get(name) for name in _NESTED_SECTIONS}
-    return {name: nested(section) for name, section in sections.items() if isinstance(section, Mapping)}
 
 
 def _clashes(values: Mapping[str, Any], where: str) -> list[Problem]:
@@ -210,25 +199,11 @@ def _smaller(values: Mapping[str, Any]) -> dict[str, Any]:
             is_flat = section in ("grid", "search")
             result[section] = {**old, **change} if is_flat else merged(nested(old), nested(change))
     if isinstance(values.get("data"), Mapping) and isinstance(change := values["smoke"].get("data"), Mapping):
-        result["data"] |= _other_data(nested(values["data"]), nested(change))
+        full, small = nested(values["data"]), nested(change)
+        for task, new in small.items():
+            old = full.get(task)
+            if isinstance(new, Mapping) and isinstance(old, Mapping):
+                layout = old.get("layout")
+                if new.get("layout", layout) != layout:  # no setting of the old scans holds for the new ones
+                    result["data"][task] = new
     return result
-
-
-def _other_data(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Tasks for which a small scale names another layout: nothing said of the old scans holds for them."""
-    return {
-        task: new
-        for task, new in change.items()
-        if isinstance(new, Mapping)
-        and isinstance(full := old.get(task), Mapping)
-        and new.get("layout", full.get("layout")) != full.get("layout")
-    }
-
-
-def _smoke_problems(values: Mapping[str, Any], where: str) -> list[Problem]:
-    """What only a run with ``--smoke`` would meet; without overrides, which may not fit both scales."""
-    small = read_values(_smaller(values), Overrides(), f"{where} with --smoke").problems
-    if not small:
-        return []
-    full = {(one.what, one.fix) for one in read_values(values, Overrides(), where).problems}
-    return [one for one in small if (one.what, one.fix) not in full]

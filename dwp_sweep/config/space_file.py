@@ -1,4 +1,4 @@
-"""The top level of a search-space file: its own keys, and what is sound of them where not all is."""
+"""The top level of a search-space file: its own keys, and the sound part of a file with mistakes."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class SpaceFile(StrictModel):
         grid: Dotted key -> list of values; ``variant`` -> named bundles of settings.
         search: Dotted key -> distribution; one study for each condition of the grid.
         searcher: How values are suggested, and how many configurations.
-        objective: What the search makes better: one mapping, or a list of them.
-        scheduler: When a target network is given up early.
-        budget: When nothing new is started any more.
-        resources: Stage -> what one of its trials asks for.
-        max_failures: How often a node whose worker was lost is tried again.
+        objective: What the search optimises: one mapping, or a list of them.
+        scheduler: When a target network is stopped early.
+        budget: When the run starts no further node.
+        resources: Stage -> what one of its trials requests.
+        max_failures: How many retries a node gets whose worker was lost.
         smoke: Changes to all of the above for a quick look.
     """
 
@@ -63,15 +63,15 @@ class SpaceFile(StrictModel):
         values = [value] if isinstance(value, Mapping) else value
         if not isinstance(values, list | tuple):
             raise ValueError(_SHAPES.format(values if isinstance(values, str) else "val_dice"))
-        for one in values:
-            if isinstance(one, str):
-                raise ValueError(_SHAPES.format(one))
+        for metric in values:
+            if isinstance(metric, str):
+                raise ValueError(_SHAPES.format(metric))
         return tuple(values)
 
     @field_validator("objective")
     @classmethod
     def _different(cls, value: tuple[ObjectiveConfig, ...]) -> tuple[ObjectiveConfig, ...]:
-        metrics = [one.metric for one in value]
+        metrics = [objective.metric for objective in value]
         for metric in metrics:
             if metrics.count(metric) > 1:
                 raise ValueError(f"names {metric} more than once; keep one of them")
@@ -79,7 +79,7 @@ class SpaceFile(StrictModel):
 
 
 def sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozenset[str], list[Problem]]:
-    """What is valid of a file's own keys, so that the rest of the file can still be checked.
+    """The valid part of a file's own keys, so that the rest of the file can still be checked.
 
     Args:
         values: Plain values of the file.
@@ -92,9 +92,8 @@ def sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozen
     bad: set[str] = set()
     problems: list[Problem] = []
     for key, piece in _pieces(values):
-        found = _problems(key, piece, where)
-        problems += found
-        if found:
+        if wrong := _problems(key, piece, where):
+            problems += wrong
             bad.add(key)
         else:
             sound = merged(sound, piece)
@@ -102,21 +101,18 @@ def sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozen
 
 
 def _pieces(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field has a default, so each key can be tried on its own; axes, variants, stages one by one."""
+    """The smallest pieces that can be checked alone: a key, an axis, a variant, a searched field, a stage."""
     for key, value in values.items():
         if value is None and key in SpaceFile.model_fields:
             continue
-        if key in ("grid", "resources", "search") and isinstance(value, Mapping):
-            yield from ((key, {key: part}) for name, item in value.items() for part in _parts(name, item))
-        else:
+        if key not in ("grid", "resources", "search") or not isinstance(value, Mapping):
             yield str(key), {str(key): value}
-
-
-def _parts(name: Any, item: Any) -> Iterator[dict[Any, Any]]:
-    if name == VARIANT and isinstance(item, Mapping) and item:
-        yield from ({name: {variant: settings}} for variant, settings in item.items())
-    else:
-        yield {name: item}
+            continue
+        for name, item in value.items():
+            if name == VARIANT and isinstance(item, Mapping) and item:
+                yield from ((key, {key: {name: {variant: part}}}) for variant, part in item.items())
+            else:
+                yield key, {key: {name: item}}
 
 
 def _problems(key: str, piece: dict[str, Any], where: str) -> list[Problem]:
@@ -125,9 +121,8 @@ def _problems(key: str, piece: dict[str, Any], where: str) -> list[Problem]:
     if key == "resources" and isinstance(piece[key], Mapping):
         unknown = [str(stage) for stage in piece[key] if stage not in STAGES]
         if unknown:
-            return [
-                Problem(where, f"unknown key 'resources.{unknown[0]}'", "stages are " + ", ".join(STAGES))
-            ]
+            what = f"unknown key 'resources.{unknown[0]}'"
+            return [Problem(where, what, "stages are " + ", ".join(STAGES))]
     try:
         if key == "objective" and isinstance(piece[key], Mapping):
             parse(ObjectiveConfig, piece[key], where, key)

@@ -1,6 +1,6 @@
-"""A search space becomes a sweep: target nodes plus all that they need, equal keys being one node.
+"""A search space becomes a sweep: target nodes and all nodes that they need. Equal keys are one node.
 
-Of a search no configuration is known yet: the sweep then resolves suggested values into nodes.
+A search has no configuration at first: its sweep resolves suggested values into nodes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import parse
 
 _MAX_PROBES = 64
-"""Combinations of choices that are all tried for what they need upstream."""
+"""Up to so many combinations of choices are all checked for what they need upstream."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Sweep:
     Attributes:
         name: Identity of the sweep.
         nodes: By key, parents before children.
-        targets: Keys of the target nodes, in the order of the grid; of a search those that were asked for.
-        resources: What a trial of each stage asks for.
+        targets: Keys of the target nodes, in the order of the grid; of a search those resolved so far.
+        resources: What a trial of each stage requests.
         settings: The search space as plain values, for people and records.
-        max_failures: How often a node whose worker was lost is tried again.
-        warnings: What is legal about the data, but worth a look.
-        search: What is searched for; nodes and targets then grow with every configuration.
-        budget: When nothing new is started any more.
+        max_failures: How many retries a node gets whose worker was lost.
+        warnings: What is legal in the data, but suspicious.
+        search: The search, if there is one; nodes and targets then grow with every configuration.
+        budget: When the run starts no further node.
         resolve: Of a search: values by dotted key and the place of a condition in the grid -> the target
             node, which joins ``nodes`` with all that it needs.
-        fresh: Of a search: makes the same sweep without nodes, to try values on without asking for them.
+        fresh: Of a search: makes the same sweep without nodes, to try values without adding targets.
     """
 
     name: str
@@ -73,62 +73,57 @@ def build_sweep(
         space: From `load_space`.
         storage: Root of the storage; phantom data and caches go under it.
         progress: Called with (what, done, total) while data are read.
-        fetch: Turns a ``runs:/<run id>`` of something brought into a local folder.
+        fetch: Turns the ``runs:/<run id>`` of an imported output into a local folder.
 
     Raises:
-        InputError: With all problems of the data and of what is brought.
+        InputError: With all problems of the data and of imported outputs.
     """
     cache = storage / "cache"
     conditions = asked_conditions(space.conditions, space.search)
     upstream = upstream_problems(conditions, cache, fetch)
     data = prepare_datasets(conditions, storage, progress, upstream)
-    named = list(zip(space.conditions, space.variants, strict=True))
-    if not named:
+    if not space.conditions:
         raise InputError(
             Problem(space.file, "the grid holds no condition", "give every axis at least one value")
         )
 
     def resolved() -> Sweep:
-        return _resolved(space, GraphBuilder(data.datasets, cache, fetch), named, data.warnings)
+        return _resolved(space, GraphBuilder(data.datasets, cache, fetch), data.warnings)
 
     sweep = resolved()
     if space.search is None:
         return sweep
-    tried = resolved()
-    idle = inactive_parameters(space.search, tried.resolve, space.file) if tried.resolve else []
+    resolve = resolved().resolve
+    idle = inactive_parameters(space.search, resolve, space.file) if resolve else []
     return replace(sweep, fresh=resolved, warnings=(*sweep.warnings, *idle))
 
 
 def asked_conditions(
     conditions: Sequence[ExperimentConfig], search: SearchSpace | None
 ) -> tuple[ExperimentConfig, ...]:
-    """Conditions that stand for all that a search may ask of data and of what is brought.
+    """Conditions that cover all data and imported outputs that a search may need.
 
-    Without a search the conditions themselves. With one, every combination of its choices, which decide
-    what is needed upstream; numbers never do. Too many combinations are tried choice by choice.
+    Without a search these are the conditions themselves. With one they are every combination of its choices,
+    since choices decide what is needed upstream and numbers never do. Where there are too many combinations,
+    the choices are set one by one.
     """
     if search is None:
         return tuple(conditions)
-    found: dict[ExperimentConfig, None] = {}
+    valid: dict[ExperimentConfig, None] = {}
     for study in search.conditions:
         for values in _choices(search, study.values):
             for place in study.members:
                 try:
-                    found[_with_values(conditions[place], values, "")] = None
+                    valid[_with_values(conditions[place], values, "")] = None
                 except InputError:
-                    continue  # values that do not go together are told when they are suggested
-    if not found:
+                    continue  # values that do not go together are reported when they are suggested
+    if not valid:
         what = "no combination of the searched choices makes a valid experiment"
         raise InputError(Problem("search", what))
-    return tuple(found)
+    return tuple(valid)
 
 
-def _resolved(
-    space: Space,
-    builder: GraphBuilder,
-    named: Sequence[tuple[ExperimentConfig, str | None]],
-    warnings: tuple[str, ...],
-) -> Sweep:
+def _resolved(space: Space, builder: GraphBuilder, warnings: tuple[str, ...]) -> Sweep:
     sweep = partial(
         Sweep,
         name=space.name,
@@ -139,35 +134,27 @@ def _resolved(
         search=space.search,
         budget=space.budget,
     )
-    if space.search is not None:
-        asked: list[str] = []
-        return sweep(targets=asked, resolve=_resolver(builder, named, asked, space.file), warnings=warnings)
-    keys = [builder.target(condition, variant).key for condition, variant in named]
-    return sweep(targets=tuple(dict.fromkeys(keys)), warnings=(*warnings, *_twins(keys, space.variants)))
-
-
-def _resolver(
-    builder: GraphBuilder,
-    named: Sequence[tuple[ExperimentConfig, str | None]],
-    asked: list[str],
-    where: str,
-) -> Resolve:
-    """A `Resolve` whose targets' keys join ``asked``, each once."""
-    keys: set[str] = set()
+    named = list(zip(space.conditions, space.variants, strict=True))
+    if space.search is None:
+        keys = [builder.target(condition, variant).key for condition, variant in named]
+        twins = _twins(keys, space.variants)
+        return sweep(targets=tuple(dict.fromkeys(keys)), warnings=(*warnings, *twins))
+    targets: list[str] = []
+    known: set[str] = set()  # of the targets, for a quick look-up
 
     def resolve(values: Mapping[str, Any], place: int) -> Node:
         condition, variant = named[place]
-        node = builder.target(_with_values(condition, values, where), variant)
-        if node.key not in keys:
-            keys.add(node.key)
-            asked.append(node.key)
+        node = builder.target(_with_values(condition, values, space.file), variant)
+        if node.key not in known:
+            known.add(node.key)
+            targets.append(node.key)
         return node
 
-    return resolve
+    return sweep(targets=targets, resolve=resolve, warnings=warnings)
 
 
 def _twins(keys: Sequence[str], variants: Sequence[str | None]) -> list[str]:
-    """Variants that differ only in what their method does not read: legal, and seldom meant."""
+    """Warnings of variants that differ only in what their method does not read."""
     runs: dict[str, set[str]] = {}
     for key, variant in zip(keys, variants, strict=True):
         if variant is not None:
@@ -180,7 +167,12 @@ def _twins(keys: Sequence[str], variants: Sequence[str | None]) -> list[str]:
 
 
 def _choices(search: SearchSpace, given: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    choices = {key: one.choices for key, one in search.distributions.items() if one.kind == "choice"}
+    """Values of the searched choices, those alone that apply."""
+    choices = {
+        key: distribution.choices
+        for key, distribution in search.distributions.items()
+        if distribution.kind == "choice"
+    }
     if math.prod(map(len, choices.values())) <= _MAX_PROBES:
         tried = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
     else:

@@ -1,8 +1,7 @@
 """The grid's axis ``variant``: named bundles of settings, for comparisons that are no cartesian product.
 
 ``variant: {RI: {method: random_init}, DWP he: {method: deep_weight_prior, dwp.init: he}}`` is one axis with
-two values. A name labels the runs of its conditions and takes no part in any node's key. Beside
-search-space files; knows nothing of which settings there are.
+two values. A name labels the runs of its conditions and is part of no node's key.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _MAX_CHARS = 60
 
 
 def variant_problems(axis: Any, where: str) -> list[Problem]:
-    """What is wrong with the shape of the axis: no mapping, bad names, settings that are none or set twice.
+    """What is wrong with the form of the axis: no mapping, a bad name, no settings, settings given twice.
 
     Args:
         axis: As the file has it.
@@ -35,11 +34,23 @@ def variant_problems(axis: Any, where: str) -> list[Problem]:
         return [Problem(where, what, f"e.g. {VARIANT}: {{RI: {{method: random_init}}}}")]
     if not axis:
         return [Problem(where, f"grid.{VARIANT} is empty", "give at least one variant, or leave it out")]
-    return [problem for name, settings in axis.items() for problem in _one(str(name), settings, where)]
+    problems = []
+    for name, settings in ((str(key), value) for key, value in axis.items()):
+        is_text = bool(name) and name == name.strip() and name.isprintable()
+        if not is_text or len(name) > _MAX_CHARS or "|" in name:
+            fix = f"1 to {_MAX_CHARS} characters, no '|' and no space around them"
+            problems.append(Problem(where, f"grid.{VARIANT}: {name!r} is no name of a variant", fix))
+        place = f"grid.{VARIANT}.{name}"
+        if isinstance(settings, Mapping):
+            problems += clash_problems(settings, place, where)
+        else:
+            what = f"{place} = {short_json(settings)}: should be settings"
+            problems.append(Problem(where, what, "{} takes the fixed ones as they are"))
+    return problems
 
 
 def flat_variants(axis: Mapping[str, Mapping[str, Any]], taken: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Every variant's settings by dotted key, without those whose value is given elsewhere.
+    """Every variant's settings by dotted key, without overridden ones.
 
     Args:
         axis: Name -> settings, nested or dotted.
@@ -50,12 +61,10 @@ def flat_variants(axis: Mapping[str, Mapping[str, Any]], taken: Iterable[str]) -
 
 
 def conflicts(axis: Mapping[str, Mapping[str, Any]], others: Iterable[str], where: str) -> list[Problem]:
-    """Settings that a variant and another axis of the grid both give, so that their order would decide."""
-    others = tuple(others)
+    """Settings that both a variant and another axis give, where their order would decide."""
+    others, keep_one = tuple(others), "keep one of the two"
     return [
-        Problem(
-            where, f"grid.{VARIANT}.{name} sets {key!r}, and grid.{other} does too", "keep one of the two"
-        )
+        Problem(where, f"grid.{VARIANT}.{name} sets {key!r}, and grid.{other} does too", keep_one)
         for name, settings in axis.items()
         for key in settings
         for other in others
@@ -64,10 +73,10 @@ def conflicts(axis: Mapping[str, Mapping[str, Any]], others: Iterable[str], wher
 
 
 def chosen_variants(axis: Any, wanted: Any, where: str) -> tuple[Any, list[Problem]]:
-    """The variants of some names, in the order in which they are asked for.
+    """The variants of some names, in the order of the names.
 
     Args:
-        axis: Name -> settings; anything else stays as it is, and is the file's own problem.
+        axis: Name -> settings; anything else stays as it is, and is reported as the file's problem.
         wanted: A name or a list of names.
         where: Option or file named in the problems.
     """
@@ -75,9 +84,9 @@ def chosen_variants(axis: Any, wanted: Any, where: str) -> tuple[Any, list[Probl
         return axis, []
     names = [str(name) for name in (wanted if isinstance(wanted, list) else [wanted])]
     known = {str(name): settings for name, settings in axis.items()}
-    there = "variants are " + ", ".join(known)
+    all_names = "variants are " + ", ".join(known)
     problems = [
-        Problem(where, f"no variant {name!r}", did_you_mean(name, known, there))
+        Problem(where, f"no variant {name!r}", did_you_mean(name, known, all_names))
         for name in names
         if name not in known
     ]
@@ -87,13 +96,13 @@ def chosen_variants(axis: Any, wanted: Any, where: str) -> tuple[Any, list[Probl
 def with_variant_value(axis: Mapping[str, Any], place: str, value: Any) -> dict[str, Any]:
     """A copy of the axis with one variant given whole (``NAME``) or one of its settings (``NAME.key``).
 
-    Names may have dots themselves: the longest known one that fits is meant.
+    Names may contain dots: the longest known one that fits is taken.
     """
     names = [str(name) for name in axis]
     fitting = [name for name in names if place == name or place.startswith(f"{name}.")]
     name = max(fitting, key=len, default=place.partition(".")[0])
     key = place[len(name) + 1 :]
-    result = {str(one): settings for one, settings in axis.items()}
+    result = {str(known): settings for known, settings in axis.items()}
     if not key:
         return result | {name: value}
     old = result.get(name)
@@ -101,15 +110,15 @@ def with_variant_value(axis: Mapping[str, Any], place: str, value: Any) -> dict[
     return result | {name: {**kept, key: value}}
 
 
-def same_settings(found: Sequence[tuple[str | None, Any]], where: str) -> list[Problem]:
-    """Variants that nothing tells apart.
+def same_settings(named: Sequence[tuple[str | None, Any]], where: str) -> list[Problem]:
+    """Variants with equal settings.
 
     Args:
-        found: Variant and experiment of each condition.
+        named: Variant and experiment of each condition.
         where: File named in the problems.
     """
     by_name: dict[str, list[Any]] = {}
-    for name, condition in found:
+    for name, condition in named:
         if name is not None:
             by_name.setdefault(name, []).append(condition)
     fix = f"drop one of the two, or choose with --set {VARIANT}=NAME"
@@ -118,23 +127,3 @@ def same_settings(found: Sequence[tuple[str | None, Any]], where: str) -> list[P
         for first, second in combinations(by_name, 2)
         if by_name[first] == by_name[second]
     ]
-
-
-def _one(name: str, settings: Any, where: str) -> list[Problem]:
-    place = f"grid.{VARIANT}.{name}"
-    found = []
-    if (
-        not name.strip()
-        or name != name.strip()
-        or len(name) > _MAX_CHARS
-        or not name.isprintable()
-        or "|" in name
-    ):
-        fix = f"1 to {_MAX_CHARS} characters, no '|' and no space around them"
-        found.append(Problem(where, f"grid.{VARIANT}: {name!r} is no name of a variant", fix))
-    if not isinstance(settings, Mapping):
-        what = f"{place} = {short_json(settings)}: should be settings"
-        found.append(Problem(where, what, "{} takes the fixed ones as they are"))
-    else:
-        found += clash_problems(settings, place, where)
-    return found

@@ -1,6 +1,6 @@
 """Whether a search fits its space: names that exist, one place for each field, conditions that can hold.
 
-Between the space file and the reading of its values, of which a search without problems is made here.
+`dwp_sweep.config.reading` tries the searched values themselves; a search without problems is made here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pydantic import BaseModel
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.plain_values import flat, overlap
 from dwp_sweep.config.search.space import Distribution, SearchCondition, SearchSpace, over_axes
-from dwp_sweep.config.sections import ObjectiveConfig, SchedulerConfig
+from dwp_sweep.config.sections import ObjectiveConfig
 from dwp_sweep.config.space_file import SpaceFile
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import Problem
 
 _TASK = ("data", "train_size", "split", "seed", "compute")
-"""What says which question is asked, and on which machine: an axis of the grid, never a thing to search."""
+"""Fields that pose the question or choose the machine: they may be axes of the grid, never searched."""
 
 
 def search_problems(
@@ -30,11 +30,11 @@ def search_problems(
     base: Mapping[str, Any],
     where: str,
 ) -> list[Problem]:
-    """What is wrong with a search beside its values, which are tried in the experiment elsewhere.
+    """What is wrong with a search beside its values.
 
     Args:
         file: The sound part of the file.
-        search: What is left of its search.
+        search: The file's search without overridden fields.
         grid: Axes of the grid; variants with flat settings.
         base: Values that all conditions share, nested.
         where: File named in the problems.
@@ -43,22 +43,32 @@ def search_problems(
         unused = [name for name in ("searcher", "objective", "scheduler") if name in file.model_fields_set]
         fix = "name fields under search, or leave it out"
         return [Problem(where, f"{name} is given, and nothing is searched for", fix) for name in unused]
-    found = [problem for key in search for problem in _place_problems(key, grid, where)]
-    found += [
-        Problem(where, f"search.{one} and search.{other} name the same field", "keep one of the two")
-        for one, other in combinations(search, 2)
-        if overlap(one, other)
+    problems = [problem for key in search for problem in _place_problems(key, grid, where)]
+    keep_one = "keep one of the two"
+    problems += [
+        Problem(where, f"search.{key} and search.{other} name the same field", keep_one)
+        for key, other in combinations(search, 2)
+        if overlap(key, other)
     ]
+    given = {*grid, *flat(base)}
     of_variants = {key for settings in grid.get(VARIANT, {}).values() for key in settings}
-    given = {*grid, *flat(base), *of_variants}
-    found += [
-        problem
-        for key, one in search.items()
-        for problem in _when_problems(key, one, search, given, base, where)
+    problems += _when_problems(search, given | of_variants, where)
+    ordered = _in_order(search)
+    problems += [
+        Problem(where, f"search.{key} depends on itself through its when", "drop one of the conditions")
+        for key in search
+        if key not in ordered
     ]
-    found += _cycles(search, where)
-    found += _over_problems(file.objective, grid, base, where)
-    return found + _scheduler_problems(file, where)
+    problems += [
+        Problem(
+            where,
+            f"objective.over = {axis!r}: the grid has no such axis",
+            f"give grid.{axis}, or leave it out",
+        )
+        for axis in over_axes(file.objective)
+        if axis not in given or axis == VARIANT
+    ]
+    return problems + _scheduler_problems(file, where)
 
 
 def make_search(
@@ -68,15 +78,19 @@ def make_search(
     conditions: Sequence[ExperimentConfig],
     variants: Sequence[str | None],
 ) -> SearchSpace | None:
-    """The search of a file without problems; None where nothing is searched for."""
+    """The search of a file without problems; None where it has none."""
     if not search:
         return None
     objectives = file.objective or (ObjectiveConfig(),)
+    scheduler = file.scheduler
+    if scheduler.kind is None:
+        is_reported = len(objectives) == 1 and objectives[0].epoch_metric is not None
+        scheduler = scheduler.model_copy(update={"kind": "asha" if is_reported else "none"})
     return SearchSpace(
         distributions=_in_order(search),
         objectives=objectives,
         searcher=file.searcher,
-        scheduler=_with_kind(file.scheduler, objectives),
+        scheduler=scheduler,
         conditions=_studies(grid, over_axes(objectives), conditions, variants),
     )
 
@@ -90,59 +104,38 @@ def field_names(model: type[BaseModel] = EXPERIMENT, prefix: str = "") -> Iterat
                 yield from field_names(inner, f"{prefix}{name}.")
 
 
-def _with_kind(config: SchedulerConfig, objectives: Sequence[ObjectiveConfig]) -> SchedulerConfig:
-    if config.kind is not None:
-        return config
-    is_followed = len(objectives) == 1 and objectives[0].epoch_metric is not None
-    return config.model_copy(update={"kind": "asha" if is_followed else "none"})
-
-
 def _place_problems(key: str, grid: Mapping[str, Any], where: str) -> list[Problem]:
-    found = [
+    problems = [
         Problem(where, f"search.{key} and grid.{axis} name the same field", "keep one of the two")
         for axis in grid
         if axis != VARIANT and overlap(key, axis)
     ]
-    found += [
+    problems += [
         Problem(where, f"search.{key} is set by grid.{VARIANT}.{name} too", "keep one of the two")
         for name, settings in grid.get(VARIANT, {}).items()
         if any(overlap(key, setting) for setting in settings)
     ]
     if key.partition(".")[0] in _TASK:
         what = f"search.{key} belongs to the question, not to the answer"
-        found.append(Problem(where, what, "write it under grid or fixed"))
-    return found
+        problems.append(Problem(where, what, "write it under grid or fixed"))
+    return problems
 
 
-def _when_problems(
-    key: str,
-    one: Distribution,
-    search: Mapping[str, Distribution],
-    given: set[str],
-    base: Mapping[str, Any],
-    where: str,
-) -> list[Problem]:
-    found, known = [], set(field_names())
-    for name, allowed in one.when.items():
-        place = f"search.{key}.when.{name}"
-        if name in search:
-            found += [
-                Problem(where, f"{place} = {value!r}: search.{name} never suggests it")
-                for value in allowed
-                if not search[name].holds(value)
-            ]
-        elif name not in given and name in known:  # an unknown field is told where its values are tried
-            fix = f"give {name} under fixed, grid or search"
-            found.append(Problem(where, f"{place}: nothing in this file sets {name}", fix))
-    return found
-
-
-def _cycles(search: Mapping[str, Distribution], where: str) -> list[Problem]:
-    stuck = set(search) - set(_in_order(search))
-    what = "depends on itself through its when"
-    return [
-        Problem(where, f"search.{key} {what}", "drop one of the conditions") for key in search if key in stuck
-    ]
+def _when_problems(search: Mapping[str, Distribution], given: set[str], where: str) -> list[Problem]:
+    problems, known = [], set(field_names())
+    for key, distribution in search.items():
+        for name, allowed in distribution.when.items():
+            place = f"search.{key}.when.{name}"
+            if name in search:
+                problems += [
+                    Problem(where, f"{place} = {value!r}: search.{name} never suggests it")
+                    for value in allowed
+                    if not search[name].holds(value)
+                ]
+            elif name not in given and name in known:  # an unknown field fails where its values are tried
+                fix = f"give {name} under fixed, grid or search"
+                problems.append(Problem(where, f"{place}: nothing in this file sets {name}", fix))
+    return problems
 
 
 def _in_order(search: Mapping[str, Distribution]) -> dict[str, Distribution]:
@@ -150,26 +143,11 @@ def _in_order(search: Mapping[str, Distribution]) -> dict[str, Distribution]:
     ordered: dict[str, Distribution] = {}
     while ready := [
         key
-        for key, one in search.items()
-        if key not in ordered and all(name in ordered or name not in search for name in one.when)
+        for key, distribution in search.items()
+        if key not in ordered and all(name in ordered or name not in search for name in distribution.when)
     ]:
         ordered |= {key: search[key] for key in ready}
     return ordered
-
-
-def _over_problems(
-    objectives: Sequence[ObjectiveConfig], grid: Mapping[str, Any], base: Mapping[str, Any], where: str
-) -> list[Problem]:
-    given = set(grid) | set(flat(base))
-    return [
-        Problem(
-            where,
-            f"objective.over = {axis!r}: the grid has no such axis",
-            f"give grid.{axis}, or leave it out",
-        )
-        for axis in over_axes(objectives)
-        if axis not in given or axis == VARIANT
-    ]
 
 
 def _scheduler_problems(file: SpaceFile, where: str) -> list[Problem]:
@@ -191,18 +169,17 @@ def _studies(
     conditions: Sequence[ExperimentConfig],
     variants: Sequence[str | None],
 ) -> tuple[SearchCondition, ...]:
+    """One study for each combination of the axes that are not averaged over."""
     axes = [axis for axis in grid if axis not in over]
     members: dict[str, list[int]] = {}
-    values: dict[str, dict[str, Any]] = {}
+    given: dict[str, dict[str, Any]] = {}
     for place, (condition, variant) in enumerate(zip(conditions, variants, strict=True)):
-        here = flat(condition.model_dump(mode="json"))
-        name = (
-            ", ".join(f"{axis}={variant if axis == VARIANT else _value(here, axis)}" for axis in axes)
-            or "all"
-        )
+        values = flat(condition.model_dump(mode="json"))
+        shown = {axis: variant if axis == VARIANT else _value(values, axis) for axis in axes}
+        name = ", ".join(f"{axis}={value}" for axis, value in shown.items()) or "all"
         members.setdefault(name, []).append(place)
-        values.setdefault(name, {key: value for key, value in here.items() if key not in over})
-    return tuple(SearchCondition(name, tuple(places), values[name]) for name, places in members.items())
+        given.setdefault(name, {key: value for key, value in values.items() if key not in over})
+    return tuple(SearchCondition(name, tuple(places), given[name]) for name, places in members.items())
 
 
 def _value(values: Mapping[str, Any], axis: str) -> Any:

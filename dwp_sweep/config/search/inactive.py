@@ -1,7 +1,7 @@
-"""Searched fields that are never searched: those that apply in no study, and those that change no network.
+"""Searched fields without effect: those that apply in no study, and those that change no network.
 
-The first are found from the space file alone. The others, of which every value is the same run under
-another name, are found by trying values on a sweep that is thrown away.
+The first kind follows from the space file alone. The second kind, of which every value gives the same run
+under another name, is found by trying values on a sweep that is thrown away.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dwp_sweep.config.search.space import Resolve, SearchCondition, SearchSpace,
 from dwp_sweep.errors import InputError, Problem
 
 _MAX_STUDIES = 24
-"""Studies that are looked at: those of a larger grid differ in size and split, which decide nothing here."""
+"""Studies that are examined: those of a larger grid differ in size and split, which decide nothing here."""
 
 _MAX_COMBINATIONS = 64
 
@@ -31,16 +31,20 @@ def out_of_reach(search: SearchSpace, taken: Iterable[str], where: str) -> list[
         where: File named in the problems.
     """
     taken = tuple(taken)
-    return [
-        _never_applies(search, key, where)
-        for key in search.distributions
-        if not any(overlap(name, one) for name in _needed(search, key) for one in taken)
-        and not any(_can_apply(search, key, study) for study in search.conditions)
-    ]
+    problems = []
+    for key in search.distributions:
+        needed = _needed(search, key)
+        if any(overlap(name, override) for name in needed for override in taken):
+            continue
+        if any(_can_apply(search, needed, study) for study in search.conditions):
+            continue
+        why, fix = _why_never(search, needed)
+        problems.append(Problem(where, f"search.{key} can never apply: {why}", fix))
+    return problems
 
 
 def inactive_parameters(search: SearchSpace, resolve: Resolve, where: str) -> list[str]:
-    """In words, the fields that change no network in some studies; legal, and seldom meant.
+    """In words, the fields that change no network in some studies, which is legal.
 
     Args:
         search: A sound search.
@@ -50,14 +54,12 @@ def inactive_parameters(search: SearchSpace, resolve: Resolve, where: str) -> li
     Raises:
         InputError: A field changes no network in any study.
     """
-    studies = search.conditions[:_MAX_STUDIES]
     notes, problems = [], []
     for key in search.distributions:
-        found = {
-            one.name: _is_idle(search, resolve, key, one) for one in studies if _can_apply(search, key, one)
-        }
-        idle = [name for name, is_idle in found.items() if is_idle]
-        if idle and len(idle) == len(found):
+        needed = _needed(search, key)
+        studies = [one for one in search.conditions[:_MAX_STUDIES] if _can_apply(search, needed, one)]
+        idle = [study.name for study in studies if _is_idle(search, resolve, key, study)]
+        if idle and len(idle) == len(studies):
             what = f"search.{key} changes no network: nothing that it is searched with reads it"
             problems.append(Problem(where, what, "leave it out, or search what it belongs to as well"))
         elif idle:
@@ -68,22 +70,8 @@ def inactive_parameters(search: SearchSpace, resolve: Resolve, where: str) -> li
     return notes
 
 
-def _never_applies(search: SearchSpace, key: str, where: str) -> Problem:
-    needed = _needed(search, key)
-    for name in needed:
-        if any(overlap(name, axis) for axis in search.over):
-            what = f"search.{key} can never apply: {name} has several values in a study, its objective.over"
-            return Problem(where, what, f"drop {name} from its when, or from objective.over")
-    for name, allowed in needed.items():
-        if not any(_can_be(search, name, allowed, study) for study in search.conditions):
-            what = f"search.{key} can never apply: {name} never has a value that its when asks for"
-            return Problem(where, what, "change its when, or leave it out")
-    what = f"search.{key} can never apply: no study has all the values that its when asks for"
-    return Problem(where, what, "change its when, or leave it out")
-
-
 def _needed(search: SearchSpace, key: str) -> dict[str, list[Any]]:
-    """Name -> allowed values: what ``when`` asks for, and what the fields it names ask for in turn."""
+    """Name -> allowed values: what a field's ``when`` requires, and what the fields that it names require."""
     needed: dict[str, list[Any]] = {}
     waiting = [key]
     while waiting:
@@ -93,52 +81,63 @@ def _needed(search: SearchSpace, key: str) -> dict[str, list[Any]]:
     return needed
 
 
-def _can_apply(search: SearchSpace, key: str, study: SearchCondition) -> bool:
-    """Whether a study may come to search a field."""
-    return all(_can_be(search, name, allowed, study) for name, allowed in _needed(search, key).items())
+def _can_apply(search: SearchSpace, needed: Mapping[str, Sequence[Any]], study: SearchCondition) -> bool:
+    """Whether a study can give all the needed values."""
+    for name, allowed in needed.items():
+        if name in search.distributions:
+            if not any(search.distributions[name].holds(value) for value in allowed):
+                return False
+        elif name not in study.values or not among(study.values[name], allowed):
+            return False
+    return True
 
 
-def _can_be(search: SearchSpace, name: str, allowed: Sequence[Any], study: SearchCondition) -> bool:
-    if name in search.distributions:
-        return any(search.distributions[name].holds(value) for value in allowed)
-    return name in study.values and among(study.values[name], allowed)
+def _why_never(search: SearchSpace, needed: Mapping[str, Sequence[Any]]) -> tuple[str, str]:
+    """Why no study gives the needed values, and what to do about it."""
+    for name in needed:
+        if any(overlap(name, axis) for axis in search.over):
+            why = f"{name} has several values in a study, its objective.over"
+            return why, f"drop {name} from its when, or from objective.over"
+    fix = "change its when, or leave it out"
+    for name, allowed in needed.items():
+        if not any(_can_apply(search, {name: allowed}, study) for study in search.conditions):
+            return f"{name} never has a value that its when asks for", fix
+    return "no study has all the values that its when asks for", fix
 
 
 def _is_idle(search: SearchSpace, resolve: Resolve, key: str, study: SearchCondition) -> bool:
     """Whether no value of a field changes a network, whatever the other fields are.
 
-    Every combination of the other choices is tried, with all numbers at their least and at their largest.
+    Every combination of the other choices is tried, with all numbers at their minimum and at their maximum.
     """
-    choices = [name for name, one in search.distributions.items() if one.kind == "choice" and name != key]
-    combinations = itertools.product(*(search.distributions[name].choices for name in choices))
-    if math.prod(len(search.distributions[name].choices) for name in choices) > _MAX_COMBINATIONS:
+    choices = {
+        name: distribution.choices
+        for name, distribution in search.distributions.items()
+        if distribution.kind == "choice" and name != key
+    }
+    if math.prod(map(len, choices.values())) > _MAX_COMBINATIONS:
         return False  # too many to be sure
     applied = False
-    for values, numbers in itertools.product(combinations, (0, -1)):
-        found = _is_same(search, resolve, key, study, dict(zip(choices, values, strict=True)), numbers)
-        if found is False:
+    for values, end in itertools.product(itertools.product(*choices.values()), (0, -1)):
+        ends = {name: distribution.probes[end] for name, distribution in search.distributions.items()}
+        n_networks = _n_networks(search, resolve, key, study, ends | dict(zip(choices, values, strict=True)))
+        if n_networks > 1:
             return False
-        applied = applied or bool(found)
+        applied = applied or n_networks == 1
     return applied
 
 
-def _is_same(
-    search: SearchSpace,
-    resolve: Resolve,
-    key: str,
-    study: SearchCondition,
-    chosen: Mapping[str, Any],
-    numbers: int,
-) -> bool | None:
-    """Whether all values of a field make one network, given the others; None where it does not apply."""
-    others = {name: one.probes[numbers] for name, one in search.distributions.items()} | dict(chosen)
+def _n_networks(
+    search: SearchSpace, resolve: Resolve, key: str, study: SearchCondition, others: Mapping[str, Any]
+) -> int:
+    """How many networks the values of a field make, given the others; 0 where it does not apply."""
     keys = set()
     for value in search.distributions[key].probes:
         values = search.configuration(study.values, {**others, key: value}.__getitem__)
         if key not in values:
-            return None
+            return 0
         try:
             keys.add(resolve(values, study.members[0]).key)
         except InputError:
-            continue  # told when the search suggests it
-    return len(keys) == 1 if keys else None
+            continue  # reported when the search suggests it
+    return len(keys)
