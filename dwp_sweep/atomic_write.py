@@ -1,7 +1,7 @@
-"""Files and folders that are seen whole or not at all: written beside their place, then renamed.
+"""Atomic writing of files and folders: they are written beside their place, then renamed.
 
-The one place of the package that does so. What a writer that was killed leaves beside a place has a name
-that `is_left_over` knows, so that `gc` can take it away.
+A writer that was killed leaves a file or folder beside the place; `is_left_over` recognises its name, so that
+`gc` can remove it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ABANDONED_S = 3600.0
-"""What lies beside a place for longer was left by a writer that was killed."""
+"""Age from which a temporary file counts as left by a killed writer."""
 _LEFT_OVER = re.compile(r"^\.([0-9a-f]{32}|[0-9a-f]{8})\..+|^\..+\.([0-9a-f]{32}|[0-9a-f]{8})$")
 """Older versions put the random part last, or made it shorter."""
 
@@ -24,9 +24,9 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Write a file over what was there: a reader sees the old content or the new one.
 
     Args:
-        path: The file; its folder is there.
-        content: Of the file; text is written as UTF-8.
-        durable: Wait for the disk; False for what is synced later or written again after a crash.
+        path: The file; its folder exists.
+        content: Its content; text is written as UTF-8.
+        durable: Wait for the disk; False for files that are synced later or rewritten after a crash.
     """
     with replacing(path, durable) as beside:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -34,14 +34,14 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Context for a file that somebody else writes: it takes its place when the context ends without error.
+    """Context for a file that another function writes; moved to its place if the context ends without error.
 
     Args:
         path: The file's place.
         durable: As in `write_whole`.
 
     Yields:
-        Where to write it; it ends like the name of the place, since some writers choose a format by that.
+        Where to write it; the name has the same ending, since some writers choose the format by it.
     """
     with place_beside(path) as written:
         yield written
@@ -52,12 +52,12 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def place_beside(path: Path) -> Iterator[Path]:
-    """Context with a free place on the same disk; whatever lies there at its end is removed.
+    """Context with a free path on the same disk; what lies there at its end is removed.
 
-    A full disk must not be filled further with what is left of failed attempts.
+    The remains of failed attempts must not fill a full disk.
 
     Args:
-        path: File or folder that is about to be made; its folder is there.
+        path: File or folder that is about to be made; its folder exists.
     """
     written = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:

@@ -90,7 +90,7 @@ def test_a_full_disk_keeps_nothing_of_what_did_not_fit(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def full_save(what: Any, path: Any, *more: Any, **_: object) -> None:
-        full(next(Path(one) for one in (what, path) if isinstance(one, str | Path)), b"")
+        full(next(Path(place) for place in (what, path) if isinstance(place, str | Path)), b"")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.setattr(Path, "write_text", full)

@@ -1,8 +1,7 @@
-"""What lies on a storage, what no sweep needs any more, and taking that away.
+"""Garbage collection of a storage: what lies on it, what no sweep needs, and the removal of that.
 
-One listing of a storage, whatever its kind, says how much lies where; its names alone say what may go.
-Nothing that a recorded sweep refers to is ever named as garbage, and nothing is removed while a run is
-working on the storage.
+One listing of a storage of any kind gives the sizes; the names in it decide what is garbage. What a recorded
+sweep refers to is never garbage, and nothing is removed while a run is working on the storage.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _WITH_TEMPORARY = frozenset({"work", "sweeps", "cache", "brought", "phantom"})
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that may go.
+    """A file or folder that may be removed.
 
     Attributes:
-        name: On the storage.
+        name: Its name on the storage.
         path: Folder or file; in a bucket its name.
-        n_bytes: On the disk.
-        why: In words.
+        n_bytes: Its size.
+        why: Why it may be removed, for people.
     """
 
     name: str
@@ -54,8 +53,8 @@ class Usage:
 
     Attributes:
         name: A stage, or another folder of the storage.
-        n_nodes: Published nodes; 0 for what is no stage.
-        n_bytes: Of everything in it.
+        n_nodes: Number of published nodes; 0 where it is no stage.
+        n_bytes: Size of everything in it.
     """
 
     name: str
@@ -69,9 +68,9 @@ class Survey:
 
     Attributes:
         usage: Stages first, then the other folders; the largest of each first.
-        garbage: What may go.
-        notes: What a reader should know, e.g. why nothing of a stage may go.
-        forgotten: Sweeps that counted as gone.
+        garbage: What may be removed.
+        notes: Remarks for people, e.g. why no published node may be removed.
+        forgotten: Sweeps that the survey treated as removed.
     """
 
     usage: tuple[Usage, ...]
@@ -81,19 +80,19 @@ class Survey:
 
     @property
     def n_bytes_garbage(self) -> int:
-        """Bytes that would be free again."""
+        """Bytes that a removal would free."""
         return sum(part.n_bytes for part in self.garbage)
 
 
 def survey(store: Store, forget: Collection[str] = ()) -> Survey:
-    """Look at everything on a storage; removes nothing.
+    """List everything on a storage; removes nothing.
 
     Args:
         store: The storage.
-        forget: Sweeps that count as gone; their own folders are then garbage, too.
+        forget: Sweeps to treat as removed; their own folders are then garbage, too.
 
     Raises:
-        InputError: A sweep to forget is not there.
+        InputError: A sweep to forget does not exist.
     """
     known = store.sweeps()
     if missing := [name for name in forget if name not in known]:
@@ -109,20 +108,19 @@ def survey(store: Store, forget: Collection[str] = ()) -> Survey:
     return Survey(tuple(_usage(items)), tuple(_garbage(store, items, forget)), tuple(notes), tuple(forget))
 
 
-def collect(store: Store, found: Survey) -> int:
-    """Remove what a survey named as garbage and still is; returns the bytes that are free again.
+def collect(store: Store, earlier: Survey) -> int:
+    """Remove the garbage of a survey, as far as it is still garbage; returns the number of bytes freed.
 
-    Runs that are started meanwhile wait. What was garbage when the survey was made may be needed by a sweep
-    that came between: it stays.
+    Runs that start in this time wait. What a sweep has come to need since the survey stays.
 
     Raises:
         InputError: A run is working on this storage, or another one is removing things.
     """
     freed = 0
     with gc_lock(store) as still_here:
-        forgotten = [name for name in found.forgotten if name in store.sweeps()]
+        forgotten = [name for name in earlier.forgotten if name in store.sweeps()]
         still_garbage = {part.name for part in _garbage(store, store.inventory(), forgotten)}
-        for part in found.garbage:
+        for part in earlier.garbage:
             if part.name in still_garbage:
                 still_here()
                 freed += part.n_bytes if store.remove(part.name) else 0
@@ -149,7 +147,7 @@ def _usage(items: Iterable[Item]) -> list[Usage]:
 
 
 def _garbage(store: Store, items: Iterable[Item], forget: Collection[str]) -> list[Garbage]:
-    """What may go: nodes first, then working folders, then the rest."""
+    """The garbage: nodes first, then working folders, then the rest."""
     items = list(items)
     rules = _Rules(
         published=frozenset(item.parts[:2] for item in items if item.parts[2:] == (MANIFEST,)),
@@ -175,14 +173,14 @@ def _garbage(store: Store, items: Iterable[Item], forget: Collection[str]) -> li
 
 @dataclass(frozen=True)
 class _Rules:
-    """Why something may go, from its name.
+    """Decides by its name why something may be removed.
 
     Attributes:
         published: (stage, key) of the published nodes.
         kept: Keys of the nodes that sweeps refer to.
-        may_drop_nodes: Whether it is known of every sweep what it refers to.
-        forget: Sweeps that count as gone.
-        live: Names of the runs that are at work.
+        may_drop_nodes: Whether the nodes of every sweep are recorded.
+        forget: Sweeps to treat as removed.
+        live: Names of the runs that are working.
     """
 
     published: frozenset[tuple[str, ...]]
@@ -192,7 +190,7 @@ class _Rules:
     live: tuple[str, ...]
 
     def reason(self, parts: tuple[str, ...]) -> tuple[int, str] | None:
-        """How many parts of a name go as one, and why; None: it stays."""
+        """How many leading parts of the name are removed as one, and why; None: it stays."""
         top, n_parts = parts[0], len(parts)
         if top == FILES:
             return (4, "half uploaded, or damaged and built again") if n_parts > 4 else None
@@ -242,7 +240,7 @@ class _Rules:
 
 
 def _place(name: str) -> tuple[int, str]:
-    """Where something stands in a list."""
+    """Key that sorts the garbage."""
     top = name.partition("/")[0]
     order = (FILES, "work", "ray", "sweeps")
     return (order.index(top) + 1 if top in order else len(order) + 1 if top in _NO_STAGES else 0), name

@@ -1,6 +1,6 @@
-"""Removing from a storage and running on it exclude each other: who removes, and who waits for whom.
+"""The lock between garbage collection and runs: they exclude each other on one storage.
 
-``gc.json`` on the storage says who removes, as a run's file says who runs (`heartbeat`).
+``gc.json`` on the storage names the process that removes, as a run's file names the run (`heartbeat`).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _NAME = "gc.json"
 
 @contextlib.contextmanager
 def gc_lock(store: Store) -> Iterator[Callable[[], None]]:
-    """Context in which things may be removed; runs that are started meanwhile wait for its end.
+    """Context in which things may be removed; runs that start in this time wait for its end.
 
     Yields:
-        To be called now and then: tells other machines that this one is still at work.
+        A function to call regularly: it refreshes the lock for other machines.
 
     Raises:
-        InputError: A run, or somebody else who removes, is working on this storage.
+        InputError: A run or another garbage collection is working on this storage.
     """
     who = {"sweep": "", "run": "gc", **this_process(), "started_ms": time.time_ns() // 1_000_000}
     if gc_at_work(store) is None:
-        store.files.remove(_NAME)  # left by one that was killed
-    if not store.files.create(_NAME, json_text(who)):  # of two at the same moment one is refused
+        store.files.remove(_NAME)  # a process that was killed has left it
+    if not store.files.create(_NAME, json_text(who)):  # one of two processes is refused
         what = "another dwp-sweep gc is removing things there"
         raise InputError(Problem(store.place, what, "try again when it has ended"))
     try:
@@ -56,14 +56,14 @@ def forbid_while_live(store: Store) -> None:
 
 
 def wait_for_gc(store: Store, patience_s: float = _PATIENCE_S) -> bool:
-    """Wait until nobody removes anything from a storage; call it after announcing a run.
+    """Wait until no garbage collection is running; call it after the `Heartbeat` has started.
 
     Args:
         store: The storage.
         patience_s: Longest time to wait.
 
     Returns:
-        Whether there was anybody to wait for.
+        Whether there was one.
 
     Raises:
         InputError: It takes longer.
@@ -81,5 +81,5 @@ def wait_for_gc(store: Store, patience_s: float = _PATIENCE_S) -> bool:
 
 
 def gc_at_work(store: Store) -> LiveRun | None:
-    """Who is removing things from a storage now; None: nobody."""
+    """The garbage collection that is running; None: there is none."""
     return read_alive(store, _NAME)

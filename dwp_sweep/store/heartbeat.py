@@ -1,9 +1,9 @@
-"""Which runs are working on a storage now: a small file each, kept fresh while the run lives.
+"""Heartbeats of runs: a small file on the storage for each run, refreshed while the run lives.
 
-``sweeps/<name>/run-<id>.json`` says who runs and what is in hand. Another terminal reads it to show, to
-stop or to leave the storage alone. A run that was killed leaves its file; it is then recognised by its
-process, or from another machine by its age. Who can look more than once tells better, by whether the file
-goes on changing (`lease.RunWatch`): no clock of another machine takes part in that.
+``sweeps/<name>/run-<id>.json`` names the run and its running nodes. Other commands read it to show the run,
+to stop it, or to leave the storage alone. A run that was killed leaves its file: the process shows on the
+same machine that it has ended, the age of the file shows it on another one. `lease.RunWatch` reads the file
+repeatedly and needs no clock of another machine.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.record import UNREADABLE, json_text
 
 STALE_S = 120.0
-"""A run on another machine whose file is older has ended; clocks of two machines may differ by some."""
+"""A run on another machine whose file is older has ended; the margin covers clocks that differ."""
 _CLOCK_S = 5.0
 _RUN = re.compile(r"run-.*\.json")
 
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run, as its file tells.
+    """A run, as its file describes it.
 
     Attributes:
         sweep: Name of the sweep.
-        run: Name of the run; part of its stop file and of its folder among Ray's.
+        run: Name of the run; its stop file and its folder of Ray contain it.
         host: Machine of its driver.
         pid: Process of its driver.
         started_ms: Unix time.
         n_slots: Nodes at once; 0 before the cluster is known.
         in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``reading``, ``started_ms``.
-        space: Of process numbers, which containers of one machine do not share; empty: unknown.
-        process: What tells the driver's process from a later one of the same number; empty: unknown.
-        beat: Counts how often the file was refreshed.
+        space: PID namespace of the driver, which containers of one machine do not share; empty: unknown.
+        process: Start of the driver's process, which a later one of the same number does not share; empty:
+            unknown.
+        beat: Number of times that the file was written.
     """
 
     sweep: str
@@ -62,13 +63,13 @@ class LiveRun:
 
 @dataclass
 class Heartbeat:
-    """Context in which a run's file exists and is kept fresh by a thread.
+    """Context in which a run's file exists and a thread refreshes it.
 
     Args:
         store: The storage.
         sweep: Name of the sweep.
         run: Unique name of the run.
-        facts: ``n_slots`` and ``in_hand`` as they are now; must not raise and may be called by a thread.
+        facts: Returns the present ``n_slots`` and ``in_hand``; must not raise, and a thread calls it.
     """
 
     store: Store
@@ -91,7 +92,7 @@ class Heartbeat:
 
     def __enter__(self) -> Heartbeat:
         self._write()
-        self._thread = threading.Thread(target=self._keep, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
         self._thread.start()
         return self
 
@@ -101,7 +102,7 @@ class Heartbeat:
         self._end.set()
         if self._thread is not None:
             self._thread.join()
-        with contextlib.suppress(StorageError):  # it will be too old soon
+        with contextlib.suppress(StorageError):  # a file that stays is soon too old
             self.store.files.remove(self._name)
 
     def _keep(self) -> None:
@@ -122,7 +123,7 @@ class Heartbeat:
 
 
 def this_process() -> dict[str, Any]:
-    """What a file of presence says of its process, so that others can tell whether it lives."""
+    """What identifies this process in a heartbeat file, for other processes."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "pid": pid, "process": _mark(pid), "space": _space()}
 
@@ -139,20 +140,20 @@ def run_name(sweep: str, run: str) -> str:
 
 
 def run_names(store: Store, sweep: str | None = None) -> list[str]:
-    """Names of the files of presence of one sweep or of all; some may be of runs that have died."""
+    """Names of the heartbeat files of one sweep or of all, those of dead runs included."""
     sweeps = [sweep] if sweep is not None else store.sweeps()
-    names = (name for one in sweeps for name in store.files.names(f"sweeps/{one}"))
+    names = (name for known in sweeps for name in store.files.names(f"sweeps/{known}"))
     return [name for name in names if _RUN.fullmatch(name.rpartition("/")[2])]
 
 
 def read_alive(store: Store, name: str) -> LiveRun | None:
-    """Who wrote a file of presence; None where there is none or its process has ended."""
+    """The run of a heartbeat file; None where there is no file or the process has ended."""
     run = _read(store, name)
     return run if run is not None and _is_alive(run, store, name) else None
 
 
 def has_ended_here(store: Store, name: str) -> bool:
-    """Whether a file of presence is of a process of this machine that is no more."""
+    """Whether the process of a heartbeat file was on this machine and has ended."""
     run = _read(store, name)
     return run is not None and _is_here(run) and not _is_process_of(run)
 
@@ -196,14 +197,14 @@ def _is_alive(run: LiveRun, store: Store, name: str) -> bool:
 
 
 def _is_here(run: LiveRun) -> bool:
-    """Whether a run's process would be seen from here; containers may share a host's name."""
+    """Whether this process can see the processes of a run's driver; containers may share a host name."""
     return run.host == socket.gethostname() and run.space in ("", _space())
 
 
 def _space() -> str:
-    """The space of process numbers of this process; empty where there is no /proc."""
+    """The PID namespace of this process; empty where there is no /proc."""
     try:
-        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a name, no file
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - its target is a name, not a file
     except OSError:
         return ""
 
@@ -220,16 +221,16 @@ def _is_process_of(run: LiveRun) -> bool:
         born_s = float(process.create_time())
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-    except (psutil.Error, ValueError, OverflowError):  # a number that no process can have
+    except (psutil.Error, ValueError, OverflowError):  # no such process, or an invalid number
         return False
-    # Of a number that another process has by now, that one is younger than the run.
+    # A later process of the same number is younger than the run.
     return born_s <= run.started_ms / 1000 + _CLOCK_S
 
 
 def _mark(pid: int) -> str:
-    """Boot of the machine and ticks from there to the start of a process; empty where there is no /proc.
+    """Boot id of the machine and start of a process in ticks since then; empty where there is no /proc.
 
-    The Unix time of a start is not enough: it moves with the machine's clock.
+    The Unix time of the start does not identify a process: it changes with the clock of the machine.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -237,4 +238,4 @@ def _mark(pid: int) -> str:
         state, ticks = values[0], values[19]
     except (OSError, IndexError):
         return ""
-    return f"{boot}/{ticks}" if state not in "ZX" else ""  # one that has ended and was not waited for
+    return f"{boot}/{ticks}" if state not in "ZX" else ""  # a zombie has ended

@@ -1,6 +1,6 @@
-"""From what a user gives as ``--storage`` to the store: a folder, or ``s3://bucket/prefix``.
+"""The store of a ``--storage``, which is a folder or ``s3://bucket/prefix``.
 
-The only place that knows which kinds of storage there are.
+This is the only module that lists the kinds of storage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def open_store(place: str | Path, *, check: bool = True, writes: bool = False) -
     Args:
         place: A folder, or ``s3://bucket/prefix``.
         check: Whether to make sure that a bucket answers; waits some seconds at most.
-        writes: Whether to make sure that it takes something, too.
+        writes: Whether to make sure that it can be written, too.
 
     Raises:
         InputError: A URL of another kind; no such bucket; refused credentials; no server answers.
@@ -39,7 +39,7 @@ def open_store(place: str | Path, *, check: bool = True, writes: bool = False) -
 
 
 def mirror_of(bucket: Bucket) -> Path:
-    """The folder of this machine that belongs to a bucket's prefix; one per server, too."""
+    """The folder of this machine for a bucket's prefix on its server."""
     home = os.environ.get(MIRROR_VARIABLE)
     identity = hashlib.sha256(f"{bucket.endpoint} {bucket.url}".encode()).hexdigest()[:12]
     return (Path(home).expanduser() if home else user_cache()) / f"{bucket.bucket}-{identity}"
@@ -51,7 +51,7 @@ def _opened(url: str, environment: tuple[str | None, ...]) -> Bucket:
 
 
 def _bucket(url: str) -> Bucket:
-    # A client takes a while to make and may be shared; with other settings it is another one.
+    # A client takes long to make and may be shared; other settings need another one.
     return _opened(url, tuple(os.environ.get(name) for name in _SETTINGS))
 
 

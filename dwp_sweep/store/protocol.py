@@ -22,9 +22,9 @@ RECORD = "record.json"
 NODE = "node.json"
 PRUNE = "prune"
 DAMAGED = "damaged"
-"""Beside a manifest in a bucket: its files were found to differ from it."""
+"""Mark beside a manifest in a bucket whose files differ from it."""
 FILES = "files"
-"""Folder of a bucket in which the files of nodes lie, one folder an attempt."""
+"""Folder of a bucket with the files of the nodes, one folder per attempt."""
 
 
 def work_name(stage: str, key: str, name: str) -> str:
@@ -33,26 +33,26 @@ def work_name(stage: str, key: str, name: str) -> str:
 
 
 class Mark(Protocol):
-    """A file that says something by being there; `pathlib.Path` is one."""
+    """A flag that is set while its file exists; `pathlib.Path` is one."""
 
     def touch(self) -> None:
-        """Set it."""
+        """Set the flag."""
 
     def exists(self) -> bool:
-        """Whether it is set."""
+        """Whether the flag is set."""
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Take it away."""
+        """Clear the flag."""
 
 
 class SharedFiles(Protocol):
-    """Small files that all machines of a sweep see: who runs, who shall stop, what a sweep consists of.
+    """Small files that all machines of a sweep see: heartbeats, requests to stop, records of sweeps.
 
     Names are relative to the storage.
 
     Attributes:
-        fresh_every_s: How often a file that tells of somebody's presence is written again.
-        look_every_s: How often to look at most for what is asked after every epoch.
+        fresh_every_s: Interval at which a heartbeat file is written.
+        look_every_s: Shortest interval between two looks of a worker that asks after every epoch.
     """
 
     fresh_every_s: float
@@ -65,13 +65,13 @@ class SharedFiles(Protocol):
         """Write a file whole, over what was there: a reader sees the old text or the new one."""
 
     def create(self, name: str, text: str) -> bool:
-        """Write a file unless there is one; of all that try at once, one succeeds."""
+        """Write a file unless there is one; one of several writers succeeds."""
 
     def refresh(self, name: str) -> None:
-        """Make a file young again."""
+        """Reset the age of a file."""
 
     def remove(self, *names: str) -> None:
-        """Remove files; those that are not there do not matter."""
+        """Remove files, as far as they exist."""
 
     def age_s(self, name: str) -> float | None:
         """Seconds since a file was written; None where there is none."""
@@ -89,24 +89,24 @@ class SharedFiles(Protocol):
         """All lines of a log; None where there is none."""
 
     def append_log(self, name: str, text: str) -> None:
-        """Add lines to a log; costs the same however long it is."""
+        """Add lines to a log; the cost does not depend on its length."""
 
     def rewrite_log(self, name: str, change: Callable[[str], str]) -> None:
-        """Replace a log by what ``change`` makes of it, at once."""
+        """Replace a log by ``change(log)``, atomically."""
 
     def mark(self, name: str) -> Mark:
         """A file as a mark."""
 
 
 class Item(NamedTuple):
-    """Something on a storage, as a listing tells it.
+    """A file or folder on a storage, as a listing describes it.
 
     Attributes:
-        parts: Of its name, relative to the storage.
+        parts: Parts of its name, relative to the storage.
         n_bytes: Its size; links count as themselves, folders not at all.
         age_s: Seconds since it was written.
         is_folder: Whether it is a folder; a bucket has none.
-        is_only_here: Whether it lies on this machine, the storage being a bucket.
+        is_only_here: Whether it lies on this machine and not in the bucket.
     """
 
     parts: tuple[str, ...]
@@ -117,14 +117,14 @@ class Item(NamedTuple):
 
 
 class Store(Protocol):
-    """A storage. Its kinds inherit from it what follows from `root` and `files` alone.
+    """A storage. The kinds of storage inherit the methods that need `root` and `files` alone.
 
     Attributes:
-        root: A folder of this machine; caches and other things that need not be shared lie there, too.
-        place: The storage as its user names it.
+        root: A folder of this machine; caches and other files that are not shared lie there, too.
+        place: The storage as the user names it.
         files: Small files that all machines see.
-        shared_folder: The storage as a folder, which all machines of a sweep must see under this path; None
-            where it is none: what they need is handed over with the nodes.
+        shared_folder: The folder that all machines of a sweep must see under this path; None where the
+            storage is no folder: workers get their inputs with the nodes.
     """
 
     root: Path
@@ -146,7 +146,7 @@ class Store(Protocol):
 
     @abstractmethod
     def brief(self) -> contextlib.AbstractContextManager[None]:
-        """Context in which an outage of the storage is told at once, and not waited for."""
+        """Context in which an outage of the storage raises at once, without retries."""
 
     @abstractmethod
     def published(self, stage: str) -> list[tuple[float, str]]:
@@ -201,15 +201,15 @@ class Store(Protocol):
 
     @abstractmethod
     def set_aside(self, stage: str, key: str) -> Path:
-        """Move a damaged published folder out of the way, so that the node can be built again.
+        """Move a damaged published folder aside, so that the node can be rebuilt.
 
         Raises:
-            FileNotFoundError: There is none: another run has just done it.
+            FileNotFoundError: There is none: another run has moved it.
         """
 
     @abstractmethod
     def record(self, stage: str, key: str) -> Record | None:
-        """The record of a published node, else of one that failed or was pruned, else None."""
+        """The record of a published node, or of a failed or pruned one; None where there is neither."""
 
     @abstractmethod
     def write_failure(self, record: Record) -> None:
@@ -217,28 +217,28 @@ class Store(Protocol):
 
     @abstractmethod
     def hand_over(self, stage: str, key: str, values: Mapping[str, Any]) -> None:
-        """Leave what a worker needs to know about a node, and see that it finds the folders named there."""
+        """Write what a worker needs to know about a node; the worker finds the folders named in it."""
 
     @abstractmethod
     def handed_over(self, stage: str, key: str) -> dict[str, Any]:
-        """What was left for the worker of a node.
+        """What `hand_over` wrote for the worker of a node.
 
         Raises:
-            FileNotFoundError: Nothing was.
+            FileNotFoundError: It wrote nothing.
         """
 
     @abstractmethod
     def take_work(self, stage: str, key: str) -> None:
-        """Bring the working folder to this machine, as the last attempt left it; call it at a start."""
+        """Get the working folder of the last attempt onto this machine; call it when an attempt starts."""
 
     @abstractmethod
     def keep_work(self, stage: str, key: str, at_once: bool = False) -> None:
-        """Let the working folder outlive this machine, as it is now; call it when something has changed.
+        """Save the working folder where it outlives this machine; call it when a file has changed.
 
         Args:
             stage: Of the node.
             key: Of the node.
-            at_once: Now; else when the time that keeping takes is small beside the work.
+            at_once: Save now; otherwise only when saving takes a small share of the time.
         """
 
     @abstractmethod
@@ -247,19 +247,19 @@ class Store(Protocol):
 
     @abstractmethod
     def inventory(self) -> Iterator[Item]:
-        """Everything on the storage, and what runs leave on this machine. Valid files are listed under nodes.
+        """Everything on the storage, and what runs leave on this machine.
 
         In a bucket the files of a published node are listed as ``<stage>/<key>/...``, wherever they lie;
-        what is listed below `FILES` belongs to no node.
+        other files there are listed below `FILES`.
         """
 
     @abstractmethod
     def remove(self, name: str) -> bool:
-        """Remove a file, or a folder with all that is in it; returns whether it is gone."""
+        """Remove a file or a whole folder; returns whether it no longer exists."""
 
     @abstractmethod
     def located(self, name: str) -> Path:
-        """Where something lies: a path on this machine, or the name in a bucket."""
+        """Path of a file or folder on this machine, or its name in a bucket."""
 
     def node_dir(self, stage: str, key: str) -> Path:
         """Where a node is (or will be) published on this machine."""
@@ -272,7 +272,7 @@ class Store(Protocol):
         return path
 
     def work_dir(self, stage: str, key: str) -> Path:
-        """The node's working folder, made if missing: checkpoints outlive worker and machine here."""
+        """The node's working folder, made if missing; checkpoints in it outlive the worker."""
         path = self.root / "work" / stage / key
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -288,22 +288,22 @@ class Store(Protocol):
         return self.files.folders("sweeps")
 
     def mark(self, name: str) -> Mark:
-        """A file that says something by being there; an absolute path is taken as it is."""
+        """A file as a mark; ``name`` may be an absolute path."""
         return self.files.mark(name)
 
     def read_work(self, stage: str, key: str, name: str) -> str | None:
-        """The text of a file in a node's working folder, wherever it is at work; None: there is none."""
+        """The text of a file in a node's working folder on any machine; None: there is none."""
         return self.files.read(work_name(stage, key, name))
 
     def clear_failure(self, stage: str, key: str) -> None:
-        """Forget an earlier failure or pruning: the node is tried again."""
+        """Remove the record of an earlier failure or pruning, so that the node is retried."""
         self.files.remove(*(work_name(stage, key, name) for name in (RECORD, PRUNE)))
 
     def ask_to_prune(self, stage: str, key: str, reason: str) -> None:
-        """Ask the worker of a node to give it up after its present epoch."""
+        """Ask the worker of a node to stop after its present epoch."""
         self.files.write(work_name(stage, key, PRUNE), reason)
 
     def prune_reason(self, stage: str, key: str) -> str | None:
-        """Why a node shall be given up; None: it shall not."""
+        """Why a worker is asked to stop; None: it is not."""
         reason = self.files.read(work_name(stage, key, PRUNE))
         return reason if reason is None else reason or "given up"

@@ -1,4 +1,4 @@
-"""The record of one node: what it was, what it measured, how it ended. The truth that MLflow mirrors."""
+"""The record of one node: its config, metrics and end. MLflow gets a copy of it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HISTORY = "history.jsonl"
 """In a node's working folder: its epochs up to now, a `Point` a line."""
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What values raise that are not what they should be: a file on a storage may hold anything."""
+"""Errors from reading values of a wrong form: a file on a storage may hold anything."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Metrics of one step (epoch). ``time_ms`` is Unix time: a replay to MLflow doubles nothing."""
+    """Metrics of one step (epoch). ``time_ms`` is Unix time, so that MLflow drops a repeated point."""
 
     step: int
     time_ms: int
@@ -113,7 +113,7 @@ def append_point(path: Path, point: Point) -> None:
     """Append one epoch to a history file (JSON lines)."""
     with path.open("a+b") as file:
         if file.tell() and not _ends_in_newline(file):
-            file.write(b"\n")  # a worker was lost within its last line: this one must not be lost with it
+            file.write(b"\n")  # a killed worker may leave half a line: this point needs a line of its own
         file.write(json.dumps(_nameable(asdict(point))).encode() + b"\n")
 
 
@@ -140,7 +140,7 @@ def write_json(path: Path, values: Mapping[str, Any], durable: bool = True) -> N
     Args:
         path: The file.
         values: Its content.
-        durable: Wait for the disk; False for what is synced later or written again after a crash.
+        durable: Wait for the disk; False for files that are synced later or rewritten after a crash.
     """
     write_whole(path, json_text(values), durable)
 
@@ -170,10 +170,10 @@ def _point(values: Mapping[str, Any]) -> Point:
 
 
 def _sound(record: Record) -> Record:
-    """The record, whose fields are of their types.
+    """The record, after a check of the types of its fields.
 
     Raises:
-        TypeError: One is not; names it.
+        TypeError: A field has a wrong type; names it.
     """
     types: dict[str, type | tuple[type, ...]] = dict.fromkeys(("key", "stage", "host"), str)
     types |= dict.fromkeys(("config", "inputs", "labels", "versions"), dict)

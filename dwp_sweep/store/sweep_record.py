@@ -1,8 +1,8 @@
-"""What a sweep consists of, kept on the storage: its nodes, so that it can be watched, explained and tidied.
+"""The nodes of a sweep, recorded on the storage for `status`, `explain` and `gc`.
 
-``sweeps/<name>/nodes.jsonl`` holds one node a line. A run writes it before anything starts; a larger
-sweep under the same name extends it and a search appends what it suggests, so that it names all that
-the sweep has ever needed. Knows nothing of how nodes come about.
+``sweeps/<name>/nodes.jsonl`` holds one node per line. A run writes it before anything starts; a larger sweep
+under the same name extends it, and a search appends its suggestions: it names every node that the sweep has
+ever needed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class NodeEntry:
 
 
 def record_nodes(store: Store, sweep: str, entries: Iterable[NodeEntry]) -> None:
-    """Write the nodes of a sweep, atomically; those recorded earlier stay, at the start."""
+    """Write the nodes of a sweep, atomically; nodes that were recorded earlier stay first."""
     new = {entry.key: entry for entry in entries}
 
     def merged(text: str) -> str:
@@ -62,14 +62,14 @@ def record_nodes(store: Store, sweep: str, entries: Iterable[NodeEntry]) -> None
 
 
 def append_nodes(store: Store, sweep: str, entries: Iterable[NodeEntry]) -> None:
-    """Add nodes that a search has just asked for; cheap however many there are already."""
+    """Add new nodes of a search; the cost does not grow with the number of recorded nodes."""
     store.files.append_log(_name(sweep, NODES), "".join(map(_line, entries)))
 
 
 def recorded_nodes(store: Store, sweep: str) -> list[NodeEntry]:
     """The nodes of a sweep, parents before children; empty where it was never recorded.
 
-    Half a last line is dropped, as a driver that was killed may leave it; a later line wins.
+    A later line of a node wins. Half a last line, which a killed driver may leave, is dropped.
     """
     return list(_entries(store.files.read_log(_name(sweep, NODES)) or "").values())
 
@@ -80,10 +80,10 @@ def is_recorded(store: Store, sweep: str) -> bool:
 
 
 def require_sweep(sweep: str, store: Store) -> None:
-    """Make sure that a storage knows the nodes of a sweep.
+    """Make sure that the nodes of a sweep are recorded.
 
     Raises:
-        InputError: It does not; names the sweeps that there are, nearest first.
+        InputError: They are not; names the known sweeps, nearest first.
     """
     if is_recorded(store, sweep):
         return
@@ -97,13 +97,13 @@ def require_sweep(sweep: str, store: Store) -> None:
 
 
 def record_resources(store: Store, sweep: str, resources: Mapping[str, tuple[float, float]]) -> None:
-    """Keep what a trial of each stage was given, as (CPUs, GPUs): hours are counted with it."""
+    """Record the (CPUs, GPUs) of a trial of each stage, from which CPU and GPU hours are computed."""
     known = recorded_resources(store, sweep)
     store.files.write(_name(sweep, RESOURCES), json_text(known | dict(resources)))
 
 
 def record_settings(store: Store, sweep: str, settings: Mapping[str, Any]) -> None:
-    """Keep the resolved search space, without passwords: MLflow may get it later, from another command."""
+    """Record the resolved search space without passwords; other commands may send it to MLflow later."""
     plain = json.dumps(settings, default=str)
     store.files.write(_name(sweep, SETTINGS), without_secrets(plain))
 
@@ -124,6 +124,11 @@ def recorded_resources(store: Store, sweep: str) -> dict[str, tuple[float, float
         return {str(stage): (float(cpu), float(gpu)) for stage, (cpu, gpu) in values.items()}
     except (OSError, *UNREADABLE):
         return {}
+
+
+def sweep_path(store: Store, sweep: str) -> Path:
+    """The folder of a sweep on this machine; does not make it."""
+    return store.root / "sweeps" / sweep
 
 
 def _name(sweep: str, file: str) -> str:
@@ -151,8 +156,3 @@ def _entry(values: Mapping[str, Any]) -> NodeEntry:
     if not (isinstance(entry.key, str) and isinstance(entry.stage, str) and isinstance(entry.config, dict)):
         raise TypeError("no node")
     return entry
-
-
-def sweep_path(store: Store, sweep: str) -> Path:
-    """The folder of a sweep on this machine, not made."""
-    return store.root / "sweeps" / sweep

@@ -51,11 +51,11 @@ def age(folder: Path) -> None:
 def test_what_lies_long_beside_its_place_goes_from_the_cache_and_everywhere(store: LocalStore) -> None:
     assert survey(store).garbage == ()
     age(store.root)
-    found = survey(store)
+    before = survey(store)
     names = {name.removesuffix("/net.safetensors") for name in OLD}
-    assert {part.path for part in found.garbage} == {store.root / name for name in names}
-    assert {part.why for part in found.garbage} == {"temporary, of a writer that is gone"}
-    assert collect(store, found) == found.n_bytes_garbage == len(OLD) * len(b"half")
+    assert {part.path for part in before.garbage} == {store.root / name for name in names}
+    assert {part.why for part in before.garbage} == {"temporary, of a writer that is gone"}
+    assert collect(store, before) == before.n_bytes_garbage == len(OLD) * len(b"half")
     assert survey(store).garbage == () and all((store.root / name).exists() for name in KEPT)
 
 

@@ -59,10 +59,10 @@ def test_nothing_is_removed_while_a_run_is_announced_and_the_way_is_free_again(s
 
 
 def test_a_node_that_a_sweep_came_to_need_after_the_survey_stays(store: Store) -> None:
-    found = survey(store)
-    assert [one.path.name for one in found.garbage] == [FREE.key]
+    earlier = survey(store)
+    assert [part.path.name for part in earlier.garbage] == [FREE.key]
     record_nodes(store, "toy", entries_of([FREE], [FREE.key]))
-    assert collect(store, found) == 0 and store.is_published("target", FREE.key)
+    assert collect(store, earlier) == 0 and store.is_published("target", FREE.key)
 
 
 def test_a_run_waits_for_who_removes_and_plans_again_what_it_lost(store: Store) -> None:

@@ -93,8 +93,8 @@ def test_publishing_ends_the_working_folder(tmp_path: Path) -> None:
 def test_a_failure_is_kept_until_the_node_is_tried_again(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.write_failure(Record(key="k1", stage="prior", status="failed", config={}, error="diverged"))
-    found = store.record("prior", "k1")
-    assert found is not None and found.error == "diverged"
+    failure = store.record("prior", "k1")
+    assert failure is not None and failure.error == "diverged"
     store.clear_failure("prior", "k1")
     assert store.record("prior", "k1") is None
 

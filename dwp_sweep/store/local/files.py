@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from typing_extensions import override
+
 from dwp_sweep.atomic_write import place_beside, write_whole
-from dwp_sweep.store.protocol import Mark
+from dwp_sweep.store.protocol import Mark, SharedFiles
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""What file systems without hard links answer: some shares of Windows, some mounts of buckets."""
+"""Errors of file systems without hard links: some Windows shares, some mounted buckets."""
 
 
-class FolderFiles:
+class FolderFiles(SharedFiles):
     """Files in a folder that all machines mount.
 
     Args:
@@ -29,21 +31,21 @@ class FolderFiles:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @override
     def read(self, name: str) -> str | None:
-        """See `SharedFiles`."""
         try:
             return (self._root / name).read_text(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    @override
     def write(self, name: str, text: str) -> None:
-        """See `SharedFiles`."""
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
 
+    @override
     def create(self, name: str, text: str) -> bool:
-        """See `SharedFiles`."""
         path = self._root / name
         while True:
             with contextlib.suppress(FileNotFoundError):  # its folder has just been removed
@@ -60,63 +62,66 @@ class FolderFiles:
                             raise
                         return _made(path, text)
 
+    @override
     def refresh(self, name: str) -> None:
-        """See `SharedFiles`."""
         os.utime(self._root / name)
 
+    @override
     def remove(self, *names: str) -> None:
-        """See `SharedFiles`."""
         for name in names:
             (self._root / name).unlink(missing_ok=True)
 
+    @override
     def age_s(self, name: str) -> float | None:
-        """See `SharedFiles`."""
         try:
             return time.time() - (self._root / name).stat().st_mtime
         except OSError:
             return None
 
+    @override
     def names(self, folder: str) -> list[str]:
-        """See `SharedFiles`."""
         try:
             with os.scandir(self._root / folder) as entries:
-                return sorted(f"{folder}/{one.name}" for one in entries if one.is_file())
+                return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    @override
     def folders(self, folder: str) -> list[str]:
-        """See `SharedFiles`."""
-        path = self._root / folder
-        return sorted(one.name for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
+    @override
     def has_log(self, name: str) -> bool:
-        """See `SharedFiles`."""
         return (self._root / name).is_file()
 
+    @override
     def read_log(self, name: str) -> str | None:
-        """See `SharedFiles`."""
         return self.read(name)
 
+    @override
     def append_log(self, name: str, text: str) -> None:
-        """See `SharedFiles`."""
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             file.write(text)
 
+    @override
     def rewrite_log(self, name: str, change: Callable[[str], str]) -> None:
-        """See `SharedFiles`."""
         self.write(name, change(self.read(name) or ""))
 
+    @override
     def mark(self, name: str) -> Mark:
-        """See `SharedFiles`."""
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
 
 def _made(path: Path, text: str) -> bool:
-    """Make a file where no links can be had: for a moment it may be seen without its text."""
+    """Make a file on a file system without links: readers may see it empty for a moment."""
     try:
         with path.open("x") as file:
             file.write(text)

@@ -6,11 +6,14 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import override
 
 from dwp_sweep import atomic_write
 from dwp_sweep.atomic_write import sync_file
@@ -33,40 +36,41 @@ class LocalStore(Store):
         self.files = FolderFiles(self.root)
         self.shared_folder = self.root
 
+    @override
     def environment(self) -> dict[str, str]:
-        """See `Store`: none, the path is enough."""
+        """No variables: the path of the folder is enough."""
         return {}
 
+    @override
     def snapshot(self, nodes: Iterable[tuple[str, str]] = ()) -> contextlib.AbstractContextManager[None]:
-        """See `Store`: a look at a folder is cheap."""
+        """An empty context: reading a folder is cheap."""
         return contextlib.nullcontext()
 
+    @override
     def brief(self) -> contextlib.AbstractContextManager[None]:
-        """See `Store`: nothing is ever waited for."""
+        """An empty context: a folder has no retries."""
         return contextlib.nullcontext()
 
+    @override
     def published(self, stage: str) -> list[tuple[float, str]]:
-        """See `Store`."""
-        folder = self.root / stage
-        if not folder.is_dir():
-            return []
-        with os.scandir(folder) as entries:
-            there = [entry for entry in entries if not entry.name.startswith(".")]
-            return sorted(
-                (entry.stat().st_mtime, entry.name) for entry in there if self.is_published(stage, entry.name)
-            )
+        return sorted((node.stat().st_mtime, node.name) for node in self._nodes(stage))
 
+    @override
     def stages(self) -> list[str]:
-        """See `Store`."""
-        nodes = (path.parent for path in self.root.glob(f"*/*/{MANIFEST}"))
-        return sorted({node.parent.name for node in nodes if not node.name.startswith(".")})
+        stages = []
+        for folder in self.files.folders(""):
+            with contextlib.suppress(PermissionError):  # of a folder that is no stage
+                if next(self._nodes(folder), None) is not None:
+                    stages.append(folder)
+        return stages
 
+    @override
     def is_published(self, stage: str, key: str) -> bool:
-        """See `Store`."""
-        return (self.node_dir(stage, key) / MANIFEST).is_file()
+        return _is_file(f"{self.root}/{stage}/{key}/{MANIFEST}")
 
+    @override
     def publish(self, out_dir: Path, record: Record) -> Path:
-        """See `Store`: record, manifest, fsync, rename."""
+        """Write the record and the manifest, sync, and rename the folder."""
         write_record(record, out_dir / RECORD, durable=False)  # `entries_of` syncs all files
         write_json(
             out_dir / MANIFEST, {"key": record.key, "stage": record.stage, "files": entries_of(out_dir)}
@@ -85,30 +89,30 @@ class LocalStore(Store):
         self.drop_work(record.stage, record.key)
         return final
 
+    @override
     def fetch(self, stage: str, key: str, check: bool = True) -> Path:
-        """See `Store`."""
         if check:
             self.verify(stage, key)
         return self.node_dir(stage, key)
 
+    @override
     def fetch_file(self, stage: str, key: str, name: str) -> Path | None:
-        """See `Store`."""
         path = self.node_dir(stage, key) / name
         return path if path.is_file() else None
 
+    @override
     def verify(self, stage: str, key: str) -> None:
-        """See `Store`."""
         compare(self.node_dir(stage, key))
 
+    @override
     def set_aside(self, stage: str, key: str) -> Path:
-        """See `Store`."""
         folder = self.node_dir(stage, key)
         aside = folder.with_name(f".damaged-{key}-{uuid.uuid4().hex[:8]}")
         folder.rename(aside)
         return aside
 
+    @override
     def record(self, stage: str, key: str) -> Record | None:
-        """See `Store`."""
         for path in (self.node_dir(stage, key) / RECORD, self.root / work_name(stage, key, RECORD)):
             try:
                 return read_record(path)
@@ -116,49 +120,73 @@ class LocalStore(Store):
                 continue
         return None
 
+    @override
     def write_failure(self, record: Record) -> None:
-        """See `Store`."""
         self.files.write(work_name(record.stage, record.key, RECORD), json_text(record_values(record)))
 
+    @override
     def hand_over(self, stage: str, key: str, values: Mapping[str, Any]) -> None:
-        """See `Store`."""
         write_json(self.work_dir(stage, key) / NODE, values, durable=False)
 
+    @override
     def handed_over(self, stage: str, key: str) -> dict[str, Any]:
-        """See `Store`."""
         values: dict[str, Any] = json.loads((self.root / work_name(stage, key, NODE)).read_text())
         return values
 
+    @override
     def take_work(self, stage: str, key: str) -> None:
-        """See `Store`: it is there."""
+        """Nothing to do: the working folder lies on the storage."""
 
+    @override
     def keep_work(self, stage: str, key: str, at_once: bool = False) -> None:
-        """See `Store`: it outlives the machine already."""
+        """Nothing to do: the working folder lies on the storage."""
 
+    @override
     def drop_work(self, stage: str, key: str) -> None:
-        """See `Store`."""
         shutil.rmtree(self.root / work_name(stage, key, ""), ignore_errors=True)
 
+    @override
     def inventory(self, folder: str = "") -> Iterator[Item]:
-        """See `Store`; of one folder only, where it is named."""
+        """Everything in the storage, or in one folder of it."""
         parts = tuple(folder.split("/")) if folder else ()
         yield from _items(self.root / folder, parts, time.time())
 
+    @override
     def remove(self, name: str) -> bool:
-        """See `Store`."""
         path = self.root / name
         if path == self.root or not path.is_relative_to(self.root) or ".." in path.parts:
             raise ValueError(f"{path} is not in the storage {self.root}")
         atomic_write.remove(path)
         return not path.exists() and not path.is_symlink()
 
+    @override
     def located(self, name: str) -> Path:
-        """See `Store`."""
         return self.root / name
+
+    def _nodes(self, stage: str) -> Iterator[os.DirEntry[str]]:
+        """The folders of the published nodes of a stage."""
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self.root / stage) as entries,
+        ):
+            for entry in entries:
+                if not entry.name.startswith(".") and _is_file(f"{entry.path}/{MANIFEST}"):
+                    yield entry
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is a file; on strings, since `Path` is slow for tens of thousands of nodes.
+
+    A disk that fails raises, as `Path.is_file` does: it must not say that a node is missing.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _items(folder: Path, parts: tuple[str, ...], now_s: float) -> Iterator[Item]:
-    """All below a folder; a link in the storage's own folder may lead to another disk, deeper ones count."""
+    """Everything below a folder; links to folders are followed in the storage's own folder alone."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
