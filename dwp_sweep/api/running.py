@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dwp_sweep.harness.dag.ledger import Outcome
     from dwp_sweep.harness.view.progress import Progress
     from dwp_sweep.report.search.report import SearchReport
-    from dwp_sweep.tracking.client import Tracking
+    from dwp_sweep.tracking.write.parent import Tracking
 
 PARENT_STATUS = {0: "FINISHED", 1: "FAILED", 3: "KILLED", 130: "KILLED"}
 """Status of the sweep's parent run in MLflow by exit code."""
@@ -205,7 +205,7 @@ def _run(
 ) -> SweepRun:
     """Plan, bring MLflow level, build what is missing, bring MLflow level again, keep the answers."""
     from dwp_sweep.harness.run import run_sweep as run_nodes
-    from dwp_sweep.tracking.client import close_tracking, open_tracking, reopen
+    from dwp_sweep.tracking.write.parent import close_tracking, open_tracking, reopen
 
     plan = make_plan(sweep, store, retry_failed)
     record_settings(store, sweep.name, sweep.settings)

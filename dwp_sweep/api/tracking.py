@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from dwp_sweep.report.search.report import SearchFigures, SearchReport
-    from dwp_sweep.tracking.client import Tracking
+    from dwp_sweep.tracking.write.parent import Tracking
     from dwp_sweep.tracking.write.sync import SyncReport
 
 
@@ -50,7 +50,7 @@ def sync(sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | 
     Raises:
         InputError: No such sweep on this storage.
     """
-    from dwp_sweep.tracking.client import open_tracking
+    from dwp_sweep.tracking.write.parent import open_tracking
     from dwp_sweep.tracking.write.sync import sync_records
 
     store = open_store(storage)

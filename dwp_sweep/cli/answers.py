@@ -176,8 +176,7 @@ def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _searched(sweep: str, uri: str) -> tuple[str, ...]:
     """The objectives that a sweep searched for, as its parent run names them."""
-    from dwp_sweep.tracking.read.parent import parent_facts
-    from dwp_sweep.tracking.read.runs import open_reader
+    from dwp_sweep.tracking.read.runs import open_reader, parent_facts
 
     client, _ = open_reader(uri)
     return parent_facts(client, sweep).objectives

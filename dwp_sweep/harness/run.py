@@ -44,7 +44,7 @@ from dwp_sweep.tracking.client import shown_uri
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.search.search_plan import SearchPlan
-    from dwp_sweep.tracking.client import Tracking
+    from dwp_sweep.tracking.write.parent import Tracking
 
 _WATCH_EVERY_S = 0.5
 

@@ -82,7 +82,7 @@ class Memory:
 def load(setting: Setting) -> list[Row]:
     """Thousands of short nodes with 200 metrics each: what is lost, the driver's memory, the cost."""
     from dwp_sweep.harness.cluster.ray_session import ray_session  # imports Ray
-    from dwp_sweep.tracking.client import open_tracking  # imports MLflow
+    from dwp_sweep.tracking.write.parent import open_tracking  # imports MLflow
 
     scale = (
         _QUICK if setting.quick else LoadScale(n_nodes=int(os.environ.get("DWP_SWEEP_BENCH_NODES", "2000")))
@@ -153,8 +153,8 @@ def logged_points(
     Yields:
         (key of the node, status of its run, metric -> (step, value) in no order).
     """
+    from dwp_sweep.tracking.mlflow_format import KEY_TAG
     from dwp_sweep.tracking.read.runs import open_reader, sweep_runs
-    from dwp_sweep.tracking.tags import KEY_TAG
 
     client, uri = open_reader(uri)
     for run in sweep_runs(client, uri, sweep):

@@ -17,8 +17,8 @@ from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import MANIFEST, RECORD
 from dwp_sweep.store.record import read_record
 from dwp_sweep.tracking.client import mlflow_client
+from dwp_sweep.tracking.mlflow_format import KEY_TAG, PARENT_TAG
 from dwp_sweep.tracking.read.results import results, results_of_store
-from dwp_sweep.tracking.tags import KEY_TAG, PARENT_TAG
 from tests.chaos.stages import chaos_sweep, read_log
 
 _TIMES = ("wall_s", "started", "run_id", "artifacts")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.tracking.client import open_tracking
+from dwp_sweep.tracking.write.parent import open_tracking
 from tests.chaos.account import Account, account_of, assert_same, check_log
 from tests.chaos.stages import LOG, Line, read_log
 

@@ -19,7 +19,7 @@ from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.source import SourceConfig
 from dwp_sweep.stages.target import TargetConfig
 from dwp_sweep.strict import keyed_values
-from dwp_sweep.tracking.params import flatten, public_config
+from dwp_sweep.tracking.mlflow_format import flatten, public_config
 
 SPACE: dict[str, Any] = {
     "name": "patches",

@@ -22,7 +22,8 @@ from dwp_sweep.harness import run as harness_run
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record, read_history
-from dwp_sweep.tracking.client import mlflow_client, open_tracking
+from dwp_sweep.tracking.client import mlflow_client
+from dwp_sweep.tracking.write.parent import open_tracking
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 
 pytestmark = pytest.mark.slow

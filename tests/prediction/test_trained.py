@@ -13,8 +13,8 @@ from dwp_sweep.errors import InputError
 from dwp_sweep.prediction.trained import Trained, find_trained
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
-from dwp_sweep.tracking.client import open_tracking
 from dwp_sweep.tracking.write.node_run import NodeRun
+from dwp_sweep.tracking.write.parent import open_tracking
 from tests.prediction.conftest import KEY
 
 

@@ -13,9 +13,8 @@ from dwp_sweep.data.cache.entry import Case
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.page.evidence import Evidence, evidence_of
 from dwp_sweep.stages.examples import predicted_example, save_example, scan_example
-from dwp_sweep.tracking.read.parent import Parent
 from dwp_sweep.tracking.read.rows import NodeRow
-from dwp_sweep.tracking.read.runs import Curve
+from dwp_sweep.tracking.read.runs import Curve, Parent
 
 SHIFTS = {"random_init": 0.0, "fine_tune": 0.04, "freeze_middle": -0.05, "deep_weight_prior": 0.02}
 SETTINGS: dict[str, Any] = {

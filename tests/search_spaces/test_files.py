@@ -13,7 +13,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.data.splits import enough_problems
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.tracking.params import encode, flatten, public_config
+from dwp_sweep.tracking.mlflow_format import encode, flatten, public_config
 from tests.search_spaces.spaces import (
     FILES,
     FOLDER,

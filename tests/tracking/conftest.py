@@ -13,7 +13,8 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
-from dwp_sweep.tracking.client import Tracking, mlflow_client, open_tracking
+from dwp_sweep.tracking.client import mlflow_client
+from dwp_sweep.tracking.write.parent import Tracking, open_tracking
 
 
 @pytest.fixture(scope="session")

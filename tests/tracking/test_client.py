@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.tracking.client import (
-    Tracking,
-    close_tracking,
-    mlflow_client,
-    open_tracking,
-    reopen,
-    resolve_uri,
-    shown_uri,
-)
+from dwp_sweep.tracking.client import mlflow_client, resolve_uri, shown_uri
+from dwp_sweep.tracking.write.parent import Tracking, close_tracking, open_tracking, reopen
 
 
 def test_a_sweep_gets_one_experiment_and_one_parent_run_however_often_it_starts(
@@ -109,7 +102,7 @@ def test_passwords_are_not_shown() -> None:
 @pytest.mark.slow
 def test_processes_that_open_a_fresh_database_at_once_all_succeed_without_a_word(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from dwp_sweep.tracking.client import open_tracking\n"
+        "import sys; from pathlib import Path; from dwp_sweep.tracking.write.parent import open_tracking\n"
         "t = open_tracking(None, Path(sys.argv[1]), 'sweep', {}); sys.exit(t.problem)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -14,7 +14,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Duration
 from dwp_sweep.stages.workload import workload_of
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.params import public_config
+from dwp_sweep.tracking.mlflow_format import public_config
 
 _N_READ = 400
 """Newest records that are read of each stage: enough for a mean, and quick."""

@@ -17,7 +17,7 @@ from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes
 from dwp_sweep.strict import keyed_values, parse
-from dwp_sweep.tracking.params import flatten
+from dwp_sweep.tracking.mlflow_format import flatten
 
 _MIN_PREFIX = 4
 _N_NAMED = 5

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dwp_sweep.tracking.read.candidates import Stat, rank, stat
+from dwp_sweep.tracking.read.configuration import Stat, rank, stat
 
 Repeat = tuple[int, int]
 _CHOOSE_BY = "val_dice"

@@ -18,7 +18,7 @@ from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.score_tables import ScoreTable
 from dwp_sweep.report.paired.differences import PairedDifference, interval_text, paired_table, signed
 from dwp_sweep.report.paired.significance import ALPHA, SignedRank, holm, signed_rank, smallest_visible
-from dwp_sweep.tracking.read.candidates import Stat
+from dwp_sweep.tracking.read.configuration import Stat
 
 MAX_PAIRED = 5
 """Up to so many methods every pair is compared: six pairs of four methods at each training size."""

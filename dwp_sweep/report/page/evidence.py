@@ -21,10 +21,9 @@ from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs
 from dwp_sweep.report.answers.table import columns_of, targets_of
 from dwp_sweep.report.paired.differences import ReadScores
 from dwp_sweep.tracking.read.files import NodeFiles, ScoreReader
-from dwp_sweep.tracking.read.parent import Parent, read_parent
 from dwp_sweep.tracking.read.results import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
-from dwp_sweep.tracking.read.runs import Curve, HistoryReader, open_reader, sweep_runs
+from dwp_sweep.tracking.read.runs import Curve, HistoryReader, Parent, open_reader, read_parent, sweep_runs
 
 if TYPE_CHECKING:
     from pathlib import Path

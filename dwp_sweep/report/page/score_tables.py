@@ -18,7 +18,7 @@ from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.answers.table import header_by_size, is_wide, lines_by_size
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.paired.differences import number
-from dwp_sweep.tracking.read.candidates import stat
+from dwp_sweep.tracking.read.configuration import stat
 
 Undefined = Mapping[Repeat, frozenset[str]]
 """By (split, seed): the test scans without this score."""

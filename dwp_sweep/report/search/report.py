@@ -18,10 +18,8 @@ from dwp_sweep.report.search.parameter_plots import parallel_plot, slice_plot
 from dwp_sweep.report.search.picture import SearchPicture
 from dwp_sweep.stages.figures import save
 from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
-from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.read.answer_tables import setting_texts
-from dwp_sweep.tracking.read.parent import parent_text
-from dwp_sweep.tracking.read.runs import open_reader
+from dwp_sweep.tracking.mlflow_format import setting_texts
+from dwp_sweep.tracking.read.runs import open_reader, parent_text
 from dwp_sweep.tracking.read.trials import (
     Importance,
     SearchTrials,
@@ -30,7 +28,7 @@ from dwp_sweep.tracking.read.trials import (
     importances_from_json,
     trials_from_json,
 )
-from dwp_sweep.tracking.write.parent import log_parent_files
+from dwp_sweep.tracking.write.parent import Tracking, log_parent_files
 
 ParsedT = TypeVar("ParsedT")
 TRIALS, IMPORTANCE, FIGURES = "trials.json", "importance.json", "figures"

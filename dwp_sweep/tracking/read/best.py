@@ -18,21 +18,23 @@ from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
 from dwp_sweep.tracking.client import mlflow_client, shown_uri
-from dwp_sweep.tracking.params import setting_text, unflatten
-from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, shown_metrics
-from dwp_sweep.tracking.read.candidates import (
+from dwp_sweep.tracking.mlflow_format import setting_text, setting_texts, unflatten
+from dwp_sweep.tracking.read.configuration import (
     Candidate,
     Pair,
     Stat,
     candidate_of,
     groups_of,
+    lower_is_better,
+    metric_columns,
     pairs_of,
     ranked,
+    shown_metrics,
     varied_of,
 )
 from dwp_sweep.tracking.read.reader import Keep, Kept, SweepReader, open_sweep
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
-from dwp_sweep.tracking.read.selection import check_metric, lower_is_better, select_rows
+from dwp_sweep.tracking.read.selection import check_metric, select_rows
 
 N_LISTED = 50
 """Of a large sweep so many configurations are listed as candidates."""

@@ -14,11 +14,18 @@ from typing import Any
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.tables.table import Table, left, right, table_row
 from dwp_sweep.tracking.client import shown_uri
-from dwp_sweep.tracking.params import encode
-from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, short_means, shown_metrics
+from dwp_sweep.tracking.mlflow_format import encode, setting_texts
 from dwp_sweep.tracking.read.best import Best, best_of, rows_to_rank, usable_pairs
-from dwp_sweep.tracking.read.candidates import Pair, groups_of, pairs_of, ranked
-from dwp_sweep.tracking.read.configuration import REPEATS
+from dwp_sweep.tracking.read.configuration import (
+    REPEATS,
+    Pair,
+    groups_of,
+    metric_columns,
+    pairs_of,
+    ranked,
+    short_means,
+    shown_metrics,
+)
 from dwp_sweep.tracking.read.reader import Kept, open_sweep
 from dwp_sweep.tracking.read.selection import check_metric, require_settings, select_rows, setting
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dwp_sweep.tracking.client import mlflow_client, one_line, resolve_uri, sqlite_path
-from dwp_sweep.tracking.params import decode, unflatten
+from dwp_sweep.tracking.mlflow_format import decode, unflatten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

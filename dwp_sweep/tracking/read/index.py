@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dwp_sweep.store.sweep_record import NODES, NodeEntry, recorded_nodes, sweep_path
+from dwp_sweep.tracking.mlflow_format import KEY_TAG
 from dwp_sweep.tracking.read.configuration import Configuration, configuration_of
 from dwp_sweep.tracking.read.rows import NodeRow, State, as_logged, inputs_of, row_of_node, row_of_record
-from dwp_sweep.tracking.tags import KEY_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -17,12 +17,23 @@ from dwp_sweep.config.sections import HOUR_S, OBJECTIVES
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.tables.table import Table, left, right, table_row
 from dwp_sweep.tracking.client import shown_uri
-from dwp_sweep.tracking.read.answer_tables import metric_columns, setting_texts, short_means
-from dwp_sweep.tracking.read.candidates import Pair, Stat, candidate_of, groups_of, pairs_of, stat, varied_of
-from dwp_sweep.tracking.read.parent import ParentFacts, parent_facts
+from dwp_sweep.tracking.mlflow_format import setting_texts
+from dwp_sweep.tracking.read.configuration import (
+    Pair,
+    Stat,
+    candidate_of,
+    groups_of,
+    lower_is_better,
+    metric_columns,
+    pairs_of,
+    short_means,
+    stat,
+    varied_of,
+)
 from dwp_sweep.tracking.read.reader import Kept, open_sweep
 from dwp_sweep.tracking.read.rows import NodeRow
-from dwp_sweep.tracking.read.selection import check_metric, lower_is_better, select_rows
+from dwp_sweep.tracking.read.runs import ParentFacts, parent_facts
+from dwp_sweep.tracking.read.selection import check_metric, select_rows
 from dwp_sweep.tracking.read.trials import Goal
 
 _HOURS = ("hours", "cpu_hours", "gpu_hours")

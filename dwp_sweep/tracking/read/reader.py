@@ -17,13 +17,12 @@ from dwp_sweep.errors import DwpSweepError, InputError
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.sweep_record import NODES
 from dwp_sweep.tracking.client import runs_come_from, sqlite_path
-from dwp_sweep.tracking.read.candidates import Pair, pairs_of
+from dwp_sweep.tracking.mlflow_format import KEY_TAG, PARENT_TAG, RECORD_TAG
+from dwp_sweep.tracking.read.configuration import Pair, pairs_of
 from dwp_sweep.tracking.read.index import ResultIndex, open_index
-from dwp_sweep.tracking.read.parent import parent_run
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
-from dwp_sweep.tracking.read.runs import find_runs, open_reader, search_all, sweep_runs
+from dwp_sweep.tracking.read.runs import find_runs, open_reader, parent_run, search_all, sweep_runs
 from dwp_sweep.tracking.read.selection import select_rows
-from dwp_sweep.tracking.tags import KEY_TAG, PARENT_TAG, RECORD_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dwp_sweep.tracking.mlflow_format import LABELS
 from dwp_sweep.tracking.read.configuration import configurations
 from dwp_sweep.tracking.read.reader import open_sweep
 from dwp_sweep.tracking.read.rows import NodeRow, rows_of_store
-from dwp_sweep.tracking.tags import LABELS
 
 if TYPE_CHECKING:
     import pandas

@@ -12,8 +12,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.tracking.params import decode, encode, flatten, public_config
-from dwp_sweep.tracking.tags import ERROR_TAG, INPUTS_TAG, KEY_TAG, LABELS, PRUNED_TAG, STAGE_TAG, label_tag
+from dwp_sweep.tracking.mlflow_format import (
+    ERROR_TAG,
+    INPUTS_TAG,
+    KEY_TAG,
+    LABELS,
+    PRUNED_TAG,
+    STAGE_TAG,
+    decode,
+    encode,
+    flatten,
+    label_tag,
+    public_config,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -1,6 +1,6 @@
 """Which runs a question is about, and by which metric they may be compared.
 
-Used by `answers`. Problems name what exists, with the nearest match.
+Problems name what exists, with the nearest match.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dwp_sweep.errors import InputError, Problem, did_you_mean
-from dwp_sweep.tracking.params import decode
+from dwp_sweep.tracking.mlflow_format import LABELS, decode
 from dwp_sweep.tracking.read.configuration import Configuration
 from dwp_sweep.tracking.read.rows import NodeRow
-from dwp_sweep.tracking.tags import LABELS
-
-_LOW = ("loss", "nll")
 
 
 def check_metric(metric: str, existing: Sequence[str]) -> None:
@@ -46,11 +43,6 @@ def check_metric(metric: str, existing: Sequence[str]) -> None:
         raise InputError(
             Problem(f"metric {metric!r}", "no finished run has it", did_you_mean(metric, known, fix))
         )
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is minimised."""
-    return metric.endswith(_LOW)
 
 
 def select_rows(

@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.tracking.params import public_config
-from dwp_sweep.tracking.tags import KEY_TAG
+from dwp_sweep.tracking.mlflow_format import KEY_TAG, public_config
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

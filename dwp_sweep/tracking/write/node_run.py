@@ -17,11 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.store.record import Point, Record
-from dwp_sweep.tracking.client import Tracking, mlflow_client, one_line
-from dwp_sweep.tracking.params import encode, flatten, public_config
-from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
-from dwp_sweep.tracking.read.runs import find_runs
-from dwp_sweep.tracking.tags import (
+from dwp_sweep.tracking.client import mlflow_client, one_line
+from dwp_sweep.tracking.mlflow_format import (
     CONFIGURATION_TAG,
     ERROR_TAG,
     INPUTS_TAG,
@@ -32,9 +29,15 @@ from dwp_sweep.tracking.tags import (
     RECORD_TAG,
     STAGE_TAG,
     SWEEP_TAG,
+    encode,
+    flatten,
     label_tag,
+    public_config,
 )
+from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
+from dwp_sweep.tracking.read.runs import find_runs
 from dwp_sweep.tracking.write.pages import run_name
+from dwp_sweep.tracking.write.parent import Tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwp_sweep.passwords import without_secrets
-from dwp_sweep.tracking.tags import NOTE_TAG
+from dwp_sweep.tracking.mlflow_format import NOTE_TAG
 
 if TYPE_CHECKING:
     from dwp_sweep.config.node import Node

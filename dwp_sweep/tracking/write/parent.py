@@ -1,23 +1,132 @@
-"""What the driver adds to a sweep's parent run beside the nodes' own: objectives, shares, files, tables.
+"""A sweep's experiment and parent run in MLflow: opened before its nodes, described and ended after them.
 
-Nothing here raises: what only the answers about a sweep need must never end it. `read.parent` reads it back.
+The driver calls `open_tracking` before any worker starts, and hands the plain `Tracking` on. Nothing here
+raises what MLflow raises: a sweep never ends by it. `read.runs` reads the parent run back.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.tracking.client import Tracking, mlflow_client, one_line
-from dwp_sweep.tracking.tags import NOTE_TAG, OBJECTIVES_TAG, REPORT_FOLDER, SHARES_TAG
-from dwp_sweep.tracking.write.pages import targets_page
+from dwp_sweep.store.s3.bucket import is_url
+from dwp_sweep.tracking.client import (
+    mlflow_client,
+    one_line,
+    resolve_uri,
+    shown_uri,
+    sqlite_path,
+    storage_name,
+)
+from dwp_sweep.tracking.mlflow_format import (
+    ENVIRONMENT_FILE,
+    NOTE_TAG,
+    OBJECTIVES_TAG,
+    PARENT_TAG,
+    REPORT_FOLDER,
+    SETTINGS_FILE,
+    SEVERAL,
+    SHARES_TAG,
+    STORAGE_TAG,
+    SWEEP_TAG,
+)
+from dwp_sweep.tracking.read.runs import parent_runs
+from dwp_sweep.tracking.write.pages import experiment_tags, run_environment, targets_page
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
-
+_PATIENCE_S = 30.0
 _NOTE_CHARS = 7_500
 """MLflow takes tags of up to 8,000 bytes."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where a sweep logs; plain values, so it travels to workers.
+
+    Attributes:
+        uri: MLflow tracking URI, absolute.
+        experiment_id: The sweep's experiment; empty when offline.
+        parent_run_id: The sweep's parent run; empty when offline.
+        online: Whether MLflow answered.
+        problem: Why not, for people.
+        sweep_name: Name of the sweep and its experiment.
+        storage: The storage, a folder or an URL.
+        settings: The resolved search space, kept with the parent run.
+        opened_s: Unix time of the attempt.
+    """
+
+    uri: str = field(repr=False)
+    experiment_id: str
+    parent_run_id: str
+    online: bool
+    problem: str | None
+    sweep_name: str = ""
+    storage: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    opened_s: float = 0.0
+
+
+def open_tracking(
+    uri: str | None, storage: str | Path, sweep_name: str, settings: Mapping[str, Any]
+) -> Tracking:
+    """Make MLflow ready for a sweep: database, experiment, parent run. What MLflow raises ends here.
+
+    Args:
+        uri: Tracking URI; None takes ``MLFLOW_TRACKING_URI``, else ``sqlite:///<storage>/mlflow.db``.
+        storage: The storage, a folder or an URL; a database without a server keeps its artifacts there.
+        sweep_name: Names the experiment; the parent run of an earlier start is continued.
+        settings: The resolved search space.
+
+    Returns:
+        With ``online`` False and ``problem`` set where MLflow cannot be used.
+
+    Raises:
+        InputError: As `resolve_uri`.
+    """
+    storage = str(storage) if is_url(storage) else str(Path(storage).resolve())
+    uri = resolve_uri(uri, storage)
+    now = time.time()
+    try:
+        with _one_at_a_time(uri):
+            client = mlflow_client(uri)
+            experiment_id = _experiment(client, uri, storage, sweep_name)
+            _tag_experiment(client, experiment_id, sweep_name)
+        parent = _parent_run(client, experiment_id, sweep_name, storage_name(uri, storage), settings)
+    except Exception as error:  # whatever MLflow raises, the sweep must go on without it
+        problem = (
+            f"MLflow at {shown_uri(uri)} cannot be used: {one_line(error)}. "
+            f"Going on with the records under {storage}; the same command sends them once MLflow answers."
+        )
+        return Tracking(uri, "", "", False, problem, sweep_name, storage, settings, now)
+    return Tracking(uri, experiment_id, parent, True, None, sweep_name, storage, settings, now)
+
+
+def reopen(tracking: Tracking) -> Tracking:
+    """Try again where MLflow was not there a while ago; at once after a failure it stays as it is."""
+    if tracking.online or time.time() - tracking.opened_s < _PATIENCE_S:
+        return tracking
+    return open_tracking(tracking.uri, tracking.storage, tracking.sweep_name, tracking.settings)
+
+
+def close_tracking(tracking: Tracking, status: str) -> None:
+    """End the parent run with MLflow's ``FINISHED``, ``FAILED`` or ``KILLED``. Never raises."""
+    if not tracking.online:
+        return
+    try:
+        mlflow_client(tracking.uri).set_terminated(tracking.parent_run_id, status)
+    except Exception as error:  # the sweep is over; a status in MLflow is not worth its exit code
+        log.warning("MLflow did not take the end of sweep %s: %s", tracking.sweep_name, one_line(error))
 
 
 def log_facts(
@@ -80,3 +189,70 @@ def describe_parent(tracking: Tracking, tables: str) -> None:
         mlflow_client(tracking.uri).set_tag(tracking.parent_run_id, NOTE_TAG, text[:_NOTE_CHARS])
     except Exception as error:  # the tables are printed, and stand in the report
         log.warning("MLflow did not take the tables of sweep %s: %s", tracking.sweep_name, one_line(error))
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    # Two processes that make the same fresh SQLite database crash each other.
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _experiment(client: MlflowClient, uri: str, storage: str, name: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(
+                client.create_experiment(name, artifact_location=_artifact_location(uri, storage, name))
+            )
+        except Exception:
+            experiment = client.get_experiment_by_name(name)  # another driver may have made it just now
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def _tag_experiment(client: MlflowClient, experiment_id: str, name: str) -> None:
+    # What a person wrote there meanwhile stays.
+    known = client.get_experiment(experiment_id).tags
+    for tag, value in experiment_tags(name).items():
+        if tag not in known:
+            client.set_experiment_tag(experiment_id, tag, value)
+
+
+def _artifact_location(uri: str, storage: str, name: str) -> str | None:
+    if re.match(r"https?://|databricks", uri):
+        return None  # the server knows
+    path, folder = sqlite_path(uri), re.sub(r"[^\w.-]+", "_", name) or "_"
+    if path is None and is_url(storage):
+        return f"{storage}/mlartifacts/{folder}"
+    return ((path.parent if path else Path(storage)) / "mlartifacts" / folder).as_uri()
+
+
+def _parent_run(
+    client: MlflowClient, experiment_id: str, name: str, origin: str, settings: Mapping[str, Any]
+) -> str:
+    runs = parent_runs(client, experiment_id)
+    if runs:
+        client.update_run(runs[0].info.run_id, status="RUNNING")
+        if runs[0].data.tags.get(STORAGE_TAG, origin) != origin:
+            client.set_tag(runs[0].info.run_id, STORAGE_TAG, SEVERAL)
+    else:
+        tags = {SWEEP_TAG: name, PARENT_TAG: "true", STORAGE_TAG: origin, "mlflow.source.name": "dwp_sweep"}
+        client.create_run(experiment_id, tags=tags, run_name=f"sweep {name}")
+        # Another driver may have made one just now: both take the same.
+        runs = parent_runs(client, experiment_id)
+    run_id, *doubles = (str(run.info.run_id) for run in runs)
+    for double in doubles:  # also of a request that MLflow obeyed but whose answer was lost
+        client.delete_run(double)
+    client.log_text(run_id, json.dumps(settings, indent=1, default=str), SETTINGS_FILE)
+    client.log_text(run_id, json.dumps(run_environment(), indent=1), ENVIRONMENT_FILE)
+    return run_id

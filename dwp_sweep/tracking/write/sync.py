@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.store.record import Record
-from dwp_sweep.tracking.client import Tracking, close_tracking, mlflow_client, one_line, reopen
+from dwp_sweep.tracking.client import mlflow_client, one_line
+from dwp_sweep.tracking.mlflow_format import KEY_TAG, MLFLOW_PARENT, RECORD_TAG, label_tag
 from dwp_sweep.tracking.read.runs import search_all
-from dwp_sweep.tracking.tags import KEY_TAG, MLFLOW_PARENT, RECORD_TAG, label_tag
 from dwp_sweep.tracking.write.node_run import NodeRun, record_digest
 from dwp_sweep.tracking.write.pages import run_name
+from dwp_sweep.tracking.write.parent import Tracking, close_tracking, reopen
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,7 +18,7 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name
 from dwp_sweep.harness.search.study import Study
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.tracking.params import encode, flatten
+from dwp_sweep.tracking.mlflow_format import encode, flatten
 from tests.harness.toy_search import build, search_space, search_sweep
 from tests.harness.toy_stages import toy_node, toy_sweep
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from dwp_sweep.tables.renderers import print_tables
 from dwp_sweep.tracking.read.best import Best, Upstream
-from dwp_sweep.tracking.read.candidates import Candidate, Stat
+from dwp_sweep.tracking.read.configuration import Candidate, Stat
 
 
 def shown(best: Best) -> str:

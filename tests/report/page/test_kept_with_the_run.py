@@ -10,7 +10,7 @@ import pytest
 from dwp_sweep.api.tracking import keep_report
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.client import Tracking
+from dwp_sweep.tracking.write.parent import Tracking
 
 ONLINE = Tracking("sqlite:////nowhere.db", "1", "parent", True, None, "mine")
 

@@ -17,8 +17,8 @@ from dwp_sweep.report.page.comparisons import compare
 from dwp_sweep.report.page.evidence import Evidence, evidence_of
 from dwp_sweep.report.page.score_tables import ScoreTable, common_table, score_table
 from dwp_sweep.report.page.write import write_page
-from dwp_sweep.tracking.read.parent import Parent
 from dwp_sweep.tracking.read.rows import NodeRow
+from dwp_sweep.tracking.read.runs import Parent
 from tests.report.toy_evidence import ToyCurves, ToyFiles
 
 HD95 = BOUNDARY[0]

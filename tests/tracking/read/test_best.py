@@ -9,8 +9,8 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.best import best_config
+from dwp_sweep.tracking.write.parent import Tracking
 from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 

@@ -8,10 +8,10 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.best import best_config
 from dwp_sweep.tracking.read.conditions import best_configs
 from dwp_sweep.tracking.read.reader import SweepReader
+from dwp_sweep.tracking.write.parent import Tracking
 from tests.tracking.many_runs import write_records, write_runs
 
 Add = Callable[..., str]

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.methods import METHODS
 from dwp_sweep.stages.registry import STAGES
-from dwp_sweep.tracking.params import flatten, public_config, unflatten
-from dwp_sweep.tracking.read.configuration import changes_results, configurations
+from dwp_sweep.tracking.mlflow_format import flatten, public_config, unflatten
+from dwp_sweep.tracking.read.configuration import Stat, changes_results, configurations
 from dwp_sweep.tracking.read.rows import NodeRow
 
 
@@ -119,3 +119,19 @@ def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         if name in second and isinstance(first[name], dict)
     }
     return {**second, **first, **both}
+
+
+def test_a_mean_and_its_spread_are_written_for_each_place_that_shows_them():
+    two = Stat(0.73821, 0.01091, 2)
+
+    assert str(two) == "0.738 (0.011)"
+    assert two.short() == "0.7382 (0.011)"
+    assert two.plus_minus() == "0.738 ± 0.011"
+    assert two.explained() == "0.7382 (std 0.0109, n = 2)"
+
+
+def test_of_a_single_value_no_spread_is_shown():
+    single = Stat(1234.5, None, 1)
+
+    assert (str(single), single.short(), single.plus_minus()) == ("1234.500", "1234", "1234.500")
+    assert single.explained() == "1234.5000 (one run: no spread known)"

@@ -9,11 +9,10 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.tracking.client import Tracking
-from dwp_sweep.tracking.read.parent import parent_facts
 from dwp_sweep.tracking.read.pareto import pareto_front
 from dwp_sweep.tracking.read.reader import SweepReader
-from dwp_sweep.tracking.write.parent import log_facts
+from dwp_sweep.tracking.read.runs import parent_facts
+from dwp_sweep.tracking.write.parent import Tracking, log_facts
 from tests.tracking.many_runs import write_records, write_runs
 
 Add = Callable[..., str]

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import json_text
 from dwp_sweep.store.sweep_record import append_nodes, recorded_nodes
-from dwp_sweep.tracking.client import Tracking, mlflow_client, open_tracking
+from dwp_sweep.tracking.client import mlflow_client
 from dwp_sweep.tracking.read import best as best_module
 from dwp_sweep.tracking.read import reader as reader_module
 from dwp_sweep.tracking.read.best import best_config
@@ -18,6 +17,7 @@ from dwp_sweep.tracking.read.index import INDEX_FILE
 from dwp_sweep.tracking.read.reader import SweepReader, open_sweep
 from dwp_sweep.tracking.read.results import results
 from dwp_sweep.tracking.write.node_run import node_tags
+from dwp_sweep.tracking.write.parent import Tracking, open_tracking
 from tests.tracking.conftest import make_node
 from tests.tracking.many_runs import SOURCE, write_record, write_records, write_runs
 
@@ -101,13 +101,13 @@ def test_only_new_and_changed_records_are_read(
 ) -> None:
     best_config(indexed, tracking_uri=uri)
     store, read = LocalStore(mlflow_folder), []
-    record = Store.record
+    record = LocalStore.record
 
-    def counted(self: Store, stage: str, key: str) -> Any:
+    def counted(self: LocalStore, stage: str, key: str) -> Any:
         read.append(key)
         return record(self, stage, key)
 
-    monkeypatch.setattr(Store, "record", counted)
+    monkeypatch.setattr(LocalStore, "record", counted)
     best_config(indexed, tracking_uri=uri)
     assert read == []
     (entry,) = [entry for entry in recorded_nodes(store, indexed) if entry.key == f"{5:020x}"]

@@ -10,14 +10,12 @@ import pytest
 
 from dwp_sweep.report.page.evidence import gather
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.files import NodeFiles
-from dwp_sweep.tracking.read.parent import read_parent
 from dwp_sweep.tracking.read.rows import row_of_run
-from dwp_sweep.tracking.read.runs import HistoryReader, sweep_runs
+from dwp_sweep.tracking.read.runs import HistoryReader, read_parent, sweep_runs
 from dwp_sweep.tracking.write import pages as versions
 from dwp_sweep.tracking.write.node_run import NodeRun
-from dwp_sweep.tracking.write.parent import log_report
+from dwp_sweep.tracking.write.parent import Tracking, log_report
 from tests.tracking.conftest import make_node, make_record, publish
 
 

@@ -8,9 +8,9 @@ import pytest
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.client import Tracking
 from dwp_sweep.tracking.read.files import ScoreReader
 from dwp_sweep.tracking.read.results import results
+from dwp_sweep.tracking.write.parent import Tracking
 from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 

@@ -15,11 +15,11 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.report.answers.table import paper_table
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.client import Tracking, close_tracking, mlflow_client, open_tracking
+from dwp_sweep.tracking.client import mlflow_client
 from dwp_sweep.tracking.read.results import results
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.pages import run_name, targets_page
-from dwp_sweep.tracking.write.parent import describe_parent
+from dwp_sweep.tracking.write.parent import Tracking, close_tracking, describe_parent, open_tracking
 from tests.tracking.conftest import make_node, make_record, publish
 from tests.tracking.devtools import BROWSER, Browser
 from tests.tracking.mlflow_server import Server

@@ -10,9 +10,9 @@ import pytest
 
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point
-from dwp_sweep.tracking.client import Tracking, open_tracking
 from dwp_sweep.tracking.read.runs import find_runs
 from dwp_sweep.tracking.write.node_run import NodeRun
+from dwp_sweep.tracking.write.parent import Tracking, open_tracking
 from tests.tracking.conftest import make_node, make_record, publish
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.client import mlflow_client, open_tracking
+from dwp_sweep.tracking.client import mlflow_client
 from dwp_sweep.tracking.read.best import best_config
 from dwp_sweep.tracking.read.load import download_outputs
 from dwp_sweep.tracking.write.node_run import NodeRun
+from dwp_sweep.tracking.write.parent import open_tracking
 from dwp_sweep.tracking.write.sync import SyncReport, sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 from tests.tracking.mlflow_server import Server

@@ -9,8 +9,8 @@ from dwp_sweep.cli import main
 from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
-from dwp_sweep.tracking.client import Tracking, open_tracking
 from dwp_sweep.tracking.write.node_run import NodeRun
+from dwp_sweep.tracking.write.parent import Tracking, open_tracking
 from dwp_sweep.tracking.write.sync import SyncReport, sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 

@@ -1,22 +1,60 @@
-"""Resolved configs as MLflow parameters and back: dotted names, text values, nothing lost on the way.
+"""How a sweep is written in MLflow: names of tags and files, settings as parameters and back.
 
-Used by whatever writes runs and by whatever reads them. Knows nothing of MLflow's client.
+Whoever writes runs and whoever reads them takes both from here. Users search for the names and older runs
+hold them: none is ever renamed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dwp_sweep.data.config import PreprocessConfig
 from dwp_sweep.strict import added_defaults
 
+SWEEP_TAG = "dwp.sweep"
+PARENT_TAG = "dwp.parent"
+"""``true`` on the parent run of a sweep alone."""
+STORAGE_TAG = "dwp.storage"
+"""On the parent run: the storage that all runs of the sweep came from; `SEVERAL`: there are more."""
+SEVERAL = "several"
+KEY_TAG = "dwp.key"
+STAGE_TAG = "dwp.stage"
+INPUTS_TAG = "dwp.inputs"
+"""JSON: role -> [[stage, key], ...]."""
+RECORD_TAG = "dwp.record"
+"""Digest of the record that the run mirrors, written last: the run is complete."""
+ERROR_TAG = "dwp.error"
+PRUNED_TAG = "dwp.pruned"
+CONFIGURATION_TAG = "dwp.configuration"
+"""Equal for runs that differ in split and seed alone, so that MLflow's pages can group them."""
+OBJECTIVES_TAG = "dwp.objectives"
+SHARES_TAG = "dwp.target_resources"
+MLFLOW_PARENT = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
+"""Shown as the description of an experiment or a run."""
+LABELS = ("method", "variant", "train_size", "split", "seed", "group")
+"""What a node's labels may be; each stands in a tag of its own."""
+SETTINGS_FILE = "sweep.json"
+"""Of the parent run: the resolved search space."""
+ENVIRONMENT_FILE = "environment.json"
+"""Of the parent run: versions, commit and command line."""
+REPORT_FOLDER = "report"
+"""Of the parent run: the report's page, figures and tables."""
 MAX_CHARS = 5_900
 """MLflow cuts values at 6,000 characters; two long lists that differ later would look equal."""
-
 _PYTHON_WORDS = {"None": None, "True": True, "False": False}
+
+
+def label_tag(name: str) -> str:
+    """The tag of a node's label.
+
+    >>> label_tag("train_size")
+    'dwp.train_size'
+    """
+    return f"dwp.{name}"
 
 
 def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,3 +154,8 @@ def setting_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def setting_texts(values: Mapping[str, object], names: Sequence[str]) -> list[str]:
+    """The texts of some settings; a dash where one does not apply."""
+    return [setting_text(values[name]) if name in values else "-" for name in names]

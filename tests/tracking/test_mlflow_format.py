@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
-from dwp_sweep.tracking.params import MAX_CHARS, decode, encode, flatten, public_config, unflatten
+from dwp_sweep.tracking.mlflow_format import MAX_CHARS, decode, encode, flatten, public_config, unflatten
 
 PLAIN = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
