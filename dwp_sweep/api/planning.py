@@ -1,4 +1,4 @@
-"""What every public function takes: where nodes lie by default, and whom to tell."""
+"""Plan a sweep and its cost; the default storage and the receivers of remarks, which all functions share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Checking = Callable[[str, int, int], None]
 
 
 def silent(_: str) -> None:
-    """Tell nobody."""
+    """Drop a remark."""
 
 
 def plan_sweep(
@@ -77,7 +77,7 @@ def read_sweep(
     say: Say,
     checking: Checking | None,
 ) -> Sweep:
-    """The sweep of a search space; its warnings are said.
+    """The sweep of a search space; ``say`` receives its warnings.
 
     Raises:
         InputError: With every problem of the search space and of the data.
@@ -93,12 +93,12 @@ def read_sweep(
 
 
 def _once(say: Say) -> Checking:
-    spoken: set[str] = set()
+    reported: set[str] = set()
 
     def progress(what: str, done: int, total: int) -> None:
-        if what not in spoken:
+        if what not in reported:
             say(f"{what} ({total} subjects) ...")
-            spoken.add(what)
+            reported.add(what)
 
     return progress
 

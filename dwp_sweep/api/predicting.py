@@ -142,4 +142,4 @@ def _paths(images: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
 def _outputs(*places: str | Path | None) -> Outputs:
     from dwp_sweep.prediction.jobs import Outputs
 
-    return Outputs(*(Path(one).expanduser() if one is not None else None for one in places))
+    return Outputs(*(Path(place).expanduser() if place is not None else None for place in places))

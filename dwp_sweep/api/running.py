@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,8 @@ from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking, Say, read_sweep, s
 from dwp_sweep.api.tracking import bring_level, keep_report, keep_search, keep_tables
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
-from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.here import require_no_cluster, require_no_early_stopping
+from dwp_sweep.harness.options import DEFAULT_WAIT_S, RunOptions
 from dwp_sweep.harness.view.status import SweepStatus, sweep_status
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
@@ -71,7 +71,9 @@ class SweepRun:
 
         answers = (self.front or self.best, self.search)
         end = f"{self.sweep.name}: {outcome_text(self.outcome)}"
-        return f"<div>{escape(end)}</div>" + "".join(one._repr_html_() for one in answers if one is not None)
+        return f"<div>{escape(end)}</div>" + "".join(
+            answer._repr_html_() for answer in answers if answer is not None
+        )
 
 
 def run_sweep(
@@ -115,25 +117,12 @@ def run_sweep(
         InputError: With every problem of the search space and of the data; nothing was started.
     """
     say = say or silent
-    if here:
-        require_no_cluster(address)
+    options = RunOptions(address, retry_failed, max_concurrent, wait_s, here)
     store = open_store(storage, writes=True)
-    resolve_uri(tracking_uri, store.place)  # what is missing is told before minutes are spent on scans
+    resolve_uri(tracking_uri, store.place)  # reports what is missing before minutes are spent on scans
     sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say, checking)
-    if here:
-        require_no_early_stopping(sweep)
-    return _run(
-        sweep,
-        store,
-        tracking_uri,
-        say,
-        progress,
-        retry_failed=retry_failed,
-        address=address,
-        max_concurrent=max_concurrent,
-        wait_s=wait_s,
-        here=here,
-    )
+    options.require_possible(sweep)
+    return _run(sweep, store, tracking_uri, say, progress, options)
 
 
 def retrain_best(
@@ -178,7 +167,7 @@ def retrain_best(
     row = best_run(best_config(sweep, metric, where, uri, storage), uri)
     retraining = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
     (say or silent)(f"training again: {retraining.nodes[retraining.targets[0]].title} (run {row.run_id})")
-    return _run(retraining, store, tracking_uri, say or silent, progress, address=address)
+    return _run(retraining, store, tracking_uri, say or silent, progress, RunOptions(address))
 
 
 def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:
@@ -196,18 +185,13 @@ def _run(
     tracking_uri: str | None,
     say: Say,
     progress: Progress | None,
-    *,
-    retry_failed: bool = True,
-    address: str | None = None,
-    max_concurrent: int | None = None,
-    wait_s: float = DEFAULT_WAIT_S,
-    here: bool = False,
+    options: RunOptions,
 ) -> SweepRun:
-    """Plan, bring MLflow level, build what is missing, bring MLflow level again, keep the answers."""
+    """Plan, update MLflow, build what is missing, update MLflow, keep the answers."""
     from dwp_sweep.harness.run import run_sweep as run_nodes
     from dwp_sweep.tracking.write.parent import close_tracking, open_tracking, reopen
 
-    plan = make_plan(sweep, store, retry_failed)
+    plan = make_plan(sweep, store, options.retry_failed)
     record_settings(store, sweep.name, sweep.settings)
     say("opening MLflow ...")
     tracking = open_tracking(tracking_uri, store.place, sweep.name, dict(sweep.settings))
@@ -215,18 +199,7 @@ def _run(
         say(str(tracking.problem))
     bring_level(tracking, sweep, store, say)
     try:
-        outcome = run_nodes(
-            sweep,
-            store,
-            tracking,
-            address=address,
-            retry_failed=retry_failed,
-            max_concurrent=max_concurrent,
-            progress=progress,
-            plan=plan,
-            wait_s=wait_s,
-            here=here,
-        )
+        outcome = run_nodes(sweep, store, tracking, options, progress=progress, plan=plan)
     except BaseException:
         close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever
         raise
@@ -238,24 +211,16 @@ def _run(
         keep_tables(tracking, table)
         keep_report(tracking, store, say)
     close_tracking(tracking, PARENT_STATUS.get(outcome.exit_code, "FAILED"))
-    return SweepRun(sweep, outcome, tracking, table, _best(tracking, sweep), search, _front(tracking, sweep))
-
-
-def _best(tracking: Tracking, sweep: Sweep) -> Best | None:
-    """The best configuration, where MLflow can tell: a sweep that ends must never fail at its last line."""
-    if not tracking.online:
-        return None
-    try:
-        return best_config(sweep.name, tracking_uri=tracking.uri, storage=tracking.storage)
-    except DwpSweepError:
-        return None
-
-
-def _front(tracking: Tracking, sweep: Sweep) -> Front | None:
-    if not tracking.online or sweep.search is None or len(sweep.search.objectives) < 2:
-        return None
-    try:
-        names = [objective.metric for objective in sweep.search.objectives]
-        return pareto_front(sweep.name, names, tracking_uri=tracking.uri, storage=tracking.storage)
-    except DwpSweepError:
-        return None
+    best: Best | None = None
+    front: Front | None = None
+    if tracking.online:
+        objectives = [objective.metric for objective in sweep.search.objectives] if sweep.search else []
+        # A sweep that ends must never fail at its last line because MLflow has no answer.
+        with contextlib.suppress(DwpSweepError):
+            best = best_config(sweep.name, tracking_uri=tracking.uri, storage=tracking.storage)
+        if len(objectives) > 1:
+            with contextlib.suppress(DwpSweepError):
+                front = pareto_front(
+                    sweep.name, objectives, tracking_uri=tracking.uri, storage=tracking.storage
+                )
+    return SweepRun(sweep, outcome, tracking, table, best, search, front)

@@ -1,7 +1,7 @@
-"""What stands between a sweep and MLflow beside the nodes' own runs.
+"""A sweep's own data in MLflow and in its folder, beside the runs of its nodes.
 
 For users: `sync` sends what MLflow missed, `search_report` and `search_figures` read a search. For a run:
-what it leaves with its parent run in MLflow and in the sweep's folder, before it starts and when it ends.
+what it writes to its parent run in MLflow and to the sweep's folder, before it starts and when it ends.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def search_report(
 
     store = open_store(storage)
     folder = sweep_path(store, sweep)
-    # Optuna takes a second to import: not for what lies there finished.
-    found = _studied(sweep, store, None) if (folder / "optuna.db").is_file() else None
-    return found or kept_report(sweep, folder, resolve_uri(tracking_uri, storage))
+    # Optuna takes a second to import: only for studies that are there.
+    report = _studied(sweep, store, None) if (folder / "optuna.db").is_file() else None
+    return report or kept_report(sweep, folder, resolve_uri(tracking_uri, storage))
 
 
 def search_figures(
@@ -164,5 +164,5 @@ def _studied(sweep: str, store: Store, url: str | None) -> SearchReport | None:
     from dwp_sweep.harness.search.trials import read_trials
     from dwp_sweep.report.search.report import SearchReport
 
-    found = read_trials(sweep, store, url)
-    return SearchReport(found, importances(sweep, store, url)) if found is not None else None
+    trials = read_trials(sweep, store, url)
+    return SearchReport(trials, importances(sweep, store, url)) if trials is not None else None

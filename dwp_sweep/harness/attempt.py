@@ -1,7 +1,6 @@
 """One attempt at one node, in any process: run the stage, keep its history, publish or record the failure.
 
-The only place that catches everything a stage can raise. Knows the store and the stages; knows nothing
-of Ray (`trainable` brings it here) and of MLflow only the methods of an `Observer`.
+The only place that catches everything a stage can raise. Of MLflow it uses only the methods of an `Observer`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Observer(Protocol):
         """An attempt begins."""
 
     def epoch(self, point: Point) -> None:
-        """An epoch is done; a resumed node may tell one again, with the same time."""
+        """An epoch is done; a resumed node may repeat one, with the same time."""
 
     def finish(self, record: Record, folder: Path) -> None:
         """The node is published in ``folder``."""
@@ -54,7 +53,7 @@ class Observer(Protocol):
 
 
 Report = Callable[[int, int, Mapping[str, float]], None]
-"""``(epoch, n_epochs, metrics)``: tells the run how far the node is; epoch 0 while it reads scans."""
+"""``(epoch, n_epochs, metrics)``: how far the node is; epoch 0 while it reads scans."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,10 @@ def run_node(
         node: The node; its inputs must be published.
         stage: Its stage.
         store: Where it reads and publishes.
-        observer: Mirrors the node's life; None: nobody.
+        observer: Mirrors the node's life; None: nothing does.
         report: Called after every epoch, and while scans are read.
-        must_stop: Asked as often; the stage leaves at its checkpoint when it says so.
-        holds_lease: Asked as often and before anything is published: where another run has taken the node
+        must_stop: Called as often; the stage leaves at its checkpoint when it returns True.
+        holds_lease: Called as often and before anything is published: where another run has taken the node
             over, this attempt leaves and writes nothing more.
 
     Returns:
@@ -102,14 +101,14 @@ def run_node(
         out_dirs.append(store.new_out_dir(node.stage, node.key))
         return attempt.run(out_dirs[0])
     except _DeposedError:
-        return attempt.left()
+        return attempt.leave()
     except StopTrial:
         reason = store.prune_reason(node.stage, node.key)
         return attempt.stop() if reason is None else attempt.prune(reason)
     except Exception as error:
         if store.is_published(node.stage, node.key):
             return Ending("published")  # by another run, which has tidied this one's working folder away
-        return attempt.fail(error) if holds_lease() else attempt.left()
+        return attempt.fail(error) if holds_lease() else attempt.leave()
     finally:
         for out_dir in out_dirs:
             shutil.rmtree(out_dir, ignore_errors=True)
@@ -129,7 +128,7 @@ class _Attempt:
     must_stop: Callable[[], bool]
     holds_lease: Callable[[], bool]
     config: StrictModel | None = None
-    known: dict[int, Point] = field(default_factory=dict)
+    points: dict[int, Point] = field(default_factory=dict)
     last_step: int = 0
     has_begun: bool = False
 
@@ -141,14 +140,19 @@ class _Attempt:
         if self.must_stop():
             raise StopTrial("the run is stopping")
         self.store.take_work(self.node.stage, self.node.key)
-        _note_start(self.work_dir / STARTS)
-        self.known = {point.step: point for point in read_history(self.work_dir / HISTORY)}
+        with (self.work_dir / STARTS).open("a") as file:
+            file.write(f"{_now_ms()}\n")
+        self.points = {point.step: point for point in read_history(self.work_dir / HISTORY)}
         self.has_begun = True
         if self.observer:
             self.observer.start()
         self._leave_if_pruned()
         self.config = parse(self.stage.config, self.node.config, self.node.title)
-        metrics = self.stage.run(self.config, self._inputs(), self.work_dir, out_dir, self._emit)
+        inputs = {
+            role: tuple(self.store.fetch(parent_stage, key) for parent_stage, key in pairs)
+            for role, pairs in self.node.inputs.items()
+        }
+        metrics = self.stage.run(self.config, inputs, self.work_dir, out_dir, self._emit)
         record = self._record("done", dict(metrics))
         self._leave_if_deposed()
         folder = self.store.publish(out_dir, record)
@@ -156,7 +160,7 @@ class _Attempt:
             self.observer.finish(record, folder)
         return Ending("published")
 
-    def left(self) -> Ending:
+    def leave(self) -> Ending:
         """The node is another run's now, and so is its mirror image."""
         is_published = self.store.is_published(self.node.stage, self.node.key)
         return Ending("published" if is_published else "stopped", "another run has taken it over")
@@ -164,14 +168,13 @@ class _Attempt:
     def stop(self) -> Ending:
         if self.has_begun:
             self._keep_work(at_once=True)
-        # One that was stopped before it began has no mirror image that could be closed.
-        if self.observer and self.has_begun:
-            self.observer.stop()
+            if self.observer:
+                self.observer.stop()
         return Ending("stopped")
 
     def prune(self, reason: str) -> Ending:
-        self.known = self.known or {p.step: p for p in read_history(self.work_dir / HISTORY)}
-        last = self.known[max(self.known)].metrics if self.known else {}
+        self.points = self.points or {p.step: p for p in read_history(self.work_dir / HISTORY)}
+        last = self.points[max(self.points)].metrics if self.points else {}
         record = self._record("pruned", dict(last), reason)
         self.store.write_failure(record)
         if self.observer and self.has_begun:
@@ -184,17 +187,13 @@ class _Attempt:
             self._keep_work(at_once=True)
         trace = without_secrets("".join(traceback.format_exception(error)))
         record = self._record("failed", {}, f"{message}\n\n{trace}")
-        with contextlib.suppress(OSError):  # a full disk: what it was is told all the same
+        with contextlib.suppress(OSError):  # a full disk: the run reports the failure all the same
             self.store.write_failure(record)
         if self.observer:
             self.observer.fail(record)
-        return Ending("failed", message, _spoils_process(error))
-
-    def _inputs(self) -> dict[str, tuple[Path, ...]]:
-        return {
-            role: tuple(self.store.fetch(parent_stage, key) for parent_stage, key in pairs)
-            for role, pairs in self.node.inputs.items()
-        }
+        # After either, the process's device context may fail every later node.
+        spoils_process = isinstance(error, DeviceMemoryError) or "CUDA error" in str(error)
+        return Ending("failed", message, spoils_process)
 
     def _emit(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         self._leave_if_deposed()
@@ -208,12 +207,12 @@ class _Attempt:
             raise StopTrial("the run is stopping")
 
     def _keep(self, step: int, values: dict[str, float]) -> None:
-        point = self.known.get(step)
+        point = self.points.get(step)
         if point is None or point.metrics != values:
             point = Point(step, _now_ms(), values)
             append_point(self.work_dir / HISTORY, point)
         # An epoch that an earlier attempt has kept is mirrored with its own time: replay adds nothing.
-        self.known[step] = point
+        self.points[step] = point
         self.last_step = max(self.last_step, step)
         if self.observer:
             self.observer.epoch(point)
@@ -233,9 +232,12 @@ class _Attempt:
 
     def _record(self, status: Status, metrics: dict[str, float], error: str | None = None) -> Record:
         history = tuple(
-            self.known[step] for step in sorted(self.known) if step <= self.last_step or not self.last_step
+            self.points[step] for step in sorted(self.points) if step <= self.last_step or not self.last_step
         )
-        starts = _read_starts(self.work_dir / STARTS)
+        try:
+            starts = [int(line) for line in (self.work_dir / STARTS).read_text().split()]
+        except (OSError, ValueError):
+            starts = []
         wall_s = _wall_s(starts, read_history(self.work_dir / HISTORY))
         return Record(
             key=self.node.key,
@@ -254,29 +256,12 @@ class _Attempt:
         )
 
 
-def _spoils_process(error: Exception) -> bool:
-    # After either, the process's device context may fail every later node.
-    return isinstance(error, DeviceMemoryError) or "CUDA error" in str(error)
-
-
 def describe(error: Exception) -> str:
     """One line for people: our own errors speak for themselves, others with their type."""
     lines = without_secrets(str(error)).strip().splitlines()
     if isinstance(error, DwpSweepError):
         return "; ".join(lines) or type(error).__name__
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _note_start(path: Path) -> None:
-    with path.open("a") as file:
-        file.write(f"{_now_ms()}\n")
-
-
-def _read_starts(path: Path) -> list[int]:
-    try:
-        return [int(line) for line in path.read_text().split()]
-    except (OSError, ValueError):
-        return []
 
 
 def _wall_s(starts: list[int], history: tuple[Point, ...]) -> float:

@@ -1,9 +1,8 @@
 """A run that stops politely: nodes leave at their checkpoints, and the same command goes on from there.
 
 From the run's own terminal by a signal (`Interrupt`): Ctrl-C, or the SIGTERM of ``ray job stop`` and of batch
-systems; the second one ends the run at once. From another terminal by `cancel_sweep`, which leaves the same
-mark on the storage that the run looks for. Takes the place of Tune's own handler, which stops trials from
-outside.
+systems; the second one ends the run at once. From another terminal by `cancel_sweep`, which writes the same
+mark on the storage that the run looks for. It replaces Tune's own handler, which stops trials from outside.
 """
 
 from __future__ import annotations
@@ -71,18 +70,15 @@ def cancel_sweep(sweep: str, store: Store) -> tuple[LiveRun, ...]:
     require_sweep(sweep, store)
     runs = tuple(live_runs(store, sweep))
     if not runs:
-        raise InputError(
-            Problem(
-                sweep, "no run of this sweep is working on this storage", f"look: dwp-sweep status {sweep}"
-            )
-        )
+        what = "no run of this sweep is working on this storage"
+        raise InputError(Problem(sweep, what, f"look: dwp-sweep status {sweep}"))
     for run in runs:
         store.files.write(stop_name(sweep, run.run), "")
     return runs
 
 
 def wait_for_end(runs: tuple[LiveRun, ...], store: Store, patience_s: float) -> tuple[LiveRun, ...]:
-    """Wait until runs have ended; returns those that have not when patience is at its end."""
+    """Wait until runs have ended; returns those that have not when the patience is over."""
     names = {run.run for run in runs}
     deadline = time.monotonic() + patience_s
     while True:

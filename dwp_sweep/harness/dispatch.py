@@ -1,20 +1,22 @@
 """Which node an executor computes next, and what became of it: leases, search and store in one place.
 
-Shared by all executors (`tune`, `here`): each asks `next_node` for work, and says with `close` that a trial
+All executors (`tune`, `here`) share it: each asks `next_node` for work, and says with `close` that a trial
 has ended. What a trial achieved is read from the store, not from the executor: a trial can be stopped,
-aborted or reported twice, the store cannot. Knows nothing of Ray and of what the stages compute.
+aborted or reported twice, the store cannot.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
 
 from dwp_sweep.config.node import Node, node_values
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE
@@ -26,6 +28,35 @@ if TYPE_CHECKING:
     from dwp_sweep.harness.search.search_plan import SearchPlan
 
 _LOOK_EVERY_S = 1.0
+
+
+class Executor(Protocol):
+    """Where nodes are computed: `TuneExecutor` or `HereExecutor`.
+
+    Attributes:
+        max_concurrent: Upper bound on nodes at once; None: as the machines allow.
+    """
+
+    max_concurrent: int | None
+
+    def open(self) -> AbstractContextManager[None]:
+        """Its machines, for the time of the context; everything below is called inside."""
+
+    def machines(self) -> Sequence[Resources]:
+        """What the machines that are alive have."""
+
+    def grows(self) -> bool:
+        """Whether larger machines may come."""
+
+    def require_seen(self, dispatch: Dispatch) -> None:
+        """Make sure that every machine sees what the nodes read.
+
+        Raises:
+            InputError: One does not.
+        """
+
+    def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
+        """Compute nodes until `Dispatch` has none left; ``experiment`` is a unique name."""
 
 
 class Dispatch:
@@ -51,13 +82,8 @@ class Dispatch:
         search: SearchPlan | None = None,
         leases: Leases | None = None,
     ) -> None:
-        self.ledger, self.store, self.resources_by_stage, self.max_lost, self.search = (
-            ledger,
-            store,
-            resources_by_stage,
-            max_lost,
-            search,
-        )
+        self.ledger, self.store, self.search = ledger, store, search
+        self.resources_by_stage, self.max_lost = resources_by_stage, max_lost
         self._admission, self._leases = admission, leases
         self._looked_s = float("-inf")
         if search is not None:
@@ -80,7 +106,10 @@ class Dispatch:
             while node is not None and not self._is_ours_to_build(node):
                 node = self._next_or_new()
             if node is not None:
-                self._hand_out(node, trial_id)
+                self.store.clear_failure(node.stage, node.key)
+                self.store.hand_over(node.stage, node.key, node_values(node))
+                self._admission.take(trial_id, self.resources_by_stage[node.stage])
+                self.ledger.hand_out(node, trial_id)
             return node
         except OSError as error:
             self.ledger.give_up(f"the storage cannot be written ({error})")
@@ -109,7 +138,8 @@ class Dispatch:
         node = work.node
         record = self.store.record(node.stage, node.key)
         if self.store.is_published(node.stage, node.key):
-            self._done(node)
+            record = self.store.record(node.stage, node.key)  # it may have been published just now
+            self.ledger.done(node, record.wall_s if record else 0.0, record.metrics if record else {})
         elif record is not None and record.status == "failed":
             self.ledger.failed(node, first_line(record.error))
         elif record is not None and record.status == "pruned":
@@ -141,21 +171,15 @@ class Dispatch:
         """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
         return self.ledger.board.next(lambda stage: self._admission.admits(self.resources_by_stage[stage]))
 
-    def _hand_out(self, node: Node, trial_id: str) -> None:
-        self.store.clear_failure(node.stage, node.key)
-        self.store.hand_over(node.stage, node.key, node_values(node))
-        self._admission.take(trial_id, self.resources_by_stage[node.stage])
-        self.ledger.hand_out(node, trial_id)
-
     def _is_ours_to_build(self, node: Node) -> bool:
-        """Whether a ready node is missing and no other run builds it; else the ledger is told."""
+        """Whether a ready node is missing and no other run builds it; else the ledger notes who does."""
         holder = None
         if self._leases is not None and not self.store.is_published(node.stage, node.key):
             holder = self._leases.take(node.stage, node.key)
         if holder is not None:
             self.ledger.left_to(node, f"another run on {holder.host} (sweep {holder.sweep})")
             return False
-        # Asked under the lease: whoever had it before may have published the node just now.
+        # Looked up under the lease: whoever had it before may have published the node just now.
         if self.store.is_published(node.stage, node.key):
             self._published_by_other(node)
             return False
@@ -169,7 +193,7 @@ class Dispatch:
             return
         self._looked_s = time.monotonic()
         for node in self.ledger.leased_by_others():
-            with contextlib.suppress(OSError):  # a storage that stutters: looked at again soon
+            with contextlib.suppress(OSError):  # a storage that stutters: the next look comes soon
                 self._look_at(node, self._leases)
 
     def _look_at(self, node: Node, leases: Leases) -> None:
@@ -191,27 +215,21 @@ class Dispatch:
         if self._leases is not None:
             self._leases.release(node.stage, node.key)
 
-    def _done(self, node: Node) -> None:
-        record = self.store.record(node.stage, node.key)
-        self.ledger.done(node, record.wall_s if record else 0.0, record.metrics if record else {})
-
     def _lost(self, node: Node, reason: str, give_up: bool) -> None:
         if self.ledger.lost(node) <= self.max_lost and not give_up:
             self.ledger.retry(node, reason)
             return
-        with contextlib.suppress(OSError):  # a full disk: the next run tries it again without being told
-            self.store.write_failure(_failure(node, reason))
+        with contextlib.suppress(OSError):  # a full disk: the next run tries it without a record
+            self.store.write_failure(
+                Record(
+                    key=node.key,
+                    stage=node.stage,
+                    status="failed",
+                    config=dict(node.config),
+                    inputs={role: [key for _, key in pairs] for role, pairs in node.inputs.items()},
+                    labels=dict(node.labels),
+                    started_ms=time.time_ns() // 1_000_000,
+                    error=without_secrets(reason),
+                )
+            )
         self.ledger.failed(node, first_line(reason))
-
-
-def _failure(node: Node, reason: str) -> Record:
-    return Record(
-        key=node.key,
-        stage=node.stage,
-        status="failed",
-        config=dict(node.config),
-        inputs={role: [key for _, key in pairs] for role, pairs in node.inputs.items()},
-        labels=dict(node.labels),
-        started_ms=time.time_ns() // 1_000_000,
-        error=without_secrets(reason),
-    )

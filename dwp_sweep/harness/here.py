@@ -3,8 +3,8 @@
 For a debugger, a notebook, a first test on a laptop (``dwp-sweep run SPACE --here``). Store, MLflow, display,
 leases, budgets and exit codes are those of any run, and the results are the same bit by bit: a node gets the
 threads that its stage asks for. Two things differ. A search is not judged early, since ASHA and the median
-rule are Ray Tune's: such a search is refused. And a device that one node has spoilt stays so for the next:
-there is no other process.
+rule are Ray Tune's: such a search is refused. And a device that fails in one node fails in the next: there
+is no other process.
 """
 
 from __future__ import annotations
@@ -14,44 +14,16 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dwp_sweep.config.node import Node
-from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cost.plan_cost import this_machine
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.trial import TrialContext, run_trial
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.protocol import Store
 
 _LOOK_EVERY_S = 0.5
-
-
-def require_no_cluster(address: str | None) -> None:
-    """Make sure that no cluster is asked for beside this process.
-
-    Raises:
-        InputError: One is.
-    """
-    if address:
-        what = f"computes all nodes in this process, and --address {address} names a cluster"
-        raise InputError(Problem("--here", what, "leave one of the two out"))
-
-
-def require_no_early_stopping(sweep: Sweep) -> None:
-    """Make sure that a search gives no configuration up before its last epoch.
-
-    Raises:
-        InputError: It does, by a rule that is Ray Tune's.
-    """
-    kind = sweep.search.scheduler.kind if sweep.search is not None else "none"
-    if kind != "none":
-        what = f"scheduler.kind = {kind} is a rule of Ray Tune's, and --here starts no Ray"
-        fix = "leave --here out, or try every configuration to its end: --set scheduler.kind=none"
-        raise InputError(Problem("--here", what, fix))
 
 
 class HereExecutor:
@@ -83,13 +55,7 @@ class HereExecutor:
         """No other machine comes."""
         return False
 
-    def require_seen(
-        self,
-        nodes: Collection[Node],
-        resources_by_stage: Mapping[str, Resources],
-        store: Store,
-        tell: Callable[[str], None],
-    ) -> None:
+    def require_seen(self, dispatch: Dispatch) -> None:
         """This process reads what it has planned with."""
 
     def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
@@ -100,18 +66,17 @@ class HereExecutor:
             trial_id = f"{experiment}-{number}"
             node = dispatch.next_node(trial_id)
             if node is not None:
-                _compute(node, trial_id, dispatch, store, context)
+                dispatch.ledger.started(trial_id)
+
+                def report(
+                    epoch: int, n_epochs: int, metrics: Mapping[str, float], trial_id: str = trial_id
+                ) -> None:
+                    dispatch.reported(trial_id, epoch, n_epochs, metrics)
+                    dispatch.ledger.watch()
+
+                ending = run_trial(node.stage, node.key, store, context, report)
+                dispatch.close(trial_id, is_stopped=ending.status == "stopped", lost=ending.message)
             elif dispatch.is_finished:
                 return
             else:
                 time.sleep(_LOOK_EVERY_S)  # another run builds what is missing
-
-
-def _compute(node: Node, trial_id: str, dispatch: Dispatch, store: Store, context: TrialContext) -> None:
-    def report(epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
-        dispatch.reported(trial_id, epoch, n_epochs, metrics)
-        dispatch.ledger.watch()
-
-    dispatch.ledger.started(trial_id)
-    ending = run_trial(node.stage, node.key, store, context, report)
-    dispatch.close(trial_id, is_stopped=ending.status == "stopped", lost=ending.message)

@@ -1,6 +1,6 @@
 """What we use of Ray beyond its public API: all of it, each with the reason why no public name serves.
 
-`CHECKED_WITH` names the version that each was last looked at with; a test fails at another one, so that
+`CHECKED_WITH` names the version that each was last checked with; a test fails at another one, so that
 somebody looks. Of Optuna nothing private is used.
 """
 

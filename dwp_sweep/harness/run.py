@@ -1,8 +1,8 @@
 """One sweep as one run: plan, hand out nodes until nothing is left, say how it ended.
 
-The top of the harness. Where nodes are computed is an `Executor`'s matter: on Ray, or in this process. What
-is cached is not touched; with nothing to build no executor is opened, so running the same command again is
-cheap and always right.
+The top of the harness, in the order of what happens: `run_sweep` prepares a run, `_Run` builds what is
+missing through an `Executor` (on Ray, or in this process), `_outcome` says how it ended. What is cached is
+not touched; with nothing to build no executor is opened, so running the same command again is cheap.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.config.node import Node, entries_of, pipeline_order
 from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cancel import Interrupt
-from dwp_sweep.harness.cluster.autoscaling import DEFAULT_WAIT_S, Patience
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.cost.past_runs import PastRuns
-from dwp_sweep.harness.dag.budget import beyond_trials, exhausted, forbids_start, spent_by, without_effect
+from dwp_sweep.harness.dag.budget import beyond_trials, forbids_start, without_effect
 from dwp_sweep.harness.dag.ledger import Ledger, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots
-from dwp_sweep.harness.dispatch import Dispatch
-from dwp_sweep.harness.here import HereExecutor, require_no_cluster, require_no_early_stopping
+from dwp_sweep.harness.dispatch import Dispatch, Executor
+from dwp_sweep.harness.here import HereExecutor
+from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.tune.executor import TuneExecutor
 from dwp_sweep.harness.view.progress import Progress, default_progress
+from dwp_sweep.harness.watch import Patience, Watch
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.gc_lock import wait_for_gc
 from dwp_sweep.store.heartbeat import Heartbeat, hold_file, hold_name, live_runs, stop_file, stop_name
 from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.protocol import Mark, Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
 from dwp_sweep.tracking.client import shown_uri
 
@@ -46,72 +46,27 @@ if TYPE_CHECKING:
     from dwp_sweep.harness.search.search_plan import SearchPlan
     from dwp_sweep.tracking.write.parent import Tracking
 
-_WATCH_EVERY_S = 0.5
-
-
-class Executor(Protocol):
-    """Where nodes are computed: `TuneExecutor` or `HereExecutor`.
-
-    Attributes:
-        max_concurrent: Upper bound on nodes at once; None: as the machines allow.
-    """
-
-    max_concurrent: int | None
-
-    def open(self) -> AbstractContextManager[None]:
-        """Its machines, for the time of the context; everything below is called inside."""
-
-    def machines(self) -> Sequence[Resources]:
-        """What the machines that are alive have."""
-
-    def grows(self) -> bool:
-        """Whether larger machines may come."""
-
-    def require_seen(
-        self,
-        nodes: Collection[Node],
-        resources_by_stage: Mapping[str, Resources],
-        store: Store,
-        tell: Callable[[str], None],
-    ) -> None:
-        """Make sure that every machine sees what the nodes read.
-
-        Raises:
-            InputError: One does not.
-        """
-
-    def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
-        """Compute nodes until `Dispatch` has none left; ``experiment`` is a unique name."""
-
 
 def run_sweep(
     sweep: Sweep,
     store: Store,
     tracking: Tracking | None = None,
+    options: RunOptions | None = None,
     *,
-    address: str | None = None,
-    retry_failed: bool = True,
-    max_concurrent: int | None = None,
     progress: Progress | None = None,
     stages: Mapping[str, Stage] | None = None,
     plan: Plan | None = None,
-    wait_s: float = DEFAULT_WAIT_S,
-    here: bool = False,
 ) -> Outcome:
     """Build everything of a sweep that is missing.
 
     Args:
         sweep: Targets and all that they need.
         store: The storage; on a cluster one that all machines see.
-        tracking: Where nodes log to; None: nowhere.
-        address: Of an existing Ray cluster; None: see `ray_session`.
-        retry_failed: Whether nodes that failed in an earlier run are tried again.
-        max_concurrent: Upper bound on nodes at once.
+        tracking: Where nodes log to; None: they do not log.
+        options: How it is run; None: the defaults.
         progress: Shows the run; None: the terminal, or lines where there is none.
         stages: Stages by name, importable in the workers; None: those of the package.
         plan: The sweep's plan where the caller has just made it.
-        wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
-        here: Compute all nodes in this process, one after the other, without Ray.
 
     Returns:
         How it ended, with the exit code of the command.
@@ -121,40 +76,30 @@ def run_sweep(
             machine does not see the storage or the data; somebody goes on removing things from the storage;
             another driver runs the same search; what is asked for cannot be done in one process.
     """
-    if here:
-        require_no_cluster(address)
-        require_no_early_stopping(sweep)
-    executor: Executor = HereExecutor() if here else TuneExecutor(address, max_concurrent)
+    options = options or RunOptions()
+    options.require_possible(sweep)
     progress = progress or default_progress()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    facts = _LiveFacts()
-    # First say what is needed and that somebody is here: only then is what the plan finds there to stay.
+    run: _Run | None = None
+    # Record first what is needed and that a run is alive: `gc` then keeps what the plan finds.
     record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
     leases = Leases(store, sweep.name, name)
-    with Heartbeat(store, sweep.name, name, facts), contextlib.closing(leases):
+    live_facts = lambda: run.live_facts() if run is not None else {}  # noqa: E731
+    with Heartbeat(store, sweep.name, name, live_facts), contextlib.closing(leases):
         wait_for_gc(store)
-        if plan is None or not _holds(plan, store):
-            plan = make_plan(sweep, store, retry_failed)
-        ledger = facts.ledger = _ledger(sweep, store, plan, progress)
-        search = _open_search(sweep, store, ledger, retry_failed, name)
-        run = _Run(
-            sweep, store, name, ledger, search, leases, executor, progress, facts, tracking, stages, wait_s
-        )
+        if plan is not None:
+            cached = (plan.sweep.nodes[key] for key, state in plan.states.items() if state == "cached")
+            with store.snapshot():
+                if not all(store.is_published(node.stage, node.key) for node in cached):
+                    plan = None
+        plan = plan or make_plan(sweep, store, options.retry_failed)
+        # A search counts its configurations itself: which of them come is not known before it asks.
+        held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
+        past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
+        ledger = Ledger(plan, Durations([past.of]), progress.event, held)
+        search = _open_search(sweep, store, ledger, options.retry_failed, name)
+        run = _Run(sweep, store, name, options, ledger, search, leases, progress, tracking, stages)
         return run.to_its_end(plan)
-
-
-def _holds(plan: Plan, store: Store) -> bool:
-    """Whether what a plan found on the storage is there yet."""
-    cached = (plan.sweep.nodes[key] for key, state in plan.states.items() if state == "cached")
-    with store.snapshot():
-        return all(store.is_published(node.stage, node.key) for node in cached)
-
-
-def _ledger(sweep: Sweep, store: Store, plan: Plan, progress: Progress) -> Ledger:
-    # A search counts its configurations itself: which of them come is not known before it asks.
-    held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
-    past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
-    return Ledger(plan, Durations([past.of]), progress.event, held)
 
 
 def _open_search(
@@ -162,7 +107,7 @@ def _open_search(
 ) -> SearchPlan | None:
     if sweep.search is None:
         return None
-    # Nodes can be shared out between drivers; who decides what is tried next, and what is given up, is one.
+    # Drivers can share nodes; only one may decide what is tried next and what is given up.
     if others := [run for run in live_runs(store, sweep.name) if run.run != name]:
         what = f"process {others[0].pid} on {others[0].host} runs this search already"
         fix = f"look with dwp-sweep status {sweep.name}; run it again when that one has ended"
@@ -172,46 +117,25 @@ def _open_search(
     return SearchPlan(sweep, store, ledger, retry_failed)
 
 
-def _set_aside(plan: Plan, store: Store, leases: Leases) -> None:
-    for node in plan.damaged:
-        if leases.take(node.stage, node.key) is not None:
-            continue  # another run has set it aside and builds it
-        try:
-            store.verify(node.stage, node.key)  # another run may have built it again since it was planned
-        except CorruptArtifactError:
-            with contextlib.suppress(FileNotFoundError):
-                store.set_aside(node.stage, node.key)
-
-
 @dataclass
-class _LiveFacts:
-    """What other terminals read of a run; nothing before it has a ledger."""
-
-    ledger: Ledger | None = None
-    n_slots: int = 0
-
-    def __call__(self) -> dict[str, Any]:
-        return (
-            {} if self.ledger is None else {"n_slots": self.n_slots, "in_hand": self.ledger.in_hand.entries()}
-        )
-
-
-@dataclass(frozen=True)
 class _Run:
-    """What the steps of one run share; what changes is the ledger, the search and the facts."""
+    """What the steps of one run share."""
 
     sweep: Sweep
     store: Store
     name: str
+    options: RunOptions
     ledger: Ledger
     search: SearchPlan | None
     leases: Leases
-    executor: Executor
     progress: Progress
-    facts: _LiveFacts
     tracking: Tracking | None
     stages: Mapping[str, Stage] | None
-    wait_s: float
+    n_slots: int = 0
+
+    def live_facts(self) -> Mapping[str, Any]:
+        """What other terminals read of it."""
+        return {"n_slots": self.n_slots, "in_hand": self.ledger.in_hand.entries()}
 
     def to_its_end(self, plan: Plan) -> Outcome:
         """Show the run, build what is missing, and say how it ended."""
@@ -239,33 +163,55 @@ class _Run:
         if reason := forbids_start(self.sweep.budget):
             self.ledger.start_no_more(reason)
             return
-        _set_aside(plan, self.store, self.leases)
+        self._set_aside(plan.damaged)
+        executor: Executor = HereExecutor()
+        if not self.options.here:
+            executor = TuneExecutor(self.options.address, self.options.max_concurrent)
         in_vain: Sequence[Problem] = ()
         try:
-            with self.executor.open():
-                resources_by_stage = self._resources_by_stage()
-                to_build = self.ledger.board.in_state(*OPEN)
-                self.executor.require_seen(to_build, resources_by_stage, self.store, self.ledger.note)
-                watch = _Watch(
+            with executor.open():
+                resources_by_stage = self._resources_by_stage(executor)
+                dispatch = Dispatch(
+                    self.ledger,
+                    self.store,
+                    Admission(executor.machines, executor.max_concurrent),
+                    resources_by_stage,
+                    self.sweep.max_failures,
+                    self.search,
+                    self.leases,
+                )
+                executor.require_seen(dispatch)
+                watch = Watch(
                     ledger=self.ledger,
                     limits=self.sweep.budget,
                     resources_by_stage=resources_by_stage,
                     interrupt=interrupt,
                     hold_file=hold_file(self.store, self.sweep.name, self.name),
-                    patience=Patience(resources_by_stage, self.executor.machines, self.wait_s),
+                    patience=Patience(resources_by_stage, executor.machines, self.options.wait_s),
                 )
                 self.ledger.watch_by(watch)
                 if not interrupt.is_requested:
-                    self._drain(resources_by_stage)
+                    context = self._trial_context(resources_by_stage)
+                    executor.drain(dispatch, context, f"{self.sweep.name}-{self.name}")
                 in_vain = watch.in_vain
         except KeyboardInterrupt:
             interrupt.is_requested = True  # the second Ctrl-C: end at once, the workers die with Ray
         if in_vain:
             raise InputError(in_vain)
 
-    def _resources_by_stage(self) -> Mapping[str, Resources]:
-        """What a trial of each stage asks for; told to the display and kept for other terminals."""
-        present = self.executor.machines()
+    def _set_aside(self, damaged: Iterable[Node]) -> None:
+        for node in damaged:
+            if self.leases.take(node.stage, node.key) is not None:
+                continue  # another run has set it aside and builds it
+            try:
+                self.store.verify(node.stage, node.key)  # another run may have rebuilt it since the plan
+            except CorruptArtifactError:
+                with contextlib.suppress(FileNotFoundError):
+                    self.store.set_aside(node.stage, node.key)
+
+    def _resources_by_stage(self, executor: Executor) -> Mapping[str, Resources]:
+        """What a trial of each stage asks for; the display shows it, other terminals read it."""
+        present = executor.machines()
         to_build = {node.stage for node in self.ledger.board.in_state(*OPEN)}
         # Which stages a search needs is not known before it asks.
         to_build |= set(self.sweep.resources) if self.search is not None else set()
@@ -274,26 +220,21 @@ class _Run:
             stage: resources_of(stage, self.sweep.resources, has_gpu) for stage in sorted(to_build)
         }
         problems = impossible(resources_by_stage, present)
-        if problems and not self.executor.grows():
+        if problems and not executor.grows():
             raise InputError(problems)
         for problem in problems:
             self.ledger.note(f"waits until the cluster grows: {problem}")
         if note := without_effect(self.sweep.budget, resources_by_stage):
             self.ledger.note(note)
         n_slots = max((slots(resources, present) for resources in resources_by_stage.values()), default=1)
-        self.facts.n_slots = max(1, min(n_slots, self.executor.max_concurrent or n_slots))
-        self.progress.slots(self.facts.n_slots)
+        self.n_slots = max(1, min(n_slots, executor.max_concurrent or n_slots))
+        self.progress.slots(self.n_slots)
         amounts = {stage: (resources.cpu, resources.gpu) for stage, resources in resources_by_stage.items()}
         record_resources(self.store, self.sweep.name, amounts)
         return resources_by_stage
 
-    def _drain(self, resources_by_stage: Mapping[str, Resources]) -> None:
-        admission = Admission(self.executor.machines, self.executor.max_concurrent)
-        max_lost = self.sweep.max_failures
-        dispatch = Dispatch(
-            self.ledger, self.store, admission, resources_by_stage, max_lost, self.search, self.leases
-        )
-        context = TrialContext(
+    def _trial_context(self, resources_by_stage: Mapping[str, Resources]) -> TrialContext:
+        return TrialContext(
             root=self.store.place,
             stop_file=stop_name(self.sweep.name, self.name),
             hold_file=hold_name(self.sweep.name, self.name),
@@ -305,36 +246,6 @@ class _Run:
             run=self.name,
             environment=self.store.environment(),
         )
-        self.executor.drain(dispatch, context, f"{self.sweep.name}-{self.name}")
-
-
-@dataclass
-class _Watch:
-    """Looks at every step whether somebody else asked the run to stop, and whether the money is spent."""
-
-    ledger: Ledger
-    limits: BudgetConfig
-    resources_by_stage: Mapping[str, Resources]
-    interrupt: Interrupt
-    hold_file: Mark
-    patience: Patience
-    in_vain: Sequence[Problem] = ()
-    looked_s: float = float("-inf")
-
-    def __call__(self) -> None:
-        if time.monotonic() - self.looked_s < _WATCH_EVERY_S:
-            return
-        self.looked_s = time.monotonic()
-        if not self.interrupt.is_requested and self.interrupt.stop_file.exists():
-            self.interrupt.request()
-        if not self.ledger.spent and (problems := self.patience.over(self.ledger)):
-            self.in_vain = problems
-            self.ledger.start_no_more("no machine came that is large enough")
-        if not self.ledger.spent:
-            reason = exhausted(self.limits, spent_by(self.ledger, self.resources_by_stage))
-            if reason:
-                self.hold_file.touch()  # what Tune has in hand but has not begun does not begin
-                self.ledger.start_no_more(reason)
 
 
 def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") -> Outcome:
@@ -344,19 +255,14 @@ def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") ->
     counts["waiting"] = sum(states.get(name, 0) for name in OPEN) + ledger.search.n_to_ask
     spent = ledger.spent or spent_by_search or ("budget.trials" if ledger.board.held else "")
     spent = "" if ledger.is_broken else spent
+    exit_code = int(bool(counts["failed"] or counts["blocked"] or counts["waiting"]))
+    if counts["waiting"] and (is_interrupted or spent):
+        exit_code = 130 if is_interrupted else 3
     return Outcome(
-        exit_code=_exit_code(counts, is_interrupted, bool(spent)),
+        exit_code=exit_code,
         counts=counts,
         failed=tuple((node, ledger.messages[node.key]) for node in ledger.board.in_state("failed")),
         blocked=tuple(ledger.board.in_state("blocked")),
         wall_s=ledger.wall_s,
         spent=spent,
     )
-
-
-def _exit_code(counts: Mapping[str, int], is_interrupted: bool, is_spent: bool) -> int:
-    if counts["waiting"] and is_interrupted:
-        return 130
-    if counts["waiting"] and is_spent:
-        return 3
-    return int(bool(counts["failed"] or counts["blocked"] or counts["waiting"]))

@@ -1,7 +1,7 @@
 """One trial in whatever process: find the node, prepare the process, attempt it.
 
-Shared by all executors: `tune` calls it in a worker, `here` in the driver itself. Imports no stage before it
-is known which one is needed. Knows nothing of Ray.
+All executors share it: `tune` calls it in a worker, `here` in the driver itself. Imports no stage before it
+is known which one is needed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dwp_sweep.config.node import Node, node_of
+from dwp_sweep.config.node import node_of
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.attempt import Ending, Observer, Report, run_node
 from dwp_sweep.harness.dag.slots import Resources
@@ -28,8 +28,8 @@ class TrialContext:
 
     Attributes:
         root: The storage: a folder, or an URL.
-        stop_file: Name on the storage of the mark that nodes shall leave at their checkpoints.
-        hold_file: Name of the mark that nodes which have not started shall not do so any more.
+        stop_file: Name on the storage of the mark at which nodes leave at their checkpoints.
+        hold_file: Name of the mark at which nodes that have not started do not start.
         folder: Working folder of the driver, for relative paths.
         resources_by_stage: Stage -> resources of its trials.
         tracking: What `NodeRun` needs; None: no MLflow.
@@ -61,62 +61,43 @@ def run_trial(stage_name: str, key: str, store: Store, context: TrialContext, re
         key: Of the node, which was handed over on the storage.
         store: The storage.
         context: Of the run.
-        report: Told how far the node is.
+        report: Receives how far the node is.
     """
-    return _settled(store, stage_name, key) or _attempt(stage_name, key, store, context, report)
-
-
-def _settled(store: Store, stage_name: str, key: str) -> Ending | None:
-    """Published by another run, or failed in a worker that could not say so (hand-out clears failures)."""
     if store.is_published(stage_name, key):
-        return Ending("published")
+        return Ending("published")  # by another run
     record = store.record(stage_name, key)
-    if record is None or record.status == "done":
-        return None
-    return Ending(record.status, first_line(record.error))
-
-
-def _attempt(stage_name: str, key: str, store: Store, context: TrialContext, report: Report) -> Ending:
+    if record is not None and record.status != "done":
+        # It ended in a worker that could not report it: hand-out clears the failures of earlier runs.
+        return Ending(record.status, first_line(record.error))
     stop_file = store.mark(context.stop_file)
     if stop_file.exists() or (context.hold_file and store.mark(context.hold_file).exists()):
         return Ending("stopped")
-    stage = _stages(context)[stage_name]
+    stages = context.stages
+    if stages is None:
+        from dwp_sweep.stages import registry  # imports torch: in the worker only
+
+        stages = registry.STAGES
     # A device that is hidden once stays so: in a shared process only where no stage takes it.
     hides_gpu = not context.is_shared_process or not any(
         resources.gpu for resources in context.resources_by_stage.values()
     )
     prepare_process(context.resources_by_stage[stage_name], context.folder, hides_gpu)
-    node = _handed_over(stage_name, key, store)
+    try:
+        node = node_of(store.handed_over(stage_name, key))
+    except FileNotFoundError:  # a machine that joined later may lack the storage
+        what = f"{socket.gethostname()} does not see the storage {store.place} that the driver uses"
+        raise DwpSweepError(what) from None
+    observer: Observer | None = None
+    if context.tracking is not None:
+        from dwp_sweep.tracking.write.node_run import NodeRun  # imports mlflow: in the worker only
+
+        observer = NodeRun(context.tracking, node)
     return run_node(
         node,
-        stage,
+        stages[stage_name],
         store,
-        _observer(node, context),
+        observer,
         report,
         stop_file.exists,
         watched(store, stage_name, key, context.run) if context.run else lambda: True,
     )
-
-
-def _handed_over(stage_name: str, key: str, store: Store) -> Node:
-    try:
-        return node_of(store.handed_over(stage_name, key))
-    except FileNotFoundError:  # a machine that joined later may lack the storage
-        what = f"{socket.gethostname()} does not see the storage {store.place} that the driver uses"
-        raise DwpSweepError(what) from None
-
-
-def _stages(context: TrialContext) -> Mapping[str, Stage]:
-    if context.stages is not None:
-        return context.stages
-    from dwp_sweep.stages.registry import STAGES  # imports torch: in the worker only
-
-    return STAGES
-
-
-def _observer(node: Node, context: TrialContext) -> Observer | None:
-    if context.tracking is None:
-        return None
-    from dwp_sweep.tracking.write.node_run import NodeRun  # imports mlflow: in the worker only
-
-    return NodeRun(context.tracking, node)

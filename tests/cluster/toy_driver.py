@@ -16,6 +16,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
+from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
@@ -29,9 +30,8 @@ def main(values: dict[str, Any]) -> int:
         return run_sweep(
             _sweep(values),
             LocalStore(Path(values["storage"])),
-            address=values["address"],
+            options=RunOptions(address=values["address"], wait_s=values.get("wait_s", 900.0)),
             stages=STAGES,
-            wait_s=values.get("wait_s", 900.0),
         ).exit_code
     except InputError as error:
         print(error)

@@ -25,6 +25,7 @@ from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.slots import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
+from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.harness.view.status import sweep_status
@@ -179,7 +180,13 @@ def epochs_of(log: Path) -> Counter[tuple[str, str]]:
 def test_two_drivers_share_a_sweep_and_each_node_is_built_once(ray_cluster: None, tmp_path: Path) -> None:
     root, log, witness = tmp_path / "storage", tmp_path / "log.txt", Witness()
     other = start_process(root, log)  # with a Ray of its own
-    outcome = run_sweep(slow_sweep(log), LocalStore(root), progress=witness, stages=STAGES, max_concurrent=1)
+    outcome = run_sweep(
+        slow_sweep(log),
+        LocalStore(root),
+        options=RunOptions(max_concurrent=1),
+        progress=witness,
+        stages=STAGES,
+    )
     output, _ = other.communicate(timeout=120)
     assert (outcome.exit_code, other.returncode) == (0, 0), output
     assert len(epochs_of(log)) == 4 * 40 and set(epochs_of(log).values()) == {1}

@@ -19,6 +19,7 @@ from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Outcome
+from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.local.store import LocalStore
@@ -27,9 +28,11 @@ from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slow_sweep, toy_node, toy_sweep
 
 
-def run(sweep: Sweep, root: Path, witness: Witness | None = None, **options: Any) -> Outcome:
-    options = {"stages": STAGES, "here": True, **options}
-    return run_sweep(sweep, LocalStore(root), progress=witness or Witness(), **options)
+def run(
+    sweep: Sweep, root: Path, witness: Witness | None = None, stages: Any = STAGES, **options: Any
+) -> Outcome:
+    how = RunOptions(**{"here": True, **options})
+    return run_sweep(sweep, LocalStore(root), options=how, progress=witness or Witness(), stages=stages)
 
 
 def test_a_demo_runs_in_this_process_in_the_order_of_its_dag_without_ray(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
+from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.local.store import LocalStore
 from tests.benchmarks.sleeping import STAGES as SLEEPING
@@ -51,8 +53,10 @@ class Witness:
         return [event.node.title for event in self.events if event.kind == kind and event.node]
 
 
-def run(sweep: Sweep, root: Path, witness: Witness | None = None, **options: object) -> Outcome:
-    return run_sweep(sweep, LocalStore(root), progress=witness or Witness(), stages=STAGES, **options)  # type: ignore[arg-type]
+def run(sweep: Sweep, root: Path, witness: Witness | None = None, **options: Any) -> Outcome:
+    return run_sweep(
+        sweep, LocalStore(root), options=RunOptions(**options), progress=witness or Witness(), stages=STAGES
+    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cancel import cancel_sweep
+from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.heartbeat import live_runs
@@ -35,7 +36,7 @@ def test_a_running_sweep_can_be_watched_and_cancelled_and_goes_on_later(
     other = threading.Thread(target=elsewhere, daemon=True)
     other.start()
     sweep = slow_sweep(log)
-    outcome = run_sweep(sweep, store, stages=STAGES, max_concurrent=2)
+    outcome = run_sweep(sweep, store, options=RunOptions(max_concurrent=2), stages=STAGES)
     other.join()
     assert outcome.exit_code == 130 and outcome.counts["waiting"] > 0
     running = seen[0].in_state("running")
@@ -50,7 +51,7 @@ def test_a_running_sweep_can_be_watched_and_cancelled_and_goes_on_later(
 def test_a_spent_budget_lets_running_nodes_finish_and_ends_with_3(ray_cluster: None, tmp_path: Path) -> None:
     log, store = tmp_path / "log.txt", LocalStore(tmp_path / "storage")
     sweep = replace(slow_sweep(log), budget=BudgetConfig(cpu_hours=1 / 3600))
-    outcome = run_sweep(sweep, store, stages=STAGES, max_concurrent=2)
+    outcome = run_sweep(sweep, store, options=RunOptions(max_concurrent=2), stages=STAGES)
     assert (outcome.exit_code, outcome.counts["failed"]) == (3, 0)
     assert 1 <= outcome.counts["done"] <= 2 and outcome.counts["waiting"] == 4 - outcome.counts["done"]
     assert outcome.spent.startswith("budget.cpu_hours = ")

@@ -1,7 +1,7 @@
 """Whether a Ray cluster answers at an address and takes our token: known within seconds, before Ray tries.
 
 Ray itself waits two minutes for an address where nothing listens, and says of a refused token only that it
-could not connect. Knows nothing of what is to run there.
+could not connect.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def require_open_door(address: str) -> None:
         raise InputError(Problem(where, "is the address of a dashboard", fix))
     if not _HOST_AND_PORT.match(address):
         return
-    if _asked(address, None) != "UNAUTHENTICATED":
+    if _head_status(address, None) != "UNAUTHENTICATED":
         return
     token = cluster_token(where)
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
         what = "the cluster asks for a token, but RAY_AUTH_MODE=disabled keeps Ray from sending one"
         raise InputError(Problem(where, what, "set RAY_AUTH_MODE=token"))
-    if _asked(address, token) == "UNAUTHENTICATED":
+    if _head_status(address, token) == "UNAUTHENTICATED":
         raise token.refused(where)
 
 
 def not_connected(address: str, error: Exception) -> InputError:
-    """What to tell of Ray's own error when it could not connect."""
+    """Ray's own error when it could not connect, in words for people."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if "Version mismatch" in lines[0]:
         return InputError(_other_version(address, lines))
@@ -62,17 +62,17 @@ def shown(address: str) -> str:
 
 
 def _other_version(address: str, lines: list[str]) -> Problem:
-    # Ray tells theirs first, then ours, each as "Ray: X" and "Python: Y".
-    found = [line.partition(": ") for line in lines if line.startswith(("Ray: ", "Python: "))]
-    said = [f"{name} {value}" for name, _, value in found] + ["an unknown version"] * 4
-    what = f"the cluster runs {said[0]} on {said[1]}, this is {said[2]} on {said[3]}"
+    # Ray names theirs first, then ours, each as "Ray: X" and "Python: Y".
+    parts = [line.partition(": ") for line in lines if line.startswith(("Ray: ", "Python: "))]
+    versions = [f"{name} {value}" for name, _, value in parts] + ["an unknown version"] * 4
+    what = f"the cluster runs {versions[0]} on {versions[1]}, this is {versions[2]} on {versions[3]}"
     fix = (
         f"start head and workers from this project's constraints.txt (ray=={version('ray')}) with one Python"
     )
     return Problem(shown(address), what, fix)
 
 
-def _asked(address: str, token: Token | None) -> str:
+def _head_status(address: str, token: Token | None) -> str:
     """Status of a request that every head answers: ``OK``, ``UNAUTHENTICATED`` or something else."""
     import grpc
 

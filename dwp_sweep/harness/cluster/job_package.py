@@ -1,7 +1,7 @@
 """What a sweep submitted to a cluster takes along: its search-space file, and our source from a checkout.
 
-Scans and results never travel: they lie on the cluster's storage. Knows nothing of Ray, which takes the
-folder as a job's working directory and puts it first on the path of the driver and of all workers.
+Scans and results never travel: they lie on the cluster's storage. Ray takes the folder as a job's working
+directory and puts it first on the path of the driver and of all workers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import dwp_sweep
-from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
@@ -100,7 +99,7 @@ def write_package(request: JobRequest, folder: Path, source: Path | None = None)
     """
     shutil.copyfile(request.space_file, folder / request.space_file.name)
     source = source or Path(dwp_sweep.__file__).parent
-    # An installed package is the cluster's own affair; a checkout is what its owner is working on.
+    # The cluster has an installed package of its own; a checkout is what its owner works on.
     if (source.parent / "pyproject.toml").is_file():
         shutil.copytree(source, folder / source.name, ignore=_IGNORED)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -119,21 +118,19 @@ def _secrets(space_file: Path, overrides: Sequence[str]) -> Iterator[Problem]:
 
 def _local_paths(space: Space) -> Iterator[Problem]:
     """Relative paths: on the cluster they would be looked for in the job's own folder."""
-    named = dict.fromkeys(pair for condition in space.conditions for pair in _paths(condition))
-    for key, text in named:
+    keys = sorted(key for workload in WORKLOADS.values() for key in workload.path_keys)
+    paths: dict[tuple[str, str], None] = {}
+    for condition in space.conditions:
+        for key in keys:
+            value: Any = condition
+            for name in key.split("."):
+                value = getattr(value, name, None)  # a sweep may have no source data
+            if value is not None:
+                paths[key, value] = None
+    for key, text in paths:
         if not (text.startswith(("/", "~", "runs:/")) or "://" in text):
             what = f"{key} = {text!r} is a path relative to this folder, which the cluster does not see"
             yield Problem(space.file, what, "put it on the cluster's storage and give the path there")
-
-
-def _paths(condition: ExperimentConfig) -> Iterator[tuple[str, str]]:
-    keys = [key for workload in WORKLOADS.values() for key in workload.path_keys]
-    for key in sorted(keys):
-        value: Any = condition
-        for name in key.split("."):
-            value = getattr(value, name, None)  # a sweep may have no source data
-        if value is not None:
-            yield key, value
 
 
 def _place_problems(storage: str | None, tracking_uri: str | None) -> Iterator[Problem]:

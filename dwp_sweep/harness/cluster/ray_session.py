@@ -1,19 +1,19 @@
 """Ray for the time of a run: a small local one of our own, or the cluster that the user names.
 
-A Ray that was there before is left running. Knows nothing of nodes.
+A Ray that was there before is left running.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from dwp_sweep.harness.cluster.access import not_connected, require_open_door
-from dwp_sweep.harness.cluster.autoscaling import grows
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.private_apis import autoscaling_status, has_second_autoscaler
 from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
@@ -34,6 +34,8 @@ _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # volumes come from a memory-mapped cac
 _MACHINES_EVERY_S = 2.0
 _N_STARTS, _SLOW_START = 3, "timed out during startup"
 _STATUS_WITHIN_S = 10.0  # every head writes one within five seconds of its start
+_OF_NO_TYPE = "node_"
+"""Ray names the types of machines so that nobody launches: a cluster that grows has types of its own."""
 
 
 @contextlib.contextmanager
@@ -57,23 +59,17 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
         return
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        _connect(address)
+        require_open_door(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise not_connected(address, error) from error
     else:
         _start_local(n_cpus)
     try:
         yield not address
     finally:
         ray.shutdown()
-
-
-def _connect(address: str) -> None:
-    import ray
-
-    require_open_door(address)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise not_connected(address, error) from error
 
 
 class Machine(NamedTuple):
@@ -94,7 +90,14 @@ def known_machines() -> Sequence[Machine]:
     """The machines of the connected cluster that are alive, as Ray sees them."""
     import ray
 
-    return [_machine(node) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    known = []
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["Alive"]:
+            amounts = node["Resources"]
+            resources = Resources(float(amounts.get("CPU", 0.0)), float(amounts.get("GPU", 0.0)))
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            known.append(Machine(node["NodeID"], name, resources))
+    return known
 
 
 def other_machines() -> Sequence[Machine]:
@@ -121,6 +124,20 @@ def cluster_grows() -> bool:
     return grows(status)
 
 
+def grows(status: bytes | None) -> bool:
+    """Whether the autoscaler's status, as Ray's key-value store has it, is of one that launches machines.
+
+    Every head writes a status, also that of a cluster of fixed size.
+    """
+    try:
+        report = json.loads(status or b"{}")["autoscaler_report"]
+        types = {*(report["active_nodes"] or {}), *(report.get("idle_nodes") or {})}
+        pending = [*(report.get("pending_nodes") or ()), *(report.get("pending_launches") or ())]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return bool(pending) or any(not name.startswith(_OF_NO_TYPE) for name in types)
+
+
 class RememberedMachines:
     """`machines`, asked at most every two seconds."""
 
@@ -135,41 +152,27 @@ class RememberedMachines:
         return self._known
 
 
-def _machine(node: Mapping[str, Any]) -> Machine:
-    has = node["Resources"]
-    name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-    return Machine(node["NodeID"], name, Resources(float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))))
-
-
 def _start_local(n_cpus: int | None) -> None:
     import ray
 
     added = {name: value for name, value in MALLOC_ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)  # inherited by the workers; this process has read its own long ago
     try:
-        for _ in range(_N_STARTS - 1):
+        for n_left in reversed(range(_N_STARTS)):
             try:
-                return _init_local(n_cpus)
-            except (
-                Exception
-            ) as error:  # a plain one: Ray gives a start half a minute, whatever else runs here
-                if _SLOW_START not in str(error):
+                ray.init(
+                    address="local",
+                    num_cpus=n_cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                )
+                return
+            except Exception as error:  # a plain one: Ray gives a start half a minute, whatever else runs
+                if _SLOW_START not in str(error) or not n_left:
                     raise
                 ray.shutdown()
-        _init_local(n_cpus)
     finally:
         for name in added:
             del os.environ[name]
-
-
-def _init_local(n_cpus: int | None) -> None:
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=n_cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=_OBJECT_STORE_BYTES,
-    )

@@ -1,14 +1,13 @@
 """A sweep as a job of a cluster: submitted once, attached to while it runs, continued after it ended.
 
 A job's id is made of the sweep's name and a number, and the job server takes every id only once: of two
-that submit the same sweep at once, one starts it and the other attaches. `connect` finds the job server,
+submissions of the same sweep at once, one starts it and the other attaches. `connect` finds the job server,
 `submit` starts or attaches, `follow` writes the log until the job ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -91,11 +90,11 @@ def connect(address: str) -> JobSubmissionClient:
     if not address.startswith(("http://", "https://")):
         fix = f"give the dashboard's address, as in http://{address.rpartition('://')[2].partition(':')[0]}:8265"
         raise InputError(Problem(f"--address {address}", "is no http address", fix))
-    status, answer = _asked(address, {})
+    status, answer = _request_version(address, {})
     token = None
     if status == 401:
         token = cluster_token(f"--address {address}")
-        status, answer = _asked(address, token.headers)
+        status, answer = _request_version(address, token.headers)
         if status in (401, 403):
             raise token.refused(f"--address {address}")
     _check_version(address, status, answer)
@@ -116,14 +115,19 @@ def submit(client: JobSubmissionClient, request: JobRequest) -> SubmittedJob:
         ]
         running = [job for job in jobs if not job.status.is_terminal()]
         if running:
-            return _attached(running[0], request)
-        submission_id = f"{_PREFIX}.{request.sweep}.{_next_number(jobs)}"
+            _require_same_request(running[0], request)
+            return SubmittedJob(str(running[0].submission_id), False)
+        numbers = [int(digits) for job in jobs for digits in re.findall(r"\.(\d+)$", str(job.submission_id))]
+        submission_id = f"{_PREFIX}.{request.sweep}.{max(numbers, default=0) + 1}"
         try:
             return SubmittedJob(submission_id, True, _start(client, request, submission_id))
         except (RuntimeError, OSError) as error:
-            # Another submission took the number in between: what it started is looked for again.
             if "already exists" not in str(error):
-                raise _refused(request, error) from error
+                # The server's answer may be a traceback; its last line says what was wrong.
+                lines = str(error).replace("\\n", "\n").strip().splitlines() or [type(error).__name__]
+                what = f"the cluster does not take the job: {lines[-1]}"
+                raise InputError(Problem(f"sweep {request.sweep}", what)) from error
+            # Another submission took the number in between: the next round finds its job.
     raise InputError(Problem(f"sweep {request.sweep}", "many submissions at once", "try again"))
 
 
@@ -154,16 +158,15 @@ def follow(client: JobSubmissionClient, job_id: str, write: Write, patience_s: f
                 return _end(details)
         except (RuntimeError, OSError, aiohttp.ClientError) as error:
             if "does not exist" in str(error):
-                raise JobLostError(
-                    f"the cluster knows no job {job_id}: was its head started anew?"
-                ) from error
+                what = f"the cluster knows no job {job_id}: was its head started anew?"
+                raise JobLostError(what) from error
             if time.monotonic() - answered_s > patience_s:
                 raise JobLostError(f"the cluster has not answered for {patience_s:g} s: {error}") from error
         time.sleep(_POLL_S)
 
 
 class _Log:
-    """Writes each part of a text once, though every connection tells it from its start."""
+    """Writes each part of a text once, though every connection sends it from its start."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -186,20 +189,14 @@ async def _tail(client: JobSubmissionClient, job_id: str, log: _Log) -> None:
         log(text)
 
 
-def _attached(job: JobDetails, request: JobRequest) -> SubmittedJob:
-    job_id = str(job.submission_id)
+def _require_same_request(job: JobDetails, request: JobRequest) -> None:
     if (job.metadata or {}).get(_DIGEST) != request.digest:
+        job_id = str(job.submission_id)
         what = f"runs on the cluster as job {job_id} with other settings: {job.entrypoint}"
         fix = (
             f"wait for its end, stop it (ray job stop {job_id}), or name this one otherwise (--set name=...)"
         )
         raise InputError(Problem(f"sweep {request.sweep}", what, fix))
-    return SubmittedJob(job_id, False)
-
-
-def _next_number(jobs: list[JobDetails]) -> int:
-    numbers = [int(found[0]) for job in jobs if (found := re.findall(r"\.(\d+)$", str(job.submission_id)))]
-    return max(numbers, default=0) + 1
 
 
 def _start(client: JobSubmissionClient, request: JobRequest, submission_id: str) -> int:
@@ -217,12 +214,6 @@ def _start(client: JobSubmissionClient, request: JobRequest, submission_id: str)
     return n_bytes
 
 
-def _refused(request: JobRequest, error: Exception) -> InputError:
-    # The server's answer may be a traceback; its last line says what was wrong.
-    lines = str(error).replace("\\n", "\n").strip().splitlines() or [type(error).__name__]
-    return InputError(Problem(f"sweep {request.sweep}", f"the cluster does not take the job: {lines[-1]}"))
-
-
 def _end(details: JobDetails) -> JobEnd:
     status, code = str(details.status), details.driver_exit_code
     if status == "SUCCEEDED":
@@ -235,7 +226,7 @@ def _end(details: JobDetails) -> JobEnd:
     return JobEnd(1, f"the job died{how}: {(details.message or 'no reason is known').strip()}")
 
 
-def _asked(address: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+def _request_version(address: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
     request = urllib.request.Request(f"{address}/api/version", headers=dict(headers))
     try:
         with urllib.request.urlopen(request, timeout=_ANSWER_WITHIN_S) as answer:
@@ -269,18 +260,11 @@ def _client(address: str, headers: Mapping[str, str]) -> JobSubmissionClient:
 
     for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    overrides = {name: os.environ.pop(name) for name in _OVERRIDES if name in os.environ}
     try:
-        with _without(_OVERRIDES):
-            return JobSubmissionClient(address, headers=dict(headers))
+        return JobSubmissionClient(address, headers=dict(headers))
     except (OSError, RuntimeError, RayError) as error:
         what = f"the job server does not work: {str(error).strip().partition(chr(10))[0]}"
         raise InputError(Problem(f"--address {address}", what, "look at the head's logs")) from error
-
-
-@contextlib.contextmanager
-def _without(names: tuple[str, ...]) -> Iterator[None]:
-    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
     finally:
-        os.environ.update(taken)
+        os.environ.update(overrides)

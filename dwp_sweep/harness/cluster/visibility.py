@@ -1,7 +1,7 @@
-"""Does every machine of a cluster see what its nodes will read: asked before anything is handed out.
+"""Whether every machine of a cluster sees what its nodes will read, checked before anything is handed out.
 
-A file that the driver has just written to the storage is looked for on each machine, and the folders of
-data that stages name. Knows nothing of what is in them; machines that join later are not asked.
+Each machine looks for a file that the driver has just written to the storage, and for the folders of data
+that stages name. Machines that join later are not checked.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from dwp_sweep.stages.workload import workload_of
 
 _ANSWER_WITHIN_S = 60.0
 
-Tell = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class DataPath:
@@ -40,13 +38,13 @@ class DataPath:
 
 
 def data_paths(nodes: Collection[Node]) -> tuple[DataPath, ...]:
-    """What nodes read beside the storage: folders of scans, split files, what was brought."""
+    """What nodes read beside the storage: folders of scans, split files, imported files."""
     stages: dict[tuple[str, str], set[str]] = {}
     for node in nodes:
         for path, key in workload_of(node.stage).paths(node.config):
             named = key or f"what is brought for {node.stage}"
             stages.setdefault((path, named), set()).add(node.stage)
-    return tuple(DataPath(path, key, frozenset(found)) for (path, key), found in stages.items())
+    return tuple(DataPath(path, key, frozenset(readers)) for (path, key), readers in stages.items())
 
 
 def require_seen(
@@ -54,7 +52,7 @@ def require_seen(
     data: Sequence[DataPath],
     resources_by_stage: Mapping[str, Resources],
     machines: Sequence[Machine],
-    tell: Tell,
+    tell: Callable[[str], None],
 ) -> None:
     """Make sure that every machine which can take a node sees the storage and the data of that node's stage.
 
@@ -63,18 +61,21 @@ def require_seen(
         data: From `data_paths`.
         resources_by_stage: Stage -> resources of its trials.
         machines: Of the connected cluster.
-        tell: Told of machines that do not answer; they are left to their luck.
+        tell: Receives which machines do not answer; their nodes start all the same.
 
     Raises:
         InputError: With one problem for each path and machine.
     """
-    wanted = {machine: _stages_on(machine, resources_by_stage) for machine in machines}
     with _probe(root) as probe:
-        paths = {
-            machine: [*probe, *(one.path for one in data if one.stages & stages)]
-            for machine, stages in wanted.items()
-            if stages
-        }
+        paths: dict[Machine, list[str]] = {}
+        for machine in machines:
+            fits = {
+                stage
+                for stage, resources in resources_by_stage.items()
+                if slots(resources, [machine.resources])
+            }
+            if fits:
+                paths[machine] = [*probe, *(read.path for read in data if read.stages & fits)]
         missing = _missing(paths, tell)
     if problems := list(_problems(missing, root, data)):
         raise InputError(problems)
@@ -95,35 +96,29 @@ def _probe(root: Path | None) -> Iterator[list[str]]:
         path.unlink(missing_ok=True)
 
 
-def _stages_on(machine: Machine, resources_by_stage: Mapping[str, Resources]) -> frozenset[str]:
-    return frozenset(
-        stage for stage, resources in resources_by_stage.items() if slots(resources, [machine.resources])
-    )
-
-
-def _missing(paths: Mapping[Machine, Sequence[str]], tell: Tell) -> dict[Machine, list[str]]:
-    """Those of the paths that a machine does not see; machines that do not answer are left out."""
+def _missing(paths: Mapping[Machine, Sequence[str]], tell: Callable[[str], None]) -> dict[Machine, list[str]]:
+    """The paths that each machine does not see; machines that do not answer are left out."""
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     look = ray.remote(num_cpus=0, max_retries=0)(_looking())
-    asked: dict[Machine, Any] = {
+    answers: dict[Machine, Any] = {
         machine: look.options(scheduling_strategy=On(machine.id, soft=False)).remote(list(wanted))
         for machine, wanted in paths.items()
     }
-    ready, _ = ray.wait(list(asked.values()), num_returns=max(len(asked), 1), timeout=_ANSWER_WITHIN_S)
-    found: dict[Machine, list[str]] = {}
-    for machine, answer in asked.items():
+    ready, _ = ray.wait(list(answers.values()), num_returns=max(len(answers), 1), timeout=_ANSWER_WITHIN_S)
+    missing: dict[Machine, list[str]] = {}
+    for machine, answer in answers.items():
         try:
             if answer in ready:
-                found[machine] = ray.get(answer)
+                missing[machine] = ray.get(answer)
                 continue
             why = f"has not answered within {_ANSWER_WITHIN_S:g} s"
         except RayError as error:
             why = f"did not answer: {str(error).strip().splitlines()[0]}"
         tell(f"{machine.name} {why}; whether it sees the storage and the data is not known")
-    return found
+    return missing
 
 
 def _looking() -> Callable[[list[str]], list[str]]:
@@ -146,7 +141,7 @@ def _looking() -> Callable[[list[str]], list[str]]:
 def _problems(
     missing: Mapping[Machine, Sequence[str]], root: Path | None, data: Sequence[DataPath]
 ) -> Iterator[Problem]:
-    keys = {one.path: one.key for one in data}
+    keys = {read.path: read.key for read in data}
     for machine, paths in missing.items():
         for path in paths:
             if not path:

@@ -1,6 +1,6 @@
-"""A configuration of a search in the course of a run: its target nodes, how far they are, what came out.
+"""A configuration of a search in the course of a run: its target nodes, and its results from their records.
 
-Between the studies, which know values, and the ledger, which knows nodes. Knows nothing of Optuna.
+It stands between the studies, which hold values, and the ledger, which holds nodes.
 """
 
 from __future__ import annotations
@@ -73,16 +73,20 @@ def results(
         records: Of its target nodes.
         resources: Resources of one of them.
     """
-    found = [[value_of(objective, record, resources) for record in records] for objective in objectives]
-    if any(value is None for values in found for value in values):
-        return None
-    return tuple(sum(value for value in values if value is not None) / len(values) for values in found)
+    means = []
+    for objective in objectives:
+        values = [value_of(objective, record, resources) for record in records]
+        present = [value for value in values if value is not None]
+        if len(present) < len(values):
+            return None
+        means.append(sum(present) / len(present))
+    return tuple(means)
 
 
 def value_of(objective: ObjectiveConfig, record: Record, resources: Resources) -> float | None:
     """One objective of one network; of its best epoch where the metric has one."""
     hours = record.wall_s / HOUR_S
-    # Without GPUs both kinds of hours would be nothing: the CPUs then stand for them.
+    # Without GPUs their hours would be 0: those of the CPUs are taken.
     costs = {
         "wall_s": record.wall_s,
         "hours": hours,
@@ -97,11 +101,11 @@ def value_of(objective: ObjectiveConfig, record: Record, resources: Resources) -
 def best_so_far(objective: ObjectiveConfig, record: Record) -> list[tuple[int, float]]:
     """(epoch, best value up to it) of one network, from its history; epochs without it are skipped."""
     better = max if objective.mode == "max" else min
-    found: list[tuple[int, float]] = []
+    curve: list[tuple[int, float]] = []
     for point in record.history:
         if (value := point.metrics.get(objective.metric)) is not None:
-            found.append((point.step, better(value, found[-1][1]) if found else value))
-    return found
+            curve.append((point.step, better(value, curve[-1][1]) if curve else value))
+    return curve
 
 
 def learning_points(objective: ObjectiveConfig, records: Sequence[Record]) -> dict[int, float]:

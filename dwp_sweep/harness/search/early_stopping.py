@@ -1,9 +1,9 @@
 """Tune's scheduler of a search: gives target networks up early, by ASHA or the median rule.
 
 One set of rungs for each study and repeat: a network on five images never competes with one on twenty,
-nor one split with another. What is given up leaves by itself after its epoch, at the word of a file in
-its working folder: Tune stops no trial, so that the worker records, logs and can be used again. Upstream
-nodes belong to no study and are never judged.
+nor one split with another. A node that is given up leaves by itself after its epoch, because of a file in its
+working folder: Tune stops no trial, so that the worker records, logs and can be reused. Upstream nodes
+belong to no study and are never judged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dwp_sweep.store.record import Record
 
 _EPOCH, _VALUE = "epoch", "objective"
 _NO_END = 1_000_000
-"""Rungs go on and on: the last epoch is never judged, because there is nothing left to save."""
+"""Rungs have no end: the last epoch is never judged, because there is nothing left to save."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SearchScheduler(FIFOScheduler):
 
     Args:
         search: Says whose target a node is.
-        store: Takes the word that a node is given up.
+        store: Keeps the mark that a node is given up.
     """
 
     def __init__(self, search: SearchPlan, store: Store) -> None:
@@ -57,9 +57,10 @@ class SearchScheduler(FIFOScheduler):
         member = self._search.member(key)
         if member is None or value is None or int(result[_EPOCH]) >= int(result["n_epochs"]):
             return str(TrialScheduler.CONTINUE)
-        if self._gives_up(
-            tune_controller, key, member, int(result[_EPOCH]), self._best_of(key, float(value))
-        ):
+        # The network that counts in the end is that of the best epoch.
+        better = max if self._objective.mode == "max" else min
+        self._best[key] = better(float(value), self._best.get(key, float(value)))
+        if self._gives_up(tune_controller, key, member, int(result[_EPOCH]), self._best[key]):
             reason = f"{member.study}: {self._config.kind} after epoch {result[_EPOCH]}"
             self._store.ask_to_prune(trial.config["stage"], key, reason)
         return str(TrialScheduler.CONTINUE)
@@ -83,15 +84,10 @@ class SearchScheduler(FIFOScheduler):
         """Nothing to restore from: Tune's own state is never taken up again."""
         return {}
 
-    def _best_of(self, key: str, value: float) -> float:
-        # The network that counts in the end is that of the best epoch.
-        better = max if self._objective.mode == "max" else min
-        self._best[key] = better(value, self._best.get(key, value))
-        return self._best[key]
-
     def _gives_up(self, controller: Any, key: str, member: Member, epoch: int, value: float) -> bool:
-        inner = self._inner.setdefault(member, None) or make_scheduler(self._config, self._objective)
-        self._inner[member] = inner
+        if member not in self._inner:
+            self._inner[member] = make_scheduler(self._config, self._objective)
+        inner = self._inner[member]
         contestant = _Contestant(key)
         if key not in self._added:
             self._added.add(key)

@@ -21,7 +21,7 @@ from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.read.trials import Importance
 
 N_BEST = 5
-"""So many configurations at least stand for the best: Optuna's own advice."""
+"""Configurations that count as the best, at least: Optuna's own advice."""
 N_AT_LEAST = 10
 """With fewer, the best would be more than half of all."""
 _BEST_SHARE = 0.1
@@ -70,19 +70,17 @@ def study_importance(study: optuna.Study, place: int, metric: str, condition: st
         and len({trial.values[place] for trial in complete}) > 1
     ):
         quantile = max(_BEST_SHARE, N_BEST / n_all)
-        shares = _shares(_copy(complete, pruned, place, study.directions[place]), quantile)
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna warns programmers; the note says the same to people
+            ranked = _ranked_study(complete, pruned, place, study.directions[place])
+            shares = get_param_importances(ranked, evaluator=evaluator)
+        shares = dict(sorted(shares.items(), key=lambda pair: -pair[1]))
     note = _note(len(complete), len(pruned), bool(shares))
     return Importance(condition, metric, shares, len(complete), len(pruned), note)
 
 
-def _shares(study: optuna.Study, quantile: float) -> dict[str, float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna's words to programmers; ours stand in the note
-        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=quantile))
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
-
-
-def _copy(
+def _ranked_study(
     complete: Sequence[FrozenTrial],
     pruned: Sequence[FrozenTrial],
     place: int,

@@ -1,7 +1,7 @@
 """The studies of a sweep in their database, and the configurations that they hold from earlier runs.
 
 The database is a SQLite file in the sweep's folder, or one that is given. A plan and an estimate of costs
-restore from it which nodes a search has asked for. Asks for nothing new: that is `study`'s.
+restore from it which nodes a search has asked for. `study` asks for new ones.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class PastConfiguration:
     Attributes:
         condition: Of its study.
         values: By dotted key.
-        is_open: It was asked for and has not ended.
-        has_failed: It came to nothing; a run asks for it again.
+        is_open: It has not ended.
+        has_failed: It failed; a run tries it once more.
     """
 
     condition: SearchCondition
@@ -59,7 +59,7 @@ def storage_url(store: Store, sweep: str, given: str | None) -> str:
 
 
 def study_name(sweep: str, condition: str) -> str:
-    """Name of a condition's study; a long one is cut and told apart by a hash."""
+    """Name of a condition's study; a long one is cut, and a hash makes it unique."""
     name = f"{sweep}/{condition}"
     if len(name) <= _MAX_NAME:
         return name
@@ -72,7 +72,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     Raises:
         InputError: No database answers there.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study and trial
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log every study and trial
     arguments = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if url.startswith("sqlite") else {}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
@@ -136,4 +136,4 @@ def _has_studies(url: str) -> bool:
         finally:
             engine.dispose()
     except (SQLAlchemyError, ImportError):
-        return True  # what is wrong with it is told when it is opened
+        return True  # opening it reports what is wrong

@@ -1,6 +1,6 @@
 """Pruning of configurations: gives one up when it is significantly worse than the best one of its study.
 
-The search plan asks after each repeat that has ended; the scores are those on the storage.
+The search plan compares after each repeat that has ended; the scores are those on the storage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Scores = Mapping[tuple[int, str], float]
 
 
 class Incumbents:
-    """What the configurations of each study are held against.
+    """The best configuration of each study, which the others are compared with.
 
     Args:
         search: Says what is better, and from how many configurations on one is compared at all.
@@ -35,15 +35,15 @@ class Incumbents:
         self._best: dict[str, tuple[float, SearchConfiguration]] = {}
         self._n_complete: Counter[str] = Counter()
 
-    def completed(self, configuration: SearchConfiguration, found: Sequence[float]) -> None:
+    def completed(self, configuration: SearchConfiguration, objectives: Sequence[float]) -> None:
         """A configuration has ended with these objectives; several of them have no best one."""
         self._n_complete[configuration.study] += 1
         if len(self._search.objectives) > 1:
             return
         sign = 1.0 if self._search.objectives[0].mode == "max" else -1.0
         best = self._best.get(configuration.study)
-        if best is None or sign * found[0] > best[0]:
-            self._best[configuration.study] = (sign * found[0], configuration)
+        if best is None or sign * objectives[0] > best[0]:
+            self._best[configuration.study] = (sign * objectives[0], configuration)
 
     def beat(self, configuration: SearchConfiguration, ended: Mapping[int, Node]) -> bool:
         """Whether a configuration is worse than the best one of its study, by the repeats that have ended."""
@@ -87,12 +87,12 @@ def validation_scores(store: Store, nodes: Mapping[int, Node], metric: str) -> S
         metric: ``val_dice`` or ``val_iou``; others are not known by subject.
     """
     name = metric.removeprefix("val_")
-    found: dict[tuple[int, str], float] = {}
+    known: dict[tuple[int, str], float] = {}
     for repeat, node in nodes.items():
         try:
             path = store.fetch_file(node.stage, node.key, VAL_SCORES)
             table = json.loads(path.read_text()) if path is not None else {}
-            found |= {(repeat, subject): float(scores[name]) for subject, scores in table.items()}
+            known |= {(repeat, subject): float(scores[name]) for subject, scores in table.items()}
         except (OSError, ValueError, KeyError, TypeError, CorruptArtifactError):
             continue
-    return found
+    return known

@@ -1,4 +1,4 @@
-"""Optuna's samplers as a search asks for them. Knows nothing of studies."""
+"""Optuna's samplers, and values of a search space as Optuna takes and gives them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def make_sampler(search: SearchSpace, seed: int) -> BaseSampler:
         case "gp":
             return _quietly(optuna.samplers.GPSampler, seed=seed, n_startup_trials=_n_startup(n_trials))
         case _:
-            is_conditional = any(one.when for one in search.distributions.values())
-            # A field that is there only sometimes falls out of the joint model unless groups are told apart.
+            is_conditional = any(field.when for field in search.distributions.values())
+            # A field that applies only sometimes falls out of the joint model without groups.
             return _quietly(
                 optuna.samplers.TPESampler,
                 seed=seed,
@@ -48,51 +48,51 @@ def _quietly(make: type[BaseSampler], **settings: Any) -> BaseSampler:
         return make(**settings)
 
 
-def suggested(trial: Trial, key: str, one: Distribution) -> Any:
+def suggested(trial: Trial, key: str, field: Distribution) -> Any:
     """A value for a field, from the sampler of a trial."""
-    if one.kind == "choice":
-        offered = [encoded(value, one) for value in one.choices]
-        return one.choices[offered.index(trial.suggest_categorical(key, offered))]
-    assert one.low is not None and one.high is not None
-    if one.kind == "int":
-        return trial.suggest_int(key, int(one.low), _last(one), step=int(one.step or 1), log=one.log)
-    value = trial.suggest_float(key, one.low, _last(one), step=one.step, log=one.log)
+    if field.kind == "choice":
+        offered = [encoded(value, field) for value in field.choices]
+        return field.choices[offered.index(trial.suggest_categorical(key, offered))]
+    assert field.low is not None and field.high is not None
+    if field.kind == "int":
+        return trial.suggest_int(key, int(field.low), _last(field), step=int(field.step or 1), log=field.log)
+    value = trial.suggest_float(key, field.low, _last(field), step=field.step, log=field.log)
     # Three times 0.1 is 0.30000000000000004: another number, another node.
-    return value if one.step is None else float(_at(one, round((value - one.low) / one.step)))
+    return value if field.step is None else float(_at(field, round((value - field.low) / field.step)))
 
 
-def _at(one: Distribution, n_steps: int) -> Decimal:
-    """The value so many steps above the lowest, as one would write it."""
-    return Decimal(repr(one.low)) + n_steps * Decimal(repr(one.step or 1))
+def _at(field: Distribution, n_steps: int) -> Decimal:
+    """The value so many steps above the lowest, in decimal."""
+    return Decimal(repr(field.low)) + n_steps * Decimal(repr(field.step or 1))
 
 
-def _last(one: Distribution) -> Any:
+def _last(field: Distribution) -> Any:
     """The largest value that a step reaches: Optuna would warn and do the same."""
-    assert one.low is not None and one.high is not None
-    if one.step is None or one.log:
-        return one.high
-    last = _at(one, int((one.high - one.low) / one.step + 1e-9))
-    return int(last) if one.kind == "int" else float(last)
+    assert field.low is not None and field.high is not None
+    if field.step is None or field.log:
+        return field.high
+    last = _at(field, int((field.high - field.low) / field.step + 1e-9))
+    return int(last) if field.kind == "int" else float(last)
 
 
-def drawn(one: Distribution, draws: np.random.Generator) -> Any:
+def drawn(field: Distribution, draws: np.random.Generator) -> Any:
     """A value of a distribution, evenly at random."""
-    if one.kind == "choice":
-        return one.choices[int(draws.integers(len(one.choices)))]
-    assert one.low is not None and one.high is not None
-    if one.step is not None or (one.kind == "int" and not one.log):
-        step = one.step or 1
-        place = int(draws.integers(round((_last(one) - one.low) / step) + 1))
-        return int(_at(one, place)) if one.kind == "int" else float(_at(one, place))
-    if not one.log:
-        return float(draws.uniform(one.low, one.high))
-    value = float(np.exp(draws.uniform(np.log(one.low), np.log(one.high))))
-    return round(value) if one.kind == "int" else min(max(value, float(one.low)), float(one.high))
+    if field.kind == "choice":
+        return field.choices[int(draws.integers(len(field.choices)))]
+    assert field.low is not None and field.high is not None
+    if field.step is not None or (field.kind == "int" and not field.log):
+        step = field.step or 1
+        place = int(draws.integers(round((_last(field) - field.low) / step) + 1))
+        return int(_at(field, place)) if field.kind == "int" else float(_at(field, place))
+    if not field.log:
+        return float(draws.uniform(field.low, field.high))
+    value = float(np.exp(draws.uniform(np.log(field.low), np.log(field.high))))
+    return round(value) if field.kind == "int" else min(max(value, float(field.low)), float(field.high))
 
 
-def encoded(value: Any, one: Distribution) -> Any:
+def encoded(value: Any, field: Distribution) -> Any:
     """A choice as Optuna takes it: lists as text; ``true`` beside 1 is text, too."""
-    if one.kind != "choice":
+    if field.kind != "choice":
         return value
-    is_plain = all(isinstance(choice, str) or choice is None for choice in one.choices)
+    is_plain = all(isinstance(choice, str) or choice is None for choice in field.choices)
     return value if is_plain else json.dumps(value)

@@ -1,12 +1,13 @@
 """A search in the course of a run: which configurations are open, which nodes may start, what has ended.
 
-Between the studies (what to try) and the ledger (what to build). A configuration is asked for only when
-there is room, so that the sampler knows all that has ended. Knows nothing of Ray.
+It stands between the studies (what to try) and the ledger (what to build). A configuration is asked for only
+when there is room, so that the sampler knows all that has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -18,15 +19,10 @@ from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts
 from dwp_sweep.harness.dag.node_state import FAILED, PUBLISHED
 from dwp_sweep.harness.dag.plan import plan_target
 from dwp_sweep.harness.dag.slots import Resources
-from dwp_sweep.harness.search.configuration import (
-    Member,
-    SearchConfiguration,
-    learning_points,
-    results,
-)
+from dwp_sweep.harness.search.configuration import Member, SearchConfiguration, learning_points, results
 from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name, target_nodes
 from dwp_sweep.harness.search.pruning import Incumbents
-from dwp_sweep.harness.search.study import Asked, Study
+from dwp_sweep.harness.search.study import Study, StudyTrial
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import append_nodes
@@ -44,7 +40,7 @@ class SearchPlan:
     Attributes:
         n_slots: Largest number of open configurations.
         resources: Resources of a target node, for objectives that count hours.
-        watch_record: Told every ended target node with its record, also those that were there before.
+        watch_record: Called with every ended target node and its record, also of earlier runs.
 
     Raises:
         InputError: The studies in the storage search for something else.
@@ -129,15 +125,28 @@ class SearchPlan:
                 return True
         if len(self._open) >= self.n_slots or not self.n_to_ask or not self._may_ask():
             return False
-        return self._ask()
+        n_open = Counter(configuration.study for configuration in self._open)
+        name = min(
+            (name for name, study in self._studies.items() if study.n_to_ask),
+            key=lambda name: (n_open[name], self._studies[name].n_asked),
+        )
+        trial = self._studies[name].ask()
+        if trial is None:
+            self._ledger.note(f"{name}: no configuration was found that has not been tried")
+        else:
+            self._begin(name, trial)
+        self.update()
+        return True
 
     def update(self) -> None:
-        """Tell the studies what has ended, as the board and the store have it."""
+        """Pass on to the studies what has ended, as the board and the store have it."""
         for configuration in list(self._open):
             if self._settle(configuration):
                 self._open.remove(configuration)
+                needed = {key for other in self._open for key in other.keys}
                 for node in configuration.nodes:
-                    self._let_go(node)
+                    if node.key in self._ledger.board.states and node.key not in needed:
+                        self._ledger.drop(node)
         self._count()
 
     def replay(self) -> None:
@@ -151,13 +160,27 @@ class SearchPlan:
     def _take_up(self) -> None:
         """Go on with what earlier runs left open, and remember what they completed."""
         for name, study in self._studies.items():
-            for asked in study.configurations():
-                if asked.state != "failed":
-                    self._require_same_networks(name, asked)
-                if asked.state == "open":
-                    self._begin(name, asked)
-                elif asked.state != "failed":
-                    self._remember(name, asked)
+            for trial in study.configurations():
+                if trial.state == "failed":
+                    continue
+                try:
+                    nodes = target_nodes(self._sweep, study.condition, trial.values)
+                except InputError:
+                    nodes = ()
+                if nodes and trial.keys and tuple(node.key for node in nodes) != trial.keys:
+                    # A result says nothing about networks that other settings make of the same values.
+                    what = f"study {name!r} was begun with other settings: what trial {trial.number} found "
+                    what += "is not about the networks that its values mean now"
+                    fix = "give the sweep another name: --set name=NAME"
+                    raise InputError(Problem(self._sweep.name, what, fix))
+                if trial.state == "open":
+                    self._begin(name, trial)
+                elif nodes:
+                    configuration = SearchConfiguration(name, trial.number, trial.values, nodes, len(nodes))
+                    self._numbers.setdefault((name, configuration.keys), trial.number)
+                    self._register(configuration)
+                    if trial.state == "complete":
+                        self._incumbents.completed(configuration, trial.results)
         self._count()
 
     def _count(self) -> None:
@@ -166,79 +189,36 @@ class SearchPlan:
             SearchCounts(self.n_to_ask, self._n_impossible, len(self._studies), n_repeats)
         )
 
-    def _require_same_networks(self, name: str, asked: Asked) -> None:
-        """A result says nothing about networks that other settings would make of the same values."""
-        if not asked.keys:
-            return
-        try:
-            nodes = target_nodes(self._sweep, self._studies[name].condition, asked.values)
-        except InputError:
-            return
-        if tuple(node.key for node in nodes) != asked.keys:
-            what = (
-                f"study {name!r} was begun with other settings: what trial {asked.number} found is not about "
-                f"the networks that its values mean now"
-            )
-            raise InputError(Problem(self._sweep.name, what, "give the sweep another name: --set name=NAME"))
-
-    def _remember(self, name: str, asked: Asked) -> None:
-        try:
-            nodes = target_nodes(self._sweep, self._studies[name].condition, asked.values)
-        except InputError:
-            return
-        configuration = SearchConfiguration(name, asked.number, asked.values, nodes, len(nodes))
-        self._numbers.setdefault((name, configuration.keys), asked.number)
-        self._register(configuration)
-        if asked.state == "complete":
-            self._incumbents.completed(configuration, asked.results)
-
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials
         is_stopping = self._ledger.is_draining or bool(self._ledger.spent)
         return not is_stopping and (limit is None or self._n_begun < limit)
 
-    def _ask(self) -> bool:
-        name = min((n for n in self._studies if self._studies[n].n_to_ask), key=self._load)
-        asked = self._studies[name].ask()
-        if asked is None:
-            self._ledger.note(f"{name}: no configuration was found that has not been tried")
-        else:
-            self._begin(name, asked)
-        self.update()
-        return True
-
-    def _load(self, name: str) -> tuple[int, int]:
-        n_open = sum(configuration.study == name for configuration in self._open)
-        return n_open, self._studies[name].n_asked
-
-    def _begin(self, name: str, asked: Asked) -> None:
+    def _begin(self, name: str, trial: StudyTrial) -> None:
         study = self._studies[name]
         self._n_begun += 1
         try:
-            nodes = target_nodes(self._sweep, study.condition, asked.values)
+            nodes = target_nodes(self._sweep, study.condition, trial.values)
         except InputError as error:
             reason = "; ".join(str(problem) for problem in error.problems)
-            study.fail(asked.number, reason)
+            study.fail(trial.number, reason)
             self._n_impossible += 1
-            self._ledger.note(f"trial {asked.number} of {name} makes no experiment: {reason}")
+            self._ledger.note(f"trial {trial.number} of {name} makes no experiment: {reason}")
             return
-        configuration = SearchConfiguration(name, asked.number, asked.values, nodes)
-        twin = self._numbers.setdefault((name, configuration.keys), asked.number)
-        if twin != asked.number:
+        configuration = SearchConfiguration(name, trial.number, trial.values, nodes)
+        twin = self._numbers.setdefault((name, configuration.keys), trial.number)
+        if twin != trial.number:
             # Fields that no stage reads with these values: another name for what has been asked already.
-            study.repeat(asked.number, twin)
+            study.repeat(trial.number, twin)
             self._n_begun -= 1
             return
-        study.name_nodes(asked.number, configuration.keys)
-        self._keep_nodes(configuration)
-        self._register(configuration)
-        self._open.append(configuration)
-
-    def _keep_nodes(self, configuration: SearchConfiguration) -> None:
+        study.name_nodes(trial.number, configuration.keys)
         new = list(islice(self._sweep.nodes.values(), self._n_recorded, None))
         self._n_recorded += len(new)
         if new:
             append_nodes(self._store, self._sweep.name, entries_of(new, configuration.keys))
+        self._register(configuration)
+        self._open.append(configuration)
 
     def _register(self, configuration: SearchConfiguration) -> None:
         for repeat, key in enumerate(configuration.keys):
@@ -264,13 +244,18 @@ class SearchPlan:
                 self._store.set_aside(node.stage, node.key)
         self._ledger.add(plan.states, self._sweep.nodes)
         if plan.states.get(target.key) in ("cached", "pruned"):
-            self._notify_record(target)
+            record, member = self._store.record(target.stage, target.key), self.member(target.key)
+            if record is not None and member is not None:
+                self.watch_record(target, member, record)
 
     def _settle(self, configuration: SearchConfiguration) -> bool:
         """Put an open configuration's end to its study, if it has come; returns whether it has."""
         states = [self._ledger.board.states[node.key] for node in configuration.started]
-        if any(state in FAILED for state in states):
-            return self._fail(configuration)
+        failed = [node for node, state in zip(configuration.started, states, strict=True) if state in FAILED]
+        if failed:
+            message = self._ledger.messages.get(failed[0].key, "what it needs has failed")
+            self._studies[configuration.study].fail(configuration.number, message)
+            return True
         if "pruned" in states:
             node = configuration.started[states.index("pruned")]
             record = self._store.record(node.stage, node.key)
@@ -283,31 +268,20 @@ class SearchPlan:
             nodes = configuration.nodes
             ended = {place: nodes[place] for place, state in enumerate(states) if state in PUBLISHED}
             if self._incumbents.beat(configuration, ended):
-                return self._prune(
-                    configuration, f"{configuration.study}: worse than the best one, subject by subject"
-                )
+                reason = f"{configuration.study}: worse than the best one, subject by subject"
+                return self._prune(configuration, reason)
         return False
 
     def _complete(self, configuration: SearchConfiguration) -> bool:
         study = self._studies[configuration.study]
-        found = results(self.search.objectives, self._records(configuration.nodes), self.resources)
-        if found is None:
+        objectives = results(self.search.objectives, self._records(configuration.nodes), self.resources)
+        if objectives is None:
             names = ", ".join(objective.metric for objective in self.search.objectives)
             study.fail(configuration.number, f"its networks do not report all of {names}")
             self._ledger.note(f"{configuration.title}: its networks do not report all of {names}")
             return True
-        study.complete(configuration.number, found)
-        self._incumbents.completed(configuration, found)
-        return True
-
-    def _fail(self, configuration: SearchConfiguration) -> bool:
-        bad = [
-            node
-            for node in configuration.started
-            if self._ledger.board.states[node.key] in ("failed", "blocked")
-        ]
-        message = self._ledger.messages.get(bad[0].key, "what it needs has failed")
-        self._studies[configuration.study].fail(configuration.number, message)
+        study.complete(configuration.number, objectives)
+        self._incumbents.completed(configuration, objectives)
         return True
 
     def _prune(self, configuration: SearchConfiguration, reason: str) -> bool:
@@ -315,26 +289,12 @@ class SearchPlan:
         if len(self.search.objectives) == 1:
             points = learning_points(self.search.objectives[0], self._records(configuration.started))
         self._studies[configuration.study].prune(configuration.number, reason, points)
+        shared = {key for other in self._open if other is not configuration for key in other.keys}
         for node in configuration.started:
-            if self._ledger.board.states[node.key] in ("queued", "running") and not self._is_shared(
-                node, configuration
-            ):
+            if self._ledger.board.states[node.key] in ("queued", "running") and node.key not in shared:
                 self._store.ask_to_prune(node.stage, node.key, reason)
         return True
 
-    def _is_shared(self, node: Node, configuration: SearchConfiguration) -> bool:
-        others = [other for other in self._open if other is not configuration]
-        return any(node.key in other.keys for other in others)
-
-    def _let_go(self, node: Node) -> None:
-        if node.key in self._ledger.board.states and not any(node.key in other.keys for other in self._open):
-            self._ledger.drop(node)
-
     def _records(self, nodes: Sequence[Node]) -> list[Record]:
-        found = [self._store.record(node.stage, node.key) for node in nodes]
-        return [record for record in found if record is not None]
-
-    def _notify_record(self, node: Node) -> None:
-        record, member = self._store.record(node.stage, node.key), self.member(node.key)
-        if record is not None and member is not None:
-            self.watch_record(node, member, record)
+        records = (self._store.record(node.stage, node.key) for node in nodes)
+        return [record for record in records if record is not None]

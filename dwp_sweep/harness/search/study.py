@@ -1,7 +1,6 @@
 """One Optuna study: what to try next in one condition, kept in a database so that it survives its driver.
 
-The home of Optuna: ask and tell on a storage. Knows nothing of nodes; `search_plan` turns values into
-them and results into words.
+Ask and tell on a storage of Optuna's. `search_plan` turns values into nodes, and records into results.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dwp_sweep.config.search.space import SearchCondition, SearchSpace
@@ -25,13 +25,14 @@ VALUES, NODES, SAME_AS, REASON = "values", "nodes", "same_as", "reason"
 it failed or was pruned."""
 
 _SPACE = "space"
+_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _N_ASKED_AGAIN = 3
 _N_DRAWN = 200
 _N_REPEATED = 50
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyTrial:
     """A configuration of a study.
 
     Attributes:
@@ -61,7 +62,8 @@ STATES = {
 
 def objectives_of(study: optuna.Study) -> tuple[str, ...]:
     """Metrics that a study was begun for; empty where it was not ours."""
-    return tuple(str(one["metric"]) for one in study.user_attrs.get(_SPACE, {}).get("objectives", ()))
+    objectives = study.user_attrs.get(_SPACE, {}).get("objectives", ())
+    return tuple(str(objective["metric"]) for objective in objectives)
 
 
 class Study:
@@ -92,7 +94,7 @@ class Study:
         self._study = optuna.create_study(
             study_name=name,
             storage=storage,
-            directions=None if is_begun else _directions(search),
+            directions=None if is_begun else [_DIRECTIONS[objective.mode] for objective in search.objectives],
             load_if_exists=True,
         )
         self._require_same_question()
@@ -101,7 +103,7 @@ class Study:
         self._seed = _seed(search.searcher.seed, len(trials))
         self._study.sampler = make_sampler(search, self._seed)
         self._draws = np.random.default_rng(self._seed)
-        self._known: dict[str, Asked] = {}
+        self._known: dict[str, StudyTrial] = {}
         self._repeated: dict[str, int] = {}
         self._n_in_a_row = 0
         self._retries: list[Mapping[str, Any]] = []
@@ -109,7 +111,8 @@ class Study:
         for trial in trials:
             self._remember(trial)
         if retry_failed:
-            self._forget_failed()
+            failed = [place for place, trial in self._known.items() if trial.state == "failed"]
+            self._retries = [self._known.pop(place).values for place in failed]
 
     @property
     def n_asked(self) -> int:
@@ -121,19 +124,19 @@ class Study:
         """Configurations still to come."""
         return 0 if self._is_exhausted else max(self._search.searcher.n_trials - self.n_asked, 0)
 
-    def configurations(self) -> list[Asked]:
+    def configurations(self) -> list[StudyTrial]:
         """All that are known, in the order in which they were first asked for."""
         return list(self._known.values())
 
-    def ask(self) -> Asked | None:
+    def ask(self) -> StudyTrial | None:
         """A configuration that is new to the study; None where none is left.
 
-        A point that the sampler repeats is told as failed, with the trial that it repeats in `SAME_AS`; it
+        A point that the sampler repeats ends as failed, with the trial that it repeats in `SAME_AS`; it
         costs nothing and does not count. After some of them a new point is drawn at random.
         """
         if self._retries:
             return self._ask_for(self._retries.pop(0))
-        # Repeats of networks, told by `repeat`, count like repeats of points.
+        # Repeats of networks, which `repeat` counts, count like repeats of points.
         for _ in range(_N_ASKED_AGAIN - self._n_in_a_row):
             trial = self._study.ask()
             values = self._suggest(trial)
@@ -196,7 +199,7 @@ class Study:
         return self._known[place].number if place in self._known else self._repeated.get(place)
 
     def _tell(self, number: int, state: TrialState, results: Sequence[float] | None) -> None:
-        # Another driver of the same sweep may have told it already.
+        # Another driver of the same sweep may have ended it already.
         values = None if results is None else [float(value) for value in results]
         self._remember(self._study.tell(number, values=values, state=state, skip_if_finished=True))
 
@@ -214,20 +217,14 @@ class Study:
             return
         results = tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
         keys = tuple(trial.user_attrs.get(NODES, ()))
-        self._known[_signature(values)] = Asked(trial.number, values, STATES[trial.state], results, keys)
+        self._known[_signature(values)] = StudyTrial(trial.number, values, STATES[trial.state], results, keys)
 
-    def _forget_failed(self) -> None:
-        failed = {place: one for place, one in self._known.items() if one.state == "failed"}
-        self._retries = [one.values for one in failed.values()]
-        self._known = {place: one for place, one in self._known.items() if place not in failed}
-
-    def _keep(self, trial: optuna.trial.Trial, values: Mapping[str, Any]) -> Asked:
+    def _keep(self, trial: optuna.trial.Trial, values: Mapping[str, Any]) -> StudyTrial:
         trial.set_user_attr(VALUES, dict(values))
-        asked = Asked(trial.number, dict(values))
-        self._known[_signature(values)] = asked
-        return asked
+        kept = self._known[_signature(values)] = StudyTrial(trial.number, dict(values))
+        return kept
 
-    def _ask_for(self, values: Mapping[str, Any]) -> Asked:
+    def _ask_for(self, values: Mapping[str, Any]) -> StudyTrial:
         distributions = self._search.distributions
         params = {
             key: encoded(value, distributions[key]) for key, value in values.items() if key in distributions
@@ -251,28 +248,24 @@ class Study:
 
     def _require_same_question(self) -> None:
         """A study can go on with other ranges or more trials, not with another objective or other choices."""
-        asked: dict[str, Any] = {
-            "objectives": [one.model_dump(mode="json") for one in self._search.objectives],
+        question: dict[str, Any] = {
+            "objectives": [objective.model_dump(mode="json") for objective in self._search.objectives],
             "choices": {
-                key: [encoded(value, one) for value in one.choices]
-                for key, one in self._search.distributions.items()
-                if one.kind == "choice"
+                key: [encoded(value, field) for value in field.choices]
+                for key, field in self._search.distributions.items()
+                if field.kind == "choice"
             },
         }
         before = self._study.user_attrs.get(_SPACE)
         if before is None:
-            self._study.set_user_attr(_SPACE, asked)
+            self._study.set_user_attr(_SPACE, question)
             return
-        changed = [f"search.{key}" for key, values in asked["choices"].items()
+        changed = [f"search.{key}" for key, values in question["choices"].items()
                    if before["choices"].get(key, values) != values]  # fmt: skip
-        changed += ["objective"] if before["objectives"] != asked["objectives"] else []
+        changed += ["objective"] if before["objectives"] != question["objectives"] else []
         if changed:
             what = f"study {self.name!r} was begun with another {' and '.join(changed)}"
             raise InputError(Problem("search", what, "give the sweep another name: --set name=NAME"))
-
-
-def _directions(search: SearchSpace) -> list[Literal["minimize", "maximize"]]:
-    return ["maximize" if one.mode == "max" else "minimize" for one in search.objectives]
 
 
 def _seed(seed: int, n_trials: int) -> int:

@@ -1,12 +1,12 @@
 """The studies of a sweep as plain rows, with the learning curves of their networks from the records.
 
-Reads a study's database and changes nothing there, so it answers beside a run as well. Knows nothing of
-how the rows are drawn.
+Reads a study's database and changes nothing there, so it answers beside a run as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -44,18 +44,18 @@ def read_trials(sweep: str, store: Store, url: str | None = None) -> SearchTrial
     """
     if url is None and not has_studies(sweep, store):
         return None
-    found = studies_of(sweep, store, url)
-    if not found:
+    studies = studies_of(sweep, store, url)
+    if not studies:
         return None
-    goals = tuple(Goal(metric, OBJECTIVES[metric]) for metric in objectives_of(found[0]))
+    goals = tuple(Goal(metric, OBJECTIVES[metric]) for metric in objectives_of(studies[0]))
     curve = next((goal.metric for goal in goals if goal.metric.startswith("val_")), _CURVE)
-    trials = [(study, trial) for study in found for trial in counted(study)]
+    trials = [(study, trial) for study in studies for trial in counted(study)]
     return SearchTrials(
         sweep=sweep,
         goals=goals,
         curve=curve,
         parameters=_parameters([trial for _, trial in trials]),
-        conditions=tuple(_condition(study, sweep) for study in found),
+        conditions=tuple(_condition(study, sweep) for study in studies),
         trials=tuple(_row(trial, _condition(study, sweep), curve, store) for study, trial in trials),
     )
 
@@ -67,8 +67,11 @@ def studies_of(sweep: str, store: Store, url: str | None = None) -> list[optuna.
         InputError: The database does not answer.
     """
     storage = open_storage(storage_url(store, sweep, url))
-    names = [one.study_name for one in storage.get_all_studies() if one.study_name.startswith(f"{sweep}/")]
-    return [optuna.load_study(study_name=name, storage=storage) for name in names]
+    names = [
+        study.study_name for study in storage.get_all_studies() if study.study_name.startswith(f"{sweep}/")
+    ]
+    ours = [name for name in names if name.startswith(f"{sweep}/")]
+    return [optuna.load_study(study_name=name, storage=storage) for name in ours]
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
@@ -92,24 +95,22 @@ def _row(trial: FrozenTrial, condition: str, curve: str, store: Store) -> TrialR
         values=dict(trial.user_attrs[VALUES]),
         results=tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else (),
         reached=steps[max(steps)] if trial.state == TrialState.PRUNED and steps else None,
-        curves=tuple(points for record in records if (points := tuple(_points(record, curve)))),
+        curves=tuple(points for record in records if (points := _points(record, curve))),
         keys=keys,
         reason=str(trial.user_attrs.get(REASON, "")),
     )
 
 
-def _points(record: Record, metric: str) -> Iterator[tuple[int, float]]:
-    for point in record.history:
-        if metric in point.metrics:
-            yield point.step, point.metrics[metric]
+def _points(record: Record, metric: str) -> tuple[tuple[int, float], ...]:
+    return tuple((point.step, point.metrics[metric]) for point in record.history if metric in point.metrics)
 
 
 def _parameters(trials: Sequence[FrozenTrial]) -> tuple[Parameter, ...]:
     known: dict[str, list[BaseDistribution]] = {}
     order: dict[str, None] = {}
     for trial in trials:
-        for name, one in trial.distributions.items():
-            known.setdefault(name, []).append(one)
+        for name, distribution in trial.distributions.items():
+            known.setdefault(name, []).append(distribution)
         # The values keep the order of the search space; Optuna sorts by name.
         order |= dict.fromkeys(trial.user_attrs[VALUES])
     return tuple(_parameter(name, known[name]) for name in order if name in known)
@@ -120,6 +121,6 @@ def _parameter(name: str, seen: Sequence[BaseDistribution]) -> Parameter:
     last = seen[-1]
     if isinstance(last, CategoricalDistribution):
         return Parameter(name, choices=tuple(str(choice) for choice in last.choices))
-    lows = [float(one.low) for one in seen if not isinstance(one, CategoricalDistribution)]  # type: ignore[attr-defined]
-    highs = [float(one.high) for one in seen if not isinstance(one, CategoricalDistribution)]  # type: ignore[attr-defined]
-    return Parameter(name, min(lows), max(highs), bool(last.log))  # type: ignore[attr-defined]
+    numbers: list[Any] = [field for field in seen if not isinstance(field, CategoricalDistribution)]
+    low, high = min(float(field.low) for field in numbers), max(float(field.high) for field in numbers)
+    return Parameter(name, low, high, bool(numbers[-1].log))

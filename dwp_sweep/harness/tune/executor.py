@@ -1,15 +1,14 @@
 """The executor of a cluster: Ray for the time of a run, and one `tune.Tuner` over all its nodes.
 
-Asked by `run`. Imports Ray only when it is opened.
+Imports Ray only when it is opened.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cluster.ray_session import (
     RememberedMachines,
     cluster_grows,
@@ -17,10 +16,10 @@ from dwp_sweep.harness.cluster.ray_session import (
     ray_session,
 )
 from dwp_sweep.harness.cluster.visibility import data_paths, require_seen
+from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.slots import Resources
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.trial import TrialContext
-from dwp_sweep.store.protocol import Store
 
 
 class TuneExecutor:
@@ -47,13 +46,7 @@ class TuneExecutor:
         """Whether machines may come that are larger than those that are there."""
         return not self._is_local and cluster_grows()
 
-    def require_seen(
-        self,
-        nodes: Collection[Node],
-        resources_by_stage: Mapping[str, Resources],
-        store: Store,
-        tell: Callable[[str], None],
-    ) -> None:
+    def require_seen(self, dispatch: Dispatch) -> None:
         """Make sure that every machine sees the storage and the data that the nodes read.
 
         Raises:
@@ -62,10 +55,11 @@ class TuneExecutor:
         others = other_machines()
         if not others:
             return
-        data = data_paths(nodes)
+        store = dispatch.store
+        data = data_paths(dispatch.ledger.board.in_state(*OPEN))
         if store.shared_folder is None:  # what lies in this machine's mirror is handed over with the nodes
             data = tuple(read for read in data if not Path(read.path).is_relative_to(store.root))
-        require_seen(store.shared_folder, data, resources_by_stage, others, tell)
+        require_seen(store.shared_folder, data, dispatch.resources_by_stage, others, dispatch.ledger.note)
 
     def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
         """Compute nodes until none is left."""

@@ -1,7 +1,7 @@
 """The one `tune.Tuner` of a run: searcher, callback and trainable put together.
 
-Called by `run` inside a Ray session; imports Ray at the top, so nobody imports this file before it is
-known that there is something to build.
+Called inside a Ray session; imports Ray at the top, so this file is imported only when there is something to
+build.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.private_apis import keep_from_trials
 from dwp_sweep.harness.trial import TrialContext
-from dwp_sweep.harness.tune.callback import Reconcile
-from dwp_sweep.harness.tune.searcher import DagSearcher
+from dwp_sweep.harness.tune.searcher import DagSearcher, Reconcile
 from dwp_sweep.harness.tune.trainable import make_trainable
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.protocol import Store
@@ -41,7 +40,7 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
     """
     ledger, store = dispatch.ledger, dispatch.store
     keep_from_trials("AWS_")  # every machine's Ray would log the driver's keys; workers have their own
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger tells what Tune would, in our words
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger reports what Tune would
     trainable = tune.with_resources(
         make_trainable(context),
         # Workers unpickle this: a name of this module in it would make them import the driver's side.
@@ -75,7 +74,7 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
     finally:
         _remove_pickles(store, experiment)
     if not ledger.messages:
-        # Everything of worth is in the store; what Tune wrote only helps to look into a failure.
+        # The store has every result; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
 
 
@@ -92,13 +91,13 @@ def _reason_of_storage(error: Exception) -> str:
 def _remove_pickles(store: Store, experiment: str) -> None:
     """Tune pickles the trainable with all that it holds: the tracking URI, which may have a password.
 
-    Those of drivers that were killed go as well; those of live ones are theirs.
+    Those of drivers that were killed are removed as well; those of live ones are kept.
     """
     live = tuple(f"-{run.run}" for run in live_runs(store))
     folder = store.root / "ray"
-    for one in folder.iterdir() if folder.is_dir() else ():
-        if one.name == experiment or not (live and one.name.endswith(live)):
-            for path in one.rglob("*.pkl"):
+    for state in folder.iterdir() if folder.is_dir() else ():
+        if state.name == experiment or not (live and state.name.endswith(live)):
+            for path in state.rglob("*.pkl"):
                 path.unlink(missing_ok=True)
 
 

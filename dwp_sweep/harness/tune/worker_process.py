@@ -1,7 +1,6 @@
 """State of a worker process that many nodes use one after another: allocator, threads, memory of the device.
 
-Reused processes save 95 % of a trial's start, but keep what the node before left behind. Knows nothing
-of nodes.
+Reused processes save 95 % of a trial's start, but keep what the node before left behind.
 """
 
 from __future__ import annotations
@@ -29,33 +28,24 @@ def prepare_process(resources: Resources, folder: str, hides_gpu: bool = True) -
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "600"
     if Path(folder).is_dir():
         os.chdir(folder)
-    _collect()
+    gc.collect()  # what the node before left in reference cycles, e.g. a network on the device
+    _spare_libraries()
     if resources.gpu == 0 and hides_gpu:
         # Ray leaves all GPUs visible to a trial that asked for none; it must not take one uncounted.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "torch" in sys.modules:
-        _prepare_torch(resources)
+        import torch
 
-
-def _collect() -> None:
-    """Free what the node before left in reference cycles, e.g. a network on the device."""
-    gc.collect()
-    _spare_libraries()
+        torch.set_num_threads(max(1, int(resources.cpu)))
+        if torch.cuda.is_available() and resources.gpu > 0:
+            torch.cuda.empty_cache()
+            torch.cuda.set_per_process_memory_fraction(min(resources.gpu, 1.0))
 
 
 @functools.cache
 def _spare_libraries() -> None:
     """Once a process: what torch has loaded lives as long as it does, and each look takes 0.2 s."""
     gc.freeze()
-
-
-def _prepare_torch(resources: Resources) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, int(resources.cpu)))
-    if torch.cuda.is_available() and resources.gpu > 0:
-        torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(min(resources.gpu, 1.0))
 
 
 MALLOC_ENVIRONMENT = {

@@ -1,41 +1,15 @@
-"""Which clusters grow, and when waiting for one to grow has been long enough."""
+"""When waiting for a cluster to grow has been long enough."""
 
 from __future__ import annotations
-
-import json
-from typing import Any
-
-import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.cluster.autoscaling import Patience, grows
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources
-
-
-def status(**report: Any) -> bytes:
-    empty = {"active_nodes": {}, "idle_nodes": None, "pending_nodes": [], "pending_launches": {}}
-    return json.dumps({"autoscaler_report": empty | report}).encode()
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        (None, False),
-        (b"no JSON", False),
-        (b"[]", False),
-        (status(active_nodes={"node_6866": 1, "node_77aa": 1}), False),
-        (status(active_nodes={"ray.head.default": 1}), True),
-        (status(idle_nodes={"headgroup": 1}), True),
-        (status(active_nodes={"node_6866": 1}, pending_launches={"gpu": 1}), True),
-    ],
-)
-def test_a_cluster_grows_where_its_machines_have_types_to_launch(said: bytes | None, expected: bool) -> None:
-    assert grows(said) is expected
+from dwp_sweep.harness.watch import Patience
 
 
 class Clock:
