@@ -11,7 +11,6 @@ from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from dwp_sweep.prediction.jobs import Outputs
-    from dwp_sweep.prediction.request import Ready
     from dwp_sweep.prediction.segment import Segmentation
     from dwp_sweep.prediction.trained import Device
 
@@ -52,6 +51,7 @@ def predict(
     Raises:
         InputError: No such run, another number of channels, no 3D NIfTI, an output that exists.
     """
+    from dwp_sweep.prediction.request import Request, make_ready
     from dwp_sweep.prediction.run import Done, run_jobs
 
     images = _paths(image)
@@ -59,7 +59,8 @@ def predict(
     if folders:
         raise InputError(Problem(str(path), "is a folder", "use predict_folder") for path in folders)
     outputs = _outputs(mask, probability, uncertainty, picture)
-    (done,) = run_jobs(_ready(run, images, outputs, force, where, storage, tracking_uri, device), progress)
+    request = Request(run, images, outputs, force, where, storage, tracking_uri, device)
+    (done,) = run_jobs(make_ready(request), progress)
     assert isinstance(done, Done), "the only scan fails by raising"
     return done.found
 
@@ -104,31 +105,17 @@ def predict_folder(
         InputError: As `predict`, with the problems of all names and headers before any is predicted; at the
             end, when the masks of all others are written, those of scans whose voxels cannot be used.
     """
+    from dwp_sweep.prediction.request import Request, make_ready
     from dwp_sweep.prediction.run import Failed, run_jobs
 
     outputs = _outputs(masks, probability, uncertainty, picture)
-    ready = _ready(run, _paths(images), outputs, force, where, storage, tracking_uri, device)
+    ready = make_ready(Request(run, _paths(images), outputs, force, where, storage, tracking_uri, device))
     problems: list[Problem] = []
     for result in run_jobs(ready, progress):  # one by one: their voxels together may be too many
         problems += result.problems if isinstance(result, Failed) else ()
     if problems:
         raise InputError(problems)
     return tuple(job.outputs.mask for job in ready.scans if job.outputs.mask)
-
-
-def _ready(
-    run: str,
-    images: Sequence[Path],
-    outputs: Outputs,
-    force: bool,
-    where: Mapping[str, Any] | None,
-    storage: str | Path,
-    tracking_uri: str | None,
-    device: Device,
-) -> Ready:
-    from dwp_sweep.prediction.request import Request, make_ready
-
-    return make_ready(Request(run, images, outputs, force, where, storage, tracking_uri, device))
 
 
 def _paths(images: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:

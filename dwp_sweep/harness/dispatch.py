@@ -69,7 +69,7 @@ class Dispatch:
         resources_by_stage: Stage -> resources of its trials.
         max_lost: How often a node whose worker was lost is tried again.
         search: Brings further nodes when there is room; None: the board's nodes are all there are.
-        leases: Keep other runs from building what this one builds; None: nobody else works on the storage.
+        leases: Keep other runs from building what this one builds; None: no other run works on the storage.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Dispatch:
         resources = self.resources_by_stage[OBJECTIVE_STAGE]
         if self.search is not None:
             self.search.n_slots = self._admission.n_slots(resources)  # clusters grow and shrink
-        # A cluster that has to grow first has no room, and grows only for what is asked for.
+        # A cluster that has to grow first has no room, and grows only for nodes that are handed out.
         return not self.ledger.work or self._admission.has_room(resources)
 
     def _next(self) -> Node | None:

@@ -73,8 +73,8 @@ def run_sweep(
 
     Raises:
         InputError: A stage asks for resources that no machine has, and none that has them came in time; a
-            machine does not see the storage or the data; somebody goes on removing things from the storage;
-            another driver runs the same search; what is asked for cannot be done in one process.
+            machine does not see the storage or the data; another process goes on removing things from the
+            storage; another driver runs the same search; one process cannot run it.
     """
     options = options or RunOptions()
     options.require_possible(sweep)
@@ -139,7 +139,7 @@ class _Run:
 
     def to_its_end(self, plan: Plan) -> Outcome:
         """Show the run, build what is missing, and say how it ended."""
-        if self.search is not None:  # with what earlier runs have asked for
+        if self.search is not None:  # with the configurations of earlier runs
             nodes = self.sweep.nodes.values()
             record_nodes(self.store, self.sweep.name, entries_of(nodes, self.sweep.targets))
         where = {"MLflow": shown_uri(self.tracking.uri)} if self.tracking is not None else {}

@@ -35,7 +35,7 @@ _MACHINES_EVERY_S = 2.0
 _N_STARTS, _SLOW_START = 3, "timed out during startup"
 _STATUS_WITHIN_S = 10.0  # every head writes one within five seconds of its start
 _OF_NO_TYPE = "node_"
-"""Ray names the types of machines so that nobody launches: a cluster that grows has types of its own."""
+"""Ray names machines so that it did not launch: a cluster that grows has types of its own."""
 
 
 @contextlib.contextmanager
@@ -142,13 +142,13 @@ class RememberedMachines:
     """`machines`, asked at most every two seconds."""
 
     def __init__(self) -> None:
-        self._asked_s = float("-inf")
+        self._read_s = float("-inf")
         self._known: Sequence[Resources] = ()
 
     def __call__(self) -> Sequence[Resources]:
         """The machines as they were at most two seconds ago."""
-        if time.monotonic() - self._asked_s > _MACHINES_EVERY_S:
-            self._known, self._asked_s = machines(), time.monotonic()
+        if time.monotonic() - self._read_s > _MACHINES_EVERY_S:
+            self._known, self._read_s = machines(), time.monotonic()
         return self._known
 
 

@@ -52,7 +52,7 @@ def require_seen(
     data: Sequence[DataPath],
     resources_by_stage: Mapping[str, Resources],
     machines: Sequence[Machine],
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> None:
     """Make sure that every machine which can take a node sees the storage and the data of that node's stage.
 
@@ -61,7 +61,7 @@ def require_seen(
         data: From `data_paths`.
         resources_by_stage: Stage -> resources of its trials.
         machines: Of the connected cluster.
-        tell: Receives which machines do not answer; their nodes start all the same.
+        notify: Receives which machines do not answer; their nodes start all the same.
 
     Raises:
         InputError: With one problem for each path and machine.
@@ -76,7 +76,7 @@ def require_seen(
             }
             if fits:
                 paths[machine] = [*probe, *(read.path for read in data if read.stages & fits)]
-        missing = _missing(paths, tell)
+        missing = _missing(paths, notify)
     if problems := list(_problems(missing, root, data)):
         raise InputError(problems)
 
@@ -96,7 +96,9 @@ def _probe(root: Path | None) -> Iterator[list[str]]:
         path.unlink(missing_ok=True)
 
 
-def _missing(paths: Mapping[Machine, Sequence[str]], tell: Callable[[str], None]) -> dict[Machine, list[str]]:
+def _missing(
+    paths: Mapping[Machine, Sequence[str]], notify: Callable[[str], None]
+) -> dict[Machine, list[str]]:
     """The paths that each machine does not see; machines that do not answer are left out."""
     import ray
     from ray.exceptions import RayError
@@ -117,7 +119,7 @@ def _missing(paths: Mapping[Machine, Sequence[str]], tell: Callable[[str], None]
             why = f"has not answered within {_ANSWER_WITHIN_S:g} s"
         except RayError as error:
             why = f"did not answer: {str(error).strip().splitlines()[0]}"
-        tell(f"{machine.name} {why}; whether it sees the storage and the data is not known")
+        notify(f"{machine.name} {why}; whether it sees the storage and the data is not known")
     return missing
 
 

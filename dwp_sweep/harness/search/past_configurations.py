@@ -1,7 +1,7 @@
 """The studies of a sweep in their database, and the configurations that they hold from earlier runs.
 
 The database is a SQLite file in the sweep's folder, or one that is given. A plan and an estimate of costs
-restore from it which nodes a search has asked for. `study` asks for new ones.
+restore from it which nodes a search has. `study` asks for new ones.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def restore_configurations(sweep: Sweep, store: Store) -> None:
         try:
             target_nodes(sweep, past.condition, past.values)
         except InputError:
-            continue  # asked for under an older version of the space
+            continue  # of an older version of the space
 
 
 def target_nodes(sweep: Sweep, condition: SearchCondition, values: Mapping[str, Any]) -> tuple[Node, ...]:

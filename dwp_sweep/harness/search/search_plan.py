@@ -1,6 +1,6 @@
 """A search in the course of a run: which configurations are open, which nodes may start, what has ended.
 
-It stands between the studies (what to try) and the ledger (what to build). A configuration is asked for only
+It stands between the studies (what to try) and the ledger (what to build). A new configuration comes only
 when there is room, so that the sampler knows all that has ended.
 """
 
@@ -34,8 +34,8 @@ class SearchPlan:
     Args:
         sweep: With a search.
         store: Its storage.
-        ledger: Takes in the nodes that are asked for.
-        retry_failed: Whether configurations that failed are asked for again.
+        ledger: Takes in the nodes of its configurations.
+        retry_failed: Whether configurations that failed are tried once more.
 
     Attributes:
         n_slots: Largest number of open configurations.
@@ -208,7 +208,7 @@ class SearchPlan:
         configuration = SearchConfiguration(name, trial.number, trial.values, nodes)
         twin = self._numbers.setdefault((name, configuration.keys), trial.number)
         if twin != trial.number:
-            # Fields that no stage reads with these values: another name for what has been asked already.
+            # The values differ only in fields that no stage reads: these networks have a trial already.
             study.repeat(trial.number, twin)
             self._n_begun -= 1
             return
@@ -227,7 +227,8 @@ class SearchPlan:
     def _wants_repeat(self, configuration: SearchConfiguration) -> bool:
         """Whether another repeat may start: not before the shared stages of the last one are there.
 
-        With free slots repeats run side by side; with one, the first tell whether the others are worth it.
+        With free slots repeats run side by side; with one slot the first ones show whether
+        the others are worth it.
         """
         states = [self._ledger.board.states[node.key] for node in configuration.started]
         return configuration.n_started < len(configuration.nodes) and "waiting" not in states

@@ -74,7 +74,7 @@ class Study:
         search: What is searched for.
         condition: The condition of the grid.
         storage: From `open_storage`.
-        retry_failed: Whether configurations that failed are asked for again.
+        retry_failed: Whether configurations that failed are tried once more.
 
     Raises:
         InputError: The storage holds a study of this name that searches for something else.
@@ -99,7 +99,7 @@ class Study:
         )
         self._require_same_question()
         trials = self._study.get_trials(deepcopy=False)
-        # With the same seed a study that is opened again would repeat its points.
+        # With the same seed a study that goes on would repeat its points.
         self._seed = _seed(search.searcher.seed, len(trials))
         self._study.sampler = make_sampler(search, self._seed)
         self._draws = np.random.default_rng(self._seed)
@@ -116,7 +116,7 @@ class Study:
 
     @property
     def n_asked(self) -> int:
-        """Configurations asked for, those not counted that are asked for again because they failed."""
+        """Configurations of the study, without those that a run retries because they failed."""
         return len(self._known)
 
     @property

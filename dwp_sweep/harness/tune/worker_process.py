@@ -31,7 +31,7 @@ def prepare_process(resources: Resources, folder: str, hides_gpu: bool = True) -
     gc.collect()  # what the node before left in reference cycles, e.g. a network on the device
     _spare_libraries()
     if resources.gpu == 0 and hides_gpu:
-        # Ray leaves all GPUs visible to a trial that asked for none; it must not take one uncounted.
+        # Ray leaves all GPUs visible to a trial that asked for none: Ray would not count its use.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "torch" in sys.modules:
         import torch
