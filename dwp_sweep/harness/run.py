@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.config.node import Node, entries_of, pipeline_order
-from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cancel import Interrupt

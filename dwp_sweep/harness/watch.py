@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dwp_sweep.config.resources import BudgetConfig
+from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.errors import Problem
 from dwp_sweep.harness.cancel import Interrupt
 from dwp_sweep.harness.dag.budget import exhausted, spent_by
