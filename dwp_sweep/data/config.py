@@ -1,7 +1,6 @@
 """Settings of a data set: where its scans lie, which are used, how they are prepared and split.
 
 First file of the pipeline's data side; every other module of `dwp_sweep.data` reads these models.
-Knows nothing of networks, methods or sweeps.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Patches: boxes of one shape out of volumes that are too large to train on whole.
 
 A patch is a pure function of the seed, the step and its place in the batch, so a resumed training sees the
-same ones. Stands between the cache and the batches; knows nothing of networks.
+same ones. Stands between the cache and the batches.
 """
 
 from __future__ import annotations

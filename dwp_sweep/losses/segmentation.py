@@ -1,7 +1,7 @@
 """The segmentation loss of all methods: soft Dice and cross-entropy, mixed image by image.
 
 Also the pseudo-likelihood of the deep weight prior; ``dice_weight: 0, ce_weight: 1, ce_reduction: sum`` is
-the exact one. It knows nothing of networks. Source: Section 2.6 of the paper.
+the exact one. Source: Section 2.6 of the paper.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `vae_loss` is the negative ELBO with two remedies against a latent space that is switched off: a weight of
 the latent divergence that the caller may warm up, and free bits. `importance_log_lik` bounds the
-log-likelihood more tightly than the ELBO, so that a VAE is not judged by its encoder's faults.
-Used by the prior stage; knows nothing of epochs.
+log-likelihood more tightly than the ELBO, so that a VAE is not judged by its encoder's faults. Used by the
+prior stage.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Matrix products of float32 go to MKL by default, which leaves the wide vectors (AVX-512) of processors of
 other makers unused; oneDNN uses them, and was 2.4 times as fast on one. On a GPU, in double precision or
-where torch was built without oneDNN the ordinary product is taken. It knows nothing of kernels or VAEs.
+where torch was built without oneDNN the ordinary product is taken.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The 3D U-Net that every method trains: residual, pre-activation, 726,480 parameters by default.
 
-Source networks and target networks are this network. It takes volumes of any size: it pads to what
-its three halvings need and crops back. It knows nothing of losses, priors or training.
-Source: Figure 1 and Appendix B of the paper; 1x1x1 convolutions in the skip branches and before the
-upsampling, no bias anywhere, which is what the paper's number of parameters asks for.
+Source networks and target networks are this network. It takes volumes of any size: it pads to what its three
+halvings need and crops back. Source: Figure 1 and Appendix B of the paper; 1x1x1 convolutions in the skip
+branches and before the upsampling, no bias anywhere, which is what the paper's number of parameters asks
+for.
 """
 
 from __future__ import annotations

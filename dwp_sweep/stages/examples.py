@@ -1,8 +1,8 @@
 """One slice of one subject, kept for the figures of a report: scan, truth, and what the network says of it.
 
-The target and the source stage write it beside their scores. Which subject and which slice is decided by
-a rule that looks at no prediction, so networks of one split show the same slice and can stand side by side.
-Small (below 200 kB): a report fetches one from every network it shows. Knows nothing of figures.
+The target and the source stage write it beside their scores. Which subject and which slice is decided by a
+rule that looks at no prediction, so networks of one split show the same slice and can stand side by side.
+Small (below 200 kB): a report fetches one from every network it shows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From a volume to a mask: the logits of a network, whole or from windows, and the clean-up of the mask.
 
 Used wherever a network predicts: validation, evaluation, predictions for people. Neighbouring windows are
-blended with a Gaussian weight, largest in their middle, because a network knows least at the rim of what
-it sees. Knows nothing of scores.
+blended with a Gaussian weight, largest in their middle, because a network knows least at the rim of what it
+sees.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pictures of a prediction: its outline on the scan, where it is unsure, whether its probabilities hold.
 
-The target stage writes them beside its scores. Knows nothing of networks or of how the numbers came about.
+The target stage writes them beside its scores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a plan costs: hours of CPUs and GPUs with their spread, and how long it takes on so many slots.
 
 Durations are those of `past_runs`, else by the bench (`step_rates`), else unknown, and said to be. What a
-search has yet to ask for is drawn at random (`search_sample`). Knows nothing of Ray.
+search has yet to ask for is drawn at random (`search_sample`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When each node would start and end: the run's own scheduler, driven by a simulated clock.
 
-Board, work in hand and admission are those of a run; only the durations are known beforehand and nothing
-is computed. Knows nothing of where the durations come from.
+Board, work in hand and admission are those of a run; only the durations are known beforehand and nothing is
+computed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When the money is spent: nothing new starts, what runs goes on to its end, the answer so far counts.
 
-A budget is that of one run of the command; what was built before costs nothing, so the same command
-goes on with a fresh one. Asked by `run` at every step, and by a simulation of one. Knows nothing of Ray.
+A budget is that of one run of the command; what was built before costs nothing, so the same command goes on
+with a fresh one. Asked by `run` at every step, and by a simulation of one.
 """
 
 from __future__ import annotations

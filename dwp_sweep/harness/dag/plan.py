@@ -1,6 +1,6 @@
 """What of a sweep is there, what has to be built and what cannot be: decided before anything starts.
 
-Stands between the sweep (config) and its run. Reads the store only; knows nothing of Ray, so that
+Stands between the sweep (config) and its run. Reads the store only and does not import Ray:
 ``dwp-sweep plan`` answers at once.
 """
 

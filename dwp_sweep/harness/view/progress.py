@@ -1,7 +1,4 @@
-"""What follows a run while it runs: a live display on a terminal or in a notebook, else one line per event.
-
-Knows nothing of Ray.
-"""
+"""What follows a run: a live display on a terminal or in a notebook, else one line per event."""
 
 from __future__ import annotations
 

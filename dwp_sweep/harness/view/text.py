@@ -1,6 +1,6 @@
 """A run in words: what happened, how far it is, how it ended.
 
-Reads the board and its events, never changes them. Knows nothing of where the words are shown.
+Reads the board and its events, never changes them.
 """
 
 from __future__ import annotations

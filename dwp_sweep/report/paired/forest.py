@@ -1,7 +1,7 @@
 """A forest plot of paired differences: a row a method or variant, a panel a training size.
 
 The thin bar with ends is the interval over splits, the thick one that over test subjects. Drawn with
-matplotlib's object interface (no global state, no display). Knows nothing of how the numbers came about.
+matplotlib's object interface (no global state, no display).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the figures of a search share: a figure that a notebook shows, colours, words, axes.
 
-Drawn with matplotlib's object interface (no global state, no display). Knows nothing of searches.
+Drawn with matplotlib's object interface (no global state, no display).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``<name>/manifest.json`` is created last and only once: it names the attempt whose files
 ``files/<name>/<attempt>/...`` count, with their sizes and checksums. What an attempt that came second, or
-never came to its end, has uploaded is never read. Knows nothing of what the files are.
+never came to its end, has uploaded is never read.
 """
 
 from __future__ import annotations

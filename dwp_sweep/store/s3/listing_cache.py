@@ -1,7 +1,7 @@
 """What listings of a bucket say, while questions about many nodes are answered: one listing a stage.
 
 A stage's folder holds one manifest a published node and little else, so that a listing of a thousand nodes
-is one request. Knows nothing of what manifests say.
+is one request.
 """
 
 from __future__ import annotations

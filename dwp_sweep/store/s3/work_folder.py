@@ -1,8 +1,8 @@
 """Working folders of nodes that outlive a machine: copies of their files in a bucket.
 
-A worker keeps its folder there while it trains; the worker of the next attempt, on whatever machine,
-takes it from there. The folder that is ahead wins: a machine whose own folder is the one that was kept
-last has the same or more. Knows nothing of checkpoints but that they are written whole.
+A worker keeps its folder there while it trains; the worker of the next attempt, on whatever machine, takes
+it from there. The folder that is ahead wins: a machine whose own folder is the one that was kept last has
+the same or more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Files and test scores of finished nodes: from the store where it has them, else from MLflow's artifacts.
 
 What a report reads beyond a run's numbers. A file that is not there is None, not an error: nodes that an
-older version built lack what newer ones write. Knows nothing of what the files hold.
+older version built lack what newer ones write.
 """
 
 from __future__ import annotations

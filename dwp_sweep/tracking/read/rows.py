@@ -1,7 +1,7 @@
 """One row a node, whether read from MLflow or from the records of a store.
 
-Everything that answers questions (best configuration, tables) works on rows and so gives the same
-answer from either. Knows nothing of how an answer is formed.
+Everything that answers questions (best configuration, tables) works on rows and so gives the same answer
+from either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a search has tried, as plain rows: parameters, results, learning curves and importances.
 
-The harness reads them from Optuna, the reports draw them, and as ``trials.json`` they stand with the
-sweep's folder and its parent run, so that a remote client can draw them again. Knows nothing of either.
+The harness reads them from Optuna, the reports draw them, and as ``trials.json`` they stand with the sweep's
+folder and its parent run, so that a remote client can draw them again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What MLflow's own pages show of a sweep: names of runs, a saved view of its target networks, a description.
 
-Beside `client`, `node_run` and `sync`, which write them. Knows nothing of what was measured.
+Beside `client`, `node_run` and `sync`, which write them.
 """
 
 from __future__ import annotations
