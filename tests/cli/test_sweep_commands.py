@@ -7,9 +7,10 @@ The same demo on a real Ray is in `tests/cluster/test_ray_job.py`; ``retrain`` b
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -166,9 +167,11 @@ def compute_here(monkeypatch: pytest.MonkeyPatch) -> None:
     from dwp_sweep.harness import run
 
     on_ray = run.run_sweep
-    monkeypatch.setattr(
-        run, "run_sweep", lambda *given, **options: on_ray(*given, **options | {"here": True})
-    )
+
+    def in_this_process(sweep: Any, store: Any, tracking: Any, options: Any, **rest: Any) -> Any:
+        return on_ray(sweep, store, tracking, replace(options, here=True), **rest)
+
+    monkeypatch.setattr(run, "run_sweep", in_this_process)
 
 
 def built_files(finished: Finished, *stages: str) -> dict[Path, int]:
