@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+pytest_plugins = ("tests.store.on_s3",)  # its servers serve tests of more than one folder
 ROOT = Path(__file__).resolve().parent.parent
 
 os.environ.update(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -23,6 +24,14 @@ from tests.cluster.processes import BIN, PLAIN, ROOT, finished
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 TOKEN, OTHER_TOKEN = "0123456789abcdef" * 2, "f" * 32
+
+
+class Answer(NamedTuple):
+    """How a sweep ended; the standard error is that of all sweeps of its process."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,20 @@ class Head:
     def environment(self) -> dict[str, str]:
         return PLAIN | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.folder / "token")}
 
-    def drive(self, **values: object) -> subprocess.CompletedProcess[str]:
+    def drive(self, **values: object) -> Answer:
         """A toy sweep of one node; see `toy_driver`."""
-        given = {"storage": str(self.folder / "runs"), "address": self.address} | values
-        return finished(
-            [sys.executable, "-m", "tests.cluster.toy_driver", json.dumps(given)], self.environment
-        )
+        (answer,) = self.drive_all(values)
+        return answer
+
+    def drive_all(self, *sweeps: dict[str, object]) -> list[Answer]:
+        """Toy sweeps of one node each, one after the other in one process."""
+        default = {"storage": str(self.folder / "runs"), "address": self.address}
+        command = [sys.executable, "-m", "tests.cluster.toy_driver"]
+        done = finished([*command, *(json.dumps(default | values) for values in sweeps)], self.environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        *said, code = re.split(r"^exit code (\d+)\n", done.stdout, flags=re.MULTILINE)
+        assert not code and len(said) == 2 * len(sweeps), done.stdout + done.stderr
+        return [Answer(int(said[n + 1]), said[n], done.stderr) for n in range(0, len(said), 2)]
 
 
 @contextmanager
@@ -103,24 +120,39 @@ def blind(head: Head) -> Iterator[Path]:
         yield folder
 
 
-def test_a_storage_that_a_machine_does_not_see_is_named_with_the_machine(head: Head, blind: Path) -> None:
-    done = head.drive(storage=str(blind / "runs"))
+@pytest.fixture(scope="module")
+def beside_the_blind(head: Head, blind: Path) -> dict[str, Answer]:
+    """Sweeps with something that the worker does not see, and one that it sees whole."""
+    shared = head.folder / "data"
+    shared.mkdir()
+    sweeps: dict[str, dict[str, object]] = {
+        "storage": {"storage": str(blind / "runs")},
+        "data": {"data": str(blind / "data")},
+        "nothing": {"storage": str(head.folder / "good"), "data": str(shared)},
+    }
+    return dict(zip(sweeps, head.drive_all(*sweeps.values()), strict=True))
+
+
+def test_a_storage_that_a_machine_does_not_see_is_named_with_the_machine(
+    blind: Path, beside_the_blind: dict[str, Answer]
+) -> None:
+    done = beside_the_blind["storage"]
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"storage {blind / 'runs'}: {socket.gethostname()}" in done.stdout
     assert "does not see it: it is no folder that all machines share" in done.stdout
     assert not list((blind / "runs").glob(".probe-*"))
 
 
-def test_a_machine_without_the_data_is_named_with_the_key(head: Head, blind: Path) -> None:
-    done = head.drive(data=str(blind / "data"))
+def test_a_machine_without_the_data_is_named_with_the_key(
+    blind: Path, beside_the_blind: dict[str, Answer]
+) -> None:
+    done = beside_the_blind["data"]
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"data.target.root: {blind / 'data'}: is not there on {socket.gethostname()}" in done.stdout
 
 
-def test_a_machine_that_sees_all_is_used(head: Head, blind: Path) -> None:
-    shared = head.folder / "data"
-    shared.mkdir()
-    done = head.drive(storage=str(head.folder / "good"), data=str(shared))
+def test_a_machine_that_sees_all_is_used(beside_the_blind: dict[str, Answer]) -> None:
+    done = beside_the_blind["nothing"]
     # The toy's config has no such key: its node fails, in a worker.
     assert done.returncode == 1, done.stdout + done.stderr
     assert "unknown key 'dataset'" in done.stdout

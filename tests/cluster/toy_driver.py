@@ -1,7 +1,8 @@
-"""A driver of a toy sweep on a cluster, as a script: ``python -m tests.cluster.toy_driver VALUES``.
+"""A driver of toy sweeps on a cluster, as a script: ``python -m tests.cluster.toy_driver VALUES ...``.
 
-VALUES is a JSON object: ``storage``, ``address``; ``gpu`` of each node; ``data``, a folder that nodes read;
-``wait_s``; ``python``, the version that the cluster claims to run. Bad input ends with 2, as in a command.
+One sweep after the other, each from a JSON object: ``storage``, ``address``; ``gpu`` of each node; ``data``,
+a folder that nodes read; ``wait_s``; ``python``, the version that the cluster claims to run. After what a
+sweep prints comes a line ``exit code N``; bad input ends with 2, as in a command.
 """
 
 from __future__ import annotations
@@ -59,4 +60,5 @@ def _claim_python(address: str, version: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    for argument in sys.argv[1:]:
+        print("exit code", main(json.loads(argument)), flush=True)

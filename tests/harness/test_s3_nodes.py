@@ -24,7 +24,6 @@ from dwp_sweep.store.s3.store import BucketStore
 from dwp_sweep.tracking.read.results import results_of_store
 from tests.harness.toy_stages import STAGES as TOYS
 from tests.harness.toy_stages import log_lines, toy_node, toy_sweep
-from tests.store.conftest import on, seaweed, url  # noqa: F401 - fixtures
 
 On = Callable[[str], Store]
 TASK = {"layout": "phantom", "n_val": 1, "preprocess": {"shape": [16, 16, 16]}}
@@ -51,7 +50,7 @@ TUNED = toy_node("target", "tuned", [SOURCE])
 
 
 @pytest.mark.slow
-def test_real_stages_run_on_a_machine_that_has_neither_scans_nor_inputs(on: On, url: str) -> None:  # noqa: F811
+def test_real_stages_run_on_a_machine_that_has_neither_scans_nor_inputs(on: On, url: str) -> None:
     driver = on("driver")
     sweep = build_sweep(load_space(SPACE), driver.root)
     for node in sweep.nodes.values():  # parents come first; each on a machine of its own
@@ -73,7 +72,7 @@ def test_real_stages_run_on_a_machine_that_has_neither_scans_nor_inputs(on: On, 
 
 
 @pytest.mark.slow
-def test_a_damaged_input_fails_its_reader_and_the_next_run_builds_it_again(on: On) -> None:  # noqa: F811
+def test_a_damaged_input_fails_its_reader_and_the_next_run_builds_it_again(on: On) -> None:
     store, sweep = on("first"), toy_sweep(SOURCE, TUNED)
     assert isinstance(store, BucketStore)
     run_node(SOURCE, TOYS["source"], store)
@@ -94,7 +93,7 @@ def test_a_damaged_input_fails_its_reader_and_the_next_run_builds_it_again(on: O
 
 @pytest.mark.slow
 def test_an_outage_in_the_middle_of_training_costs_nothing(
-    on: On,  # noqa: F811
+    on: On,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

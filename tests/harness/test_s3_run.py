@@ -15,7 +15,6 @@ import pytest
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_stages import STAGES, demo_sweep, log_lines, runs_of, slow_sweep
-from tests.store.conftest import on, seaweed, url  # noqa: F401 - fixtures
 from tests.store.s3_server import SECRET, S3Server
 
 pytestmark = pytest.mark.slow  # a server and several Rays are started
@@ -35,7 +34,7 @@ sys.exit(outcome.exit_code)
 
 
 @pytest.fixture
-def start(url: str, on: On) -> Iterator[Callable[[str, str, Path], subprocess.Popen[str]]]:  # noqa: F811
+def start(url: str, on: On) -> Iterator[Callable[[str, str, Path], subprocess.Popen[str]]]:
     """Starts a driver with a Ray of its own on a machine of some name; ends all of them."""
     started: list[subprocess.Popen[str]] = []
 
@@ -57,9 +56,9 @@ def start(url: str, on: On) -> Iterator[Callable[[str, str, Path], subprocess.Po
 
 def test_two_drivers_build_one_sweep_and_a_machine_with_nothing_finds_it_done(
     start: Callable[[str, str, Path], subprocess.Popen[str]],
-    on: On,  # noqa: F811
-    url: str,  # noqa: F811
-    seaweed: S3Server,  # noqa: F811
+    on: On,
+    url: str,
+    seaweed: S3Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -89,7 +88,7 @@ def test_two_drivers_build_one_sweep_and_a_machine_with_nothing_finds_it_done(
 
 def test_when_a_machine_is_lost_another_goes_on_from_the_last_checkpoint(
     start: Callable[[str, str, Path], subprocess.Popen[str]],
-    on: On,  # noqa: F811
+    on: On,
     tmp_path: Path,
 ) -> None:
     first, second = tmp_path / "log1.txt", tmp_path / "log2.txt"

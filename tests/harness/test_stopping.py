@@ -29,8 +29,13 @@ def test_a_running_sweep_can_be_watched_and_cancelled_and_goes_on_later(
     def elsewhere() -> None:
         while not any(what == "epoch 3" for _, what, _ in log_lines(log)):
             time.sleep(0.05)
-        time.sleep(2.5)  # the run's file is rewritten every two seconds
-        seen.append(sweep_status("toy", store))
+        for _ in range(20):  # the run's file is rewritten every two seconds
+            status = sweep_status("toy", store)
+            running = status.in_state("running")
+            if running and all(node.n_epochs and node.epoch for node in running):
+                break
+            time.sleep(0.2)
+        seen.append(status)
         cancel_sweep("toy", store)
 
     other = threading.Thread(target=elsewhere, daemon=True)

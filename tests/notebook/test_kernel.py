@@ -1,4 +1,7 @@
-"""The API in a real Jupyter kernel: progress shows, results are a table, figures are pictures."""
+"""The API in a real Jupyter kernel: progress shows, results are a table, figures are pictures.
+
+One notebook: a search of toys on a real Ray, then the demo at its smoke scale within the kernel.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,12 @@ outcome.exit_code
     'dwp_sweep.search_report("toy", storage)',
 ]
 DEMO_CELLS = [
-    """
-import dwp_sweep
-run = dwp_sweep.run_sweep("{root}/search_spaces/demo.yaml", "storage", smoke=True)
+    f"""
+run = dwp_sweep.run_sweep("{ROOT}/search_spaces/demo.yaml", "demo", smoke=True, here=True)
 run
 """,
     """
-uri = "sqlite:///storage/mlflow.db"
+uri = "sqlite:///demo/mlflow.db"
 dwp_sweep.results("demo-smoke", tracking_uri=uri)
 """,
     'dwp_sweep.best_config("demo-smoke", tracking_uri=uri)',
@@ -46,10 +48,17 @@ dwp_sweep.results("demo-smoke", tracking_uri=uri)
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_search_runs_in_a_notebook_and_its_figures_display(tmp_path: Path) -> None:
-    run, figures, figure, report = executed(TOY_CELLS, tmp_path)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """All cells, which ran one after the other."""
+    return executed([*TOY_CELLS, *DEMO_CELLS], tmp_path_factory.mktemp("notebook"))
+
+
+def test_a_search_runs_in_a_notebook_and_its_figures_display(notebook: list[Any]) -> None:
+    run, figures, figure, report = notebook[: len(TOY_CELLS)]
     assert text(run, "text/plain")[-1] == "0"
     shown = text(run, "text/html")
     assert len(shown) == 1, "one output, redrawn in place"
@@ -60,12 +69,8 @@ def test_a_search_runs_in_a_notebook_and_its_figures_display(tmp_path: Path) -> 
     assert "3 configurations" in text(report, "text/html")[0]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_the_demo_runs_in_a_notebook_and_its_answers_are_tables(tmp_path: Path) -> None:
-    run, results, best, by_method = executed(
-        [cell.replace("{root}", str(ROOT)) for cell in DEMO_CELLS], tmp_path
-    )
+def test_the_demo_runs_in_a_notebook_and_its_answers_are_tables(notebook: list[Any]) -> None:
+    run, results, best, by_method = notebook[len(TOY_CELLS) :]
     shown = text(run, "text/html")
     assert "all done" in shown[0] and "Best of 4 configurations" in shown[-1]
     assert "<table" in text(results, "text/html")[0] and "train_size" in text(results, "text/html")[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +33,16 @@ SECRETS = {
     )
 }
 
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from dwp_sweep.cli import main
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as end:
+        print("exit code", end.code or 0, flush=True)
+"""
+
 
 @dataclass
 class Left:
@@ -38,7 +50,7 @@ class Left:
 
     Attributes:
         folders: With everything that was written.
-        said: Output of each command by its words.
+        said: Output of the commands by the words of the first of a process.
     """
 
     folders: dict[str, Path]
@@ -81,19 +93,26 @@ def _run_all(left: Left, folder: Path, port: int) -> None:
     url = f"postgresql+psycopg://me:{SECRETS['STUDY_STORAGE']}@127.0.0.1:9/studies"
     demo |= {"search": {"target.lr": {"float": [1e-4, 1e-3]}}, "searcher": {"storage": url}}
     searching.write_text(yaml.safe_dump(demo))
-    for expected, *words in (
-        (0, "plan", str(good), "--smoke", "--json"),
-        (0, "run", str(good), "--smoke"),
-        (1, "run", str(good), "--smoke", "--set", "name=failing", "--set", "target.lr=1e30"),
-        (0, "best", "good-smoke"),
-        (0, "report", "good-smoke", "--out", str(left.folders["storage"] / "report.html")),
-        (2, "plan", str(searching), "--smoke"),
-        (2, "submit", str(searching), "--smoke", "--address", "http://127.0.0.1:9"),
-        (2, "best", "nosuch", "--tracking-uri", f"http://me:{SECRETS['TRACKING_URI']}@127.0.0.1:9"),
-    ):
-        done = finished([BIN / "dwp-sweep", *words], environment)
-        assert done.returncode == expected, (words, done.stdout[-3_000:], done.stderr[-3_000:])
-        left.said[" ".join(words)] = done.stdout + done.stderr
+    # On a real Ray, with a node that fails; then in one process what needs no Ray.
+    words = ["run", str(good), "--smoke", "--set", "grid.target.lr=[1e-3, 1e30]"]
+    done = finished([BIN / "dwp-sweep", *words], environment)
+    assert done.returncode == 1, (done.stdout[-3_000:], done.stderr[-3_000:])
+    left.said[" ".join(words)] = done.stdout + done.stderr
+    report = str(left.folders["storage"] / "report.html")
+    nowhere = f"http://me:{SECRETS['TRACKING_URI']}@127.0.0.1:9"
+    rest = {
+        ("plan", str(good), "--smoke", "--json"): 0,
+        ("run", str(good), "--smoke"): 0,
+        ("best", "good-smoke"): 0,
+        ("report", "good-smoke", "--out", report): 0,
+        ("plan", str(searching), "--smoke"): 2,
+        ("submit", str(searching), "--smoke", "--address", "http://127.0.0.1:9"): 2,
+        ("best", "nosuch", "--tracking-uri", nowhere): 2,
+    }
+    done = finished([sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps([*rest])], environment)
+    codes = [int(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith("exit code ")]
+    assert codes == [*rest.values()], (done.stdout[-3_000:], done.stderr[-3_000:])
+    left.said["the others"] = done.stdout + done.stderr
 
 
 def test_nothing_that_was_said_holds_a_secret(left: Left) -> None:

@@ -1,4 +1,4 @@
-"""Servers that speak S3, one a session, and storages on them."""
+"""Servers that speak S3, one of a kind for all tests of a process, and storages on them."""
 
 from __future__ import annotations
 
