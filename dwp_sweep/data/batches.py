@@ -65,8 +65,8 @@ def stack(cases: Sequence[Case]) -> Batch:
 class BatchMaker:
     """Batches of a training; the next one is made in a thread while the present one is used.
 
-    A batch is a pure function of its step and indices: being told of another one that comes next costs
-    time and never changes a batch.
+    A batch is a pure function of its step and indices: another `upcoming` batch costs time and
+    never changes a batch.
 
     Args:
         cases: Training cases, by index.
@@ -95,7 +95,7 @@ class BatchMaker:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def upcoming(self, indices: Tensor, step: int) -> None:
-        """Say which batch follows the one that is asked for next: it is begun as soon as that one is there.
+        """Name the batch after the next one: its making begins as soon as the next one is returned.
 
         Args:
             indices: (B,) int64, into the cases.
@@ -112,8 +112,8 @@ class BatchMaker:
         """
         wanted = (step, indices.tolist())
         coming, self._coming = self._coming, None
-        was_told = coming is not None and coming[0] == wanted
-        batch = coming[1].result() if coming is not None and was_told else self._make(*wanted)
+        is_expected = coming is not None and coming[0] == wanted
+        batch = coming[1].result() if coming is not None and is_expected else self._make(*wanted)
         following, self._next = self._next, None
         if self._pool is not None and following is not None:
             self._coming = following, self._pool.submit(self._make, *following)

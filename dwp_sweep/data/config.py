@@ -49,8 +49,8 @@ class PreprocessConfig(StrictModel):
     @field_validator("orientation")
     @classmethod
     def _three_axes(cls, value: str) -> str:
-        found = [sum(letter in axis for letter in value.upper()) for axis in _AXES]
-        if len(value) != 3 or found != [1, 1, 1]:
+        n_letters = [sum(letter in axis for letter in value.upper()) for axis in _AXES]
+        if len(value) != 3 or n_letters != [1, 1, 1]:
             raise ValueError("must be one letter each of L or R, P or A, I or S, such as RAS or SRA")
         return value.upper()
 
@@ -164,14 +164,14 @@ class DatasetConfig(StrictModel):
     @field_validator("channel", mode="before")
     @classmethod
     def _channels(cls, value: Any) -> Any:
-        if value is None or all(type(one) is int and one >= 0 for one in _listed(value)):
+        if value is None or all(type(item) is int and item >= 0 for item in _listed(value)):
             return _one_or_several(value)
         raise ValueError("must be a channel from 0, or a list of different ones")
 
     @field_validator("modality", "image_pattern", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        if all(isinstance(one, str) and one for one in _listed(value)):
+        if all(isinstance(item, str) and item for item in _listed(value)):
             return _one_or_several(value)
         raise ValueError("must be a word, or a list of different ones")
 
@@ -201,7 +201,9 @@ class DatasetConfig(StrictModel):
         """What the input channels are, for people."""
         if self.image_channels:
             return self.image_channels
-        return tuple(f"channel {one}" for one in self.channel) if isinstance(self.channel, tuple) else ()
+        return (
+            tuple(f"channel {number}" for number in self.channel) if isinstance(self.channel, tuple) else ()
+        )
 
     @model_validator(mode="after")
     def _phantom_where_it_belongs(self) -> DatasetConfig:

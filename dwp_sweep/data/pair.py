@@ -70,11 +70,11 @@ def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int]
         problems += geometry_problems(subject.image, other, "mask" if other == subject.mask else "image")
     if mask is not None:
         problems += _label_problems(subject.mask, mask, label_set)
-    found = [image for image in images if image is not None]
-    if problems or len(found) < len(images) or mask is None:
+    readable = [image for image in images if image is not None]
+    if problems or len(readable) < len(images) or mask is None:
         raise InputError(dict.fromkeys(problems))
     labels = np.rint(mask.data).astype(np.int32)
-    return Pair(found[0], labels, tuple(int(value) for value in np.unique(labels)), tuple(found[1:]))
+    return Pair(readable[0], labels, tuple(int(value) for value in np.unique(labels)), tuple(readable[1:]))
 
 
 def foreground_of(labels: NDArray[np.int32], wanted: tuple[int, ...] | None) -> NDArray[np.bool_]:
@@ -136,8 +136,8 @@ def _label_problems(path: Path, mask: Volume, label_set: frozenset[int] | None) 
     if uneven.size:
         what = f"label values are no whole numbers: {_some(uneven)}"
         return [Problem(str(path), what, "is this the mask? Resample masks with nearest neighbour")]
-    found = {int(value) for value in np.rint(values)}
-    strange = found - label_set if label_set is not None else set[int]()
+    whole = {int(value) for value in np.rint(values)}
+    strange = whole - label_set if label_set is not None else set[int]()
     if label_set is not None and strange:
         what = f"label values {_some(np.array(sorted(strange)))} are not in the set {sorted(label_set)}"
         return [

@@ -2,7 +2,7 @@
 
 `dwp_sweep.data.preprocess` makes a `Placement` beside each input; predictions go back through it onto the
 scan's own grid. The way back is exact where nothing was resampled: then it is a turn and a crop. `cut` is
-the one crop and padding of the package: of inputs, of patches and of the way back. Knows no networks.
+the one crop and padding of the package: of inputs, of patches and of the way back.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ class Placement:
             axes, flipped = turn
             return np.ascontiguousarray(np.flip(grid.transpose(axes), flipped))
         matrix = self._scan_to_grid()
-        found = ndimage.affine_transform(
+        interpolated = ndimage.affine_transform(
             grid, matrix[:3, :3], matrix[:3, 3], output_shape=self.scan_shape, order=1, mode="nearest"
         )
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(interpolated, dtype=np.float32)
 
     def _scan_to_grid(self) -> Affine:
         return np.asarray(np.linalg.solve(self.grid_affine, self.scan_affine), dtype=np.float64)

@@ -194,11 +194,13 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
 
 
 def _on_common_grid(images: Sequence[Volume], settings: PreprocessConfig) -> list[MetaTensor]:
-    """Each image as (1, D, H, W) in the orientation and on the spacing asked for."""
+    """Each image as (1, D, H, W) in the orientation and on the spacing of the settings."""
     affine = torch.as_tensor(images[0].affine)
     # Air outside the scanner's field may be -1024 or -3024: clipped first, it is one background.
-    voxels = [one.data if settings.window is None else np.clip(one.data, *settings.window) for one in images]
-    return [_turned(torch.as_tensor(one), affine, settings, "bilinear") for one in voxels]
+    voxels = [
+        image.data if settings.window is None else np.clip(image.data, *settings.window) for image in images
+    ]
+    return [_turned(torch.as_tensor(channel), affine, settings, "bilinear") for channel in voxels]
 
 
 def _turned(voxels: torch.Tensor, affine: torch.Tensor, settings: PreprocessConfig, mode: str) -> MetaTensor:

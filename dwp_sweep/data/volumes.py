@@ -1,7 +1,6 @@
-"""NIfTI files in and out: the only place that knows nibabel.
+"""NIfTI files in and out: the only place that imports nibabel.
 
-Lowest step of the data side. Knows neither subjects nor what a volume shows; whatever is wrong with
-a file becomes an `InputError` that names it.
+Lowest step of the data side; whatever is wrong with a file becomes an `InputError` that names it.
 """
 
 # nibabel carries no type hints on these calls.

@@ -1,7 +1,7 @@
 """Preprocessed scans on disk, mapped into memory when looked at, shared by all trials that use them.
 
 An entry is keyed by the content of image and mask and by the settings, so it is never stale. Processes
-that need the same entries at once share the work: each builds what no other is at.
+that need the same entries at once share the work: each builds what no other builds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 def _silent(done: int, total: int) -> None:
-    """Tell nobody."""
+    """The default `Progress`."""
 
 
 def load_cases(
@@ -51,21 +51,21 @@ def load_cases(
     Raises:
         InputError: With the problems of all scans that cannot be used.
     """
-    hashes = file_hashes((path for one in subjects for path in one.files), cache_dir)
+    hashes = file_hashes((path for subject in subjects for path in subject.files), cache_dir)
     wanted = [
-        _Wanted(one, config, entry_folder(config, [hashes[path] for path in one.files], cache_dir))
-        for one in subjects
+        _Wanted(subject, config, entry_folder(config, [hashes[path] for path in subject.files], cache_dir))
+        for subject in subjects
     ]
     _fill(wanted, progress or _silent)
-    problems = [problem for one in wanted for problem in one.problems]
+    problems = [problem for entry in wanted for problem in entry.problems]
     if problems:
         raise InputError(problems)
-    return tuple(one.case for one in wanted if one.case is not None)
+    return tuple(entry.case for entry in wanted if entry.case is not None)
 
 
 @dataclass(eq=False)
 class _Wanted:
-    """One case to find or to build; ``waiting_since`` is when somebody else was first seen at it."""
+    """One case to read or to build; ``waiting_since`` is when another process was first seen to build it."""
 
     subject: Subject
     config: DatasetConfig
@@ -83,7 +83,7 @@ class _Wanted:
         return self.case is not None
 
     def attempt(self) -> None:
-        """Read the entry, or build it unless somebody else is at it."""
+        """Read the entry, or build it unless another process does."""
         if self.read():
             return
         with entry_lock(self.folder.parent.parent / "locks" / self.folder.name) as is_mine:
@@ -110,7 +110,7 @@ class _Wanted:
 
 
 def _fill(wanted: Sequence[_Wanted], progress: Progress) -> None:
-    """Settle all; entries that others are at come last."""
+    """Settle all; entries that others build come last."""
     n_settled, left = 0, list(wanted)
     while left:
         before = n_settled
@@ -118,7 +118,7 @@ def _fill(wanted: Sequence[_Wanted], progress: Progress) -> None:
             n_settled += left[place].is_settled
             if left[place].is_settled:
                 progress(n_settled, len(wanted))
-        left = [one for one in left if not one.is_settled]
+        left = [entry for entry in left if not entry.is_settled]
         if left and n_settled == before:
             progress(n_settled, len(wanted))
             time.sleep(LOOK_EVERY_S)
@@ -148,5 +148,5 @@ def entry_lock(path: Path) -> Iterator[bool]:
         path.write_text(f"{socket.gethostname()} {os.getpid()}\n")
         yield True
     finally:
-        path.unlink(missing_ok=True)  # while it is held: whoever opened it before looks again
+        path.unlink(missing_ok=True)  # while it is held: a process that opened it before looks once more
         lock.release()

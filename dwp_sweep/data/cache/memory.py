@@ -37,21 +37,22 @@ def dataset_fingerprint(
     Raises:
         InputError: A file that cannot be read.
     """
-    hashes = file_hashes((path for one in subjects for path in one.files), memory)
-    rows = sorted((one.id, *(hashes[path] for path in one.files)) for one in subjects)
+    hashes = file_hashes((path for subject in subjects for path in subject.files), memory)
+    rows = sorted((subject.id, *(hashes[path] for path in subject.files)) for subject in subjects)
     split_file = _sha256(Path(config.split_file).expanduser()) if config.split_file else ""
     return hashlib.sha256(json.dumps([rows, split_file]).encode()).hexdigest()
 
 
 def file_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str]:
     """SHA-256 of each file, several at once; `memory` answers for unchanged ones (path, size, time)."""
-    known = _recall(memory)
+    # A memory that is lost or damaged only costs time.
+    known = (recall(memory / MEMORY_FILE) or {}) if memory is not None else {}
     names = {path: _identity(path) for path in paths}
     unread = {name: path for path, name in names.items() if name not in known}
     order = list(unread)
     fresh = {order[place]: digest for place, digest in side_by_side(_sha256, list(unread.values()))}
     if memory is not None and fresh:
-        _remember(memory, fresh)
+        remember(memory / MEMORY_FILE, {**(recall(memory / MEMORY_FILE) or {}), **fresh})
     return {path: fresh.get(name) or known[name] for path, name in names.items()}
 
 
@@ -69,23 +70,6 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(Problem(str(path), f"cannot be read: {error.strerror}", "check the path")) from None
-
-
-def _recall(memory: Path | None) -> dict[str, str]:
-    """What is remembered; a memory that is lost or damaged only costs time."""
-    if memory is None:
-        return {}
-    try:
-        values = json.loads((memory / MEMORY_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _remember(memory: Path, fresh: dict[str, str]) -> None:
-    memory.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**_recall(memory), **fresh}, indent=0, sort_keys=True)
-    write_whole(memory / MEMORY_FILE, text, durable=False)
 
 
 def memory_file(folder: Path, identity: object) -> Path:
@@ -123,7 +107,7 @@ R = TypeVar("R")
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
-    """Do something with each item; yields (place in the items, result) in the order of completion.
+    """Apply the work to each item; yields (place in the items, result) in the order of completion.
 
     What the work raises is raised here, and nothing new begins after it; the same where the caller leaves.
     """

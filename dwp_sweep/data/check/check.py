@@ -36,7 +36,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
 CHECK_VERSION = 1
-"""Raised by hand when other things are found in the same scan."""
+"""Raised by hand when the check says other things of the same scan."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,16 @@ def keep_in(cache_dir: Path | None, subjects: Sequence[Subject]) -> Keep | None:
     if cache_dir is None:
         return None
     try:
-        paths = [path for one in subjects for path in one.files]
+        paths = [path for subject in subjects for path in subject.files]
         return Keep(cache_dir, file_hashes(paths, cache_dir))
     except InputError:
-        return None  # a file that cannot be read is told with its subject
+        return None  # a file that cannot be read is reported with its subject
 
 
 def examine(
     subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None, keep: Keep | None = None
 ) -> Finding | InputError:
-    """Read and prepare one subject, or recall what was found; an error is what stands against using it.
+    """Read and prepare one subject, or recall the finding of it; an error is what stands against using it.
 
     Args:
         subject: Its files.
@@ -112,7 +112,7 @@ def examine(
         return error
     if keep is not None:
         hashes = [keep.hashes[path] for path in subject.files]
-        with contextlib.suppress(OSError):  # a full disk is no fault of the scans; training tells it
+        with contextlib.suppress(OSError):  # a full disk is no fault of the scans; training reports it
             publish_entry(prepared, entry_folder(config, hashes, keep.cache_dir))
     finding = _finding(subject, config, pair, prepared)
     if memory is not None:
@@ -188,26 +188,32 @@ def check_dataset(
     Args:
         config: Of the data set.
         progress: Called with (done, total) after each subject.
-        cache_dir: Where what is prepared here is kept for training, and what is found for the next check;
+        cache_dir: Where what is prepared here is kept for training, and the findings for the next check;
             None keeps nothing.
     """
-    found = scan_layout(config)
-    problems, unusable = [*found.problems, *_labels_not_in_set(config, found)], dict(found.broken)
+    listing = scan_layout(config)
+    problems, unusable = [*listing.problems, *_labels_not_in_set(config, listing)], dict(listing.broken)
     findings = list[Finding]()
-    answers = _examined(found, config, cache_dir, progress)
-    for subject, answer in zip(found.subjects, answers, strict=True):
+    answers = _examined(listing, config, cache_dir, progress)
+    for subject, answer in zip(listing.subjects, answers, strict=True):
         if isinstance(answer, InputError):
             problems += answer.problems
             unusable[subject.id] = answer.problems
         else:
             findings.append(answer)
-    suspicions = [one for finding in findings for one in finding.suspicions]
+    suspicions = [suspicion for finding in findings for suspicion in finding.suspicions]
     suspicions += same_scans({finding.row.id: finding.hashes for finding in findings})
     uneven = uneven_spacing([finding.row.spacing_mm for finding in findings], config)
     return CheckReport(
-        tuple(_with_suspicions(finding.row, suspicions) for finding in findings),
+        tuple(
+            replace(
+                finding.row,
+                suspicions=tuple(each.words for each in suspicions if each.subject == finding.row.id),
+            )
+            for finding in findings
+        ),
         tuple(problems),
-        (*(one.warning for one in suspicions), *uneven),
+        (*(suspicion.warning for suspicion in suspicions), *uneven),
         unusable,
     )
 
@@ -234,7 +240,9 @@ def require_enough(
 def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -> tuple[Problem, ...]:
     """Warn where a scan of the target task also trains the source networks: its test would not be blind."""
     images = {image.resolve() for subject in source for image in subject.images}
-    shared = [one for one in target if not images.isdisjoint(image.resolve() for image in one.images)]
+    shared = [
+        subject for subject in target if not images.isdisjoint(image.resolve() for image in subject.images)
+    ]
     if not shared:
         return ()
     what = f"{len(shared)} of {len(target)} target subjects are source subjects too, first {shared[0].id}"
@@ -243,31 +251,29 @@ def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -
 
 
 def _examined(
-    found: Listing,
+    listing: Listing,
     config: DatasetConfig,
     cache_dir: Path | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[Finding | InputError]:
     """What there is to say of each subject, in their order."""
-    keep = keep_in(cache_dir, found.subjects)
-    work = partial(examine, config=config, label_set=found.label_set, keep=keep)
+    keep = keep_in(cache_dir, listing.subjects)
+    work = partial(examine, config=config, label_set=listing.label_set, keep=keep)
     answers: dict[int, Finding | InputError] = {}
-    for place, answer in side_by_side(work, found.subjects):
+    for place, answer in side_by_side(work, listing.subjects):
         answers[place] = answer
         if progress is not None:
-            progress(len(answers), len(found.subjects))
-    return [answers[place] for place in range(len(found.subjects))]
+            progress(len(answers), len(listing.subjects))
+    return [answers[place] for place in range(len(listing.subjects))]
 
 
-def _with_suspicions(row: SubjectRow, suspicions: Sequence[Suspicion]) -> SubjectRow:
-    return replace(row, suspicions=tuple(one.words for one in suspicions if one.subject == row.id))
-
-
-def _labels_not_in_set(config: DatasetConfig, found: Listing) -> list[Problem]:
-    if config.labels is None or found.label_set is None:
+def _labels_not_in_set(config: DatasetConfig, listing: Listing) -> list[Problem]:
+    if config.labels is None or listing.label_set is None:
         return []
-    strange = sorted(set(config.labels) - found.label_set)
+    strange = sorted(set(config.labels) - listing.label_set)
     if not strange:
         return []
-    what = f"labels: {', '.join(map(str, strange))} is not in the data set's values {sorted(found.label_set)}"
+    what = (
+        f"labels: {', '.join(map(str, strange))} is not in the data set's values {sorted(listing.label_set)}"
+    )
     return [Problem(config.root or config.layout, what, "choose foreground labels among these")]

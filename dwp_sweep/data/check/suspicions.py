@@ -1,13 +1,12 @@
 """What is legal in a data set but rarely meant: empty masks, masks beside the patient, clipped scans.
 
 Beside the plain errors of `dwp_sweep.data.pair`; each suspicion names its subject, so that a table can
-show it in the subject's row. Reads no files.
+show it in the subject's row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +55,7 @@ def empty_mask(subject: Subject, label_values: Sequence[int], config: DatasetCon
 
 def lost_foreground(subject: Subject, prepared: Prepared) -> tuple[Suspicion, ...]:
     """Foreground that preparation removes, or that lies beside the patient."""
-    found = []
+    suspicions = []
     for share, limit, words, what, fix in (
         (
             prepared.resampled_away,
@@ -82,8 +81,8 @@ def lost_foreground(subject: Subject, prepared: Prepared) -> tuple[Suspicion, ..
     ):
         if share > limit:
             problem = Problem(str(subject.mask), what.format(f"{share:.0%}"), fix)
-            found.append(Suspicion(subject.id, f"{share:.0%} {words}", problem))
-    return tuple(found)
+            suspicions.append(Suspicion(subject.id, f"{share:.0%} {words}", problem))
+    return tuple(suspicions)
 
 
 def saturated(subject: Subject, images: Sequence[Volume], config: DatasetConfig) -> tuple[Suspicion, ...]:
@@ -91,14 +90,16 @@ def saturated(subject: Subject, images: Sequence[Volume], config: DatasetConfig)
 
     Values that `preprocess.window` clips anyway do not count.
     """
-    found = []
-    for path, image in zip(_files_of(subject, len(images)), images, strict=True):
+    suspicions = []
+    # A file each, or one file that holds several channels.
+    paths = subject.images if len(subject.images) == len(images) else (subject.image,) * len(images)
+    for path, image in zip(paths, images, strict=True):
         share = saturated_share(image.data, config.preprocess.window)
         if share > SATURATED_SHARE_WORTH_A_WARNING:
             what = f"{share:.1%} of the patient's voxels have exactly the maximum, {image.data.max():g}"
             problem = Problem(str(path), f"saturated: {what}", "export the scan again without clipping")
-            found.append(Suspicion(subject.id, "saturated", problem))
-    return tuple(found)
+            suspicions.append(Suspicion(subject.id, "saturated", problem))
+    return tuple(suspicions)
 
 
 def saturated_share(data: FloatArray, window: tuple[float, float] | None) -> float:
@@ -136,28 +137,23 @@ def at_border(subject: Subject, foreground: NDArray[np.bool_]) -> tuple[Suspicio
     return (Suspicion(subject.id, "touches the border", Problem(str(subject.mask), what, fix)),)
 
 
-def _files_of(subject: Subject, n_channels: int) -> tuple[Path, ...]:
-    """The file of each channel: a file each, or one file that holds several."""
-    return subject.images if len(subject.images) == n_channels else (subject.image,) * n_channels
-
-
 def same_scans(hashes: Mapping[str, Sequence[str]]) -> list[Suspicion]:
     """The same voxels under two ids could stand in the training and the test set.
 
     Args:
         hashes: Subject id -> content hash of each of its channels.
     """
-    first, found = dict[str, str](), dict[tuple[str, str], Suspicion]()
+    first, repeated = dict[str, str](), dict[tuple[str, str], Suspicion]()
     for name, channels in hashes.items():
         if len(set(channels)) < len(channels):
             problem = Problem(name, "two of its channels hold the same voxels", "give different images")
-            found[name, name] = Suspicion(name, "a channel twice", problem)
+            repeated[name, name] = Suspicion(name, "a channel twice", problem)
         for channel in channels:
             other = first.setdefault(channel, name)
             if other != name:
                 problem = Problem(name, f"has the same voxels as {other}", "keep one of the two")
-                found[name, other] = Suspicion(name, f"same voxels as {other}", problem)
-    return list(found.values())
+                repeated[name, other] = Suspicion(name, f"same voxels as {other}", problem)
+    return list(repeated.values())
 
 
 def uneven_spacing(
@@ -166,7 +162,7 @@ def uneven_spacing(
     """Voxel sizes that differ between subjects, where nothing brings them to one."""
     if not spacings_mm or config.preprocess.spacing_mm is not None:
         return ()
-    sizes = np.array([np.sort(one) for one in spacings_mm])
+    sizes = np.array([np.sort(spacing) for spacing in spacings_mm])
     low, high = sizes.min(axis=0), sizes.max(axis=0)
     if (high <= SPACING_RATIO_WORTH_A_WARNING * low).all():
         return ()

@@ -32,10 +32,10 @@ def list_subjects(config: DatasetConfig) -> tuple[Subject, ...]:
         InputError: With every problem of the listing: missing root, description or files, images
             without mask, ids there twice, a selection of subjects that are not there.
     """
-    found = scan_layout(config)
-    if found.problems:
-        raise InputError(found.problems)
-    return found.subjects
+    listing = scan_layout(config)
+    if listing.problems:
+        raise InputError(listing.problems)
+    return listing.subjects
 
 
 def scan_layout(config: DatasetConfig) -> Listing:
@@ -43,18 +43,22 @@ def scan_layout(config: DatasetConfig) -> Listing:
     root = _root(config)
     if isinstance(root, Problem):
         return Listing((), (root,))
-    found = LISTERS[config.layout](config, root)
-    if not found.ids:
-        problems = found.problems or (
+    listing = LISTERS[config.layout](config, root)
+    if not listing.ids:
+        problems = listing.problems or (
             Problem(str(root), "no subjects found", f"is its layout {config.layout}?"),
         )
-        return Listing((), problems, {}, found.label_set)
-    ids, wrong = _selected(found.ids, config.subjects, str(root))
-    labels = frozenset(config.label_set) | {0} if config.label_set else found.label_set
+        return Listing((), problems, {}, listing.label_set)
+    ids, wrong = _selected(listing.ids, config.subjects, str(root))
+    labels = frozenset(config.label_set) | {0} if config.label_set else listing.label_set
     return Listing(
-        tuple(subject for subject in found.subjects if subject.id in ids),
-        (*found.problems, *wrong, *(one for name in sorted(ids) for one in found.broken.get(name, ()))),
-        {name: found.broken[name] for name in sorted(ids) if name in found.broken},
+        tuple(subject for subject in listing.subjects if subject.id in ids),
+        (
+            *listing.problems,
+            *wrong,
+            *(problem for name in sorted(ids) for problem in listing.broken.get(name, ())),
+        ),
+        {name: listing.broken[name] for name in sorted(ids) if name in listing.broken},
         labels,
     )
 

@@ -12,7 +12,6 @@ modalities, the network's input channels in that order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -48,14 +47,14 @@ def list_brats(config: DatasetConfig, root: Path) -> Listing:
     subjects, broken = list[Subject](), dict[str, tuple[Problem, ...]]()
     for patient in patients:
         images = {name: _image(patient, name) for name in several(config.modality)}
-        found = [path for path in images.values() if path is not None]
+        present = [path for path in images.values() if path is not None]
         lacking = [name for name, path in images.items() if path is None]
         mask = _mask(patient)
         if lacking:
             broken[patient.name] = (_no_image(patient, lacking), *([] if mask else [_no_mask(patient)]))
         else:
             expected = mask or patient / f"{patient.name}_seg.nii.gz"
-            subjects.append(Subject(patient.name, found[0], expected, tuple(found[1:])))
+            subjects.append(Subject(patient.name, present[0], expected, tuple(present[1:])))
     return make_listing(subjects, (), broken, LABELS)
 
 
@@ -73,7 +72,7 @@ def _mask(patient: Path) -> Path | None:
     """``seg``; else the only file whose name says so (one subject of 2020 has ``..._Segm.nii``)."""
     path = _named(patient, "seg")
     if path is None and patient.is_dir():
-        others = [one for one in patient.iterdir() if is_nifti(one) and "seg" in stem(one).lower()]
+        others = [file for file in patient.iterdir() if is_nifti(file) and "seg" in stem(file).lower()]
         path = others[0] if len(others) == 1 else None
     return path
 
@@ -110,11 +109,17 @@ def list_ms(config: DatasetConfig, root: Path) -> Listing:
         masks = _matches(patient, files, config.mask_pattern)
         rest = [path for path in files if path not in masks]
         images = {pattern: _matches(patient, rest, pattern) for pattern in several(config.image_pattern)}
-        bad = _problems(patient, images, masks, config.mask_pattern)
+        bad = [
+            problem
+            for pattern, fitting in images.items()
+            for problem in _count_problems(patient, "image_pattern", pattern, fitting, "no image")
+        ]
+        without = "image without mask" if any(images.values()) else "no mask"
+        bad += _count_problems(patient, "mask_pattern", config.mask_pattern, masks, without)
         if bad:
             broken[patient.name] = tuple(bad)
         else:
-            first, *further = (found[0] for found in images.values())
+            first, *further = (fitting[0] for fitting in images.values())
             subjects.append(Subject(patient.name, first, masks[0], tuple(further)))
     return make_listing(subjects, (), broken)
 
@@ -128,29 +133,13 @@ def _matches(patient: Path, files: list[Path], pattern: str) -> list[Path]:
     return exact or [path for path in files if word in stem(path).lower()]
 
 
-def _problems(
-    patient: Path, images: Mapping[str, list[Path]], masks: list[Path], mask_pattern: str
-) -> list[Problem]:
-    problems = [
-        problem
-        for pattern, found in images.items()
-        for problem in _count_problems(patient, "image_pattern", pattern, found, "no image")
-    ]
-    without = "image without mask" if any(images.values()) else "no mask"
-    problems += _count_problems(patient, "mask_pattern", mask_pattern, masks, without)
-    return problems
-
-
-def _count_problems(patient: Path, key: str, pattern: str, found: list[Path], none: str) -> list[Problem]:
-    if not found:
-        return [Problem(str(patient), f"{none}: no file fits {key} {pattern!r}", _names(patient))]
-    if len(found) == 1:
+def _count_problems(patient: Path, key: str, pattern: str, fitting: list[Path], none: str) -> list[Problem]:
+    if not fitting:
+        there = sorted(path.relative_to(patient).as_posix() for path in patient.rglob("*") if path.is_file())
+        holds = "the folder holds " + (", ".join(there[:6]) or "no files")
+        return [Problem(str(patient), f"{none}: no file fits {key} {pattern!r}", holds)]
+    if len(fitting) == 1:
         return []
-    names = ", ".join(path.relative_to(patient).as_posix() for path in found[:4])
-    what = f"{len(found)} files fit {key} {pattern!r}: {names}"
+    names = ", ".join(path.relative_to(patient).as_posix() for path in fitting[:4])
+    what = f"{len(fitting)} files fit {key} {pattern!r}: {names}"
     return [Problem(str(patient), what, "use a pattern that fits one, such as *_FLAIR.nii.gz")]
-
-
-def _names(patient: Path) -> str:
-    names = sorted(path.relative_to(patient).as_posix() for path in patient.rglob("*") if path.is_file())
-    return "the folder holds " + (", ".join(names[:6]) or "no files")

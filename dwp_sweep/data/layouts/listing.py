@@ -44,11 +44,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a layout found under a root.
+    """What stands under a root, by its layout.
 
     Attributes:
         subjects: Complete subjects, sorted by id.
-        problems: What is wrong with the folder as a whole, or cannot be told to one subject.
+        problems: What is wrong with the folder as a whole, or belongs to no single subject.
         broken: Problems of subjects that are there but incomplete, by id.
         label_set: Values that the masks may hold, where the layout says so.
     """
@@ -95,9 +95,9 @@ def make_listing(
     """Keep the subjects whose files exist and whose id is unique; sort the others to the broken ones."""
     kept, bad = dict[str, Subject](), dict(broken or {})
     for subject in sorted(subjects, key=lambda item: item.id):
-        found = _twice(subject, kept) + _one_file_twice(subject) + _missing_files(subject)
-        if found:
-            bad[subject.id] = (*bad.get(subject.id, ()), *found)
+        faults = _twice(subject, kept) + _one_file_twice(subject) + _missing_files(subject)
+        if faults:
+            bad[subject.id] = (*bad.get(subject.id, ()), *faults)
         else:
             kept[subject.id] = subject
     return Listing(tuple(kept.values()), tuple(problems), bad, label_set)

@@ -1,7 +1,7 @@
 """A drawn brain: which tissue stands at a point in space.
 
 The phantom's healthy part. Everything is a function of position in mm, so the same subject can be
-sampled on any grid. Knows no disease and no scanner.
+sampled on any grid.
 """
 
 from __future__ import annotations
