@@ -38,7 +38,7 @@ HOMES = {
     "optuna": ("harness/",),
     "mlflow": ("tracking/",),
     "boto3": ("store/s3/bucket.py",),
-    "botocore": ("store/s3/bucket.py",),
+    "botocore": ("store/s3/bucket.py", "store/s3/retries.py"),
     "click": ("cli/",),
     "yaml": ("config/",),
     "jinja2": ("tables/renderers.py", "report/page/write.py"),

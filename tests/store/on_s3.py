@@ -30,8 +30,8 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture(params=["seaweed", "moto"])
 def server(request: pytest.FixtureRequest) -> S3Server:
     """Each of the two."""
-    found: S3Server = request.getfixturevalue(request.param)
-    return found
+    chosen: S3Server = request.getfixturevalue(request.param)
+    return chosen
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class S3Server:
         """Names of all objects of a storage, below its prefix."""
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return [one["Key"][len(prefix) + 1 :] for page in pages for one in page.get("Contents", ())]
+        return [item["Key"][len(prefix) + 1 :] for page in pages for item in page.get("Contents", ())]
 
     def stop(self) -> None:
         """End it."""

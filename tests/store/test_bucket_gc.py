@@ -31,14 +31,14 @@ OTHER = toy_node("source", "another")
 @pytest.fixture
 def store(on: On) -> BucketStore:
     """Two sweeps, all built."""
-    found = on("first")
-    assert isinstance(found, BucketStore)
+    opened = on("first")
+    assert isinstance(opened, BucketStore)
     for name, nodes in (("toy", (SOURCE, TUNED)), ("gone.1", (FREE,))):
         sweep = toy_sweep(*nodes, name=name)
-        record_nodes(found, name, entries_of(sweep.nodes.values(), sweep.targets))
+        record_nodes(opened, name, entries_of(sweep.nodes.values(), sweep.targets))
         for node in nodes:
-            assert run_node(node, STAGES[node.stage], found).status == "published"
-    return found
+            assert run_node(node, STAGES[node.stage], opened).status == "published"
+    return opened
 
 
 def test_leftovers_and_forgotten_sweeps_go_and_what_a_sweep_needs_stays(store: BucketStore, on: On) -> None:
@@ -53,18 +53,18 @@ def test_leftovers_and_forgotten_sweeps_go_and_what_a_sweep_needs_stays(store: B
     for name in leftovers:
         folder = "damaged" not in name and "stop" not in name
         store.bucket.write(f"{name}/net.bin" if folder else name, b"half")
-    found = survey(on("second"))
-    assert sorted(one.path.as_posix() for one in found.garbage) == sorted(leftovers)
-    assert {row.name: row.n_nodes for row in found.usage} == {
+    before = survey(on("second"))
+    assert sorted(part.path.as_posix() for part in before.garbage) == sorted(leftovers)
+    assert {row.name: row.n_nodes for row in before.usage} == {
         "source": 1,
         "target": 2,
         "work": 0,
         "sweeps": 0,
     }
-    assert collect(on("second"), found) == found.n_bytes_garbage == 5 * len(b"half")
+    assert collect(on("second"), before) == before.n_bytes_garbage == 5 * len(b"half")
     assert survey(store).garbage == ()
     forgotten = survey(store, ["gone.1"])
-    assert sorted(one.path.as_posix() for one in forgotten.garbage) == ["sweeps/gone.1", f"target/{FREE.key}"]
+    assert sorted(row.path.as_posix() for row in forgotten.garbage) == ["sweeps/gone.1", f"target/{FREE.key}"]
     collect(store, forgotten)
     assert [store.is_published(node.stage, node.key) for node in (SOURCE, TUNED, FREE)] == [True, True, False]
     assert store.sweeps() == ["toy"] and not [e for e in store.bucket.entries("") if FREE.key in e.name]
@@ -101,8 +101,8 @@ def test_of_two_that_remove_one_is_refused(store: BucketStore, on: On) -> None:
 
 def test_status_and_explain_answer_on_a_machine_that_has_nothing(store: BucketStore, on: On) -> None:
     other = on("second")
-    found = sweep_status("toy", other)
-    assert found.counts == {"done": 2} and found.left_s == 0.0
+    status = sweep_status("toy", other)
+    assert status.counts == {"done": 2} and status.left_s == 0.0
     known = KnownNodes(other, STAGES)
     assert known.find(FREE.key[:8]).key == FREE.key
     with pytest.raises(InputError, match="no sweep named 'tyo'"):

@@ -42,8 +42,8 @@ def objects(store: Store, start: str = "") -> list[str]:
 
 
 def net_object(store: Store) -> str:
-    (found,) = [name for name in objects(store, "files/") if name.endswith("net.bin")]
-    return found
+    (name,) = [name for name in objects(store, "files/") if name.endswith("net.bin")]
+    return name
 
 
 def test_of_many_builders_one_wins_and_all_end_with_its_content(
@@ -140,11 +140,11 @@ def test_a_byte_that_flips_on_the_way_costs_one_more_download(
     download, flipped = other.bucket.download, []
 
     def flip_once(name: str, path: Path) -> bool:
-        found = download(name, path)
+        arrived = download(name, path)
         if name.endswith("net.bin") and not flipped:
             flipped.append(name)
             path.write_text("Kernels")
-        return found
+        return arrived
 
     monkeypatch.setattr(other.bucket, "download", flip_once)
     assert (other.fetch("prior", "k1") / "sub" / "net.bin").read_text() == "kernels" and flipped
@@ -242,8 +242,8 @@ def test_a_failure_and_a_wish_to_prune_are_seen_everywhere_until_the_node_is_tri
     first, second = on("first"), on("second")
     first.write_failure(Record(key="k1", stage="prior", status="failed", config={}, error="diverged"))
     first.ask_to_prune("prior", "k1", "worse")
-    found = second.record("prior", "k1")
-    assert found is not None and found.error == "diverged" and second.prune_reason("prior", "k1") == "worse"
+    record = second.record("prior", "k1")
+    assert record is not None and record.error == "diverged" and second.prune_reason("prior", "k1") == "worse"
     second.clear_failure("prior", "k1")
     assert on("first").record("prior", "k1") is None and on("first").prune_reason("prior", "k1") is None
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.errors import StorageError
-from dwp_sweep.store.retries import brief
 from dwp_sweep.store.s3.bucket import Bucket
+from dwp_sweep.store.s3.retries import brief
 from tests.store.s3_server import KEY, SECRET
 
 pytestmark = pytest.mark.slow  # a server is started, late
@@ -57,12 +57,12 @@ def test_a_server_that_comes_back_answers_what_was_asked_meanwhile(late_server: 
 
 
 def test_what_is_asked_again_soon_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwp_sweep.store.retries.OUTAGE_S", float("inf"))  # who waits never ends
+    monkeypatch.setattr("dwp_sweep.store.s3.retries.OUTAGE_S", float("inf"))  # who waits never ends
     with brief(), pytest.raises(StorageError, match="no S3 server answers"):
         Bucket("s3://bucket/runs").stat("nothing")
 
 
 def test_an_outage_without_end_is_told(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwp_sweep.store.retries.OUTAGE_S", 0.5)
+    monkeypatch.setattr("dwp_sweep.store.s3.retries.OUTAGE_S", 0.5)
     with pytest.raises(StorageError, match="no S3 server answers"):
         Bucket("s3://bucket/runs").read("nothing")

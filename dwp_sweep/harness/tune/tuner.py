@@ -25,7 +25,7 @@ from dwp_sweep.harness.tune.searcher import DagSearcher, Reconcile
 from dwp_sweep.harness.tune.trainable import make_trainable
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.retries import OUTAGE_S
+from dwp_sweep.store.s3.retries import OUTAGE_S
 
 _MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
 

@@ -1,9 +1,12 @@
-"""Objects under one prefix of an S3 bucket: the home of the S3 client.
+"""Objects under one prefix of an S3 bucket, through boto3.
 
-Between what the store keeps for all machines and the network. Address and credentials come from the usual
-environment of S3 clients and are never kept; every failure is a `StorageError` in plain words. Knows
-nothing of nodes.
+Address and credentials come from the usual environment of S3 clients and are never kept. Every failure is a
+`StorageError` in plain words.
 """
+
+# Why boto3 and not obstore: obstore 0.12.1 reads neither AWS_PROFILE nor the config files, distinguishes a
+# missing bucket from a missing object by the text of the error alone, and does not return the date of the
+# server, from which the ages of objects are computed.
 
 from __future__ import annotations
 
@@ -14,12 +17,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dwp_sweep.errors import InputError, Problem, StorageError
-from dwp_sweep.store.retries import with_retries
+from dwp_sweep.store.s3.retries import ABSENT, TAKEN, ignoring, is_of_client, problem, with_retries
 
 SCHEME = "s3://"
 ADDRESS_VARIABLES = (
@@ -28,7 +30,7 @@ ADDRESS_VARIABLES = (
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
 )
-"""Variables that say where a bucket is; none holds a secret, so workers may be told."""
+"""Variables that say where a bucket is; none holds a secret, so that workers get them."""
 
 N_AT_ONCE = 16
 _DELETED_AT_ONCE = 1000
@@ -43,11 +45,6 @@ _SHORT_PATIENCE = {
     "retries": {"mode": "standard", "total_max_attempts": 2},
 }
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-_ABSENT = {"404", "NoSuchKey", "NotFound"}
-_THERE = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
-_REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
-            "InvalidToken", "AuthorizationHeaderMalformed", "TokenRefreshRequired"}  # fmt: skip
-_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of this machine"
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -55,7 +52,7 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as a listing tells it.
+    """An object, as a listing describes it.
 
     Attributes:
         name: Below the prefix.
@@ -98,22 +95,22 @@ class Bucket:
         return re.sub(r"//[^/@]*@", "//", str(self._s3.meta.endpoint_url))
 
     def check(self, writes: bool = False) -> None:
-        """Make sure that the bucket is there and opens to us; waits some seconds at most.
+        """Make sure that the bucket exists and may be read; waits some seconds at most.
 
         Args:
             writes: Try to write as well.
 
         Raises:
-            InputError: It is not there, refuses us, or no server answers.
+            InputError: It does not exist, the credentials are refused, or no server answers.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         client = _client(self.url, **_SHORT_PATIENCE)
         try:
             client.list_objects_v2(Bucket=self.bucket, Prefix=self._prefix, MaxKeys=1)
             refuses = not writes or self._refuses_a_second(client)
-        except (BotoCoreError, ClientError) as error:
-            raise InputError(self.problem(error)) from None
+        except Exception as error:
+            if not is_of_client(error):
+                raise
+            raise InputError(problem(self, error)) from None
         if not refuses:
             what = f"{self.endpoint} writes over an object that it was asked to create (If-None-Match)"
             fix = "of two builders both would win: take a server that answers 412, as S3 itself does"
@@ -121,16 +118,12 @@ class Bucket:
 
     def _refuses_a_second(self, client: Any) -> bool:
         """Whether an object cannot be created where there is one; also tries to write and to remove."""
-        from botocore.exceptions import ClientError
-
         name = {"Bucket": self.bucket, "Key": f"{self._prefix}.writable-{uuid.uuid4().hex[:8]}"}
         client.put_object(**name, Body=b"")
         try:
-            client.put_object(**name, Body=b"", IfNoneMatch="*")
-            return False
-        except ClientError as error:
-            if _code(error) not in _THERE:
-                raise
+            with ignoring(TAKEN):
+                client.put_object(**name, Body=b"", IfNoneMatch="*")
+                return False
             return True
         finally:
             client.delete_object(**name)
@@ -138,34 +131,24 @@ class Bucket:
     @with_retries
     def read(self, name: str) -> bytes | None:
         """An object's content; None where there is none."""
-        found = self.read_tagged(name)
-        return None if found is None else found[0]
+        tagged = self.read_tagged(name)
+        return None if tagged is None else tagged[0]
 
     @with_retries
     def read_tagged(self, name: str) -> tuple[bytes, str] | None:
         """An object's content with its etag; None where there is none."""
-        from botocore.exceptions import ClientError
-
-        try:
+        with ignoring(ABSENT):
             answer = self._s3.get_object(Bucket=self.bucket, Key=self._prefix + name)
             return bytes(answer["Body"].read()), str(answer["ETag"])
-        except ClientError as error:
-            if _code(error) in _ABSENT:
-                return None
-            raise
+        return None
 
     @with_retries
     def stat(self, name: str) -> Entry | None:
-        """What a listing would tell of one object; None where there is none."""
-        from botocore.exceptions import ClientError
-
-        try:
+        """The entry of one object; None where there is none."""
+        with ignoring(ABSENT):
             answer = self._s3.head_object(Bucket=self.bucket, Key=self._prefix + name)
-        except ClientError as error:
-            if _code(error) in _ABSENT:
-                return None
-            raise
-        return _entry(name, int(answer["ContentLength"]), answer, answer)
+            return _entry(name, int(answer["ContentLength"]), answer, answer)
+        return None
 
     @with_retries
     def write(self, name: str, content: bytes) -> None:
@@ -174,24 +157,19 @@ class Bucket:
 
     @with_retries
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object unless there is one: of all that try, one succeeds.
+        """Write an object unless there is one: one of several writers succeeds.
 
         Returns:
-            Whether the object now holds this content because of this call or of an equal one: a request
-            that arrived, but whose answer was lost, is sent again and meets itself.
+            Whether the object holds this content because of this call or of an equal one: when the answer
+            to a successful request is lost, its repetition finds the object that it has made.
         """
-        from botocore.exceptions import ClientError
-
-        try:
+        with ignoring(TAKEN):
             self._s3.put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content, IfNoneMatch="*")
             return True
-        except ClientError as error:
-            if _code(error) not in _THERE:
-                raise
-        there = self.read(name)
-        if there is None:  # the other one was removed, or has not come through yet
+        present = self.read(name)
+        if present is None:  # the other object was removed, or cannot be read yet
             return self.create(name, content)
-        return there == content
+        return present == content
 
     @with_retries
     def upload(self, path: Path, name: str) -> None:
@@ -201,24 +179,18 @@ class Bucket:
     @with_retries
     def download(self, name: str, path: Path) -> bool:
         """Download an object into a file; False where there is none."""
-        from botocore.exceptions import ClientError
-
-        try:
+        with ignoring(ABSENT):
             self._s3.download_file(self.bucket, self._prefix + name, str(path))
             return True
-        except ClientError as error:
-            if _code(error) in _ABSENT:
-                return False
-            raise
+        return False
 
     @with_retries
     def entries(self, folder: str) -> list[Entry]:
-        """All objects whose names begin so, in order of name."""
-        pages = self._pages(folder, "")
+        """All objects whose names begin with ``folder``, in order of name."""
         return [
-            _entry(str(one["Key"])[len(self._prefix) :], int(one["Size"]), one, page)
-            for page in pages
-            for one in page.get("Contents", ())
+            _entry(str(item["Key"])[len(self._prefix) :], int(item["Size"]), item, page)
+            for page in self._pages(folder, "")
+            for item in page.get("Contents", ())
         ]
 
     @with_retries
@@ -226,14 +198,14 @@ class Bucket:
         """Names of the folders in a folder, whose name ends in a slash or is empty."""
         start = len(self._prefix + folder)
         return [
-            str(one["Prefix"])[start:].rstrip("/")
+            str(item["Prefix"])[start:].rstrip("/")
             for page in self._pages(folder, "/")
-            for one in page.get("CommonPrefixes", ())
+            for item in page.get("CommonPrefixes", ())
         ]
 
     @with_retries
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects; those that are not there do not matter."""
+        """Remove objects, as far as they exist."""
         keys = [{"Key": self._prefix + name} for name in names]
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             part = keys[start : start + _DELETED_AT_ONCE]
@@ -242,50 +214,8 @@ class Bucket:
                 raise StorageError(f"{self.url}: {failure.get('Key')} stays: {failure.get('Message')}")
 
     def remove_folder(self, folder: str) -> None:
-        """Remove all objects whose names begin so."""
+        """Remove all objects whose names begin with ``folder``."""
         self.remove(entry.name for entry in self.entries(folder))
-
-    def is_of_client(self, error: Exception) -> bool:
-        """Whether boto3 raised an error; its transfer manager wraps what it meets."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        wrappers = ("boto3.", "s3transfer.", "urllib3.")
-        return isinstance(error, BotoCoreError | ClientError) or type(error).__module__.startswith(wrappers)
-
-    def may_pass(self, error: Exception) -> bool:
-        """Whether the same request may succeed later: nobody answered, or the server was unwell."""
-        from botocore import exceptions
-
-        if isinstance(error, exceptions.ClientError):
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-        permanent = (
-            exceptions.NoCredentialsError,
-            exceptions.PartialCredentialsError,
-            exceptions.ParamValidationError,
-        )
-        return not isinstance(error, permanent)
-
-    def problem(self, error: Exception) -> Problem:
-        """What went wrong, for people."""
-        from botocore import exceptions
-
-        code = _code(error) if isinstance(error, exceptions.ClientError) else ""
-        if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-            return Problem(self.url, "no credentials for it were found", f"set {_KEYS}")
-        if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
-            what = f"no S3 server answers at {self.endpoint}"
-            return Problem(self.url, what, "correct AWS_ENDPOINT_URL or AWS_REGION, or start the server")
-        if code in {"NoSuchBucket", *_ABSENT}:
-            what = f"there is no bucket {self.bucket!r} at {self.endpoint}"
-            return Problem(self.url, what, "make it, or correct the name")
-        if code in _REFUSED:
-            what = f"{self.endpoint} refuses these credentials there ({code})"
-            return Problem(self.url, what, f"look at {_KEYS}, and at what they may read and write")
-        if code in {"301", "307", "PermanentRedirect", "IllegalLocationConstraintException"}:
-            return Problem(self.url, "the bucket lies in another region", "set AWS_REGION to it")
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return Problem(self.url, f"{self.endpoint} answers: {lines[0]}")
 
     def _pages(self, folder: str, delimiter: str) -> Iterator[Mapping[str, Any]]:
         pages = self._s3.get_paginator("list_objects_v2")
@@ -293,10 +223,10 @@ class Bucket:
 
 
 def side_by_side(work: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> list[ResultT]:
-    """Results of ``work`` for each item, in order; several requests travel at once.
+    """Results of ``work`` for each item, in order; several requests run at once.
 
     Raises:
-        Exception: What ``work`` raised first.
+        Exception: The first error of ``work``.
     """
     items = list(items)
     if len(items) < 2:
@@ -333,10 +263,6 @@ def _client(url: str, **settings: Any) -> Any:
         return boto3.session.Session(region_name=region).client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         raise InputError(Problem(url, f"the settings of its client are wrong: {error}")) from None
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _entry(name: str, n_bytes: int, values: Mapping[str, Any], answer: Mapping[str, Any]) -> Entry:

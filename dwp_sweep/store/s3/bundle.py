@@ -1,8 +1,8 @@
-"""Whole folders in a bucket: uploaded as one attempt among others, valid from the moment of its manifest.
+"""Whole folders in a bucket, each uploaded by an attempt and valid once its manifest exists.
 
 ``<name>/manifest.json`` is created last and only once: it names the attempt whose files
-``files/<name>/<attempt>/...`` count, with their sizes and checksums. What an attempt that came second, or
-never came to its end, has uploaded is never read.
+``files/<name>/<attempt>/...`` are valid, with their sizes and checksums. The files of an attempt that came
+second or did not end are never read.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from dwp_sweep.store.s3.bucket import Bucket, side_by_side
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder in a bucket, as its manifest tells.
+    """A folder in a bucket, as its manifest describes it.
 
     Attributes:
         name: ``<stage>/<key>``.
-        attempt: Whose files count.
+        attempt: The attempt whose files are valid.
         files: Name -> (bytes, SHA-256).
-        record: Of the node; empty for what is none.
+        record: Record of the node; empty for a folder that is no node.
     """
 
     name: str
@@ -56,7 +56,7 @@ def upload(bucket: Bucket, name: str, folder: Path, record: Mapping[str, Any]) -
     """Upload a folder and make it the bundle of this name, unless there is one already.
 
     Returns:
-        The bundle; None where somebody else was first: what was uploaded here is removed again.
+        The bundle; None where another builder was first: the files uploaded here are removed.
     """
     attempt, files = uuid.uuid4().hex[:16], entries_of(folder)
     prefix = attempt_folder(name, attempt)
@@ -78,18 +78,20 @@ def parse(name: str, text: bytes) -> Bundle:
     """
     try:
         values = json.loads(text)
-        files = {str(file): (int(one["size"]), str(one["sha256"])) for file, one in values["files"].items()}
-        found = Bundle(name, str(values["attempt"]), files, dict(values.get("record") or {}))
+        files = {
+            str(file): (int(entry["size"]), str(entry["sha256"])) for file, entry in values["files"].items()
+        }
+        bundle = Bundle(name, str(values["attempt"]), files, dict(values.get("record") or {}))
     except UNREADABLE as error:
         raise CorruptArtifactError(f"{manifest_name(name)} is no manifest: {error}") from error
-    outside = [file for file in (*files, found.attempt) if not _is_inside(file)]
-    if outside or not found.attempt.isalnum():
+    outside = [file for file in (*files, bundle.attempt) if not _is_inside(file)]
+    if outside or not bundle.attempt.isalnum():
         raise CorruptArtifactError(f"{manifest_name(name)} names a file outside its folder: {outside}")
-    return found
+    return bundle
 
 
 def download(bucket: Bucket, bundle: Bundle, folder: Path) -> None:
-    """Download all files of a bundle into a folder that nobody else knows yet.
+    """Download all files of a bundle into a new folder.
 
     Raises:
         CorruptArtifactError: A file is missing or differs from the manifest.

@@ -1,7 +1,6 @@
 """Small files that all machines of a sweep see, as objects of a bucket.
 
-Reads that a worker repeats after every epoch are answered from memory for a moment, since each is a
-request.
+Each look at an object is a request, so that `BucketMark` reuses an answer for two seconds.
 """
 
 from __future__ import annotations
@@ -12,14 +11,17 @@ import time
 import uuid
 from collections.abc import Callable
 
+from typing_extensions import override
+
 from dwp_sweep.errors import StorageError
-from dwp_sweep.store.retries import brief
+from dwp_sweep.store.protocol import SharedFiles
 from dwp_sweep.store.s3.bucket import Bucket, side_by_side
+from dwp_sweep.store.s3.retries import brief
 
 _WHOLE, _ADDED = "0", "1"
 
 
-class BucketFiles:
+class BucketFiles(SharedFiles):
     """Small objects of a bucket.
 
     Args:
@@ -32,69 +34,72 @@ class BucketFiles:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
+    @override
     def read(self, name: str) -> str | None:
-        """See `SharedFiles`."""
         content = self._bucket.read(name)
         return None if content is None else content.decode(errors="replace")
 
+    @override
     def write(self, name: str, text: str) -> None:
-        """See `SharedFiles`."""
         self._bucket.write(name, text.encode())
 
+    @override
     def create(self, name: str, text: str) -> bool:
-        """See `SharedFiles`."""
         return self._bucket.create(name, text.encode())
 
+    @override
     def refresh(self, name: str) -> None:
-        """See `SharedFiles`."""
         content = self._bucket.read(name)
         if content is not None:
             self._bucket.write(name, content)
 
+    @override
     def remove(self, *names: str) -> None:
-        """See `SharedFiles`."""
         self._bucket.remove(names)
 
+    @override
     def age_s(self, name: str) -> float | None:
-        """See `SharedFiles`; by the clock of the server, so that the clocks of machines may differ."""
+        """Age by the clock of the server: the clocks of the machines may differ."""
         entry = self._bucket.stat(name)
         return None if entry is None else entry.age_s
 
+    @override
     def names(self, folder: str) -> list[str]:
-        """See `SharedFiles`."""
         start = len(folder) + 1
-        found = (entry.name for entry in self._bucket.entries(f"{folder}/"))
-        return [name for name in found if "/" not in name[start:]]
+        entries = self._bucket.entries(f"{folder}/")
+        return [entry.name for entry in entries if "/" not in entry.name[start:]]
 
+    @override
     def folders(self, folder: str) -> list[str]:
-        """See `SharedFiles`."""
         start = len(folder) + 1
-        # Some servers go on listing a folder whose last object is gone: only objects count.
+        # Some servers still list a folder whose last object was removed: count objects alone.
         rest = (entry.name[start:] for entry in self._bucket.entries(f"{folder}/"))
-        found = {name.partition("/")[0] for name in rest if "/" in name}
-        return sorted(found - {"", ".", ".."})  # they become names of folders here
+        folders = {name.partition("/")[0] for name in rest if "/" in name}
+        return sorted(folders - {"", ".", ".."})  # these names become folders on this machine
 
+    @override
     def has_log(self, name: str) -> bool:
-        """See `SharedFiles`."""
         return bool(self._parts(name))
 
+    @override
     def read_log(self, name: str) -> str | None:
-        """See `SharedFiles`."""
         parts = self._parts(name)
         return self._text(parts) if parts else None
 
+    @override
     def append_log(self, name: str, text: str) -> None:
-        """See `SharedFiles`. No object can be added to, so that each addition is one of its own."""
+        """Write the lines as an object of their own: S3 cannot append to an object."""
         self._add(name, _ADDED, text)
 
+    @override
     def rewrite_log(self, name: str, change: Callable[[str], str]) -> None:
-        """See `SharedFiles`. What others add meanwhile stays: only the parts that were read are removed."""
+        """Replace the parts that were read; lines that other machines add in this time stay."""
         parts = self._parts(name)
         self._add(name, _WHOLE, change(self._text(parts)))
         self._bucket.remove(parts)
 
+    @override
     def mark(self, name: str) -> BucketMark:
-        """See `SharedFiles`."""
         return BucketMark(self._bucket, name)
 
     def _parts(self, name: str) -> list[str]:
@@ -109,7 +114,7 @@ class BucketFiles:
 
 
 class BucketMark:
-    """An object that says something by being there.
+    """A flag that is set while its object exists.
 
     Args:
         bucket: Where it lies.
@@ -123,7 +128,7 @@ class BucketMark:
         self._writer: threading.Thread | None = None
 
     def touch(self) -> None:
-        """Set it. Does not wait for the network: a handler of signals may call it at any moment."""
+        """Set the flag in a thread: a signal handler, which may call this, must not wait for the network."""
         self._is_set, self._looked_s = True, time.monotonic()
         self._writer = threading.Thread(target=self._write, name="mark")
         self._writer.start()
@@ -133,7 +138,7 @@ class BucketMark:
             self._bucket.write(self.name, b"")
 
     def exists(self) -> bool:
-        """Whether it is set; an answer is up to two seconds old, and older while the network fails."""
+        """Whether the flag is set; the answer is up to two seconds old, or older while the network fails."""
         if not self._is_set and time.monotonic() - self._looked_s >= BucketFiles.look_every_s:
             with brief(), contextlib.suppress(StorageError):
                 self._is_set = self._bucket.stat(self.name) is not None
@@ -141,9 +146,9 @@ class BucketMark:
         return self._is_set
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Take it away."""
+        """Clear the flag."""
         if self._writer is not None:
             self._writer.join()
         self._is_set = False
-        with contextlib.suppress(StorageError):  # `gc` takes what is left of a run that has ended
+        with contextlib.suppress(StorageError):  # `gc` removes what a run leaves
             self._bucket.remove([self.name])

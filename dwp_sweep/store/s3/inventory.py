@@ -1,4 +1,4 @@
-"""All that lies in a bucket, told by node, and taking things away."""
+"""Listing of everything in a bucket by node, and removal from it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dwp_sweep.store.s3.manifests import Manifests
 
 
 def inventory(bucket: Bucket, manifests: Manifests) -> Iterator[Item]:
-    """See `Store.inventory`; from one listing of everything, and the manifests."""
+    """See `Store.inventory`; uses one listing of everything and the manifests."""
     entries = [(tuple(entry.name.split("/")), entry) for entry in bucket.entries("")]
 
     def valid_attempt(node: tuple[str, ...]) -> str:
-        """Folder whose files count; a manifest that cannot be read makes none count."""
+        """Folder of the valid files; empty where the manifest is unreadable."""
         with contextlib.suppress(CorruptArtifactError):
             if (manifest := manifests.get(node[0], node[1])) is not None:
                 return attempt_folder(manifest.name, manifest.attempt)
@@ -32,11 +32,11 @@ def inventory(bucket: Bucket, manifests: Manifests) -> Iterator[Item]:
 
 
 def remove(bucket: Bucket, name: str) -> None:
-    """Remove an object, or all whose names lie below it. Of a node the manifest goes first, then its files.
+    """Remove an object, or all objects below a name; of a node the manifest first, then its files.
 
-    Without its manifest a node is gone: its files must not go before.
+    A manifest makes a node valid: it must not outlive the files.
     """
     bucket.remove([manifest_name(name)])
     for start in (f"{FILES}/{name}", name):
         names = (entry.name for entry in bucket.entries(start))
-        bucket.remove(n for n in names if n == start or n.startswith(f"{start}/"))
+        bucket.remove(below for below in names if below == start or below.startswith(f"{start}/"))

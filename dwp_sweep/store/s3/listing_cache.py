@@ -1,7 +1,7 @@
-"""What listings of a bucket say, while questions about many nodes are answered: one listing a stage.
+"""Listings of a bucket, kept while a command asks about many nodes: one listing per stage.
 
-A stage's folder holds one manifest a published node and little else, so that a listing of a thousand nodes
-is one request.
+A stage's folder holds one manifest per published node and little else, so that one request lists a thousand
+nodes.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dwp_sweep.store.protocol import DAMAGED, MANIFEST
 from dwp_sweep.store.s3.bucket import Bucket, Entry
 
 _MANIFEST = re.compile(rf"[^/]+/([\w-]+)/{re.escape(MANIFEST)}")
-"""Of a node: its key becomes the name of a folder here."""
+"""Name of a node's manifest; the pattern is strict, as the key becomes a folder name on this machine."""
 
 
 class ListingCache:
     """Listings of a bucket, each made when it is first needed.
 
     Args:
-        bucket: What is looked at.
+        bucket: The bucket.
     """
 
     def __init__(self, bucket: Bucket) -> None:
@@ -42,8 +42,8 @@ class ListingCache:
 
     def published(self, stage: str) -> list[tuple[float, str]]:
         """(Unix time, key) of the published nodes, oldest first."""
-        found = [(_MANIFEST.fullmatch(name), entry) for name, entry in self._listed(stage).items()]
-        return sorted((entry.modified_s, match[1]) for match, entry in found if match)
+        matches = [(_MANIFEST.fullmatch(name), entry) for name, entry in self._listed(stage).items()]
+        return sorted((entry.modified_s, match[1]) for match, entry in matches if match)
 
     def has_work(self, name: str) -> bool:
         """Whether there is a file in a working folder."""
@@ -52,7 +52,7 @@ class ListingCache:
         return name in self._work
 
     def forget(self, stage: str) -> None:
-        """Look again when something of a stage is asked for next."""
+        """Drop what is known of a stage, so that the next question lists it anew."""
         self._stages.pop(stage, None)
         self._work = None
 

@@ -1,7 +1,7 @@
-"""What a bucket says of its nodes: which are published, with which files, and which were found damaged.
+"""The manifests in a bucket: which nodes are published, with which files, and which are damaged.
 
-A manifest that was read stays on this machine under its etag, so that one listing of a stage answers for all
-nodes that have not changed. A mark beside a manifest tells all machines that its files differ from it.
+A manifest that was read is kept on this machine under its etag, so that one listing of a stage suffices for
+all nodes that have not changed. A mark beside a manifest records for all machines that its files are damaged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Manifests:
 
     @contextlib.contextmanager
     def snapshot(self, nodes: Iterable[tuple[str, str]] = ()) -> Iterator[None]:
-        """Context in which one listing a stage answers for all its nodes; see `Store.snapshot`."""
+        """Context in which each stage is listed once; see `Store.snapshot`."""
         outer = self._listing
         self._listing = outer or ListingCache(self._bucket)
         try:
@@ -59,15 +59,15 @@ class Manifests:
         return self._listing is None or self._listing.has_work(name)
 
     def forget(self, stage: str) -> None:
-        """What a listing said of a stage is out of date."""
+        """Drop the listing of a stage, which is out of date."""
         if self._listing is not None:
             self._listing.forget(stage)
 
     def get(self, stage: str, key: str) -> Bundle | None:
-        """A node's manifest, from this machine where the listing says that it is the same; None: none.
+        """A node's manifest, from this machine where its etag has not changed; None: there is none.
 
         Raises:
-            CorruptArtifactError: It is no manifest.
+            CorruptArtifactError: It is unreadable.
         """
         if self._listing is None:
             return self._download(stage, key)
@@ -79,10 +79,10 @@ class Manifests:
         return self._download(stage, key)
 
     def require(self, stage: str, key: str) -> Bundle:
-        """A node's manifest, whose files nobody found damaged.
+        """The manifest of a node that is not marked as damaged.
 
         Raises:
-            CorruptArtifactError: It is missing, is none, or its files are damaged.
+            CorruptArtifactError: It is missing or unreadable, or its files are damaged.
         """
         try:
             manifest = self.get(stage, key)
@@ -95,11 +95,11 @@ class Manifests:
         return manifest
 
     def missing(self, stage: str, key: str) -> str:
-        """That there is no manifest of a node, for people."""
+        """Message that a node has no manifest."""
         return f"{self._bucket.url}/{manifest_name(f'{stage}/{key}')} is missing"
 
     def damage(self, stage: str, key: str) -> str | None:
-        """What is damaged about a node as it is now; None: nothing that anybody found."""
+        """The recorded damage of a node's present files; None: there is none."""
         if self._listing is not None and not self._listing.is_marked(stage, key):
             return None
         mark = self._mark(stage, key)
@@ -109,11 +109,11 @@ class Manifests:
             manifest = self._download(stage, key)
         except CorruptArtifactError as error:
             return str(error)
-        is_meant = manifest is not None and manifest.attempt == mark["attempt"]
-        return str(mark["why"]) if is_meant else None
+        is_current = manifest is not None and manifest.attempt == mark["attempt"]
+        return str(mark["why"]) if is_current else None
 
     def mark_damaged(self, name: str, attempt: str, error: CorruptArtifactError) -> None:
-        """Tell all machines that the files of an attempt are damaged."""
+        """Record for all machines that the files of an attempt are damaged."""
         text = json.dumps({"attempt": attempt, "why": str(error)})
         self._bucket.write(f"{name}/{DAMAGED}", text.encode())
         self.forget(name.partition("/")[0])
@@ -122,12 +122,12 @@ class Manifests:
         """Remove a damaged node's mark and manifest, so that it can be built again.
 
         Raises:
-            FileNotFoundError: There is no manifest: another run has just done it.
+            FileNotFoundError: There is no manifest: another run has removed it.
         """
         name = manifest_name(f"{stage}/{key}")
         if not self.is_published(stage, key):
             raise FileNotFoundError(f"{self._bucket.url}/{name}")
-        # Another run may have done this and built it again meanwhile: that one is sound.
+        # Another run may have removed the node and rebuilt it: the new one is sound.
         is_old_mark = bool(self._mark(stage, key)) and self.damage(stage, key) is None
         self._bucket.remove([f"{stage}/{key}/{DAMAGED}"] + ([] if is_old_mark else [name]))
         self.forget(stage)

@@ -1,4 +1,4 @@
-"""Paths in what machines hand to each other: below the mirror here, below the bucket's URL on the way."""
+"""Paths in values that machines exchange: below the mirror on a machine, below the URL in the bucket."""
 
 from __future__ import annotations
 

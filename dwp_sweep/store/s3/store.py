@@ -1,8 +1,7 @@
 """The store in a bucket: nodes, working folders and shared files, with a mirror on this machine.
 
-The bucket is the truth about what is done. Stages and reports see local paths: what they read is fetched
-into the mirror whole, checked, and only then put in place. A mirror may be deleted at any time while
-nothing runs.
+The bucket decides which nodes are done. Stages and reports get local paths: a node is downloaded into the
+mirror whole, checked, and then moved to its place. A mirror may be deleted while nothing runs.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from typing_extensions import override
 
 from dwp_sweep.atomic_write import replacing, sync_file
 from dwp_sweep.errors import CorruptArtifactError
@@ -22,19 +22,19 @@ from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.manifest import compare
 from dwp_sweep.store.protocol import FILES, MANIFEST, NODE, PRUNE, RECORD, Item, Mark, Store, work_name
 from dwp_sweep.store.record import UNREADABLE, Record, json_text, record_of, record_values, write_json
-from dwp_sweep.store.retries import brief
 from dwp_sweep.store.s3 import bundle, inventory
 from dwp_sweep.store.s3.bucket import Bucket, address
 from dwp_sweep.store.s3.bundle import Bundle, manifest_name
 from dwp_sweep.store.s3.files import BucketFiles
 from dwp_sweep.store.s3.manifests import Manifests
 from dwp_sweep.store.s3.portable import places_in, replaced
+from dwp_sweep.store.s3.retries import brief
 from dwp_sweep.store.s3.work_folder import WorkFolder
 
 SHARED_FOLDERS = ("phantom", "brought")
 """Folders of a storage that workers read besides inputs."""
 _ONLY_HERE = ("ray", "cache")
-"""Folders that lie in the mirror alone, and are not fetched again where they are removed."""
+"""Folders that lie in the mirror alone; the bucket has no copy of them."""
 
 
 class BucketStore(Store):
@@ -57,34 +57,38 @@ class BucketStore(Store):
         self._is_shared: set[tuple[str, str]] = set()
         self._prune: dict[tuple[str, str], Mark] = {}
 
+    @override
     def environment(self) -> dict[str, str]:
-        """See `Store`: where the bucket is."""
+        """Address of the server and region of the bucket."""
         return address()
 
+    @override
     def snapshot(self, nodes: Iterable[tuple[str, str]] = ()) -> contextlib.AbstractContextManager[None]:
-        """See `Store`: one listing a stage answers for all its nodes."""
+        """Context in which one listing of a stage answers for all its nodes."""
         return self._manifests.snapshot(nodes)
 
+    @override
     def brief(self) -> contextlib.AbstractContextManager[None]:
-        """See `Store`."""
         return brief()
 
+    @override
     def is_published(self, stage: str, key: str) -> bool:
-        """See `Store`: whether the node's manifest is in the bucket."""
+        """Whether the node's manifest is in the bucket."""
         return self._manifests.is_published(stage, key)
 
+    @override
     def published(self, stage: str) -> list[tuple[float, str]]:
-        """See `Store`."""
         return self._manifests.published(stage)
 
+    @override
     def stages(self) -> list[str]:
-        """See `Store`."""
         return sorted(name for name in self.bucket.folders(f"{FILES}/") if name not in SHARED_FOLDERS)
 
+    @override
     def publish(self, out_dir: Path, record: Record) -> Path:
-        """See `Store`: upload, create the manifest in the bucket, then put the folder in place here.
+        """Upload the folder, create the manifest in the bucket, and move the folder to its place here.
 
-        Where another builder was first, the other one's files are fetched.
+        Where another builder was first, its files are fetched.
         """
         stage, key = record.stage, record.key
         values = self._portable(record_values(record))
@@ -100,16 +104,18 @@ class BucketStore(Store):
         self.drop_work(stage, key)
         return folder
 
+    @override
     def verify(self, stage: str, key: str) -> None:
-        """See `Store`; contents are compared when they are fetched, and what was found then is told here."""
+        """Raise the damage that a fetch has recorded; only a fetch compares contents."""
         damage = self._manifests.damage(stage, key)
         if damage is not None:
             raise CorruptArtifactError(damage)
         if not self.is_published(stage, key):
             raise CorruptArtifactError(self._manifests.missing(stage, key))
 
+    @override
     def fetch(self, stage: str, key: str, check: bool = True) -> Path:
-        """See `Store`: downloads what this machine lacks, once more where a file arrives damaged."""
+        """Download what this machine lacks; a damaged file is downloaded a second time."""
         with self._lock(stage, key):
             manifest = self._manifests.require(stage, key)
             folder = self.node_dir(stage, key)
@@ -122,8 +128,9 @@ class BucketStore(Store):
             finally:
                 shutil.rmtree(out_dir, ignore_errors=True)
 
+    @override
     def fetch_file(self, stage: str, key: str, name: str) -> Path | None:
-        """See `Store`: of a node that is not here only this file is downloaded."""
+        """One file; the other files of the node are not downloaded."""
         manifest = self._manifests.get(stage, key)
         if manifest is None or name not in manifest.files:
             return None
@@ -135,14 +142,15 @@ class BucketStore(Store):
                 self._twice(manifest, lambda: bundle.download_file(self.bucket, manifest, name, beside))
         return path
 
+    @override
     def set_aside(self, stage: str, key: str) -> Path:
-        """See `Store`: the manifest goes, `gc` takes the files in the bucket."""
+        """Remove the manifest; `gc` removes the files in the bucket."""
         self._manifests.remove(stage, key)
         folder = self.node_dir(stage, key)
         return self.mirror.set_aside(stage, key) if folder.is_dir() else folder
 
+    @override
     def record(self, stage: str, key: str) -> Record | None:
-        """See `Store`."""
         with contextlib.suppress(CorruptArtifactError, ValueError):
             manifest = self._manifests.get(stage, key)
             if manifest is not None:
@@ -153,29 +161,32 @@ class BucketStore(Store):
         except ValueError:
             return None
 
+    @override
     def write_failure(self, record: Record) -> None:
-        """See `Store`."""
         text = json_text(self._portable(record_values(record)))
         self.files.write(work_name(record.stage, record.key, RECORD), text)
 
+    @override
     def prune_reason(self, stage: str, key: str) -> str | None:
-        """See `Store`; that nobody asked is an answer of up to two seconds ago."""
+        """As in a folder, but a negative answer is up to two seconds old."""
         mark = self._prune.setdefault((stage, key), self.mark(work_name(stage, key, PRUNE)))
         return super().prune_reason(stage, key) if mark.exists() else None
 
+    @override
     def clear_failure(self, stage: str, key: str) -> None:
-        """See `Store`."""
         super().clear_failure(stage, key)
         self._prune.pop((stage, key), None)
 
+    @override
     def hand_over(self, stage: str, key: str, values: Mapping[str, Any]) -> None:
-        """See `Store`; folders named there that no worker may have are uploaded once."""
+        """Write the values; folders named there that workers may lack are uploaded once."""
         for folder in _shared(places_in(values, str(self.root))):
             self._share(folder)
         self.files.write(work_name(stage, key, NODE), json_text(self._portable(values)))
 
+    @override
     def handed_over(self, stage: str, key: str) -> dict[str, Any]:
-        """See `Store`; folders named there are fetched where this machine lacks them."""
+        """Read the values; folders named there are fetched where this machine lacks them."""
         text = self.files.read(work_name(stage, key, NODE))
         if text is None:
             raise FileNotFoundError(f"{self.place}/{work_name(stage, key, NODE)}")
@@ -185,42 +196,43 @@ class BucketStore(Store):
                 self.fetch(*folder)
         return self._local(values)
 
+    @override
     def take_work(self, stage: str, key: str) -> None:
-        """See `Store`."""
         self._work_folder(stage, key).take()
 
+    @override
     def keep_work(self, stage: str, key: str, at_once: bool = False) -> None:
-        """See `Store`; takes at most a tenth of the time, unless ``at_once``."""
+        """Upload the changes; takes at most a tenth of the time, unless ``at_once``."""
         with contextlib.nullcontext() if at_once else self.brief():
             self._work_folder(stage, key).keep(at_once)
 
+    @override
     def drop_work(self, stage: str, key: str) -> None:
-        """See `Store`."""
         self.bucket.remove_folder(work_name(stage, key, ""))
         self.mirror.drop_work(stage, key)
 
+    @override
     def read_work(self, stage: str, key: str, name: str) -> str | None:
-        """See `Store`."""
         file = work_name(stage, key, name)
         return self.files.read(file) if self._manifests.may_have_work(file) else None
 
+    @override
     def inventory(self) -> Iterator[Item]:
-        """See `Store`."""
         everywhere = inventory.inventory(self.bucket, self._manifests)
         yield from (item for item in everywhere if item.parts[0] not in _ONLY_HERE)
         for folder in _ONLY_HERE:
             yield from (item._replace(is_only_here=True) for item in self.mirror.inventory(folder))
 
+    @override
     def remove(self, name: str) -> bool:
-        """See `Store`."""
         if name.startswith(tuple(f"{folder}/" for folder in _ONLY_HERE)):
             return self.mirror.remove(name)
         inventory.remove(self.bucket, name)
         self._manifests.forget(name.partition("/")[0])
         return True
 
+    @override
     def located(self, name: str) -> Path:
-        """See `Store`."""
         return self.root / name if name.partition("/")[0] in _ONLY_HERE else Path(name)
 
     def _work_folder(self, stage: str, key: str) -> WorkFolder:
@@ -239,7 +251,7 @@ class BucketStore(Store):
         return folder
 
     def _twice(self, manifest: Bundle, download: Callable[[], None]) -> None:
-        """Try once more what arrived damaged; what is damaged twice is marked, and a run builds it again."""
+        """Repeat a download that arrived damaged; after the second failure the node is marked as damaged."""
         try:
             download()
         except CorruptArtifactError:
@@ -264,7 +276,7 @@ class BucketStore(Store):
             bundle.upload(self.bucket, name, self.root / name, {})
 
     def _lock(self, stage: str, key: str) -> FileLock:
-        """One process of this machine at a time: several workers need the same input at the same moment."""
+        """Lock between the processes of this machine: several workers may need the same input at once."""
         path = self.root / "locks" / f"{stage}-{key}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path, fallback_to_soft=False)

@@ -1,8 +1,8 @@
 """Working folders of nodes that outlive a machine: copies of their files in a bucket.
 
-A worker keeps its folder there while it trains; the worker of the next attempt, on whatever machine, takes
-it from there. The folder that is ahead wins: a machine whose own folder is the one that was kept last has
-the same or more.
+A worker copies its folder to the bucket while it trains; the worker of the next attempt, on any machine,
+downloads it. A machine whose own folder made the last copy has the same files or newer ones, and keeps them.
+Checkpoints are written atomically, so that a copied one is whole.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dwp_sweep.store.s3.bucket import Bucket
 TURN = "turn.json"
 _OWN_TURN = ".turn"
 _SHARE = 0.1
-"""Largest share of the time that keeping takes, unless it must be at once."""
+"""Largest share of the time that copying takes, unless ``at_once``."""
 _NO_WORK = frozenset({NODE, PRUNE, RECORD, TURN})
 _TEXTS = (".jsonl", ".txt")
 
 Stamp = tuple[int, int, int]
-"""What changes when a file is written: number on the disk, size, time."""
+"""Changes when a file is written: inode, size, time."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class WorkFolder:
     _next_s: float = float("-inf")
 
     def take(self) -> None:
-        """Make the folder here what was kept last, unless it is that or further already."""
+        """Replace the folder here by the last copy, unless this folder made it."""
         turn = self.bucket.read(self.name + TURN)
         if turn is None or turn == self._own_turn():
             return
@@ -63,7 +63,7 @@ class WorkFolder:
     def keep(self, at_once: bool) -> None:
         """Copy what has changed to the bucket.
 
-        Texts (history, starts) go first: a checkpoint must never be ahead of the history that it ends.
+        Texts (history, starts) are copied first: a checkpoint must not be newer than its history.
         """
         begun_s = time.monotonic()
         if begun_s < self._next_s and not at_once:
@@ -96,18 +96,18 @@ class WorkFolder:
             return None
 
     def _stamps(self) -> dict[str, Stamp]:
-        found: dict[str, Stamp] = {}
+        stamps: dict[str, Stamp] = {}
         for path in self.path.iterdir() if self.path.is_dir() else ():
             if path.name.startswith(".") or path.name in _NO_WORK or not path.is_file():
                 continue
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                found[path.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        return found
+                stamps[path.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return stamps
 
 
 def _files(turn: bytes) -> list[str]:
-    """Files that a turn names; none where it was not written by us."""
+    """Files that a turn names; none where it is unreadable."""
     try:
         names = [str(name) for name in json.loads(turn)["files"]]
     except UNREADABLE:
