@@ -62,7 +62,7 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
     A stage reads one ``dataset``, which is ``data.source`` or ``data.target`` to the user, and a target's
     ``settings`` hold the method's sections (``dwp``), which stand at the top of a search space. Of a
-    stage whose output was brought, nothing else decides.
+    stage whose output was supplied, nothing else decides.
     """
     if config.get("brought"):
         brought = config["brought"]
@@ -70,7 +70,7 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     hidden = {"dataset", "settings", "brought", "repeat"}  # a repetition is the same configuration
     public = {name: value for name, value in config.items() if name not in hidden}
     if not public.get("all_images"):
-        public.pop("all_images", None)  # runs of before have no such parameter and are alike
+        public.pop("all_images", None)  # older runs have no such parameter and are equal
     if config.get("dataset"):
         public["data"] = {stage: _without_unused_additions(config["dataset"])}
     for section in ("source", "target"):
@@ -80,7 +80,7 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_idle_parts(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's settings without patches and clean-up where they do nothing: runs of before have neither."""
+    """A stage's settings without patches and clean-up where they do nothing: older runs have neither."""
     idle = {
         "patch": not (section.get("patch") or {}).get("shape"),
         "postprocess": not any((section.get("postprocess") or {}).values()),
@@ -89,7 +89,7 @@ def _without_idle_parts(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_unused_additions(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set without the settings that came later and are not used: runs of before have none."""
+    """A data set without the settings that were added later and are not used: older runs have none."""
     preprocess, later = dict(dataset.get("preprocess") or {}), added_defaults(PreprocessConfig)
     kept = {name: value for name, value in preprocess.items() if name not in later or value != later[name]}
     return {**dataset, "preprocess": kept} if kept else dict(dataset)

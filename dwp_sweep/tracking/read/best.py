@@ -43,6 +43,14 @@ _N_RANKED = 8
 """So many configurations are named in the table; JSON has all."""
 
 
+_SUPPLIED = {
+    "source.brought.path": "source.network",
+    "harvest.brought.path": "harvest.bank",
+    "prior.brought.group1.path": "prior.path",
+}
+"""Setting of a node whose output was supplied -> the key of a search space that supplies it."""
+
+
 @dataclass(frozen=True)
 class Upstream:
     """A node that the best configuration's networks came from: source networks, kernel bank, priors."""
@@ -122,7 +130,7 @@ class Best:
         ]  # fmt: skip
         if len(self.candidates) > _N_RANKED:
             rows.append(table_row(["", TableCell("", aside=f"and {len(self.candidates) - _N_RANKED} more")]))
-        lines = [TableCell(f"run {one}", aside=f"  {self.artifacts[one]}") for one in self.run_ids]
+        lines = [TableCell(f"run {run_id}", aside=f"  {self.artifacts[run_id]}") for run_id in self.run_ids]
         stages = Counter(node.stage for node in self.upstream)
         if stages:
             counts = ", ".join(f"{n} {stage}" for stage, n in stages.items())
@@ -180,7 +188,7 @@ def best_config(
 def rows_to_rank(
     reader: SweepReader, metric: str, where: Mapping[str, Any], keep: Keep
 ) -> tuple[Sequence[NodeRow], tuple[str, ...]]:
-    """The rows among which the best is looked for, and notes on what was left out of them.
+    """The rows to compare, and notes on what was left out of them.
 
     Raises:
         InputError: No such sweep.
@@ -212,7 +220,21 @@ def best_of(
     usable, more = usable_pairs(chosen, metric, sweep)
     order = ranked(groups_of(usable), metric)
     notes = (*notes, *more, *_notes_on_splits(order, metric))
-    return _answer(sweep, metric, order, rows, notes, uri)
+    candidates = tuple(candidate_of(group) for group in order)
+    best, best_rows = candidates[0], [row for row, _ in order[0]]
+    return Best(
+        sweep=sweep,
+        metric=metric,
+        config=unflatten(_search_space_keys(best.values)),
+        metrics=best.metrics,
+        run_ids=best.run_ids,
+        artifacts={row.run_id: row.artifacts for row in best_rows},
+        upstream=_upstream(best_rows, rows),
+        candidates=candidates,
+        varied=varied_of([candidate.values for candidate in candidates]),
+        notes=notes,
+        tracking_uri=uri,
+    )
 
 
 def usable_pairs(pairs: Sequence[Pair], metric: str, sweep: str) -> tuple[list[Pair], tuple[str, ...]]:
@@ -255,61 +277,31 @@ def _notes_on_splits(order: list[list[Pair]], metric: str) -> tuple[str, ...]:
     )
 
 
-def _answer(
-    sweep: str,
-    metric: str,
-    order: list[list[Pair]],
-    rows: Sequence[NodeRow],
-    notes: tuple[str, ...],
-    uri: str,
-) -> Best:
-    candidates = tuple(candidate_of(group) for group in order)
-    best, first = candidates[0], [row for row, _ in order[0]]
-    return Best(
-        sweep=sweep,
-        metric=metric,
-        config=unflatten(_settings(best.values)),
-        metrics=best.metrics,
-        run_ids=best.run_ids,
-        artifacts={row.run_id: row.artifacts for row in first},
-        upstream=_upstream(first, rows),
-        candidates=candidates,
-        varied=varied_of([one.values for one in candidates]),
-        notes=notes,
-        tracking_uri=uri,
-    )
-
-
-def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    # What identifies brought files, or a sibling's differing setting, is no key of a search space.
-    keys = {name: value for name, value in values.items() if name != VARIANT}
-    plain = {name: value for name, value in keys.items() if ":" not in name and ".brought." not in name}
-    return plain | _brought(values)
-
-
-def _brought(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys by which a search space brings a finished network, bank or set of priors."""
+def _search_space_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration under the keys of a search space, those of finished networks, banks and priors too."""
+    # What identifies supplied files, or a sibling's differing setting, is no key of a search space.
     keys = {
-        "source.brought.path": "source.network",
-        "harvest.brought.path": "harvest.bank",
-        "prior.brought.group1.path": "prior.path",
+        name: value
+        for name, value in values.items()
+        if name != VARIANT and ":" not in name and ".brought." not in name
     }
-    found = {key: str(values[name]) for name, key in keys.items() if name in values}
-    if "prior.path" in found:
-        found["prior.path"] = str(Path(found["prior.path"]).parent)  # of group1 ... group7
-    return found
+    for name, key in _SUPPLIED.items():
+        if name in values:
+            path = str(values[name])
+            keys[key] = str(Path(path).parent) if key == "prior.path" else path  # of group1 ... group7
+    return keys
 
 
 def _upstream(targets: Sequence[NodeRow], rows: Sequence[NodeRow]) -> tuple[Upstream, ...]:
     by_key = {row.key: row for row in rows if row.key}
-    found: dict[str, NodeRow] = {}
+    upstream: dict[str, NodeRow] = {}
     waiting = list(targets)
     while waiting:
         keys = [key for pairs in waiting.pop(0).inputs.values() for _, key in pairs]
-        fresh = [by_key[key] for key in keys if key in by_key and key not in found]
-        found |= {row.key: row for row in fresh}
+        fresh = [by_key[key] for key in keys if key in by_key and key not in upstream]
+        upstream |= {row.key: row for row in fresh}
         waiting += fresh
-    return tuple(Upstream(row.stage, row.run_id, row.artifacts) for row in found.values())
+    return tuple(Upstream(row.stage, row.run_id, row.artifacts) for row in upstream.values())
 
 
 def best_run(best: Best, uri: str) -> NodeRow:

@@ -1,6 +1,6 @@
 """The best configuration for each value of some settings: one answer a training size, say.
 
-Beside `answers`, which gives one for all; reads the runs once, however many values there are.
+`best` gives one answer for all of them. The runs are read once for all values.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class BestByCondition:
     @property
     def varied(self) -> tuple[str, ...]:
         """Settings that differ among the candidates of any condition, or between the winners."""
-        names = [name for one in self.conditions for name in one.best.varied]
-        winners = [one.best.candidates[0].values for one in self.conditions]
+        names = [name for condition in self.conditions for name in condition.best.varied]
+        winners = [condition.best.candidates[0].values for condition in self.conditions]
         for name in dict.fromkeys(name for values in winners for name in values if name in names):
             names.append(name)
         return tuple(name for name in dict.fromkeys(names) if name not in self.by)
@@ -85,7 +85,10 @@ class BestByCondition:
             "sweep": self.sweep,
             "metric": self.metric,
             "by": self.by,
-            "conditions": [{"values": one.values, "best": one.best.to_dict()} for one in self.conditions],
+            "conditions": [
+                {"values": condition.values, "best": condition.best.to_dict()}
+                for condition in self.conditions
+            ],
             "left_out": self.left_out,
         }
         return json.dumps(values, indent=1, allow_nan=False)
@@ -97,17 +100,17 @@ class BestByCondition:
 
     def tables(self) -> tuple[Table, ...]:
         """One row a condition, then what was left out."""
-        winners = [one.best.candidates[0] for one in self.conditions]
+        winners = [condition.best.candidates[0] for condition in self.conditions]
         metrics = shown_metrics(self.metric, [winner.metrics for winner in winners])
         rows = tuple(
             table_row([
-                *setting_texts(one.values, self.by),
+                *setting_texts(condition.values, self.by),
                 *setting_texts(winner.values, self.varied),
                 *short_means(winner.metrics, metrics),
                 str(len(winner.run_ids)),
-                str(len(one.best.candidates)),
+                str(len(condition.best.candidates)),
             ])
-            for one, winner in zip(self.conditions, winners, strict=True)
+            for condition, winner in zip(self.conditions, winners, strict=True)
         )  # fmt: skip
         columns = (
             *left(*self.by, *self.varied), *metric_columns(metrics), *right("runs", "compared")
@@ -118,13 +121,13 @@ class BestByCondition:
 
     def _notes(self) -> list[str]:
         """What all conditions have in common once, else each note under the name of its condition."""
-        common = {note for one in self.conditions for note in one.best.notes}
-        if all(set(one.best.notes) == common for one in self.conditions):
+        common = {note for condition in self.conditions for note in condition.best.notes}
+        if all(set(condition.best.notes) == common for condition in self.conditions):
             return sorted(common)
         return [
-            f"{', '.join(f'{name}={value}' for name, value in one.values.items())}: {note}"
-            for one in self.conditions
-            for note in one.best.notes
+            f"{', '.join(f'{name}={value}' for name, value in condition.values.items())}: {note}"
+            for condition in self.conditions
+            for note in condition.best.notes
         ]
 
 

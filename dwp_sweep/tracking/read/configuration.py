@@ -139,8 +139,8 @@ def changes_results(name: str) -> bool:
 
 def pairs_of(rows: Sequence[NodeRow]) -> list[Pair]:
     """The target runs among all runs of a sweep, in their order."""
-    found = configurations(rows)
-    return [(row, found[index]) for index, row in enumerate(rows) if row.stage == "target"]
+    known = configurations(rows)
+    return [(row, known[index]) for index, row in enumerate(rows) if row.stage == "target"]
 
 
 def groups_of(pairs: Sequence[Pair]) -> list[list[Pair]]:

@@ -1,6 +1,6 @@
 """Durations of nodes that MLflow remembers: built on another storage, or removed from this one since.
 
-For estimates of what a sweep will cost. Where MLflow fails, they go on without it.
+For estimates of what a sweep will cost. Estimates do without them where MLflow fails.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def logged_durations(stages: Iterable[str], uri: str | None, storage: str | Path
         uri: Tracking URI; None: ``MLFLOW_TRACKING_URI``, else the database under the storage, if any.
         storage: The storage folder.
     """
-    found = resolve_uri(uri, storage)
-    path = sqlite_path(found)
+    uri = resolve_uri(uri, storage)
+    path = sqlite_path(uri)
     if path is not None and not path.is_file():
         return []  # MLflow would make an empty database
     try:
-        client = mlflow_client(found)
-        experiments = [one.experiment_id for one in client.search_experiments()]
-        return [one for stage in stages for one in _of_stage(stage, client, experiments)]
-    except Exception as error:  # many kinds of errors, one meaning: it knows nothing
+        client = mlflow_client(uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return [duration for stage in stages for duration in _of_stage(stage, client, experiments)]
+    except Exception as error:  # many kinds of errors, one meaning
         log.info("MLflow tells no durations: %s", one_line(error))
         return []
 

@@ -32,7 +32,7 @@ class NodeFiles:
     """Fetches files of nodes into a folder of its own.
 
     Args:
-        store: Asked first; None asks MLflow alone.
+        store: Read first; None: only MLflow is read.
         tracking_uri: As for `tracking.results`.
         folder: Where fetched files are kept; None makes one that goes with this object.
     """
@@ -69,8 +69,8 @@ class NodeFiles:
     def folder(self, row: NodeRow, names: tuple[str, ...]) -> Path | None:
         """A folder that holds all of some files of a node, side by side; None where one is missing."""
         paths = [self.path(row, name) for name in names]
-        found = {path.parent for path in paths if path is not None}
-        return found.pop() if None not in paths and len(found) == 1 else None
+        folders = {path.parent for path in paths if path is not None}
+        return folders.pop() if None not in paths and len(folders) == 1 else None
 
     def _fetched(self, run_id: str, name: str) -> Path | None:
         place = self._folder / run_id / name
@@ -104,7 +104,7 @@ class ScoreReader:
     """Reads the scores of one target after another.
 
     Args:
-        store: Asked first; None asks MLflow alone.
+        store: Read first; None: only MLflow is read.
         tracking_uri: As for `tracking.results`.
     """
 

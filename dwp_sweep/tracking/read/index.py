@@ -47,25 +47,25 @@ PRAGMA user_version = {FORMAT};
 
 @contextlib.contextmanager
 def open_index(store: Store, sweep: str) -> Iterator[ResultIndex]:
-    """The index of a recorded sweep, level with the storage's records; closed at the end.
+    """The index of a recorded sweep, up to date with the storage's records; closed at the end.
 
     Where no file can be kept beside the sweep (a storage that is only read, a file system without locks), it
     is made in memory.
     """
     path = sweep_path(store, sweep) / INDEX_FILE
     try:
-        index = _level(path, store, sweep)
+        index = _updated(path, store, sweep)
     except sqlite3.OperationalError:
-        index = _level(None, store, sweep)
+        index = _updated(None, store, sweep)
     except (sqlite3.DatabaseError, ValueError):  # ValueError: a damaged row is no JSON
-        index = _level(_without_file(path), store, sweep)
+        index = _updated(_without_file(path), store, sweep)
     try:
         yield index
     finally:
         index.close()
 
 
-def _level(path: Path | None, store: Store, sweep: str) -> ResultIndex:
+def _updated(path: Path | None, store: Store, sweep: str) -> ResultIndex:
     index = ResultIndex(path)
     try:
         index.update(store, sweep)
@@ -279,7 +279,7 @@ class ResultIndex:
 
 
 class _LazyRows(Mapping[str, NodeRow]):
-    """Rows of a sweep's nodes without what they measured, each made when it is first asked for."""
+    """Rows of a sweep's nodes without what they measured, each made when it is first read."""
 
     def __init__(self, entries: Mapping[str, NodeEntry]) -> None:
         self._entries = entries

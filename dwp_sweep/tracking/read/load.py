@@ -104,18 +104,18 @@ def _place(
 
 
 def _files(client: MlflowClient, run_id: str) -> list[str]:
-    found: list[str] = []
+    files: list[str] = []
     folders = [""]
     try:
         client.get_run(run_id)
         while folders:
             for item in client.list_artifacts(run_id, folders.pop() or None):
-                (folders if item.is_dir else found).append(item.path)
+                (folders if item.is_dir else files).append(item.path)
     except Exception as error:  # MLflow's own kinds; the message says it
         raise InputError(
             Problem(f"run {run_id}", one_line(error), "see the run ids of `dwp-sweep best`")
         ) from error
-    return sorted(_inside(run_id, found))
+    return sorted(_inside(run_id, files))
 
 
 def _inside(run_id: str, files: list[str]) -> list[str]:

@@ -151,7 +151,8 @@ def pareto_front(
         InputError: Unknown sweep or setting, a test metric, fewer than two objectives, nothing finished.
     """
     for name in objectives:
-        _check(name)
+        if name.removeprefix("best_") not in OBJECTIVES:
+            check_metric(name, ())
     with open_sweep(sweep, tracking_uri, storage) as reader:
         facts = parent_facts(reader.client, sweep)
         goals = _goals(sweep, objectives or facts.objectives)
@@ -165,7 +166,8 @@ def pareto_front(
     kept = keep(select_rows(pairs_of(rows), where or {}, sweep))
     compared = kept if short is None else short.kept
     points = [_point(group, goals, facts) for group in kept.groups]
-    knee = knee_of([_means(point, goals) for point in points], [goal.sign for goal in goals])
+    means = [[point.metrics[goal.metric].mean for goal in goals] for point in points]
+    knee = knee_of(means, [goal.sign for goal in goals])
     return Front(
         sweep=sweep,
         goals=goals,
@@ -175,11 +177,6 @@ def pareto_front(
         notes=(*compared.notes, *_notes_on_hours(goals, facts)),
         tracking_uri=shown_uri(reader.uri),
     )
-
-
-def _check(name: str) -> None:
-    if name.removeprefix("best_") not in OBJECTIVES:
-        check_metric(name, ())
 
 
 def _goals(sweep: str, names: Sequence[str]) -> tuple[Goal, ...]:
@@ -237,17 +234,13 @@ def _on_front(pairs: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts, 
 
 
 def _point(group: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts) -> FrontPoint:
-    found = candidate_of(group)
+    candidate = candidate_of(group)
     own = {}
     for goal in goals:
         values = [value for row, _ in group if (value := _value(row, goal.metric, facts)) is not None]
         own[goal.metric] = stat(values)
     metrics = {name: summary for name, summary in own.items() if summary is not None}
-    return FrontPoint(found.values, found.metrics | metrics, found.run_ids)
-
-
-def _means(point: FrontPoint, goals: Sequence[Goal]) -> list[float]:
-    return [point.metrics[goal.metric].mean for goal in goals]
+    return FrontPoint(candidate.values, candidate.metrics | metrics, candidate.run_ids)
 
 
 def _notes_on_hours(goals: Sequence[Goal], facts: ParentFacts) -> tuple[str, ...]:
@@ -299,5 +292,5 @@ def knee_of(points: Sequence[Sequence[float]], signs: Sequence[float]) -> int | 
     return min(range(len(points)), key=lambda place: distance(points[place]))
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+def _dominates(gains: Sequence[float], others: Sequence[float]) -> bool:
+    return all(a >= b for a, b in zip(gains, others, strict=True)) and tuple(gains) != tuple(others)

@@ -110,7 +110,7 @@ class SweepReader:
         Args:
             metrics: What ``keep`` compares by; ``best_<metric>`` goes before each.
             where: Settings that must hold.
-            keep: Chooses; what it raises as `InputError` is left to the long way, which knows all metrics.
+            keep: Chooses; where it raises `InputError`, all rows are read, which have all metrics.
 
         Returns:
             None where all rows have to be read: there is no index, or it cannot answer.

@@ -1,6 +1,6 @@
 """All nodes of a sweep as one pandas table, from MLflow or from a store.
 
-The table behind `dwp_sweep.results` and the reports. Forms no opinion: every node is a row.
+The table behind `dwp_sweep.results` and the reports. Every node is a row.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def frame_of_rows(rows: Iterable[NodeRow]) -> pandas.DataFrame:
     import pandas
 
     rows = list(rows)
-    found = configurations(rows)
-    values = [_values(row, found[index].identity) for index, row in enumerate(rows)]
+    configuration_by_index = configurations(rows)
+    values = [_values(row, configuration_by_index[index].identity) for index, row in enumerate(rows)]
     metrics = sorted({name for row in rows for name in row.metrics})
     params = sorted({f"params.{name}" for row in rows for name in row.params})
     table = pandas.DataFrame(

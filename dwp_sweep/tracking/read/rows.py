@@ -84,10 +84,11 @@ def row_of_run(run: Run) -> NodeRow:
         labels[VARIANT] = tags[label_tag(VARIANT)]  # a name stays one, whatever it looks like
     if KEY_TAG not in tags:  # made by hand: parameters may say what tags do not
         labels = {name: params[name] for name in LABELS if name in params} | labels
+    was_pruned = run.info.status == "KILLED" and tags.get(PRUNED_TAG) == "true"
     return NodeRow(
         key=tags.get(KEY_TAG, ""),
         stage=tags.get(STAGE_TAG, "target"),
-        state="pruned" if _was_pruned(run) else _STATES.get(run.info.status, "running"),
+        state="pruned" if was_pruned else _STATES.get(run.info.status, "running"),
         labels=labels,
         params=params,
         metrics=dict(run.data.metrics),
@@ -97,10 +98,6 @@ def row_of_run(run: Run) -> NodeRow:
         started_ms=int(run.info.start_time or 0),
         error=tags.get(ERROR_TAG, ""),
     )
-
-
-def _was_pruned(run: Run) -> bool:
-    return run.info.status == "KILLED" and run.data.tags.get(PRUNED_TAG) == "true"
 
 
 def rows_of_store(nodes: Iterable[Node], store: Store) -> list[NodeRow]:

@@ -216,7 +216,7 @@ class HistoryReader:
             if points:
                 # A continued node may have sent an epoch twice: the later one counts.
                 by_step = {
-                    int(one.step): float(one.value) for one in sorted(points, key=lambda p: p.timestamp)
+                    int(point.step): float(point.value) for point in sorted(points, key=lambda p: p.timestamp)
                 }
                 return tuple(sorted(by_step.items()))
         return ()

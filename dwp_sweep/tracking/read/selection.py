@@ -82,7 +82,7 @@ def _problem(
 
 
 def _unknown(pairs: Sequence[tuple[NodeRow, Configuration]], name: str, sweep: str) -> Problem | None:
-    names = sorted({n for row, found in pairs for n in (*row.labels, *found.values)})
+    names = sorted({n for row, configuration in pairs for n in (*row.labels, *configuration.values)})
     if name in names:
         return None
     fix = did_you_mean(name, names, "settings there: " + ", ".join(names))
@@ -104,8 +104,8 @@ def require_settings(
 
 def setting(pair: tuple[NodeRow, Configuration], name: str) -> Any:
     """A setting or label of a target run; None where it has none."""
-    row, found = pair
-    return row.labels[name] if name in LABELS and name in row.labels else found.values.get(name)
+    row, configuration = pair
+    return row.labels[name] if name in LABELS and name in row.labels else configuration.values.get(name)
 
 
 def same_value(value: Any, wanted: Any) -> bool:

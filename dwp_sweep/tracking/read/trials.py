@@ -157,13 +157,14 @@ def trials_from_json(text: str) -> SearchTrials:
         values = json.loads(text)
         return SearchTrials(
             sweep=str(values["sweep"]),
-            goals=tuple(Goal(**one) for one in values["goals"]),
+            goals=tuple(Goal(**goal) for goal in values["goals"]),
             curve=str(values["curve"]),
             parameters=tuple(
-                Parameter(**{**one, "choices": tuple(one["choices"])}) for one in values["parameters"]
+                Parameter(**{**parameter, "choices": tuple(parameter["choices"])})
+                for parameter in values["parameters"]
             ),
             conditions=tuple(values["conditions"]),
-            trials=tuple(_row(one) for one in values["trials"]),
+            trials=tuple(_row(trial) for trial in values["trials"]),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"these are no trials of a search: {error}") from error
@@ -171,7 +172,7 @@ def trials_from_json(text: str) -> SearchTrials:
 
 def importance_as_json(importances: tuple[Importance, ...]) -> str:
     """Importances for programs."""
-    return json.dumps([asdict(one) for one in importances], indent=1)
+    return json.dumps([asdict(importance) for importance in importances], indent=1)
 
 
 def importances_from_json(text: str) -> tuple[Importance, ...]:

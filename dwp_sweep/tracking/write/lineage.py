@@ -29,12 +29,12 @@ MODEL_TYPES = {
 
 
 def log_lineage(client: MlflowClient, experiment_id: str, run_id: str, node: Node) -> None:
-    """Name the node's output, and link what it read; doing it again changes nothing."""
+    """Name the node's output, and link what it read; a second call changes nothing."""
     from mlflow.entities import LoggedModelInput
 
     _log_output(client, experiment_id, run_id, node)
-    found = [_find_model(client, experiment_id, key) for _, key in node.parents]
-    models = [LoggedModelInput(model_id) for model_id in found if model_id]
+    model_ids = [_find_model(client, experiment_id, key) for _, key in node.parents]
+    models = [LoggedModelInput(model_id) for model_id in model_ids if model_id]
     data = list(_data_sets(public_config(node.stage, node.config)))
     if models or data:
         client.log_inputs(run_id, datasets=data, models=models)
@@ -65,8 +65,8 @@ def _log_output(client: MlflowClient, experiment_id: str, run_id: str, node: Nod
 
 
 def _find_model(client: MlflowClient, experiment_id: str, key: str) -> str | None:
-    found = client.search_logged_models([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
-    return str(found[0].model_id) if found else None
+    models = client.search_logged_models([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+    return str(models[0].model_id) if models else None
 
 
 def _data_sets(config: Mapping[str, Any], name: str = "data") -> Iterator[DatasetInput]:

@@ -1,8 +1,8 @@
-"""One MLflow run for one node: found again by its key, so a restart continues it and never doubles it.
+"""One MLflow run for one node: its key identifies it, so a restart continues it and never doubles it.
 
 Used by workers while a node runs and by `sync` for what MLflow missed. The record in the store is the
-truth; this mirrors it. Whatever MLflow does, nothing is raised: the first trouble is logged as a
-warning, then the node goes on without MLflow.
+truth; this mirrors it. No error of MLflow is raised: the first one is logged as a warning, then the node
+goes on without MLflow.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,12 @@ from dwp_sweep.tracking.mlflow_format import (
 )
 from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
 from dwp_sweep.tracking.read.runs import find_runs
+from dwp_sweep.tracking.write.lineage import log_lineage, remove_output
 from dwp_sweep.tracking.write.pages import run_name
 from dwp_sweep.tracking.write.parent import Tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
 
     from dwp_sweep.config.node import Node
 
@@ -51,7 +52,7 @@ _METRICS_PER_BATCH = 900
 _PARAMS_PER_BATCH = 90
 _REST_S = 60.0
 _failed_at_s: dict[str, float] = {}
-"""When a tracking URI last failed in this process: the next nodes do not wait for the same silence."""
+"""When a tracking URI last failed in this process: the next nodes do not wait for it."""
 
 
 class NodeRun:
@@ -74,7 +75,6 @@ class NodeRun:
         self._flush_s, self._flushed_s = flush_s, 0.0
         self._pending: list[Point] = []
         self._saw_all = False
-        self._open_client: MlflowClient | None = None
 
     def start(self, started_ms: int | None = None) -> None:
         """Find the node's run in the experiment, or make it."""
@@ -93,11 +93,14 @@ class NodeRun:
             record: The node's record.
             folder: Its published folder; every file but the manifest becomes an artifact.
         """
-        self._attempt(lambda: self._finish(record, folder))
+        self._attempt(lambda: self._end(record, "FINISHED", {}, folder))
 
     def fail(self, record: Record) -> None:
         """Log the end of a failed attempt: its last metrics and the error."""
-        self._attempt(lambda: self._fail(record))
+        error = record.error or "no message"
+        first_line = error.strip().partition("\n")[0][:1_000]
+        tags = {ERROR_TAG: first_line, NOTE_TAG: f"```\n{error[-6_000:]}\n```"}
+        self._attempt(lambda: self._end(record, "FAILED", tags))
 
     def stop(self) -> None:
         """End the run as ``KILLED``: the node was asked to leave and will be continued."""
@@ -105,7 +108,8 @@ class NodeRun:
 
     def prune(self, record: Record) -> None:
         """Log the end of a node that a search gave up: its run is ``KILLED`` and tagged."""
-        self._attempt(lambda: self._prune(record))
+        tags = {PRUNED_TAG: "true", NOTE_TAG: record.error or ""}
+        self._attempt(lambda: self._end(record, "KILLED", tags))
 
     def resend(self, record: Record, folder: Path | None) -> bool:
         """Send a whole record again; what MLflow has already is not doubled. True if all arrived."""
@@ -130,43 +134,33 @@ class NodeRun:
             _failed_at_s[self.tracking.uri] = time.monotonic()
             log.warning("MLflow is left out for the rest of %s: %s", self.node.title, self.problem)
 
+    @cached_property
     def _client(self) -> MlflowClient:
-        if self._open_client is None:
-            self._open_client = mlflow_client(self.tracking.uri)
-        return self._open_client
+        return mlflow_client(self.tracking.uri)
 
     def _start(self, started_ms: int | None) -> None:
         if self.run_id:
             return
-        runs = find_runs(self._client(), self.tracking.experiment_id, self.node.key)
-        if runs and _is_whole(runs[0]):
-            # Of the same node, built before and damaged since: its values would stand beside the new ones.
-            self._remove(runs.pop(0))
+        runs = find_runs(self._client, self.tracking.experiment_id, self.node.key)
+        if runs and runs[0].info.status == "FINISHED" and RECORD_TAG in runs[0].data.tags:
+            # The node was built before and damaged since: values of that run would stand beside the new ones.
+            remove_output(self._client, self.tracking.experiment_id, self.node)
+            self._client.delete_run(runs.pop(0).info.run_id)
         if runs:
             self.run_id = str(runs[0].info.run_id)
             if runs[0].info.status != "RUNNING":
-                self._client().update_run(self.run_id, status="RUNNING")
+                self._client.update_run(self.run_id, status="RUNNING")
             known = set(runs[0].data.params)
         else:
-            self.run_id = self._create(started_ms)
-            known = set()
+            run = self._client.create_run(
+                self.tracking.experiment_id,
+                start_time=started_ms,
+                tags=node_tags(self.tracking, self.node),
+                run_name=run_name(self.node),
+            )
+            self.run_id, known = str(run.info.run_id), set()
         self._saw_all = not runs
         self._log_params(known)
-
-    def _remove(self, run: Run) -> None:
-        from dwp_sweep.tracking.write.lineage import remove_output
-
-        remove_output(self._client(), self.tracking.experiment_id, self.node)
-        self._client().delete_run(run.info.run_id)
-
-    def _create(self, started_ms: int | None) -> str:
-        run = self._client().create_run(
-            self.tracking.experiment_id,
-            start_time=started_ms,
-            tags=node_tags(self.tracking, self.node),
-            run_name=run_name(self.node),
-        )
-        return str(run.info.run_id)
 
     def _log_params(self, known: set[str]) -> None:
         from mlflow.entities import Param
@@ -175,7 +169,7 @@ class NodeRun:
         values = flatten(public_config(self.node.stage, self.node.config))
         params = [Param(name, encode(value)) for name, value in values.items() if name not in known]
         for start in range(0, len(params), _PARAMS_PER_BATCH):
-            self._client().log_batch(self.run_id, params=params[start : start + _PARAMS_PER_BATCH])
+            self._client.log_batch(self.run_id, params=params[start : start + _PARAMS_PER_BATCH])
 
     def _flush(self) -> None:
         self._start(None)
@@ -184,42 +178,25 @@ class NodeRun:
         self._flushed_s = time.monotonic()
 
     def _log_metrics(self, points: Iterable[Point], tags: dict[str, str] | None = None) -> None:
-        from mlflow.entities import RunTag
+        from mlflow.entities import Metric, RunTag
 
-        metrics = [metric for point in points for metric in _metrics(point)]
+        metrics = [
+            Metric(name, float(value), point.time_ms, point.step)
+            for point in points
+            for name, value in point.metrics.items()
+        ]
         batches = [
             metrics[start : start + _METRICS_PER_BATCH]
             for start in range(0, len(metrics), _METRICS_PER_BATCH)
         ]
         for batch in batches:
-            self._client().log_batch(self.run_id, metrics=batch)
+            self._client.log_batch(self.run_id, metrics=batch)
         if tags:
-            self._client().log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-
-    def _finish(self, record: Record, folder: Path) -> None:
-        from dwp_sweep.tracking.write.lineage import log_lineage
-
-        self._start(record.started_ms or None)
-        self._log_metrics(self._missing_points(record))
-        self._log_files(folder)
-        log_lineage(self._client(), self.tracking.experiment_id, self.run_id, self.node)
-        self._end(record, "FINISHED", {})
-
-    def _fail(self, record: Record) -> None:
-        self._start(record.started_ms or None)
-        self._log_metrics(self._missing_points(record))
-        error = record.error or "no message"
-        first_line = error.strip().splitlines()[0][:1_000]
-        self._end(record, "FAILED", {ERROR_TAG: first_line, NOTE_TAG: f"```\n{error[-6_000:]}\n```"})
-
-    def _prune(self, record: Record) -> None:
-        self._start(record.started_ms or None)
-        self._log_metrics(self._missing_points(record))
-        self._end(record, "KILLED", {PRUNED_TAG: "true", NOTE_TAG: record.error or ""})
+            self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def _stop(self) -> None:
         self._flush()
-        self._client().set_terminated(self.run_id, "KILLED")
+        self._client.set_terminated(self.run_id, "KILLED")
 
     def _missing_points(self, record: Record) -> list[Point]:
         # A run that an earlier worker began may lack epochs that never arrived; equal points are not doubled.
@@ -233,12 +210,18 @@ class NodeRun:
             place = path.relative_to(folder)
             if place.as_posix() == "manifest.json":
                 continue
-            self._client().log_artifact(
+            self._client.log_artifact(
                 self.run_id, str(path), None if len(place.parts) == 1 else place.parent.as_posix()
             )
 
-    def _end(self, record: Record, status: str, tags: dict[str, str]) -> None:
-        client = self._client()
+    def _end(self, record: Record, status: str, tags: dict[str, str], folder: Path | None = None) -> None:
+        """Send what of the record MLflow lacks, its files where it has any, and end the run."""
+        client = self._client
+        self._start(record.started_ms or None)
+        self._log_metrics(self._missing_points(record))
+        if folder is not None:
+            self._log_files(folder)
+            log_lineage(client, self.tracking.experiment_id, self.run_id, self.node)
         old = client.get_run(self.run_id).data.tags
         for name in (ERROR_TAG, NOTE_TAG, PRUNED_TAG):
             if name in old and name not in tags:
@@ -246,10 +229,6 @@ class NodeRun:
         # The digest says that all of the record arrived; it comes after everything else.
         self._log_metrics((), tags | {RECORD_TAG: record_digest(record)})
         client.set_terminated(self.run_id, status, end_time=end_ms(record))
-
-
-def _is_whole(run: Run) -> bool:
-    return bool(run.info.status == "FINISHED" and RECORD_TAG in run.data.tags)
 
 
 def node_tags(tracking: Tracking, node: Node) -> dict[str, str]:
@@ -286,9 +265,3 @@ def end_ms(record: Record) -> int:
     """When a node's last attempt ended, as far as its record tells (Unix time)."""
     last = record.history[-1].time_ms if record.history else 0
     return max(last, record.started_ms + round(1000 * record.wall_s))
-
-
-def _metrics(point: Point) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    return [Metric(name, float(value), point.time_ms, point.step) for name, value in point.metrics.items()]

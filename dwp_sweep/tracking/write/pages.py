@@ -82,18 +82,20 @@ PACKAGES = (
 
 def run_environment() -> dict[str, str]:
     """Name -> version; ``git_commit`` where the package lies in a checkout, ``command`` as it was typed."""
-    found = {
+    versions = {
         "dwp-sweep": importlib.metadata.version("dwp-sweep"),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    command = shlex.join([name, *(without_secrets(word) for word in sys.argv[1:])])
     commit = _commit(Path(__file__).resolve().parents[2])
-    return found | ({"git_commit": commit} if commit else {}) | {"command": _command(sys.argv)}
+    return versions | ({"git_commit": commit} if commit else {}) | {"command": command}
 
 
 def _commit(folder: Path) -> str:
@@ -116,8 +118,3 @@ def _git(folder: Path, *words: str) -> str:
         check=True,
     )
     return done.stdout.strip()
-
-
-def _command(arguments: list[str]) -> str:
-    name = Path(arguments[0]).name if arguments else ""
-    return shlex.join([name, *(without_secrets(word) for word in arguments[1:])])

@@ -101,7 +101,10 @@ def open_tracking(
         with _one_at_a_time(uri):
             client = mlflow_client(uri)
             experiment_id = _experiment(client, uri, storage, sweep_name)
-            _tag_experiment(client, experiment_id, sweep_name)
+            known = client.get_experiment(experiment_id).tags
+            for tag, value in experiment_tags(sweep_name).items():
+                if tag not in known:  # a person may have changed it
+                    client.set_experiment_tag(experiment_id, tag, value)
         parent = _parent_run(client, experiment_id, sweep_name, storage_name(uri, storage), settings)
     except Exception as error:  # whatever MLflow raises, the sweep must go on without it
         problem = (
@@ -218,14 +221,6 @@ def _experiment(client: MlflowClient, uri: str, storage: str, name: str) -> str:
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)
-
-
-def _tag_experiment(client: MlflowClient, experiment_id: str, name: str) -> None:
-    # What a person wrote there meanwhile stays.
-    known = client.get_experiment(experiment_id).tags
-    for tag, value in experiment_tags(name).items():
-        if tag not in known:
-            client.set_experiment_tag(experiment_id, tag, value)
 
 
 def _artifact_location(uri: str, storage: str, name: str) -> str | None:

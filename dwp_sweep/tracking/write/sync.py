@@ -1,7 +1,7 @@
-"""MLflow brought level with the store: one complete run for every node that is done or has failed.
+"""Sends MLflow what it lacks of the store: one complete run for every node that is done or has failed.
 
 Called by the driver before and after a sweep, so that an outage of MLflow loses nothing and nodes
-that another sweep built get their run here as well. Sends only what is missing.
+that another sweep built get their run here as well.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def sync_records(
         tracking: From `open_tracking`; one that was offline is tried again.
         nodes: All nodes of the sweep, parents before children.
         store: Where the records are.
-        busy: Keys of nodes that a worker of another run has in hand: it mirrors them itself.
+        busy: Keys of nodes that a worker of another run executes; that worker logs them.
     """
     tracking = reopen(tracking)
     if not tracking.online:
@@ -86,16 +86,20 @@ def _sync(
     statuses = []
     for node in nodes:
         record, run = store.record(node.stage, node.key), runs.get(node.key)
-        _adopt(client, run, tracking)
-        _rename(client, run, node)
+        if run is not None:
+            _correct_tags(client, run, node, tracking)
         statuses.append(record.status if record else "open")
         if node.key in busy:
             statuses[-1] = "open"
         elif record is None:
-            closed += _close(client, run)
+            if run is not None and run.info.status in ("RUNNING", "SCHEDULED"):
+                client.set_terminated(run.info.run_id, "KILLED")
+                closed += 1
         elif run is not None and _mirrors(run, record):
             complete += 1
-        elif _send(tracking, node, record, store):
+        elif NodeRun(tracking, node).resend(
+            record, store.fetch(node.stage, node.key, check=False) if record.status == "done" else None
+        ):
             sent += 1
         else:
             return SyncReport(sent, complete, closed, doubles, "MLflow went away: the rest is sent next time")
@@ -104,39 +108,23 @@ def _sync(
     return SyncReport(sent, complete, closed, doubles)
 
 
-def _send(tracking: Tracking, node: Node, record: Record, store: Store) -> bool:
-    folder = store.fetch(node.stage, node.key, check=False) if record.status == "done" else None
-    return NodeRun(tracking, node).resend(record, folder)
-
-
 def _mirrors(run: Run, record: Record) -> bool:
     return bool(
         run.info.status == _ENDED[record.status] and run.data.tags.get(RECORD_TAG) == record_digest(record)
     )
 
 
-def _rename(client: MlflowClient, run: Run | None, node: Node) -> None:
-    """A variant's name is no part of a key: a run may have been made under another one, or under none."""
+def _correct_tags(client: MlflowClient, run: Run, node: Node, tracking: Tracking) -> None:
+    """Name the parent run, which may have been a double, and the variant, which is no part of a key."""
+    if run.data.tags.get(MLFLOW_PARENT) != tracking.parent_run_id:
+        client.set_tag(run.info.run_id, MLFLOW_PARENT, tracking.parent_run_id)
     name = node.labels.get(VARIANT)
-    if run is not None and run.data.tags.get(_VARIANT_TAG) != name:
+    if run.data.tags.get(_VARIANT_TAG) != name:
         if name is None:
             client.delete_tag(run.info.run_id, _VARIANT_TAG)
         else:
             client.set_tag(run.info.run_id, _VARIANT_TAG, name)
         client.update_run(run.info.run_id, name=run_name(node))
-
-
-def _adopt(client: MlflowClient, run: Run | None, tracking: Tracking) -> None:
-    """The parent under which a run was made may have turned out to be a double."""
-    if run is not None and run.data.tags.get(MLFLOW_PARENT) != tracking.parent_run_id:
-        client.set_tag(run.info.run_id, MLFLOW_PARENT, tracking.parent_run_id)
-
-
-def _close(client: MlflowClient, run: Run | None) -> int:
-    if run is None or run.info.status not in ("RUNNING", "SCHEDULED"):
-        return 0
-    client.set_terminated(run.info.run_id, "KILLED")
-    return 1
 
 
 def _runs_by_key(client: MlflowClient, experiment_id: str, keys: set[str]) -> tuple[dict[str, Run], int]:
