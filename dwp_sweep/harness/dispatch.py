@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
@@ -70,6 +71,9 @@ class Dispatch:
         max_lost: How often a node whose worker was lost is tried again.
         search: Brings further nodes when there is room; None: the board's nodes are all there are.
         leases: Keep other runs from building what this one builds; None: no other run works on the storage.
+
+    Attributes:
+        n_lost: Key -> how often its worker was lost.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Dispatch:
         self.resources_by_stage, self.max_lost = resources_by_stage, max_lost
         self._admission, self._leases = admission, leases
         self._looked_s = float("-inf")
+        self.n_lost: Counter[str] = Counter()
         if search is not None:
             search.resources = resources_by_stage[OBJECTIVE_STAGE]
 
@@ -216,7 +221,8 @@ class Dispatch:
             self._leases.release(node.stage, node.key)
 
     def _lost(self, node: Node, reason: str, give_up: bool) -> None:
-        if self.ledger.lost(node) <= self.max_lost and not give_up:
+        self.n_lost[node.key] += 1
+        if self.n_lost[node.key] <= self.max_lost and not give_up:
             self.ledger.retry(node, reason)
             return
         with contextlib.suppress(OSError):  # a full disk: the next run tries it without a record

@@ -17,8 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dwp_sweep.harness.cost.plan_cost import this_machine
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.slots import Resources, this_machine
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.trial import TrialContext, run_trial
 from dwp_sweep.store.open_store import open_store

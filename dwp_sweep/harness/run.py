@@ -188,7 +188,7 @@ class _Run:
                     hold_file=hold_file(self.store, self.sweep.name, self.name),
                     patience=Patience(resources_by_stage, executor.machines, self.options.wait_s),
                 )
-                self.ledger.watch_by(watch)
+                self.ledger.watch = watch
                 if not interrupt.is_requested:
                     context = self._trial_context(resources_by_stage)
                     executor.drain(dispatch, context, f"{self.sweep.name}-{self.name}")

@@ -26,7 +26,7 @@ class Duration:
         mean_s: Arithmetic mean.
         low_s: Shortest.
         high_s: Longest.
-        n: How many there were; 0: told by the bench (`step_rates`).
+        n: How many there were; 0: known from the bench alone (`step_rates`).
     """
 
     mean_s: float
@@ -36,11 +36,11 @@ class Duration:
 
 
 Source = Callable[[Node], Duration | None]
-"""What is known of nodes like one; None where nothing is."""
+"""Durations of nodes like the given one; None where none is known."""
 
 
 class _Mean:
-    """A running mean: asked for every node whenever nodes are ranked again."""
+    """A running mean: it is read for every node whenever nodes are ranked."""
 
     def __init__(self) -> None:
         self._total, self._n = 0.0, 0
@@ -56,11 +56,11 @@ class _Mean:
 class Durations:
     """Mean duration by kind (stage, method, training size); else of a source; else by stage; else guesses.
 
-    Of a kind that was not measured yet, the mean of its stage counts times what its method and its size are
-    to that mean as far as they were: a method's small networks foretell its large ones.
+    For a kind that was not measured yet, the mean of its stage is multiplied by how much longer nodes of its
+    method, and those of its size, take than the mean: a method's small networks tell of its large ones.
 
     Args:
-        sources: Asked in this order, once a node, for what did not end in this run.
+        sources: Each is called once a node, in this order, until one knows the duration.
     """
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:
@@ -83,10 +83,10 @@ class Durations:
             self._traits[trait].add(wall_s)
 
     def known(self, node: Node) -> Duration | None:
-        """What the sources know of nodes like this one; None where none knows any."""
-        if node.key not in self._of_sources:  # asked at every refresh of a display, for every open node
-            found = (source(node) for source in self._sources)
-            self._of_sources[node.key] = next((one for one in found if one is not None), None)
+        """Duration by the sources; None where no source knows one."""
+        if node.key not in self._of_sources:  # a display needs it at every refresh, for every open node
+            durations = (source(node) for source in self._sources)
+            self._of_sources[node.key] = next((known for known in durations if known is not None), None)
         return self._of_sources[node.key]
 
     def seconds(self, node: Node) -> float:
@@ -98,17 +98,14 @@ class Durations:
             return max(known.mean_s, _LEAST_S)
         stage = self._stages.get(node.stage)
         if stage is None:
-            return workload_of(node.stage).guessed_s * self._scale()
-        return max(self._by_traits(node, stage.value), _LEAST_S)
-
-    def _by_traits(self, node: Node, mean_s: float) -> float:
+            # By how much the guesses of the measured stages were wrong.
+            ratios = [mean.value / workload_of(name).guessed_s for name, mean in list(self._stages.items())]
+            scale = max(sum(ratios) / len(ratios), 1e-3) if ratios else 1.0
+            return workload_of(node.stage).guessed_s * scale
+        mean_s = stage.value
         means = [self._traits[trait].value for trait in _traits(node) if trait in self._traits]
-        return mean_s * math.prod(value / mean_s for value in means) if mean_s > 0 else 0.0
-
-    def _scale(self) -> float:
-        """By how much the guesses of the measured stages were wrong."""
-        ratios = [mean.value / workload_of(stage).guessed_s for stage, mean in list(self._stages.items())]
-        return max(sum(ratios) / len(ratios), 1e-3) if ratios else 1.0
+        by_traits = mean_s * math.prod(value / mean_s for value in means) if mean_s > 0 else 0.0
+        return max(by_traits, _LEAST_S)
 
 
 def _kind(node: Node) -> tuple[object, ...]:
@@ -166,7 +163,7 @@ def time_left_s(
         n_slots: Nodes at once.
         unasked_s: Seconds of nodes that a search has yet to ask for.
     """
-    lefts = [node_left_s(one, durations) for one in running]
+    lefts = [node_left_s(node, durations) for node in running]
     known = [left for left in lefts if left is not None]
     to_come_s = sum(map(durations.seconds, to_start)) + unasked_s
     if not durations.is_measured and (not known or len(known) < len(lefts)):

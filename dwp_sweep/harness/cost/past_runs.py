@@ -1,7 +1,4 @@
-"""How long nodes of the same stage and size took before, whatever sweep they were of.
-
-Reads records of the storage, and takes what MLflow knows beyond them; nothing measured means unknown.
-"""
+"""How long nodes of the same stage and size took before, in any sweep; sources are the storage and MLflow."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _N_READ = 400
 """Newest records that are read of each stage: enough for a mean, and quick."""
 
 Size = tuple[Any, ...]
-"""What tells how much work a node is: equal for nodes that should take equally long."""
+"""What decides how much work a node is: equal for nodes that should take equally long."""
 
 
 class PastRuns:
@@ -33,7 +30,7 @@ class PastRuns:
 
     @classmethod
     def from_store(cls, store: Store, stages: Iterable[str]) -> PastRuns:
-        """What a storage knows of some stages: the newest nodes of whatever sweep."""
+        """Durations of some stages on a storage: of their newest nodes in any sweep."""
         past = cls()
         nodes = [(stage, key) for stage in stages for _, key in store.published(stage)[-_N_READ:]]
         with store.snapshot(nodes):
@@ -53,7 +50,7 @@ class PastRuns:
         self._logged[_size_of(stage, settings)].append(wall_s)
 
     def of(self, node: Node) -> Duration | None:
-        """Of nodes like this one; None where none was measured."""
+        """Of nodes of the same stage and size; None where none was measured."""
         return self.duration(node.stage, node.config)
 
     def duration(
@@ -65,26 +62,22 @@ class PastRuns:
             stage: Name of the stage.
             config: Of the node.
             apart_from: Last parts of settings in which they may differ where no equal one was measured: a
-                search tries sizes that nobody has tried before.
+                search tries new sizes.
         """
         size = _size_of(stage, config)
         seconds = self._known.get(size)
         if not seconds and self._logged:
             seconds = self._logged.get(_size_of(stage, public_config(stage, config)))
-        seconds = seconds or self._alike(size, frozenset(apart_from) & workload_of(stage).size_fields)
+        if not seconds and (ignored := frozenset(apart_from) & workload_of(stage).size_fields):
+            if ignored not in self._loose:
+                groups: defaultdict[Size, list[float]] = defaultdict(list)
+                for known, of_known in self._known.items():
+                    groups[_without(known, ignored)] += of_known
+                self._loose[ignored] = groups
+            seconds = self._loose[ignored].get(_without(size, ignored))
         if not seconds:
             return None
         return Duration(statistics.fmean(seconds), min(seconds), max(seconds), len(seconds))
-
-    def _alike(self, size: Size, apart_from: frozenset[str]) -> list[float]:
-        if not apart_from:
-            return []
-        if apart_from not in self._loose:
-            groups: defaultdict[Size, list[float]] = defaultdict(list)
-            for known, seconds in self._known.items():
-                groups[_without(known, apart_from)] += seconds
-            self._loose[apart_from] = groups
-        return self._loose[apart_from].get(_without(size, apart_from), [])
 
 
 def _size_of(stage: str, config: Mapping[str, Any]) -> Size:
@@ -95,7 +88,7 @@ def _size_fields(config: Mapping[str, Any], names: Collection[str], prefix: str)
     fields: list[tuple[str, str]] = []
     for name in sorted(config):
         value = config[name]
-        if isinstance(value, dict):  # plain values; asked of every node, where `Mapping` would be slow
+        if isinstance(value, dict):  # plain values; this runs for every node, where `Mapping` would be slow
             fields += _size_fields(value, names, f"{prefix}{name}.")
         elif name in names:
             fields.append((f"{prefix}{name}", str(value)))

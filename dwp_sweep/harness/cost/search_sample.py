@@ -1,7 +1,7 @@
-"""What a search may still ask for: configurations drawn at random in place of those that nobody knows yet.
+"""What a search may still ask for: random configurations in place of those that are not known yet.
 
-For estimates only: drawn on a copy of the sweep, asked of no study. What they share upstream is counted
-once, as a run would build it once; early stopping is not foreseen. Reads the store and its studies.
+They serve estimates only: they are drawn on a copy of the sweep and enter no study. What they share upstream
+counts once, as a run builds it once; early stopping is not foreseen.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def guess_search(sweep: Sweep, store: Store, n_drawn: int = _N_DRAWN) -> SearchG
     Args:
         sweep: With a search.
         store: Holds its studies, if any.
-        n_drawn: Largest number of configurations to draw; the more of them are to come is a factor.
+        n_drawn: Largest number of configurations to draw; `SearchGuess.factor` scales them to all.
     """
     if sweep.search is None or sweep.fresh is None:
         return None
     copy = sweep.fresh()
-    studies = [_study(sweep, one, store) for one in sweep.search.conditions]
+    studies = [_study(sweep, condition, store) for condition in sweep.search.conditions]
     chosen: list[tuple[str, ...]] = []
     for study, values in _in_turn(studies, sweep.search.searcher.seed):
         if len(chosen) >= n_drawn:
@@ -70,7 +70,7 @@ def guess_search(sweep: Sweep, store: Store, n_drawn: int = _N_DRAWN) -> SearchG
             chosen.append(keys)
     # A budget counts configurations; the plan of a grid counts targets.
     targets = tuple(dict.fromkeys(key for keys in chosen for key in keys))
-    n_repeats = max((len(one.members) for one in sweep.search.conditions), default=1)
+    n_repeats = max((len(condition.members) for condition in sweep.search.conditions), default=1)
     budget = sweep.budget
     if budget.trials is not None:
         budget = budget.model_copy(update={"trials": budget.trials * n_repeats})
@@ -81,7 +81,7 @@ def guess_search(sweep: Sweep, store: Store, n_drawn: int = _N_DRAWN) -> SearchG
 
 @dataclass
 class _Study:
-    """What one study has yet to ask for: what is open in it, then points that are new to it."""
+    """What one study has yet to ask for: its open configurations, then points that are new to it."""
 
     search: SearchSpace
     condition: SearchCondition
@@ -96,24 +96,22 @@ class _Study:
     def configurations(self, draws: np.random.Generator) -> Iterator[Mapping[str, Any]]:
         """In the order of the run; lowers ``n_new`` where the space has no more points."""
         yield from self.opened
-        for n_found in range(self.n_new):
+        for n_drawn in range(self.n_new):
             values = self._new(draws)
             if values is None:
-                self.n_new = n_found
+                self.n_new = n_drawn
                 return
             yield values
 
     def _new(self, draws: np.random.Generator) -> dict[str, Any] | None:
         for _ in range(_N_TRIED):
-            values = self._drawn(draws)
+            values = self.search.configuration(
+                self.condition.values, lambda key: drawn(self.search.distributions[key], draws)
+            )
             if (point := _point(values)) not in self.seen:
                 self.seen.add(point)
                 return values
         return None
-
-    def _drawn(self, draws: np.random.Generator) -> dict[str, Any]:
-        distributions = self.search.distributions
-        return self.search.configuration(self.condition.values, lambda key: drawn(distributions[key], draws))
 
 
 def _study(sweep: Sweep, condition: SearchCondition, store: Store) -> _Study:
@@ -123,16 +121,18 @@ def _study(sweep: Sweep, condition: SearchCondition, store: Store) -> _Study:
         for past in past_configurations(sweep, store)
         if past.condition is condition and not past.has_failed
     ]
-    opened = [one.values for one in known if one.is_open]
+    opened = [past.values for past in known if past.is_open]
     n_new = max(sweep.search.searcher.n_trials - len(known), 0)
-    return _Study(sweep.search, condition, opened, n_new, {_point(one.values) for one in known})
+    return _Study(sweep.search, condition, opened, n_new, {_point(past.values) for past in known})
 
 
 def _in_turn(studies: Sequence[_Study], seed: int) -> Iterator[tuple[_Study, Mapping[str, Any]]]:
-    """A configuration of each study in turn, as the run asks them."""
+    """A configuration of each study in turn, as in a run."""
     draws = np.random.default_rng(seed)
-    for turn in zip_longest(*(one.configurations(draws) for one in studies)):
-        yield from ((one, values) for one, values in zip(studies, turn, strict=True) if values is not None)
+    for turn in zip_longest(*(study.configurations(draws) for study in studies)):
+        yield from (
+            (study, values) for study, values in zip(studies, turn, strict=True) if values is not None
+        )
 
 
 def _point(values: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """When each node would start and end: the run's own scheduler, driven by a simulated clock.
 
-Board, work in hand and admission are those of a run; only the durations are known beforehand and nothing is
-computed.
+Board, work in hand and admission are those of a run; only the durations are known beforehand and nothing
+is computed.
 """
 
 from __future__ import annotations
@@ -35,15 +35,6 @@ class Schedule:
     stopped_by: str
 
 
-class _Clock:
-    """Seconds since the start of the simulated run."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def list_schedule(
     nodes: Sequence[Node],
     seconds: Mapping[str, float],
@@ -63,15 +54,15 @@ def list_schedule(
         pool: What may be spent.
     """
     by_key = {node.key: node for node in nodes}
-    board = Board(by_key, node_states(nodes, by_key, _to_build), lambda node: seconds[node.key])
-    clock, admission = _Clock(), Admission(lambda: (machine,), has_spare=False)
-    in_hand = InHand(clock)
+    board = Board(by_key, node_states(nodes, by_key, lambda *_: None), lambda node: seconds[node.key])
+    now_s, admission = 0.0, Admission(lambda: (machine,), has_spare=False)
+    in_hand = InHand(lambda: now_s)
     starts: dict[str, float] = {}
     ends: list[tuple[float, str]] = []
     stopped_by = ""
     while True:
         while (node := board.next(lambda stage: admission.admits(resources[stage]))) is not None:
-            stopped_by = pool.reached(clock.now_s, in_hand.seconds_used()) if pool else ""
+            stopped_by = pool.reached(now_s, in_hand.seconds_used()) if pool else ""
             if stopped_by:
                 board.close()
                 break
@@ -79,18 +70,18 @@ def list_schedule(
             in_hand.take(node, node.key)
             in_hand.begin(node.key)
             admission.take(node.key, resources[node.stage])
-            starts[node.key] = clock.now_s
-            heapq.heappush(ends, (clock.now_s + seconds[node.key], node.key))
+            starts[node.key] = now_s
+            heapq.heappush(ends, (now_s + seconds[node.key], node.key))
         if not ends:
             break
-        clock.now_s = ends[0][0]
-        while ends and ends[0][0] == clock.now_s:
+        now_s = ends[0][0]
+        while ends and ends[0][0] == now_s:
             node = by_key[heapq.heappop(ends)[1]]
             in_hand.release(node)
             admission.release(node.key)
             board.publish(node, "done")
     longest_s = max(critical_path(nodes, lambda node: seconds[node.key]).values(), default=0.0)
-    return Schedule(starts, clock.now_s, longest_s, stopped_by)
+    return Schedule(starts, now_s, longest_s, stopped_by)
 
 
 def lower_bound(
@@ -109,10 +100,6 @@ def lower_bound(
     work = sum(seconds[node.key] for node in nodes)
     starts = sorted([*free_s, *[0.0] * (n_slots - len(free_s))])[:n_slots]
     longest = max(critical_path(nodes, lambda node: seconds[node.key]).values())
-    # The slots that are free late may as well stay idle: the bound holds for every number of first ones.
+    # Slots that become free late may stay idle: the bound holds for every number of first ones.
     by_work = min((work + sum(starts[:n])) / n for n in range(1, n_slots + 1))
     return max(starts[0] + longest, by_work)
-
-
-def _to_build(node: Node, is_needed: bool) -> None:
-    """No node has a state of its own yet."""

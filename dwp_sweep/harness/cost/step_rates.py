@@ -1,8 +1,8 @@
-"""How long a training step takes here, kept by the bench ``step``, and what nodes would take by it.
+"""How long a training step takes on this machine, kept by the bench ``step``, and how long nodes take by it.
 
-What a plan rests on where nothing like a node was ever run. Rough: computing alone, without the start of
-workers and what else the machine does, and as if nothing stopped early. Only of stages that declare their
-training steps (`Workload.steps`): a kernel prior's steps are not in the bench.
+A plan uses it where no node like the planned one was ever run. It is rough: computing alone, without the
+start of workers and other load, and as if nothing stopped early. Stages that declare no training steps
+(`Workload.steps`) have no duration here: the steps of a kernel prior are not in the bench.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _THREADS = "threads"
 
 
 def rates_file() -> Path:
-    """In the user's folder of caches: what a step takes belongs to the machine, not to a storage."""
+    """The file in the user's folder of caches: rates belong to a machine, not to a storage."""
     return user_cache() / "step_rates.json"
 
 
@@ -68,13 +68,12 @@ class StepRates:
         return cls(_read(path or rates_file()))
 
     def duration(self, node: Node, resources: Resources) -> Duration | None:
-        """What a node takes if it trains to its last epoch; None where that cannot be told.
+        """What a node takes if it trains to its last epoch; None where that is unknown.
 
-        The least is what it takes if no epoch is better than the first, so that the rate falls at every
-        chance.
+        The shortest case is that no epoch is better than the first, so that every chance lowers the rate.
 
         Args:
-            node: Of a stage that declares its training steps; others cannot be told.
+            node: Of a stage that declares its training steps; for others None.
             resources: What its trial asks for: the bench's cores are shared out, a GPU is taken as a whole.
         """
         steps = workload_of(node.stage).steps(node.config, node.inputs)
@@ -93,7 +92,7 @@ class StepRates:
         plain_s = rates[steps.precision] * share * steps.voxels / (BENCH_BATCH * BENCH_VOXELS)
         if not steps.has_priors:
             return threads * plain_s
-        # The bound is over kernels: as dear for small volumes as for large ones.
+        # The bound is over kernels: it costs as much for small volumes as for large ones.
         bound_s = rates[f"dwp {steps.precision}"] - rates[steps.precision]
         return threads * (plain_s + share * bound_s)
 

@@ -18,8 +18,8 @@ Seconds = Callable[[Node], float]
 
 _NOT_BEGUN = ("ready", "waiting", "leased_by_other")
 _N_RANKINGS = 32
-"""How often all nodes are ranked again in the course of a run: its cost for each node that ends stays the
-same however many there are."""
+"""How often all nodes are ranked again in the course of a run: its cost for each node that ends does not
+depend on their number."""
 
 
 class Board:
@@ -46,18 +46,14 @@ class Board:
         seconds: Seconds,
         held: Collection[str] = (),
     ) -> None:
-        self.nodes = dict(nodes)
-        self.stages = pipeline_order(self.nodes.values())
-        self.states: dict[str, NodeState] = dict(states)
+        self.nodes: dict[str, Node] = {}
+        self.stages: tuple[str, ...] = ()
+        self.states: dict[str, NodeState] = {}
         self.held = frozenset(held)
         self.is_closed = False
         self._children: defaultdict[str, list[Node]] = defaultdict(list)
-        self._linked: set[str] = set()
-        self._queue = ReadyQueue(self.nodes.values(), seconds, lambda key: self.states[key] == "ready")
-        for node in self.nodes.values():
-            self._link(node)
-            if self.states[node.key] == "ready":
-                self._enqueue(node)
+        self._queue = ReadyQueue((), seconds, lambda key: self.states[key] == "ready")
+        self.add(states, nodes)
 
     def ready(self) -> list[Node]:
         """All nodes that may start, the one with the longest way to go first; none once closed."""
@@ -96,17 +92,17 @@ class Board:
         new = [nodes[key] for key in states if self.states.get(key, "unneeded") == "unneeded"]
         self._queue.add(new)
         for node in new:
+            if node.key not in self.nodes:  # else a search gave it up before, and its parents know it
+                for key in dict.fromkeys(key for _, key in node.parents):
+                    self._children[key].append(node)
             self.nodes[node.key] = node
-            self._link(node)
-            self.states[node.key] = states[node.key]
-            if states[node.key] == "ready":
-                self._enqueue(node)
+            self.move(node, states[node.key])
         if any(node.stage not in self.stages for node in new):
             self.stages = pipeline_order(self.nodes.values())
         return new
 
     def drop(self, node: Node) -> None:
-        """Take back a node that nobody works on: a search has given its configuration up."""
+        """Take back a node that has not begun: a search has given its configuration up."""
         if self.states[node.key] in _NOT_BEGUN:
             self.states[node.key] = "unneeded"
 
@@ -123,14 +119,16 @@ class Board:
     def move(self, node: Node, state: NodeState) -> None:
         """A node changes to a state that concerns no other node."""
         self.states[node.key] = state
-        if state == "ready":
-            self._enqueue(node)
+        if state == "ready" and node.key not in self.held:
+            self._queue.push(node)
 
     def publish(self, node: Node, state: NodeState) -> None:
         """A node is published, here (``done``) or by another run (``cached``): children may become ready."""
         self.states[node.key] = state
         for child in self._children[node.key]:
-            if self.states[child.key] == "waiting" and self._has_all_inputs(child):
+            if self.states[child.key] == "waiting" and all(
+                self.states.get(key, "done") in PUBLISHED for _, key in child.parents
+            ):
                 self.move(child, "ready")
 
     def fail(self, node: Node) -> list[tuple[Node, Node]]:
@@ -146,35 +144,21 @@ class Board:
         return blocked
 
     def learned(self) -> None:
-        """The durations have learned of one more node: what waits may be ranked again."""
+        """The durations have learned of one more node: the ready nodes may be ranked anew."""
         self._queue.learned()
 
     def close(self) -> None:
         """Hand out nothing more."""
         self.is_closed = True
 
-    def _link(self, node: Node) -> None:
-        if node.key not in self._linked:
-            self._linked.add(node.key)
-            for key in dict.fromkeys(key for _, key in node.parents):
-                self._children[key].append(node)
-
-    def _enqueue(self, node: Node) -> None:
-        """Put a node among those that may start; doubles do no harm, since its state decides."""
-        if node.key not in self.held:
-            self._queue.push(node)
-
-    def _has_all_inputs(self, node: Node) -> bool:
-        return all(self.states.get(key, "done") in PUBLISHED for _, key in node.parents)
-
 
 class ReadyQueue:
-    """Ready nodes by urgency.
+    """Ready nodes by urgency: a heap for each stage, because all nodes of a stage ask for the same resources.
 
     Args:
         nodes: All nodes, parents before children.
         seconds: Expected durations; may learn at any time.
-        is_ready: Whether the node of a key may start now.
+        is_ready: Whether the node of a key may start now: an entry whose node may not is left out.
     """
 
     def __init__(self, nodes: Iterable[Node], seconds: Seconds, is_ready: Callable[[str], bool]) -> None:
@@ -195,7 +179,7 @@ class ReadyQueue:
             self._order.setdefault(node.key, len(self._order))
 
     def push(self, node: Node) -> None:
-        """A node may start; doubles do no harm, since `is_ready` decides."""
+        """A node may start; a second entry of it does no harm, since `is_ready` decides."""
         heapq.heappush(self._queues.setdefault(node.stage, []), self._entry(node.key))
 
     def all(self) -> list[str]:
@@ -208,12 +192,12 @@ class ReadyQueue:
         entries = []
         for queue in self._queues.values():
             while queue and not self._is_ready(queue[0][-1]):
-                heapq.heappop(queue)  # handed out or leased by another run since it was put in
+                heapq.heappop(queue)  # handed out, or leased by another run, since it was pushed
             entries += queue[:1]
         return [key for *_, key in sorted(entries)]
 
     def learned(self) -> None:
-        """The durations have learned from one more node: now and then, all are ranked again.
+        """The durations have learned from one more node: from time to time, all are ranked anew.
 
         First guesses know neither methods nor sizes: without this the longest targets might start last.
         """

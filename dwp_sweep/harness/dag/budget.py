@@ -1,14 +1,13 @@
-"""When the money is spent: nothing new starts, what runs goes on to its end, the answer so far counts.
+"""When a budget is spent: nothing more starts, running nodes go on to their end.
 
-A budget is that of one run of the command; what was built before costs nothing, so the same command goes on
-with a fresh one. Asked by `run` at every step, and by a simulation of one.
+A budget is that of one run of the command; what was built before costs nothing, so the same command
+goes on with a fresh one. A run asks at every step, and so does a simulation of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from dwp_sweep.config.sections import HOUR_S, BudgetConfig
 from dwp_sweep.harness.dag.ledger import Ledger
@@ -29,22 +28,6 @@ class Spent:
     cpu_hours: float
     gpu_hours: float
     wall_s: float
-
-
-class Limits(Protocol):
-    """What may be spent; None: without end."""
-
-    @property
-    def cpu_hours(self) -> float | None:
-        """CPU slots x hours."""
-
-    @property
-    def gpu_hours(self) -> float | None:
-        """GPU slots x hours."""
-
-    @property
-    def wall_s(self) -> float | None:
-        """Seconds since the start."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +81,8 @@ def _spent(seconds: Mapping[str, float], resources: Mapping[str, Resources], wal
     )
 
 
-def limit_reached(limits: Limits, spent: Spent) -> str:
-    """The limit that is reached, as a dotted key; empty: none. ``trials`` is a matter of `beyond_trials`."""
+def limit_reached(limits: BudgetConfig | Pool, spent: Spent) -> str:
+    """The limit that is reached, as a dotted key; empty: none. `beyond_trials` decides on ``trials``."""
     pairs = (
         ("budget.gpu_hours", limits.gpu_hours, spent.gpu_hours),
         ("budget.cpu_hours", limits.cpu_hours, spent.cpu_hours),
@@ -134,7 +117,7 @@ def without_effect(budget: BudgetConfig, resources: Mapping[str, Resources]) -> 
         budget: Of the run.
         resources: Stage -> resources of its trials.
     """
-    if budget.gpu_hours is None or not resources or any(asked.gpu for asked in resources.values()):
+    if budget.gpu_hours is None or not resources or any(needed.gpu for needed in resources.values()):
         return ""
     return "no stage asks for a GPU: budget.gpu_hours limits nothing here, budget.cpu_hours would"
 

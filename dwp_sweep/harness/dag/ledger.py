@@ -1,13 +1,12 @@
-"""The account of one run: its board, what is in hand, messages, and why nothing more starts.
+"""The account of one run: its board, what is in hand, messages, why nothing more starts; and its events.
 
-The searcher tells it what happens; it moves the board, learns durations and tells the displays. Knows
-nothing of Ray and touches no file.
+Executors and the search report what happens; the ledger moves the board, learns durations and passes events
+on to the displays.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,23 +16,13 @@ from dwp_sweep.harness.cost.durations import Durations, node_left_s, time_left_s
 from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.node_state import LEFT_FAILED, NodeState
 from dwp_sweep.harness.dag.plan import Plan
-from dwp_sweep.harness.dag.work import Clock, InHand, Work
+from dwp_sweep.harness.dag.work import InHand, Work
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 
 EventKind = Literal[
-    "started",
-    "reading",
-    "epoch",
-    "done",
-    "failed",
-    "blocked",
-    "retry",
-    "stopped",
-    "pruned",
-    "leased_by_other",
-    "published_by_other",
-    "note",
-]
+    "started", "reading", "epoch", "done", "failed", "blocked", "retry", "stopped", "pruned",
+    "leased_by_other", "published_by_other", "note",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class Event:
         kind: What happened; ``reading``: scans are prepared, ``retry``: the node is tried once more,
             ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up, ``leased_by_other``:
             another run is building it, ``published_by_other``: another run has published it.
-        node: To which node; None for a ``note``.
+        node: The node; None for a ``note``.
         text: Message of a failure, reason, how far the reading is, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.
         metrics: Last metrics, for ``done`` and ``epoch``.
@@ -92,7 +81,7 @@ class SearchCounts:
     """How far a search is.
 
     Attributes:
-        n_to_ask: Configurations that it has not asked for yet: of their nodes nothing is known.
+        n_to_ask: Configurations that it has not asked for yet: their nodes are unknown.
         n_impossible: Configurations that make no experiment: they failed without any node.
         n_studies: Its studies; 0 where nothing is searched for.
         n_repeats: Target nodes of one configuration.
@@ -110,9 +99,8 @@ class Ledger:
     Args:
         plan: What is to be built.
         durations: Of nodes; learns from every node that ends.
-        listener: Told everything that happens.
+        listener: Receives every event.
         held: Keys of nodes that are never handed out in this run.
-        clock: Seconds since some moment; None: the machine's.
 
     Attributes:
         board: State of every node.
@@ -120,44 +108,38 @@ class Ledger:
         durations: Of nodes.
         messages: Key -> one line, of failed nodes.
         builders: Key -> who builds it, for nodes that another run builds now.
-        search: How far the search is.
-        spent: Why nothing more starts although running nodes go on to their end; empty: it does.
-        is_broken: Whether it is no budget that is spent, but something outside that failed.
+        search: How far the search is; the search sets it.
+        watch: Executors call it whenever they ask for work or a step of them ends; the run sets it and may
+            stop by it.
+        spent: Why nothing more starts although running nodes go on to their end; empty: more starts.
+        is_broken: Whether the reason is no spent budget but a failure outside the run.
         is_draining: Whether running nodes leave at their checkpoints.
-        n_lost: Key -> how often its worker was lost.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        durations: Durations,
-        listener: Listener,
-        held: Collection[str] = (),
-        clock: Clock | None = None,
+        self, plan: Plan, durations: Durations, listener: Listener, held: Collection[str] = ()
     ) -> None:
-        clock = clock or _now
+        self._started_s = time.monotonic()
         self.durations = durations
         self.board = Board(plan.sweep.nodes, plan.states, durations.seconds, held)
-        self.in_hand = InHand(clock)
+        self.in_hand = InHand(lambda: self.wall_s)
         self.messages = {node.key: LEFT_FAILED for node in self.board.in_state("failed")}
         self.builders: dict[str, str] = {}
         self.search = SearchCounts()
+        self.watch: Callable[[], None] = lambda: None
         self.spent = ""
         self.is_draining = self.is_broken = False
-        self._clock, self._started_s = clock, clock()
-        self.n_lost: Counter[str] = Counter()
         self._listener = listener
-        self._watch: Callable[[], None] = lambda: None
 
     @property
     def work(self) -> Mapping[str, Work]:
-        """Trial -> the node in its hands."""
+        """Trial -> its node."""
         return self.in_hand.work
 
     @property
     def wall_s(self) -> float:
         """Seconds since the run began."""
-        return self._clock() - self._started_s
+        return time.monotonic() - self._started_s
 
     @property
     def is_finished(self) -> bool:
@@ -170,12 +152,11 @@ class Ledger:
 
     def add(self, states: Mapping[str, NodeState], nodes: Mapping[str, Node]) -> None:
         """Take in nodes that a search has asked for; see `Board.add`."""
-        for node in self.board.add(states, nodes):
-            if states[node.key] == "failed":
-                self.messages[node.key] = LEFT_FAILED
+        new = self.board.add(states, nodes)
+        self.messages |= {node.key: LEFT_FAILED for node in new if states[node.key] == "failed"}
 
     def drop(self, node: Node) -> None:
-        """Take back a node that nobody works on: a search has given its configuration up."""
+        """Take back a node that is in no hands: a search has given its configuration up."""
         self.board.drop(node)
         if self.board.states[node.key] == "unneeded":
             self.builders.pop(node.key, None)
@@ -186,11 +167,11 @@ class Ledger:
         self.in_hand.take(node, trial_id)
 
     def started(self, trial_id: str) -> None:
-        """A trial begins to work (again, after a lost worker)."""
+        """A trial begins its node, or begins it once more after its worker was lost."""
         node = self.in_hand.begin(trial_id)
         if node is not None:
             self.board.move(node, "running")
-            self._tell("started", node)
+            self._listener(Event("started", node))
 
     def progressed(self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
         """A trial has done another epoch."""
@@ -203,16 +184,20 @@ class Ledger:
         work = self.work.get(trial_id)
         if work is not None:
             work.reading = (n_read, n_scans)
-            self._tell("reading", work.node, work.activity)
+            self._listener(Event("reading", work.node, work.activity))
 
     def done(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
-        """A node is published: its children may become ready."""
-        self._settle(node)
-        self._publish(node, "done", wall_s)
+        """This run has published a node: its children may become ready."""
+        self._published(node, "done", wall_s)
         self._listener(Event("done", node, wall_s=wall_s, metrics=metrics))
 
+    def published_by_other(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
+        """Another run has published a node: its children may become ready."""
+        self._published(node, "cached", wall_s)
+        self._listener(Event("published_by_other", node, "built by another run", wall_s, metrics))
+
     def left_to(self, node: Node, builder: str) -> None:
-        """Another run builds a ready node: it waits in no slot for it.
+        """Another run builds a ready node: it takes no slot here while this run waits for it.
 
         Args:
             node: The node.
@@ -220,46 +205,37 @@ class Ledger:
         """
         self._settle(node, "leased_by_other")
         self.builders[node.key] = builder
-        self._tell("leased_by_other", node, f"built by {builder}")
-
-    def published_by_other(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
-        """Another run has published a node: its children may become ready."""
-        self._settle(node)
-        self._publish(node, "cached", wall_s)
-        self._listener(
-            Event("published_by_other", node, wall_s=wall_s, metrics=metrics, text="built by another run")
-        )
+        self._listener(Event("leased_by_other", node, f"built by {builder}"))
 
     def pruned(self, node: Node, reason: str) -> None:
         """A node was given up by a search."""
         self._settle(node, "pruned")
-        self._tell("pruned", node, reason)
+        self._listener(Event("pruned", node, reason))
 
     def failed(self, node: Node, message: str) -> None:
         """A node failed for good: its descendants, and only they, are blocked."""
         self._settle(node)
         self.messages[node.key] = message
         blocked = self.board.fail(node)
-        self._tell("failed", node, message)
+        self._listener(Event("failed", node, message))
         for child, parent in blocked:
-            self._tell("blocked", child, f"needs {parent.title}")
+            self._listener(Event("blocked", child, f"needs {parent.title}"))
 
     def retry(self, node: Node, reason: str) -> None:
         """A node goes back to those that may start."""
         self._settle(node, "ready")
-        self._tell("retry", node, reason)
-
-    def lost(self, node: Node) -> int:
-        """A node's worker was lost; returns how often by now."""
-        self.n_lost[node.key] += 1
-        return self.n_lost[node.key]
+        self._listener(Event("retry", node, reason))
 
     def stopped(self, node: Node) -> None:
         """A node left at its checkpoint because the run is draining."""
         has_begun = any(work.epoch for work in self.work.values() if work.node.key == node.key)
         self._settle(node, "ready")
-        if has_begun:  # a queued node had nothing to leave
-            self._tell("stopped", node)
+        if has_begun:  # a queued node has no checkpoint
+            self._listener(Event("stopped", node))
+
+    def note(self, text: str) -> None:
+        """Report something that concerns no node."""
+        self._listener(Event("note", text=text))
 
     def drain(self) -> None:
         """Hand out nothing more; running nodes leave at their checkpoints."""
@@ -270,7 +246,7 @@ class Ledger:
         """Hand out nothing more; running nodes go on to their end.
 
         Args:
-            reason: What is spent, in words; the first one stands.
+            reason: What is spent, in words; the first reason stands.
         """
         if not self.spent:
             self.spent = reason
@@ -278,61 +254,39 @@ class Ledger:
             self.note(f"{reason}: nothing more starts, running nodes go on to their end")
 
     def give_up(self, reason: str) -> None:
-        """Hand out nothing more: something outside is broken. The run does not end well.
+        """Hand out nothing more, and end with a failure: something outside the run is broken.
 
         Args:
-            reason: What is broken, in words; the first one stands.
+            reason: What is broken, in words; the first reason stands.
         """
         self.is_broken = True
         self.start_no_more(reason)
 
-    def note(self, text: str) -> None:
-        """Tell something that concerns no node."""
-        self._listener(Event("note", text=text))
-
-    def count_search(self, counts: SearchCounts) -> None:
-        """A search says how far it is."""
-        self.search = counts
-
-    def watch_by(self, watch: Callable[[], None]) -> None:
-        """Have `watch` called whenever work is handed out or a step of the run ends; it may stop the run."""
-        self._watch = watch
-
-    def watch(self) -> None:
-        """Work is handed out, or a step of the run has ended."""
-        self._watch()
-
     def time_left_s(self, n_slots: int) -> float | None:
-        """Expected seconds to the end; None before anything is measured."""
+        """Expected seconds to the end; None before anything is measured.
+
+        What a search has yet to ask for counts as if nothing of it were given up.
+        """
         to_start = self.board.in_state("ready", "waiting", "leased_by_other", "queued")
-        return time_left_s(to_start, self.in_hand.progress(), self.durations, n_slots, self._unasked_s())
+        n_unasked = self.search.n_to_ask * self.search.n_repeats
+        nodes = list(self.board.nodes.values()) if n_unasked else []
+        objective = next((node for node in nodes if node.stage == OBJECTIVE_STAGE), None)
+        unasked_s = n_unasked * self.durations.seconds(objective) if objective is not None else 0.0
+        return time_left_s(to_start, self.in_hand.progress(), self.durations, n_slots, unasked_s)
 
     def work_left_s(self, work: Work) -> float | None:
         """Expected seconds to the end of a node in hand; None before anything is measured."""
-        return node_left_s(work.progress(self._clock()), self.durations)
+        return node_left_s(work.progress(self.wall_s), self.durations)
 
-    def _unasked_s(self) -> float:
-        """Expected seconds of what a search has yet to ask for, as if nothing of it were given up."""
-        n_nodes = self.search.n_to_ask * self.search.n_repeats
-        nodes = list(self.board.nodes.values())
-        objective = next((node for node in nodes if node.stage == OBJECTIVE_STAGE), None)
-        return n_nodes * self.durations.seconds(objective) if n_nodes and objective is not None else 0.0
-
-    def _publish(self, node: Node, state: NodeState, wall_s: float) -> None:
+    def _published(self, node: Node, state: NodeState, wall_s: float) -> None:
+        self._settle(node)
         self.durations.observe(node, wall_s)
         self.board.learned()
         self.board.publish(node, state)
 
     def _settle(self, node: Node, state: NodeState | None = None) -> None:
-        """Nobody has the node in hand any more."""
+        """A node leaves all hands."""
         self.in_hand.release(node)
         self.builders.pop(node.key, None)
         if state is not None:
             self.board.move(node, state)
-
-    def _tell(self, kind: EventKind, node: Node, text: str = "") -> None:
-        self._listener(Event(kind, node, text=text))
-
-
-def _now() -> float:
-    return time.monotonic()

@@ -1,7 +1,7 @@
-"""The state of a node: its names, what the storage says of one node, and the rule over the DAG.
+"""The state of a node: the names of states, what the storage says of one node, and the rule over the DAG.
 
-The plan, a search, `status` and `explain` all ask here; each adds only what it alone knows (what may be
-tried again, what is in hand now).
+The plan, a search, `status` and `explain` use it; each adds what it alone knows (failures to retry, running
+nodes).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ NodeState = Literal[
 ]
 """``leased_by_other``: another run builds it now; ``queued``: handed to Tune, not started yet; ``stopped``:
 it left at its checkpoint and goes on from there; ``pruned``: given up by a search; ``cached``: published
-before this run, or by another one meanwhile; ``unneeded``: not there, and nothing to be built reads it."""
+before this run, or by another run since; ``unneeded``: not there, and nothing to be built reads it."""
 
 PUBLISHED: frozenset[NodeState] = frozenset({"cached", "done"})
 FAILED: frozenset[NodeState] = frozenset({"failed", "blocked"})
 OPEN: frozenset[NodeState] = frozenset({"ready", "waiting", "leased_by_other", "queued", "running"})
-"""What a run has before it."""
+"""States of nodes that a run has yet to build."""
 _NEED_NO_INPUTS = PUBLISHED | {"pruned"}
 
 LEFT_FAILED = "failed in an earlier run and is not tried again"
@@ -61,7 +61,7 @@ N = TypeVar("N", bound=GraphNode)
 
 
 class StoredNode:
-    """What the storage says of one node; each answer is looked up when it is first asked for.
+    """What the storage says of one node; each answer is read once, on first use.
 
     Args:
         node: The node.
@@ -78,7 +78,7 @@ class StoredNode:
 
     @functools.cached_property
     def damage(self) -> str:
-        """How its published files differ from its manifest; empty: they do not."""
+        """How its published files differ from its manifest; empty: they are equal."""
         try:
             self._store.verify(self._stage, self._key)
         except CorruptArtifactError as error:
@@ -87,12 +87,12 @@ class StoredNode:
 
     @property
     def is_sound(self) -> bool:
-        """Whether it is published and would be taken as it is."""
+        """Whether it is published and undamaged."""
         return self.is_published and not self.damage
 
     @functools.cached_property
     def record(self) -> Record | None:
-        """How it ended; None where it never did."""
+        """How its last attempt ended; None where none has ended."""
         return self._store.record(self._stage, self._key)
 
     @property
@@ -102,7 +102,7 @@ class StoredNode:
 
     @functools.cached_property
     def history(self) -> tuple[Point, ...]:
-        """Epochs of attempts that have not ended yet: it goes on from there."""
+        """Epochs of an attempt that has not ended: the next attempt goes on from there."""
         return history_of(self._store.read_work(self._stage, self._key, HISTORY) or "")
 
 
@@ -114,14 +114,14 @@ def node_states(
 ) -> dict[str, NodeState]:
     """The state of every node.
 
-    Needed are the targets and the inputs of what is needed and not there: what a published node was made
-    from need not exist any more. A parent of which nothing is known counts as published.
+    Needed are the targets and the inputs of needed nodes that are not published: what a published node was
+    made from need not exist any more. A parent that is unknown counts as published.
 
     Args:
         nodes: Parents before children.
-        targets: Keys of the nodes that are asked for.
-        own_state: ``(node, is_needed)`` -> the state that a node has whatever the others' are; None: it has
-            to be built, if it is needed.
+        targets: Keys of the nodes that the sweep asks for.
+        own_state: ``(node, is_needed)`` -> the state that does not depend on other nodes; None: it has to be
+            built, if it is needed.
         around: Key -> state of further nodes, which are not decided here.
 
     Returns:
@@ -136,10 +136,10 @@ def node_states(
     known = dict(around or {})
     states: dict[str, NodeState] = {}
     for node in nodes:
-        found = own[node.key]
-        if found is None or found == "stopped":
-            found = _unbuilt(node, found, node.key in needed, known)
-        states[node.key] = known[node.key] = found
+        state = own[node.key]
+        if state is None or state == "stopped":
+            state = _unbuilt(node, state, node.key in needed, known)
+        states[node.key] = known[node.key] = state
     return states
 
 
@@ -157,7 +157,7 @@ def _unbuilt(
 def was_pruned(record: Record | None, within: str) -> bool:
     """Whether a node was given up in a study, or in any study of a sweep.
 
-    Another search may have given the same node up beside better rivals: that is its own matter.
+    Another search may have given up the same node, compared with other rivals: that does not count here.
 
     Args:
         record: Of the node.

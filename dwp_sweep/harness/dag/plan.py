@@ -1,11 +1,11 @@
-"""What of a sweep is there, what has to be built and what cannot be: decided before anything starts.
+"""Which nodes of a sweep are there, have to be built, or cannot be built: decided before anything starts.
 
-Stands between the sweep (config) and its run. Reads the store only and does not import Ray:
-``dwp-sweep plan`` answers at once.
+Reads the store only and imports no Ray, so that ``dwp-sweep plan`` answers at once.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,18 +53,19 @@ class Plan:
 
     def by_stage(self) -> list[StageRow]:
         """One row a stage, in the order of the pipeline."""
-        return [self._row(stage) for stage in pipeline_order(self.sweep.nodes.values())]
-
-    def _row(self, stage: str) -> StageRow:
-        states = [state for key, state in self.states.items() if self.sweep.nodes[key].stage == stage]
-        return StageRow(
-            stage=stage,
-            n_to_build=states.count("ready") + states.count("waiting"),
-            n_cached=states.count("cached"),
-            n_failed=states.count("failed"),
-            n_blocked=states.count("blocked"),
-            n_pruned=states.count("pruned"),
-        )
+        nodes = self.sweep.nodes
+        n = Counter((nodes[key].stage, state) for key, state in self.states.items())
+        return [
+            StageRow(
+                stage=stage,
+                n_to_build=n[stage, "ready"] + n[stage, "waiting"],
+                n_cached=n[stage, "cached"],
+                n_failed=n[stage, "failed"],
+                n_blocked=n[stage, "blocked"],
+                n_pruned=n[stage, "pruned"],
+            )
+            for stage in pipeline_order(nodes.values())
+        ]
 
 
 def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
@@ -73,7 +74,7 @@ def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
     Only targets that are missing, and those of their ancestors that are missing, are built: what a
     published node was made from need not exist any more. A needed node whose files differ from its
     manifest is built again. Reads the store only: `run_sweep` sets damaged folders aside.
-    Of a search only what earlier runs asked for is known; what it will ask for is not in the plan.
+    The plan of a search holds only what earlier runs asked for.
 
     Args:
         sweep: The sweep.
@@ -89,24 +90,22 @@ def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
     with store.snapshot():
         states = node_states(list(sweep.nodes.values()), sweep.targets, comparison.own_state)
     if sweep.search is not None:
-        # What it asked for before is history; what it goes on with, it decides itself when it runs.
-        states = {key: "unneeded" if state in _TO_BUILD_LATER else state for key, state in states.items()}
+        # The search itself decides in its run with which of them it goes on.
+        undecided = ("ready", "waiting", "blocked")
+        states = {key: "unneeded" if state in undecided else state for key, state in states.items()}
     return comparison.plan(states)
-
-
-_TO_BUILD_LATER = ("ready", "waiting", "blocked")
 
 
 def plan_target(
     target: Node, sweep: Sweep, store: Store, known: Mapping[str, NodeState], retry_failed: bool
 ) -> Plan:
-    """A plan for a target that nobody knew when the run began.
+    """A plan for a target that a search asks for in the course of a run.
 
     Args:
-        target: Newly asked for by a search.
+        target: The new target.
         sweep: Holds it and all that it needs.
         store: The storage.
-        known: Key -> state of nodes that are not looked at again.
+        known: Key -> state of nodes that the run has already.
         retry_failed: Whether nodes that failed in an earlier run are tried again.
 
     Returns:
@@ -123,7 +122,11 @@ def plan_target(
 
     collect(target)
     comparison = _Comparison(sweep, store, retry_failed)
-    states = node_states(list(nodes.values()), [target.key], comparison.needed_state, known)
+
+    def own_state(node: Node, is_needed: bool) -> NodeState | None:
+        return comparison.own_state(node, is_needed) if is_needed else None
+
+    states = node_states(list(nodes.values()), [target.key], own_state, known)
     return comparison.plan({key: state for key, state in states.items() if state != "unneeded"})
 
 
@@ -136,7 +139,7 @@ class _Comparison:
 
     def own_state(self, node: Node, is_needed: bool) -> NodeState | None:
         stored = StoredNode(node, self._store)
-        # The files of what nothing reads are not looked at.
+        # The files of a node that nothing reads are not verified.
         if stored.is_sound if is_needed else stored.is_published:
             return "cached"
         if is_needed and stored.is_published:
@@ -144,9 +147,6 @@ class _Comparison:
         if self._sweep.search is not None and was_pruned(stored.record, f"{self._sweep.name}/"):
             return "pruned"
         return "failed" if is_needed and not self._retry_failed and stored.has_failed else None
-
-    def needed_state(self, node: Node, is_needed: bool) -> NodeState | None:
-        return self.own_state(node, is_needed) if is_needed else None
 
     def plan(self, states: Mapping[str, NodeState]) -> Plan:
         nodes = self._sweep.nodes

@@ -2,14 +2,16 @@
 
 Stages ask for few different resources, because Tune reuses an actor only for trials of equal ones. Handing
 out only what fits plus one keeps the order of the queue open (a trial in Tune's hands cannot be overtaken)
-and shows an autoscaler that there is more to do. Knows nothing of the DAG; asks Ray only through `Machines`.
+and shows an autoscaler that there is more to do.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from dwp_sweep.config.sections import ResourcesConfig
@@ -35,50 +37,60 @@ Machines = Callable[[], Sequence[Resources]]
 """The machines that are alive now."""
 
 
+def this_machine() -> Resources:
+    """What Ray would find here: cores, and NVIDIA devices that are not hidden."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        n_gpus = len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    else:
+        n_gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return Resources(float(os.cpu_count() or 1), float(n_gpus))
+
+
 def resources_of(stage: str, configs: Mapping[str, ResourcesConfig], has_gpu: bool) -> Resources:
     """What a trial of a stage asks for."""
-    asked = configs.get(stage, ResourcesConfig())
-    gpu = asked.gpu if asked.gpu is not None else (workload_of(stage).gpu if has_gpu else 0.0)
-    return Resources(asked.cpu, gpu)
+    config = configs.get(stage, ResourcesConfig())
+    gpu = config.gpu if config.gpu is not None else (workload_of(stage).gpu if has_gpu else 0.0)
+    return Resources(config.cpu, gpu)
 
 
 def slots(resources: Resources, machines: Sequence[Resources]) -> int:
     """How many trials that ask for so much run at once on these machines."""
-    return sum(_fit(resources, machine) for machine in machines)
+
+    def fit(machine: Resources) -> int:
+        counts = [have / need for need, have in zip(resources, machine, strict=True) if need > 0]
+        return math.floor(min(counts) + _ROUNDING) if counts else 0
+
+    return sum(map(fit, machines))
 
 
 def impossible(by_stage: Mapping[str, Resources], machines: Sequence[Resources]) -> list[Problem]:
-    """One problem for each stage whose trials fit on no machine: they would wait for ever."""
-    largest = Resources(
-        max((m.cpu for m in machines), default=0.0), max((m.gpu for m in machines), default=0.0)
-    )
+    """One problem for each stage whose trials fit on no machine and so would never start."""
+    largest_cpu = max((machine.cpu for machine in machines), default=0.0)
+    largest_gpu = max((machine.gpu for machine in machines), default=0.0)
+    listed = ""
+    if len(machines) > 1:
+        counts = sorted(Counter(machines).items(), reverse=True)
+        listed = f" (machines: {', '.join(f'{n} of {m.cpu:g} and {m.gpu:g}' for m, n in counts)})"
     return [
         Problem(
             f"resources.{stage}",
-            f"asks for {asked.cpu:g} CPUs and {asked.gpu:g} GPUs; "
-            f"the largest machine has {largest.cpu:g} and {largest.gpu:g}{_listed(machines)}",
+            f"asks for {needed.cpu:g} CPUs and {needed.gpu:g} GPUs; "
+            f"the largest machine has {largest_cpu:g} and {largest_gpu:g}{listed}",
             "lower it, or run on a cluster that has them (--address)",
         )
-        for stage, asked in by_stage.items()
-        if slots(asked, machines) == 0
+        for stage, needed in by_stage.items()
+        if slots(needed, machines) == 0
     ]
 
 
-def _listed(machines: Sequence[Resources]) -> str:
-    """What there is, where several machines make that a question."""
-    if len(machines) < 2:
-        return ""
-    counts = [f"{n} of {m.cpu:g} and {m.gpu:g}" for m, n in sorted(Counter(machines).items(), reverse=True)]
-    return f" (machines: {', '.join(counts)})"
-
-
 class Admission:
-    """Decides how many trials are in Tune's hands: those that fit now and one more of each kind.
+    """Decides how many trials are in Tune's hands: those that fit now and a spare one of each kind.
 
     Args:
-        machines: Asked every time, because clusters grow and shrink.
-        max_concurrent: Upper bound on all trials at once, the one more included; None: no bound.
-        has_spare: Whether the one more is admitted.
+        machines: Called every time, because clusters grow and shrink.
+        max_concurrent: Upper bound on all trials at once, the spare one included; None: no bound.
+        has_spare: Whether a spare one is admitted.
     """
 
     def __init__(self, machines: Machines, max_concurrent: int | None = None, has_spare: bool = True) -> None:
@@ -113,7 +125,7 @@ class Admission:
             self._spare[trial_id] = resources
 
     def release(self, trial_id: str) -> None:
-        """A trial has ended; a spare one may have its place."""
+        """A trial has ended; a spare one may take its place."""
         ended = self._fitting.pop(trial_id, None)
         if ended is not None:
             self._taken[ended] -= 1
@@ -136,8 +148,3 @@ class Admission:
             and cpu <= sum(machine.cpu for machine in machines) + _ROUNDING
             and gpu <= sum(machine.gpu for machine in machines) + _ROUNDING
         )
-
-
-def _fit(resources: Resources, machine: Resources) -> int:
-    counts = [have / asked for asked, have in zip(resources, machine, strict=True) if asked > 0]
-    return math.floor(min(counts) + _ROUNDING) if counts else 0

@@ -1,6 +1,6 @@
 """What a run has in hand: which trial works on which node, how far it is, how long trials have taken.
 
-Knows nothing of trials but their names; the clock is given, so that a simulation can drive it.
+The clock is an argument, so that a simulation can drive it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Work:
     Attributes:
         node: The node.
         trial_id: The trial.
-        started_s: Of the run's clock; None while queued.
+        started_s: By the clock of the run; None while queued.
         epoch: Epochs done, earlier attempts included.
         n_epochs: Largest number of epochs; 0 while unknown.
         metrics: Last metrics.
@@ -48,12 +48,6 @@ class Work:
     def activity(self) -> str:
         """What it does before its first epoch."""
         return reading_text(*self.reading) if self.reading is not None else "starting"
-
-    def progressed(self, epoch: int, n_epochs: int, metrics: Mapping[str, float], now_s: float) -> None:
-        """Another epoch is done."""
-        if self.first_epoch is None:
-            self.first_epoch, self.first_epoch_s = epoch, now_s
-        self.epoch, self.n_epochs, self.metrics, self.reading = epoch, n_epochs, metrics, None
 
     def progress(self, now_s: float) -> RunningNode:
         """How far it is."""
@@ -80,11 +74,11 @@ class InHand:
         self._used_s: defaultdict[str, float] = defaultdict(float)
 
     def take(self, node: Node, trial_id: str) -> None:
-        """A trial takes a node; it is queued until it begins."""
+        """A trial takes a node, which is queued until the trial begins it."""
         self.work[trial_id] = Work(node, trial_id)
 
     def begin(self, trial_id: str) -> Node | None:
-        """A trial begins its node (once more, after a lost worker); None where it has none."""
+        """A trial begins its node, maybe once more after its worker was lost; None where it has none."""
         work = self.work.get(trial_id)
         if work is None:
             return None
@@ -99,11 +93,13 @@ class InHand:
         work = self.work.get(trial_id)
         if work is None:
             return None
-        work.progressed(epoch, n_epochs, metrics, self._clock())
+        if work.first_epoch is None:
+            work.first_epoch, work.first_epoch_s = epoch, self._clock()
+        work.epoch, work.n_epochs, work.metrics, work.reading = epoch, n_epochs, metrics, None
         return work.node
 
     def release(self, node: Node) -> None:
-        """Nobody works on a node any more."""
+        """A node leaves all hands."""
         for trial_id in [trial_id for trial_id, work in self.work.items() if work.node.key == node.key]:
             self._count(self.work.pop(trial_id))
 
@@ -124,10 +120,7 @@ class InHand:
         return [work.progress(self._clock()) for work in self.running()]
 
     def entries(self) -> list[dict[str, Any]]:
-        """The running nodes as other terminals read them.
-
-        Key, epochs done and at most, seconds of one, scans read and all, Unix time of the start.
-        """
+        """The running nodes as other terminals read them; ``reading``: scans read, and all scans."""
         now_ms, now_s = time.time_ns() // 1_000_000, self._clock()
         return [
             {

@@ -185,9 +185,7 @@ class SearchPlan:
 
     def _count(self) -> None:
         n_repeats = max((len(condition.members) for condition in self.search.conditions), default=1)
-        self._ledger.count_search(
-            SearchCounts(self.n_to_ask, self._n_impossible, len(self._studies), n_repeats)
-        )
+        self._ledger.search = SearchCounts(self.n_to_ask, self._n_impossible, len(self._studies), n_repeats)
 
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials

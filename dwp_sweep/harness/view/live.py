@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,9 +30,10 @@ from dwp_sweep.harness.view.text import (
 )
 
 KEPT = ("failed", "retry", "note", "stopped")
-"""What must not be missed."""
+"""Kinds of events that stay on the screen."""
 _STYLES = {"failed": "bold red", "retry": "yellow", "note": "dim", "stopped": "yellow"}
 _N_RUNNING_SHOWN = 12
+_SPACE_BELOW = (0, 0, 1, 0)
 _EVERY_S = 1.0
 _WIDTH = 100
 _N_KEPT = 20
@@ -64,11 +64,11 @@ class LiveDisplay:
         self._live.start()
 
     def follow(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
-        """Look at a run without drawing: for whoever shows `render` by other means."""
+        """Look at a run without drawing, for a display that shows `render` by other means."""
         self._title, self._ledger, self._where = title, ledger, where
 
     def event(self, event: Event) -> None:
-        """Print above the display what must stay."""
+        """Print failures and notes above the display, where they stay."""
         if event.kind in KEPT:
             self._console.print(Text(event_text(event), style=_STYLES[event.kind]), soft_wrap=True)
 
@@ -85,17 +85,20 @@ class LiveDisplay:
 
     def render(self) -> RenderableType:
         """The display as it is now."""
-        if self._ledger is None:
+        ledger = self._ledger
+        if ledger is None:
             return Text("")
-        parts: list[RenderableType] = [Text(""), self._head(self._ledger), self._stages(self._ledger)]
-        running = self._ledger.in_hand.running()
-        if self._outcome is None and running:
-            parts.append(self._running(self._ledger, running))
-        elif self._outcome is None and not self._ledger.is_draining and not self._ledger.builders:
-            parts.append(self._idle())
-        if self._outcome is None and self._ledger.builders:
-            parts.append(self._leased_by_others(self._ledger))
-        return Padding(Group(*parts, self._foot(self._ledger)), (0, 1))
+        parts: list[RenderableType] = [Text(""), self._head(ledger), Padding(_stages(ledger), (1, 0))]
+        if self._outcome is None:
+            running = ledger.in_hand.running()
+            if running:
+                parts.append(_running(ledger, running))
+            elif not ledger.is_draining and not ledger.builders:
+                text = "starting workers ..." if self._n_slots else "starting Ray ..."
+                parts.append(Padding(Text(text, style="cyan"), _SPACE_BELOW))
+            if ledger.builders:
+                parts.append(_leased_by_others(ledger))
+        return Padding(Group(*parts, self._foot(ledger)), (0, 1))
 
     def _head(self, ledger: Ledger) -> RenderableType:
         n_ended, n_all = progress_counts(ledger)
@@ -103,13 +106,9 @@ class LiveDisplay:
         head.add_column()
         head.add_column(ratio=1)
         head.add_column(justify="right")
-        head.add_row(
-            Text(self._title, style="bold"),
-            ProgressBar(
-                total=max(n_all, 1), completed=n_ended, complete_style="green", finished_style="green"
-            ),
-            Text(f"{n_ended}/{n_all} nodes  {self._time(ledger)}"),
-        )
+        bar = ProgressBar(max(n_all, 1), n_ended, complete_style="green", finished_style="green")
+        nodes = f"{n_ended}/{n_all} nodes  {self._time(ledger)}"
+        head.add_row(Text(self._title, style="bold"), bar, Text(nodes))
         return head
 
     def _time(self, ledger: Ledger) -> str:
@@ -121,40 +120,6 @@ class LiveDisplay:
             return f"{gone}, stopping"
         return f"{gone}, about {_coarse(left)} left" if left is not None else gone
 
-    def _stages(self, ledger: Ledger) -> RenderableType:
-        rows = stage_rows(ledger)
-        columns = ["done", "running", "waiting", "failed", "blocked"]
-        shown = [name for name in columns if name != "blocked" or any(row["blocked"] for _, row in rows)]
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-        table.add_column("stage", min_width=9)
-        for name in shown:
-            table.add_column(name, justify="right", min_width=7)
-        table.add_column("", min_width=20)
-        for stage, row in rows:
-            table.add_row(stage, *[_count(name, row[name]) for name in shown], _bar(row))
-        return Padding(table, (1, 0))
-
-    def _idle(self) -> RenderableType:
-        text = "starting workers ..." if self._n_slots else "starting Ray ..."
-        return Padding(Text(text, style="cyan"), (0, 0, 1, 0))
-
-    def _running(self, ledger: Ledger, running: list[Work]) -> RenderableType:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
-        for justify in ("left", "right", "left", "left", "right"):
-            table.add_column(justify=justify, no_wrap=True)
-        for work in running[:_N_RUNNING_SHOWN]:
-            table.add_row(*_running_row(ledger, work))
-        hidden = len(running) - _N_RUNNING_SHOWN
-        lines = [table, Text(f"and {hidden} more", style="dim")] if hidden > 0 else [table]
-        return Padding(Group(*lines), (0, 0, 1, 0))
-
-    def _leased_by_others(self, ledger: Ledger) -> RenderableType:
-        builders = list(ledger.builders.items())
-        lines = [f"{ledger.board.nodes[key].title}: built by {by}" for key, by in builders[:_N_RUNNING_SHOWN]]
-        hidden = len(builders) - len(lines)
-        lines += [f"and {hidden} more"] if hidden else []
-        return Padding(Group(*(Text(line, style="dim") for line in lines)), (0, 0, 1, 0))
-
     def _foot(self, ledger: Ledger) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for label, place in self._where.items():
@@ -162,11 +127,9 @@ class LiveDisplay:
         if self._outcome is not None:
             style = "bold green" if self._outcome.exit_code == 0 else "bold red"
             return Group(table, Text(""), Text(outcome_text(self._outcome), style=style))
-        hint = (
-            f"{self._stop_by} once more ends at once"
-            if ledger.is_draining
-            else "stops after the epoch; the same command goes on"
-        )
+        hint = "stops after the epoch; the same command goes on"
+        if ledger.is_draining:
+            hint = f"{self._stop_by} once more ends at once"
         table.add_row(Text(self._stop_by, style="dim"), Text(hint, style="dim"))
         return table
 
@@ -177,20 +140,23 @@ class NotebookDisplay:
     def __init__(self) -> None:
         self._view = LiveDisplay(Console(file=io.StringIO()), stop_by="Interrupt")
         self._kept: list[str] = []
+        self._ipython: Any = None
         self._handle: Any = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def open(self, title: str, ledger: Ledger, where: Mapping[str, str]) -> None:
         """Start to draw."""
+        from IPython import display  # every kernel has it, other processes may not
+
         self._view.follow(title, ledger, where)
-        display, html = _ipython()
-        self._handle = display(html(self._html()), display_id=True)
+        self._ipython = display
+        self._handle = self._ipython.display(self._ipython.HTML(self._html()), display_id=True)
         self._thread = threading.Thread(target=self._redraw, name="dwp-sweep notebook display", daemon=True)
         self._thread.start()
 
     def event(self, event: Event) -> None:
-        """Keep above the display what must stay."""
+        """Keep failures and notes above the display."""
         if event.kind in KEPT:
             self._kept.append(event_text(event))
 
@@ -212,18 +178,13 @@ class NotebookDisplay:
 
     def _update(self) -> None:
         if self._handle is not None:
-            _, html = _ipython()
-            self._handle.update(html(self._html()))
+            self._handle.update(self._ipython.HTML(self._html()))
 
     def _html(self) -> str:
         console = Console(
-            file=io.StringIO(),
-            record=True,
-            width=_WIDTH,
-            force_terminal=True,
-            force_jupyter=False,
+            file=io.StringIO(), record=True, width=_WIDTH, force_terminal=True, force_jupyter=False,
             highlight=False,
-        )
+        )  # fmt: skip
         n_hidden = len(self._kept) - _N_KEPT
         lines = [f"... {n_hidden} more before"] if n_hidden > 0 else []
         lines += self._kept[-_N_KEPT:]
@@ -231,37 +192,60 @@ class NotebookDisplay:
         return console.export_html(inline_styles=True, code_format=_FORMAT)
 
 
+def _stages(ledger: Ledger) -> RenderableType:
+    rows = stage_rows(ledger)
+    styles = {"done": "green", "running": "cyan", "waiting": "", "failed": "bold red", "blocked": "red"}
+    shown = [name for name in styles if name != "blocked" or any(row["blocked"] for _, row in rows)]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("stage", min_width=9)
+    for name in shown:
+        table.add_column(name, justify="right", min_width=7)
+    table.add_column("", min_width=20)
+    for stage, row in rows:
+        counts = [
+            Text(str(row[name]), style=styles[name]) if row[name] else Text("·", style="dim")
+            for name in shown
+        ]
+        bar = ProgressBar(max(sum(row.values()), 1), row["done"], width=20, complete_style="green")
+        table.add_row(stage, *counts, bar)
+    return table
+
+
+def _running(ledger: Ledger, running: list[Work]) -> RenderableType:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    for justify in ("left", "right", "left", "left", "right"):
+        table.add_column(justify=justify, no_wrap=True)
+    for work in running[:_N_RUNNING_SHOWN]:
+        table.add_row(Text(work.node.title), *_running_row(ledger, work))
+    hidden = len(running) - _N_RUNNING_SHOWN
+    lines = [table, Text(f"and {hidden} more", style="dim")] if hidden > 0 else [table]
+    return Padding(Group(*lines), _SPACE_BELOW)
+
+
 def _running_row(ledger: Ledger, work: Work) -> tuple[RenderableType, ...]:
-    if not work.n_epochs or work.reading:
-        gone = duration(time.monotonic() - (work.started_s or time.monotonic()))
+    """Epoch, bar, metric or activity, and time."""
+    if work.n_epochs and not work.reading:
+        left = ledger.work_left_s(work)
         return (
-            Text(work.node.title),
-            Text(""),
-            ProgressBar(total=work.reading[1], completed=work.reading[0], width=20, complete_style="cyan")
-            if work.reading
-            else Text(""),
-            Text(work.activity, style="dim"),
-            Text(gone, style="dim"),
+            Text(f"epoch {work.epoch}/{work.n_epochs}"),
+            ProgressBar(work.n_epochs, work.epoch, width=20, complete_style="cyan"),
+            Text(metric_text(work.metrics)),
+            Text(f"{_coarse(left)} left" if left is not None else "", style="dim"),
         )
-    left = ledger.work_left_s(work)
-    return (
-        Text(work.node.title),
-        Text(f"epoch {work.epoch}/{work.n_epochs}"),
-        ProgressBar(total=work.n_epochs, completed=work.epoch, width=20, complete_style="cyan"),
-        Text(metric_text(work.metrics)),
-        Text(f"{_coarse(left)} left" if left is not None else "", style="dim"),
-    )
+    bar: RenderableType = Text("")
+    if work.reading:
+        n_read, n_scans = work.reading
+        bar = ProgressBar(n_scans, n_read, width=20, complete_style="cyan")
+    gone = duration(work.progress(ledger.wall_s).ran_s)
+    return Text(""), bar, Text(work.activity, style="dim"), Text(gone, style="dim")
 
 
-def _count(name: str, count: int) -> Text:
-    styles = {"done": "green", "running": "cyan", "failed": "bold red", "blocked": "red"}
-    return Text(str(count) if count else "·", style=styles.get(name, "") if count else "dim")
-
-
-def _bar(row: Mapping[str, int]) -> RenderableType:
-    return ProgressBar(
-        total=max(sum(row.values()), 1), completed=row["done"], width=20, complete_style="green"
-    )
+def _leased_by_others(ledger: Ledger) -> RenderableType:
+    builders = list(ledger.builders.items())
+    lines = [f"{ledger.board.nodes[key].title}: built by {by}" for key, by in builders[:_N_RUNNING_SHOWN]]
+    hidden = len(builders) - len(lines)
+    lines += [f"and {hidden} more"] if hidden else []
+    return Padding(Group(*(Text(line, style="dim") for line in lines)), _SPACE_BELOW)
 
 
 def _coarse(seconds: float) -> str:
@@ -271,10 +255,3 @@ def _coarse(seconds: float) -> str:
     if seconds < 100:
         return f"{5 * round(seconds / 5)} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _ipython() -> tuple[Any, Any]:
-    """``display`` and ``HTML``: there in every kernel, and nowhere else needed."""
-    from IPython import display
-
-    return display.display, display.HTML

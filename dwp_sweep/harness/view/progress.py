@@ -1,4 +1,4 @@
-"""What follows a run: a live display on a terminal or in a notebook, else one line per event."""
+"""What shows a run while it runs: a live display on a terminal or in a notebook, else one line per event."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class LineProgress:
     def _is_due(self, event: Event) -> bool:
         key = event.node.key if event.node else ""
         now = time.monotonic()
-        # The start of a node has had its own line: the first epoch line comes later.
+        # The start of a node has its own line: the first epoch line comes later.
         last = self._epoch_lines.setdefault(key, now)
         if now - last < EPOCH_LINE_EVERY_S:
             return False

@@ -1,7 +1,7 @@
 """How a sweep stands, from its storage alone: done, running, waiting, failed, hours used, time left.
 
-Any terminal on a machine that sees the storage may ask, while the sweep runs or long after. Needs
-neither Ray nor MLflow.
+Any terminal on a machine that sees the storage may ask, while the sweep runs or later. This needs neither Ray
+nor MLflow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
 from dwp_sweep.harness.dag.work import reading_text
 from dwp_sweep.store.heartbeat import LiveRun, live_runs
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes, recorded_resources, require_sweep
 
 _N_LOG_LINES = 3
@@ -101,26 +100,26 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
         InputError: No such sweep on this storage; names the nearest.
     """
     require_sweep(sweep, store)
-    entries, working = recorded_nodes(store, sweep), live_runs(store)
-    runs = tuple(run for run in working if run.sweep == sweep)
-    in_hand = _in_hand(sweep, working)
+    entries, all_runs = recorded_nodes(store, sweep), live_runs(store)
+    runs = tuple(run for run in all_runs if run.sweep == sweep)
+    in_hand = _in_hand(sweep, all_runs)
     with store.snapshot((entry.stage, entry.key) for entry in entries):
-        found = _statuses(entries, in_hand, store)
+        statuses = _statuses(entries, in_hand, store)
     resources = recorded_resources(store, sweep)
     cpu_hours, gpu_hours = (
-        sum(resources.get(node.stage, (1.0, 0.0))[place] * node.wall_s for node in found.values()) / HOUR_S
+        sum(resources.get(node.stage, (1.0, 0.0))[place] * node.wall_s for node in statuses.values()) / HOUR_S
         for place in (0, 1)
     )
     n_slots = max(sum(run.n_slots for run in runs), 1)
     nodes = nodes_of(entries)
-    left_s = _left_s(nodes, found, in_hand, store, n_slots)
+    left_s = _left_s(nodes, statuses, in_hand, store, n_slots)
     stages = pipeline_order(nodes)
-    statuses = tuple(sorted(found.values(), key=lambda status: stages.index(status.stage)))
-    return SweepStatus(sweep, statuses, runs, cpu_hours, gpu_hours, left_s, n_slots)
+    by_stage = tuple(sorted(statuses.values(), key=lambda status: stages.index(status.stage)))
+    return SweepStatus(sweep, by_stage, runs, cpu_hours, gpu_hours, left_s, n_slots)
 
 
 def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
-    """What runs build now, by key; nodes of this sweep may be in the hands of another one's run."""
+    """What runs build now, by key; a run of another sweep may build nodes of this one."""
     return {
         str(work["key"]): {
             **work,
@@ -134,64 +133,59 @@ def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]
 def _statuses(
     entries: Sequence[NodeEntry], in_hand: Mapping[str, Mapping[str, Any]], store: Store
 ) -> dict[str, NodeStatus]:
-    found = {entry.key: _own_status(entry, in_hand.get(entry.key), store) for entry in entries}
+    own = {entry.key: _own_status(entry, in_hand.get(entry.key), store) for entry in entries}
 
     def own_state(entry: NodeEntry, is_needed: bool) -> NodeState | None:
-        state = found[entry.key].state
+        state = own[entry.key].state
         return None if state == "waiting" else state
 
     states = node_states(entries, [entry.key for entry in entries if entry.is_target], own_state)
     return {
         key: replace(status, state="waiting" if states[key] == "ready" else states[key])
-        for key, status in found.items()
+        for key, status in own.items()
     }
 
 
 def _own_status(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) -> NodeStatus:
-    """What is known of a node whatever the state of the others."""
+    """The status of a node as far as it does not depend on other nodes."""
     waiting, stored = NodeStatus(entry.key, entry.stage, entry.title, "waiting"), StoredNode(entry, store)
-    if (work is None or stored.is_published) and stored.record is not None:
-        return _ended(waiting, stored.record)
+    record = stored.record if work is None or stored.is_published else None
+    if record is not None:
+        lines = [line for line in (record.error or "").splitlines() if line.strip()]
+        log = tuple(dict.fromkeys([*lines[:1], *lines[-_N_LOG_LINES:]])) if stored.has_failed else ()
+        epoch = record.history[-1].step if record.history else 0
+        return replace(waiting, state=record.status, epoch=epoch, metrics=record.metrics,
+                       wall_s=record.wall_s, log=log)  # fmt: skip
     history = stored.history
-    last = history[-1] if history else None
-    epoch, metrics = (last.step, last.metrics) if last else (0, {})
+    epoch, metrics = (history[-1].step, history[-1].metrics) if history else (0, {})
     if work is not None:
         reading = reading_text(*work["reading"]) if work.get("reading") else ""
         wall_s = max(time.time() - work["started_ms"] / 1000, 0.0)
         return replace(waiting, state="running", epoch=max(epoch, work["epoch"]), n_epochs=work["n_epochs"],
                        metrics=metrics, wall_s=wall_s, reading=reading, by=work["by"])  # fmt: skip
-    if last is None:
+    if not history:
         return waiting
-    wall_s = (last.time_ms - history[0].time_ms) / 1000
+    wall_s = (history[-1].time_ms - history[0].time_ms) / 1000
     return replace(waiting, state="stopped", epoch=epoch, metrics=metrics, wall_s=wall_s)
-
-
-def _ended(status: NodeStatus, record: Record) -> NodeStatus:
-    lines = [line for line in (record.error or "").splitlines() if line.strip()]
-    log = tuple(dict.fromkeys([*lines[:1], *lines[-_N_LOG_LINES:]])) if record.status == "failed" else ()
-    epoch = record.history[-1].step if record.history else 0
-    return replace(
-        status, state=record.status, epoch=epoch, metrics=record.metrics, wall_s=record.wall_s, log=log
-    )
 
 
 def _left_s(
     nodes: Sequence[Node],
-    found: Mapping[str, NodeStatus],
+    statuses: Mapping[str, NodeStatus],
     in_hand: Mapping[str, Mapping[str, Any]],
     store: Store,
     n_slots: int,
 ) -> float | None:
-    to_start = [node for node in nodes if found[node.key].state in ("waiting", "stopped")]
-    running = [node for node in nodes if found[node.key].state == "running"]
+    to_start = [node for node in nodes if statuses[node.key].state in ("waiting", "stopped")]
+    running = [node for node in nodes if statuses[node.key].state == "running"]
     if not to_start and not running:
         return 0.0
     past = PastRuns.from_store(store, sorted({node.stage for node in [*to_start, *running]}))
     durations = Durations([past.of])
     for node in nodes:
-        if found[node.key].state == "done":
-            durations.observe(node, found[node.key].wall_s)
-    progress = [_progress(node, found[node.key], in_hand[node.key]) for node in running]
+        if statuses[node.key].state == "done":
+            durations.observe(node, statuses[node.key].wall_s)
+    progress = [_progress(node, statuses[node.key], in_hand[node.key]) for node in running]
     return time_left_s(to_start, progress, durations, n_slots)
 
 

@@ -1,14 +1,11 @@
-"""A run in words: what happened, how far it is, how it ended.
-
-Reads the board and its events, never changes them.
-"""
+"""A run in words: what happened, how far it is, how it ended. Nothing here changes the run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome, SearchCounts
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
 
 SHOWN_METRICS = ("test_dice", "best_val_dice", "val_dice", "best_val_loss", "val_loss", "train_loss")
@@ -45,11 +42,8 @@ def event_text(event: Event) -> str:
 
 
 def metric_text(metrics: Mapping[str, float], before: str = "") -> str:
-    """The most telling one of a node's metrics, or nothing."""
-    for name in SHOWN_METRICS:
-        if name in metrics:
-            return f"{before}{name} {metrics[name]:.3f}"
-    return ""
+    """The most important one of a node's metrics; empty where there is none."""
+    return next((f"{before}{name} {metrics[name]:.3f}" for name in SHOWN_METRICS if name in metrics), "")
 
 
 def outcome_text(outcome: Outcome) -> str:
@@ -71,27 +65,23 @@ def outcome_text(outcome: Outcome) -> str:
 
 
 def summary(ledger: Ledger) -> str:
-    """What a run has before it, in one line."""
+    """What a run has yet to do, in one line."""
     counts = ledger.board.counts()
     to_build = sum(counts.get(state, 0) for state in OPEN)
     rest = [f"{counts[state]} {state}" for state in ("cached", "failed", "blocked") if counts.get(state)]
+    search, n = [], ledger.search.n_to_ask
     if ledger.search.n_studies:
-        nodes = [f"{to_build} nodes to build"] if to_build else []
-        return ", ".join([_search_words(ledger.search), *nodes, *rest])
-    return ", ".join([f"{to_build} nodes to build", *rest])
-
-
-def _search_words(search: SearchCounts) -> str:
-    n, studies = search.n_to_ask, f"{search.n_studies} stud{'y' if search.n_studies == 1 else 'ies'}"
-    return f"search: {n} configuration{'' if n == 1 else 's'} to try in {studies}"
+        studies = f"{ledger.search.n_studies} stud{'y' if ledger.search.n_studies == 1 else 'ies'}"
+        search = [f"search: {n} configuration{'' if n == 1 else 's'} to try in {studies}"]
+    nodes = [f"{to_build} nodes to build"] if to_build or not search else []
+    return ", ".join([*search, *nodes, *rest])
 
 
 def progress_counts(ledger: Ledger) -> tuple[int, int]:
     """Nodes that have ended, cached ones included, and all nodes, targets of a search to come included."""
     counts = ledger.board.counts()
-    n_all = (
-        sum(counts.values()) - counts.get("unneeded", 0) + ledger.search.n_to_ask * ledger.search.n_repeats
-    )
+    n_to_come = ledger.search.n_to_ask * ledger.search.n_repeats
+    n_all = sum(counts.values()) - counts.get("unneeded", 0) + n_to_come
     return sum(counts.get(state, 0) for state in ("done", "cached", "pruned", "failed", "blocked")), n_all
 
 

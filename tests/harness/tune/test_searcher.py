@@ -127,7 +127,7 @@ def test_a_stopped_node_is_left_for_the_next_run(store: Store) -> None:
     searcher.on_trial_complete("1", {"stopped": True})
     assert (
         searcher.dispatch.ledger.board.states[SOURCE.key] == "ready"
-        and searcher.dispatch.ledger.n_lost[SOURCE.key] == 0
+        and searcher.dispatch.n_lost[SOURCE.key] == 0
     )
     assert searcher.suggest("2") == Searcher.FINISHED
 
