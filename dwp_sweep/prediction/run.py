@@ -81,57 +81,57 @@ def run_jobs(ready: Ready, progress: Progress | None = None) -> Iterator[Done | 
         yield result
 
 
-def write(found: Segmentation, job: PredictionJob, trained: Trained) -> None:
+def write(segmentation: Segmentation, job: PredictionJob, trained: Trained) -> None:
     """Write the outputs that a job asks for: all beside their places first, then all renamed."""
     written: list[tuple[Path, Path]] = []
     with ExitStack() as stack:
         for kind, path in job.outputs.given.items():
             path.parent.mkdir(exist_ok=True)
             beside = stack.enter_context(place_beside(path))
-            _write_one(kind, found, beside, f"{job.name}: {trained.title}", trained)
+            _write_one(kind, segmentation, beside, f"{job.name}: {trained.title}", trained)
             written.append((beside, path))
         for beside, path in written:
             beside.replace(path)
 
 
-def _write_one(kind: str, found: Segmentation, path: Path, title: str, trained: Trained) -> None:
+def _write_one(kind: str, segmentation: Segmentation, path: Path, title: str, trained: Trained) -> None:
     if kind == "picture":
-        draw(found, path, title, trained.dataset.preprocess.orientation)
+        draw(segmentation, path, title, trained.dataset.preprocess.orientation)
         return
     voxels: dict[str, np.ndarray] = {
-        "mask": found.mask,
-        "probability": found.probability,
-        "uncertainty": found.uncertainty,
+        "mask": segmentation.mask,
+        "probability": segmentation.probability,
+        "uncertainty": segmentation.uncertainty,
     }
-    write_volume(path, voxels[kind], found.affine)
+    write_volume(path, voxels[kind], segmentation.affine)
 
 
 _PLANES = {"L": "Sagittal", "R": "Sagittal", "P": "Coronal", "A": "Coronal", "I": "Axial", "S": "Axial"}
 _UNSURE = LinearSegmentedColormap.from_list("unsure", ["#ffffff", "#d7a8cd", "#7a1760", "#2b0722"])
 
 
-def draw(found: Segmentation, path: Path, title: str, orientation: str = "RAS") -> None:
+def draw(segmentation: Segmentation, path: Path, title: str, orientation: str = "RAS") -> None:
     """Three planes through the most foreground: scan with outline above, predictive entropy below.
 
     Args:
-        found: The prediction.
+        segmentation: The prediction.
         path: PNG to write.
         title: Line above the picture.
         orientation: Where the axes of the network's input point.
     """
-    volume, low, high = black_background(np.asarray(found.case.image[0], dtype=np.float32))
-    mask = found.case.mask > 0
+    volume, low, high = black_background(np.asarray(segmentation.case.image[0], dtype=np.float32))
+    mask = segmentation.case.mask > 0
     centre = fullest_slices(mask)
     figure = Figure(figsize=(9, 6.6), dpi=120, layout="constrained", facecolor="white")
     above, below = figure.subplots(2, 3)
     for axis, (scan, unsure) in enumerate(zip(above, below, strict=True)):
         index = centre[axis]
-        wide, tall = (found.case.spacing_mm[other] for other in range(3) if other != axis)
+        wide, tall = (segmentation.case.spacing_mm[other] for other in range(3) if other != axis)
         look = {"origin": "lower", "interpolation": "nearest", "aspect": tall / wide}
         scan.imshow(np.take(volume, index, axis=axis).T, cmap="gray", vmin=low, vmax=high, **look)
         outline(scan, np.take(mask, index, axis=axis).T, PREDICTION, 1.4)
         scan.set_title(f"{_PLANES[orientation[axis]]}, slice {index}", fontsize=9, color=MUTED)
-        entropy = np.take(found.entropy, index, axis=axis).T
+        entropy = np.take(segmentation.entropy, index, axis=axis).T
         shown = unsure.imshow(entropy, cmap=_UNSURE, vmin=0, vmax=math.log(2), **look)
         outline(unsure, np.take(mask, index, axis=axis).T, PREDICTION, 0.8)
         scan.set_axis_off()

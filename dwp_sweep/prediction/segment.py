@@ -76,7 +76,7 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
     scan = prepare_scan(channels, settings)
     nothing = np.zeros(scan.placement.shape, dtype=np.uint8)
     case = Case("scan", scan.image, nothing, scan.spacing_mm, padding_value(settings))
-    found = predict_volume(
+    prediction = predict_volume(
         trained.net,
         case,
         trained.compute,
@@ -86,26 +86,26 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
         trained.postprocess,
         _passes(trained, case, report),
     )
-    unsure = entropy(found.probs).astype(np.float32)
+    unsure = entropy(prediction.probs).astype(np.float32)
     return Segmentation(
-        mask=mask_on_scan(found, scan.placement),
-        probability=scan.placement.to_scan(found.probs[1], 0.0),
+        mask=mask_on_scan(prediction, scan.placement),
+        probability=scan.placement.to_scan(prediction.probs[1], 0.0),
         uncertainty=scan.placement.to_scan(unsure, 0.0),
         affine=channels[0].affine,
         unseen=scan.unseen,
-        case=Case(case.id, case.image, found.mask.astype(np.uint8), case.spacing_mm, case.background),
+        case=Case(case.id, case.image, prediction.mask.astype(np.uint8), case.spacing_mm, case.background),
         entropy=unsure,
         trained_mm=trained.spacing_mm,
     )
 
 
-def mask_on_scan(found: Prediction, placement: Placement) -> NDArray[np.uint8]:
+def mask_on_scan(prediction: Prediction, placement: Placement) -> NDArray[np.uint8]:
     """The network's mask on the scan: its very voxels, or where its resampled probability passes 1/2."""
     if placement.is_exact:
-        return (placement.to_scan(found.mask.astype(np.float32), 0.0) > 0.5).astype(np.uint8)
-    own = found.probs[1] if found.of_mean is None else found.of_mean
+        return (placement.to_scan(prediction.mask.astype(np.float32), 0.0) > 0.5).astype(np.uint8)
+    own = prediction.probs[1] if prediction.of_mean is None else prediction.of_mean
     # What a clean-up removed must not come back from its probability.
-    kept = np.where((own > 0.5) & ~found.mask, np.float32(0), own)
+    kept = np.where((own > 0.5) & ~prediction.mask, np.float32(0), own)
     return (placement.to_scan(kept, 0.0) > 0.5).astype(np.uint8)
 
 

@@ -98,9 +98,9 @@ def find_trained(
     if where:
         settings = ", ".join(f"{name}={value}" for name, value in where.items())
         raise InputError(Problem(f"--where {settings}", f"chooses within {BEST}SWEEP, and {run} is one run"))
-    found = _by_key(run, store)
-    if found is not None:
-        return _of_folder(store.fetch(*found, check=False), " ".join(found), device, check)
+    node = _by_key(run, store)
+    if node is not None:
+        return _of_folder(store.fetch(*node, check=False), " ".join(node), device, check)
     return _of_row(_row(run, store, uri), store, uri, device, check)
 
 
@@ -108,11 +108,11 @@ def _by_key(prefix: str, store: Store) -> tuple[str, str] | None:
     if len(prefix) < _SHORTEST_PREFIX or not prefix.isalnum():
         return None
     keys = [(stage, key) for stage in _STAGES for _, key in store.published(stage)]
-    found = sorted(pair for pair in keys if pair[1].startswith(prefix))
-    if len(found) > 1:
-        known = ", ".join(" ".join(pair) for pair in found[:5])
-        raise InputError(Problem(prefix, f"begins {len(found)} keys: {known}", "give more of the key"))
-    return found[0] if found else None
+    matching = sorted(pair for pair in keys if pair[1].startswith(prefix))
+    if len(matching) > 1:
+        known = ", ".join(" ".join(pair) for pair in matching[:5])
+        raise InputError(Problem(prefix, f"begins {len(matching)} keys: {known}", "give more of the key"))
+    return matching[0] if matching else None
 
 
 def _row(run_id: str, store: Store, uri: str) -> NodeRow:

@@ -1,7 +1,6 @@
 """A table of an answer as plain values: one is made, and every form of output is rendered from it.
 
-`renderers` beside it has the forms. The classes hold texts only: whoever makes a table
-decides what its numbers look like.
+`renderers` has the forms. The classes hold texts only: the code that makes a table formats its numbers.
 """
 
 from __future__ import annotations

@@ -142,11 +142,20 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
     notes: list[str] = []
     for size in sizes:
         for method, label in methods.items():
-            mine = [one for one in targets if one.train_size == size and method in columns_of([one])]
+            mine = [
+                target for target in targets if target.train_size == size and method in columns_of([target])
+            ]
             for metric in METRICS:
                 cells[metric][size][method], words = cell_of(mine, metric, repeats)
             notes += [f"{label}, m = {size}: {word}" for word in words]
-    notes += [*_notes_on_validation(targets), *_notes_on_empty(targets)]
+    if n_val := validation_counts(targets):
+        # A user with m labelled scans does not have these: the table must not hide what m really costs.
+        notes.append(f"each network's epoch was chosen on {n_val} validation subjects, labelled too")
+    n_empty = sum(int(target.metrics.get("n_test_empty", 0)) for target in targets if target.state == "done")
+    if n_empty:
+        notes.append(
+            f"{n_empty} test prediction(s) on images without foreground found none either; they count as 1"
+        )
     return PaperTable(sizes, methods, len(repeats), cells, tuple(notes))
 
 
@@ -194,20 +203,7 @@ def columns_of(targets: Iterable[Target]) -> dict[str, str]:
     return dict(sorted(labels.items(), key=lambda item: (item[1].casefold(), item[1])))
 
 
-def _notes_on_validation(targets: list[Target]) -> list[str]:
-    # A user with m labelled scans does not have these: the table must not hide what m really costs.
-    n_val = validation_counts(targets)
-    return [f"each network's epoch was chosen on {n_val} validation subjects, labelled too"] if n_val else []
-
-
 def validation_counts(targets: Iterable[Target]) -> str:
     """``8 or 9``: validation subjects of the runs; empty where none says it."""
     counts = {int(target.metrics["n_val"]) for target in targets if "n_val" in target.metrics}
     return " or ".join(map(str, sorted(counts)))
-
-
-def _notes_on_empty(targets: list[Target]) -> list[str]:
-    n_empty = sum(int(target.metrics.get("n_test_empty", 0)) for target in targets if target.state == "done")
-    if not n_empty:
-        return []
-    return [f"{n_empty} test prediction(s) on images without foreground found none either; they count as 1"]

@@ -50,6 +50,7 @@ _REFERENCE = "#8a8f98"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "*", "d")
+_WHITE = '<rect width="100%" height="100%" fill="#ffffff"/>'
 _FORMATS = {"csv": "CSV", "tex": "LaTeX"}
 
 
@@ -208,7 +209,7 @@ def styles(columns: Mapping[str, str], reference: str | None) -> dict[str, Style
         reference: Name of what the others are compared with; drawn in grey.
     """
     others = [name for name in columns if name != reference]
-    found = {
+    of_others = {
         name: Style(
             _COLOURS[place % len(_COLOURS)],
             _DASHES[place // len(_COLOURS) % len(_DASHES)],
@@ -216,7 +217,7 @@ def styles(columns: Mapping[str, str], reference: str | None) -> dict[str, Style
         )
         for place, name in enumerate(others)
     }
-    return {name: found.get(name, Style(_REFERENCE, "-", "o")) for name in columns}
+    return {name: of_others.get(name, Style(_REFERENCE, "-", "o")) for name in columns}
 
 
 def write_picture(picture: Picture, folder: Path) -> str:
@@ -230,7 +231,7 @@ def write_picture(picture: Picture, folder: Path) -> str:
             folder / f"{picture.name}.png", dpi=150, facecolor="white", metadata={"Software": None}
         )
     svg = buffer.getvalue()
-    (folder / f"{picture.name}.svg").write_text(_on_white(svg))
+    (folder / f"{picture.name}.svg").write_text(re.sub(r"(<svg\b[^>]*>)", rf"\1{_WHITE}", svg, count=1))
     return data_uri(themed(svg).encode(), "image/svg+xml")
 
 
@@ -243,15 +244,11 @@ def themed(svg: str) -> str:
     """The SVG with the greys of text and grid as variables that follow the reader's theme."""
     names = {colour: f"var(--c{place})" for place, colour in enumerate(_DARK)}
 
-    def follow(found: re.Match[str]) -> str:
-        return re.sub("|".join(names), lambda colour: names[colour[0]], found[0])
+    def follow(attribute: re.Match[str]) -> str:
+        return re.sub("|".join(names), lambda colour: names[colour[0]], attribute[0])
 
     light = "".join(f"--c{place}:{colour};" for place, colour in enumerate(_DARK))
     dark = "".join(f"--c{place}:{colour};" for place, colour in enumerate(_DARK.values()))
     rules = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
     svg = re.sub(r'style="[^"]*"', follow, svg)
     return re.sub(r"(<svg\b[^>]*>)", rf"\1{rules}", svg, count=1)
-
-
-def _on_white(svg: str) -> str:
-    return re.sub(r"(<svg\b[^>]*>)", r'\1<rect width="100%" height="100%" fill="#ffffff"/>', svg, count=1)

@@ -103,13 +103,15 @@ def curve_chart(evidence: Evidence, looks: Mapping[str, Style]) -> Picture | Non
     )
 
 
-def forest_picture(found: Comparisons, reference: str) -> Picture | None:
+def forest_picture(comparisons: Comparisons, reference: str) -> Picture | None:
     """The figure; None where nothing was compared with the reference."""
-    rows = tuple(one.difference for one in found.rows if one.reference == reference)
+    rows = tuple(
+        comparison.difference for comparison in comparisons.rows if comparison.reference == reference
+    )
     if not rows:
         return None
     with drawing():
-        figure = forest([PairedTable(reference, found.metric, rows, ())])
+        figure = forest([PairedTable(reference, comparisons.metric, rows, ())])
     caption = (
         f"Difference to {reference}, subject by subject on the same test scans. Thin: 95 % over splits, for "
         "training again on other scans; thick: 95 % over test subjects, for these very networks."

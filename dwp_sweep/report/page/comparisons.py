@@ -45,8 +45,8 @@ class Comparison:
     @property
     def is_shown_over_splits(self) -> bool:
         """Whether the interval over splits leaves 0 out."""
-        found = self.difference.over_splits
-        return found is not None and (found.low > 0 or found.high < 0)
+        interval = self.difference.over_splits
+        return interval is not None and (interval.low > 0 or interval.high < 0)
 
     @property
     def is_shown_over_subjects(self) -> bool:
@@ -72,9 +72,9 @@ class Comparisons:
 
     def find(self, name: str, reference: str, size: int) -> Comparison | None:
         """The comparison of two labels at a size, in this direction."""
-        for one in self.rows:
-            if (one.difference.name, one.reference, one.difference.train_size) == (name, reference, size):
-                return one
+        for row in self.rows:
+            if (row.difference.name, row.reference, row.difference.train_size) == (name, reference, size):
+                return row
         return None
 
 
@@ -105,14 +105,14 @@ class Winner:
         """How sure the difference to the reference is."""
         if self.against is None:
             return "nothing to compare it with"
-        found, row = self.against, self.against.difference
+        comparison, row = self.against, self.against.difference
         if row.over_splits is None:
             return "one split: nothing is known of training again"
-        if found.is_shown_over_splits and found.is_shown_over_subjects:
+        if comparison.is_shown_over_splits and comparison.is_shown_over_subjects:
             return f"shown: both over splits and over subjects ({_direction(row.mean)})"
-        if found.is_shown_over_splits:
+        if comparison.is_shown_over_splits:
             return f"over splits yes ({_direction(row.mean)}), over subjects not after correction"
-        if found.is_shown_over_subjects:
+        if comparison.is_shown_over_subjects:
             return f"{_direction(row.mean)} for these networks; too few splits to say so of training again"
         return "no difference shown"
 
@@ -133,7 +133,7 @@ def reference_of(evidence: Evidence, wanted: str | None = None) -> str | None:
         return known_column(wanted, evidence.columns)
     if BASELINE in evidence.columns:
         return BASELINE
-    names = (name for one in evidence.targets if one.method == BASELINE for name in one.variants)
+    names = (name for target in evidence.targets if target.method == BASELINE for name in target.variants)
     return next(names, None)
 
 
@@ -145,7 +145,7 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
         reference: Name of a column; subtracted wherever it takes part.
         metric: A score of ``test_scores.json``.
     """
-    found: list[tuple[str, PairedDifference, SignedRank]] = []
+    tested: list[tuple[str, PairedDifference, SignedRank]] = []
     missing: list[str] = []
     for base, names in _pairs(evidence, reference):
         try:
@@ -157,10 +157,10 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
         for row in table.rows:
             test = signed_rank(list(row.by_subject.values()))
             if row.name in labels and test is not None:
-                found.append((evidence.columns[base], row, test))
+                tested.append((evidence.columns[base], row, test))
         missing += _of_pairs(table.notes, labels, evidence.columns[base])
-    corrected = holm([test.p for _, _, test in found])
-    rows = [Comparison(base, row, test, p) for (base, row, test), p in zip(found, corrected, strict=True)]
+    corrected = holm([test.p for _, _, test in tested])
+    rows = [Comparison(base, row, test, p) for (base, row, test), p in zip(tested, corrected, strict=True)]
     rows.sort(key=lambda one: one.difference.train_size)
     return Comparisons(metric, tuple(rows), tuple(_notes(rows)), tuple(missing))
 
@@ -169,7 +169,7 @@ def winners(
     evidence: Evidence,
     validation: ScoreTable | None,
     test: ScoreTable | None,
-    found: Comparisons,
+    comparisons: Comparisons,
     reference: str | None,
 ) -> list[Winner]:
     """The best method by mean validation score at each size, among those with most finished runs."""
@@ -193,23 +193,23 @@ def winners(
                 label,
                 known[name],
                 test.cells[size][name].cell.summary if test else None,
-                found.find(label, base, size),
+                comparisons.find(label, base, size),
                 evidence.columns[full[1]] if len(full) > 1 else "",
             )
         )
     return chosen
 
 
-def sentences(found: Sequence[Winner], reference: str) -> list[str]:
+def sentences(best: Sequence[Winner], reference: str) -> list[str]:
     """One or two sentences: who wins where, and how sure the difference to the reference is.
 
     Args:
-        found: From `winners`.
+        best: From `winners`.
         reference: Label of what was compared with; empty where there is none.
     """
-    if not found:
+    if not best:
         return ["No finished network has a validation score yet, so nothing can be named best."]
-    return [_who(found), *([_how_sure(found, reference)] if reference else [])]
+    return [_who(best), *([_how_sure(best, reference)] if reference else [])]
 
 
 def _direction(mean: float) -> str:
@@ -253,19 +253,19 @@ def _notes(rows: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _who(found: Sequence[Winner]) -> str:
+def _who(best: Sequence[Winner]) -> str:
     groups: dict[str, list[Winner]] = {}
-    for one in found:
+    for one in best:
         groups.setdefault(one.label, []).append(one)
     parts = [
-        f"{_quoted(label)} {_listed([_score(one, len(found) > 1) for one in group])}"
+        f"{_quoted(label)} {_listed([_score(one, len(best) > 1) for one in group])}"
         for label, group in groups.items()
     ]
     return f"Best on validation scans: {_listed(parts)}."
 
 
-def _how_sure(found: Sequence[Winner], reference: str) -> str:
-    others = [one for one in found if one.against is not None]
+def _how_sure(best: Sequence[Winner], reference: str) -> str:
+    others = [one for one in best if one.against is not None]
     if not others:
         return f"There is no pair with {reference} to say how sure that is."
     shown = [
@@ -291,7 +291,7 @@ def _how_sure(found: Sequence[Winner], reference: str) -> str:
 
 
 def _on_splits(rows: Sequence[Comparison]) -> str:
-    n = max(len(one.difference.by_split) for one in rows)
+    n = max(len(row.difference.by_split) for row in rows)
     if n < 2:
         return (
             "Too few splits to tell: with one split nothing is known of how much training again on other "
@@ -301,8 +301,8 @@ def _on_splits(rows: Sequence[Comparison]) -> str:
 
     widths = [
         (interval.high - interval.low) / 2
-        for one in rows
-        if (interval := one.difference.over_splits) is not None
+        for row in rows
+        if (interval := row.difference.over_splits) is not None
     ]
     visible = smallest_visible(widths)
     times = float(t.ppf(0.975, n - 1)) / 1.96
@@ -313,11 +313,11 @@ def _on_splits(rows: Sequence[Comparison]) -> str:
 
 def _on_subjects(rows: Sequence[Comparison]) -> list[str]:
     # What Holm's correction would leave if every subject of every comparison agreed.
-    best_case = holm([one.test.smallest_p for one in rows])
-    blind = [one for one, p in zip(rows, best_case, strict=True) if p > ALPHA]
+    best_case = holm([row.test.smallest_p for row in rows])
+    blind = [row for row, p in zip(rows, best_case, strict=True) if p > ALPHA]
     if not blind:
         return []
-    fewest = min(blind, key=lambda one: one.test.n_untied)
+    fewest = min(blind, key=lambda row: row.test.n_untied)
     least, smallest = fewest.test.n_untied, fewest.test.smallest_p
     return [
         f"Too few subjects to tell: {len(blind)} of {len(rows)} comparisons could not reach {ALPHA:g} after "

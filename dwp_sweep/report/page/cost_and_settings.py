@@ -77,33 +77,33 @@ def by_method(evidence: Evidence) -> list[Cost]:
         _cost(
             label,
             (
-                (one.state, one.metrics.get("wall_s"))
+                (target.state, target.metrics.get("wall_s"))
                 for size in evidence.sizes
-                for one in evidence.of(name, size)
+                for target in evidence.of(name, size)
             ),
         )
         for name, label in evidence.columns.items()
     ]
 
 
-def cost_table(found: Iterable[Cost], first: str, title: str) -> Table:
+def cost_table(costs: Iterable[Cost], first: str, title: str) -> Table:
     """A row a kind of nodes.
 
     Args:
-        found: From `by_stage` or `by_method`.
+        costs: From `by_stage` or `by_method`.
         first: Title of the column of names.
         title: Of the table.
     """
     rows: list[list[str | TableCell]] = [
         [
-            one.name,
-            str(one.n_done),
-            TableCell(str(one.n_failed), "bad" if one.n_failed else ""),
-            str(one.n_other),
-            hours_text(one.hours),
-            "-" if one.median_s is None else hours_text(one.median_s / 3600),
+            cost.name,
+            str(cost.n_done),
+            TableCell(str(cost.n_failed), "bad" if cost.n_failed else ""),
+            str(cost.n_other),
+            hours_text(cost.hours),
+            "-" if cost.median_s is None else hours_text(cost.median_s / 3600),
         ]
-        for one in found
+        for cost in costs
     ]
     columns = (*left(first), *right("done", "failed", "other", "time, added up", "median of one"))
     return plain_table(columns, rows, title)
@@ -121,7 +121,7 @@ def settings_tables(evidence: Evidence) -> SettingsTables:
     known = _configurations(evidence)
     values = {name: _values(evidence, name, known) for name in evidence.columns}
     # A setting that only some methods have follows from the method; it is told only where values differ.
-    names = sorted({name for found in values.values() for name in found})
+    names = sorted({name for settings in values.values() for name in settings})
     differing: dict[str, dict[str, str]] = {}
     shared: dict[str, str] = {}
     for name in names:
@@ -172,13 +172,13 @@ def _configurations(evidence: Evidence) -> _Known:
 
 
 def _values(evidence: Evidence, column: str, known: _Known) -> dict[str, tuple[str, ...]]:
-    found: dict[str, dict[str, None]] = {}
+    texts_by_name: dict[str, dict[str, None]] = {}
     for size in evidence.sizes:
         for target in evidence.chosen(column, size).values():
             for name, value in known.get((target.key, target.run_id), {}).items():
                 if name not in _HIDDEN and changes_results(name):
-                    found.setdefault(name, {})[_text(value)] = None
-    return {name: tuple(texts) for name, texts in found.items()}
+                    texts_by_name.setdefault(name, {})[_text(value)] = None
+    return {name: tuple(texts) for name, texts in texts_by_name.items()}
 
 
 def _text(value: Any) -> str:

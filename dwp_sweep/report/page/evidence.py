@@ -85,7 +85,9 @@ class Evidence:
 
     def of(self, name: str, size: int) -> list[Target]:
         """All runs of a method or variant at one training size, oldest first."""
-        return [one for one in self.targets if one.train_size == size and name in columns_of([one])]
+        return [
+            target for target in self.targets if target.train_size == size and name in columns_of([target])
+        ]
 
     def chosen(self, name: str, size: int) -> Mapping[Repeat, Target]:
         """The runs that stand for a cell, by (split, seed): the best configuration by validation."""
@@ -93,8 +95,8 @@ class Evidence:
 
     def row(self, target: Target) -> NodeRow | None:
         """The node behind a target; None for one that has no run."""
-        found = (row for row in self.rows if row.run_id == target.run_id and row.key == target.key)
-        return next(found, None) if target.run_id or target.key else None
+        rows = (row for row in self.rows if row.run_id == target.run_id and row.key == target.key)
+        return next(rows, None) if target.run_id or target.key else None
 
 
 def gather(sweep: str, tracking_uri: str | None, store: Store | None = None) -> Evidence:
@@ -166,12 +168,12 @@ def missing_targets(rows: Sequence[NodeRow], settings: Mapping[str, Any]) -> lis
     if "search" in settings or not settings:
         return []
     present = {(name, *_place(row.labels)) for row in rows if row.stage == "target" for name in _names(row)}
-    found = []
+    missing = []
     for labels in _asked(settings):
         name = str(labels.get(VARIANT, labels["method"]))
         if (name, *_place(labels)) not in present:
-            found.append(NodeRow("", "target", "missing", labels))
-    return found
+            missing.append(NodeRow("", "target", "missing", labels))
+    return missing
 
 
 def _asked(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -63,26 +63,26 @@ def example_of(evidence: Evidence, row: NodeRow | None) -> Example | None:
 def source_example(evidence: Evidence) -> Example | None:
     """Of the source task: the first source node that kept one."""
     sources = [row for row in evidence.rows if row.stage == "source" and row.state == "done"]
-    found = (
+    examples = (
         example_of(evidence, row) for row in sorted(sources, key=lambda row: str(row.labels.get("seed")))
     )
-    return next((one for one in found if one is not None), None)
+    return next((example for example in examples if example is not None), None)
 
 
 def method_examples(evidence: Evidence, size: int) -> tuple[Repeat | None, dict[str, Example]]:
     """Slices of all methods at one size, of the first (split, seed) that has most of them."""
     best: tuple[Repeat | None, dict[str, Example]] = (None, {})
     for repeat in evidence.repeats:
-        found = {}
+        examples = {}
         for name in evidence.columns:
             target = evidence.chosen(name, size).get(repeat)
             if target is None or target.state != "done":
                 continue
             example = example_of(evidence, evidence.row(target))
             if example is not None and example.mask is not None:
-                found[name] = example
-        if len(found) > len(best[1]):
-            best = repeat, found
+                examples[name] = example
+        if len(examples) > len(best[1]):
+            best = repeat, examples
         if len(best[1]) == len(evidence.columns):
             break
     return best
@@ -182,9 +182,9 @@ def prior_sets(evidence: Evidence) -> list[PriorSet]:
     return [PriorSet(_set_title(rows, sets), rows) for rows in sets]
 
 
-def kernels_picture(evidence: Evidence, found: PriorSet, name: str) -> Picture | None:
+def kernels_picture(evidence: Evidence, priors: PriorSet, name: str) -> Picture | None:
     """All groups of a set in one figure; None where the nodes did not keep the numbers."""
-    read = [(row, _numbers(evidence, row)) for row in found.rows]
+    read = [(row, _numbers(evidence, row)) for row in priors.rows]
     pairs = [(row, numbers) for row, numbers in read if numbers is not None]
     if not pairs:
         return None
@@ -208,9 +208,9 @@ def kernels_picture(evidence: Evidence, found: PriorSet, name: str) -> Picture |
     return Picture(name, figure, alt, caption)
 
 
-def old_pictures(evidence: Evidence, found: PriorSet) -> list[tuple[str, bytes]]:
+def old_pictures(evidence: Evidence, priors: PriorSet) -> list[tuple[str, bytes]]:
     """(Title, PNG) of each group that has its own picture only."""
-    paths = [(row, evidence.files.path(row, _PICTURE)) for row in found.rows]
+    paths = [(row, evidence.files.path(row, _PICTURE)) for row in priors.rows]
     return [
         (f"Kernel group {row.labels.get('group')}", path.read_bytes())
         for row, path in paths

@@ -53,12 +53,12 @@ class ScoreCell:
         Scans that the mean leaves out are counted: ``, 4 undefined``.
         """
         left_out = f", {self.n_undefined} undefined" if self.n_undefined else ""
-        found = self.cell.summary
-        if found is None:
+        summary = self.cell.summary
+        if summary is None:
             return self.cell.state + left_out
-        short = f" {found.n}/{self.cell.n_expected}" if found.n < self.cell.n_expected else ""
-        spread = f" ({found.std:.{digits}f})" if found.std is not None else ""
-        return f"{found.mean:.{digits}f}{spread}{short}{left_out}"
+        short = f" {summary.n}/{self.cell.n_expected}" if summary.n < self.cell.n_expected else ""
+        spread = f" ({summary.std:.{digits}f})" if summary.std is not None else ""
+        return f"{summary.mean:.{digits}f}{spread}{short}{left_out}"
 
     def about(self, digits: int) -> str:
         """How many runs are behind it and what each of them has, in words."""
@@ -67,7 +67,7 @@ class ScoreCell:
             f"{repeat_text(repeat)}: {value:.{digits}f}" for repeat, value in self.values.items()
         )
         left_out = "; ".join(
-            f"{repeat_text(one)}: {len(scans)}" for one, scans in self.undefined.items() if scans
+            f"{repeat_text(repeat)}: {len(scans)}" for repeat, scans in self.undefined.items() if scans
         )
         return (
             f"n = {n} of {self.cell.n_expected} runs"
@@ -98,7 +98,7 @@ class ScoreTable:
 
     @property
     def is_uneven(self) -> bool:
-        """Whether methods of one size leave out different scans: then no best one is marked there."""
+        """Whether methods of one size leave out different scans; then none of them is marked as the best."""
         return any(is_uneven(cell.undefined for cell in row.values()) for row in self.cells.values())
 
     @property
@@ -137,13 +137,13 @@ def score_table(evidence: Evidence, score: Score) -> ScoreTable | None:
 
 def with_best(cells: dict[str, ScoreCell], score: Score) -> dict[str, ScoreCell]:
     """Cells of one training size, the best mean marked where all of them are over the same scans."""
-    means = {name: one.cell.summary.mean for name, one in cells.items() if one.cell.summary}
+    means = {name: cell.cell.summary.mean for name, cell in cells.items() if cell.cell.summary}
     if len(means) < 2 or score.lower_is_better is None:
         return cells
-    if is_uneven(one.undefined for one in cells.values()):
+    if is_uneven(cell.undefined for cell in cells.values()):
         return cells
     best = (min if score.lower_is_better else max)(means.values())
-    return {name: replace(one, is_best=means.get(name) == best) for name, one in cells.items()}
+    return {name: replace(cell, is_best=means.get(name) == best) for name, cell in cells.items()}
 
 
 def notes_on_cells(evidence: Evidence) -> list[str]:
@@ -224,12 +224,12 @@ def _of_run(evidence: Evidence, run: Target, score: Score) -> frozenset[str]:
 
 
 def _values_by_method(evidence: Evidence, table: ScoreTable, size: int, repeat: Repeat) -> _Values:
-    found = {}
+    by_method = {}
     for name in table.columns:
         run = evidence.chosen(name, size).get(repeat)
         if run is not None and run.state == "done" and (values := _read(evidence, run, table.score)):
-            found[name] = values
-    return found
+            by_method[name] = values
+    return by_method
 
 
 def _common(values: _Values) -> frozenset[str]:
@@ -242,12 +242,12 @@ def _all(values: _Values, repeat: Repeat, cells: Mapping[str, ScoreCell]) -> fro
 
 
 def _common_cell(
-    name: str, whole: ScoreCell, found: Mapping[Repeat, _Values], common: Mapping[Repeat, frozenset[str]]
+    name: str, whole: ScoreCell, values: Mapping[Repeat, _Values], common: Mapping[Repeat, frozenset[str]]
 ) -> ScoreCell:
     means = {
-        repeat: statistics.fmean(found[repeat][name][scan] for scan in scans)
+        repeat: statistics.fmean(values[repeat][name][scan] for scan in scans)
         for repeat, scans in common.items()
-        if scans and name in found[repeat]
+        if scans and name in values[repeat]
     }
     state = whole.cell.state if whole.cell.summary is None else "no common scan"
     return ScoreCell(Cell(stat(list(means.values())), whole.cell.n_expected, state), means)

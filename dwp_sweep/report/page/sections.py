@@ -78,13 +78,13 @@ class ScoreBlock:
     common: ShownTable | None
 
 
-def sections_of(builder: ReportBuilder, best: Sequence[Winner], found: Comparisons) -> list[Section]:
+def sections_of(builder: ReportBuilder, best: Sequence[Winner], comparisons: Comparisons) -> list[Section]:
     """All sections in order; figures are numbered as they come.
 
     Args:
         builder: Of the report.
         best: Who is best by validation at each size.
-        found: The paired tests of Dice.
+        comparisons: The paired tests of Dice.
     """
     curves = curve_chart(builder.evidence, builder.looks)
     winners = ShownTable(winners_table(best, builder.reference_label)) if best else None
@@ -92,7 +92,7 @@ def sections_of(builder: ReportBuilder, best: Sequence[Winner], found: Compariso
         Section("answer", "Answer", {"winners": winners}),
         _test_scores(builder),
         _sizes(builder),
-        _tests(builder, found, OVERLAP[0]),
+        _tests(builder, comparisons, OVERLAP[0]),
         _examples(builder),
         *_kernels(builder),
         Section("curves", "Learning curves", {"curves": builder.figure(curves) if curves else None}),
@@ -130,17 +130,17 @@ def _test_scores(builder: ReportBuilder) -> Section:
 def _score_blocks(builder: ReportBuilder, scores: Iterable[Score]) -> list[ScoreBlock]:
     blocks = []
     for score in scores:
-        found = score_table(builder.evidence, score)
-        if found is not None:
-            common = common_table(builder.evidence, found) if found.is_uneven else None
-            shown = _score(builder, found)
+        table = score_table(builder.evidence, score)
+        if table is not None:
+            common = common_table(builder.evidence, table) if table.is_uneven else None
+            shown = _score(builder, table)
             on_common = _score(builder, common) if common else None
-            blocks.append(ScoreBlock(shown, score.about, found.is_uneven, on_common))
+            blocks.append(ScoreBlock(shown, score.about, table.is_uneven, on_common))
     return blocks
 
 
-def _score(builder: ReportBuilder, found: ScoreTable) -> ShownTable:
-    return ShownTable(score_table_of(found), builder.downloads(score_files(found)))
+def _score(builder: ReportBuilder, table: ScoreTable) -> ShownTable:
+    return ShownTable(score_table_of(table), builder.downloads(score_files(table)))
 
 
 def _sizes(builder: ReportBuilder) -> Section:
@@ -150,32 +150,32 @@ def _sizes(builder: ReportBuilder) -> Section:
         ("test", OVERLAP[0], "dice_over_m"),
         ("validation", DECIDES, "validation_dice_over_m"),
     ):
-        found = score_table(builder.evidence, score)
-        charts[name] = builder.figure(size_chart(found, builder.looks, stem)) if found else None
+        table = score_table(builder.evidence, score)
+        charts[name] = builder.figure(size_chart(table, builder.looks, stem)) if table else None
     return Section("sizes", "More training scans", charts)
 
 
-def _tests(builder: ReportBuilder, found: Comparisons, score: Score) -> Section:
+def _tests(builder: ReportBuilder, comparisons: Comparisons, score: Score) -> Section:
     """Paired tests of Dice, and folded those of the other scores."""
-    if not found.rows:
-        absent: dict[str, Any] = {"table": None, "missing": found.missing, "others": []}
+    if not comparisons.rows:
+        absent: dict[str, Any] = {"table": None, "missing": comparisons.missing, "others": []}
         return Section("tests", "Paired tests", absent)
     few = len(builder.evidence.columns) <= MAX_PAIRED
     title = f"{score.title}: {'every pair' if few else 'everything minus ' + builder.reference_label}"
     files = builder.downloads({
-        "paired_tests.csv": comparisons_csv(found),
-        "paired_tests.tex": comparisons_latex(found, title),
+        "paired_tests.csv": comparisons_csv(comparisons),
+        "paired_tests.tex": comparisons_latex(comparisons, title),
     })  # fmt: skip
-    picture = forest_picture(found, builder.reference_label)
+    picture = forest_picture(comparisons, builder.reference_label)
     rank_biserial = (
         "Rank-biserial: the share of the rank sum in favour minus the share against, −1 to 1. Bold: an "
         "interval over splits without 0; a corrected p of at most 0.05."
     )
     data = {
         "forest": builder.figure(picture) if picture else None,
-        "table": ShownTable(comparisons_table(found, title, score), files, is_dense=True),
-        "notes": [*found.notes, rank_biserial],
-        "missing": found.missing,
+        "table": ShownTable(comparisons_table(comparisons, title, score), files, is_dense=True),
+        "notes": [*comparisons.notes, rank_biserial],
+        "missing": comparisons.missing,
         "others": _other_tests(builder),
     }
     return Section("tests", "Paired tests", data)
@@ -232,12 +232,12 @@ def _kernels(builder: ReportBuilder) -> list[Section]:
     return [Section("kernels", "Kernels and their prior", {"sets": sets})] if sets else []
 
 
-def _priors(builder: ReportBuilder, found: PriorSet, place: int) -> dict[str, Any]:
+def _priors(builder: ReportBuilder, priors: PriorSet, place: int) -> dict[str, Any]:
     name = "kernels_and_samples" + (f"_{place + 1}" if place else "")
-    picture = kernels_picture(builder.evidence, found, name)
-    old = old_pictures(builder.evidence, found) if picture is None else []
+    picture = kernels_picture(builder.evidence, priors, name)
+    old = old_pictures(builder.evidence, priors) if picture is None else []
     return {
-        "title": found.title,
+        "title": priors.title,
         "figure": builder.figure(picture) if picture else None,
         "old": [
             builder.png(f"{name}_group{number}", content, title)

@@ -19,33 +19,33 @@ from dwp_sweep.tables.renderers import bold, latex, latex_of, latex_table
 from dwp_sweep.tables.table import Table, TableCell, TableColumn, left, plain_table, right
 
 
-def score_table_of(found: ScoreTable) -> Table:
+def score_table_of(table: ScoreTable) -> Table:
     """One score, the best of each training size bold, how many runs in what is said about a cell."""
-    digits = found.score.digits
+    digits = table.score.digits
     rows: list[list[str | TableCell]] = [
         [
             name,
             *(
                 TableCell(
-                    one.text(digits),
-                    "strong" if one.is_best else "" if one.cell.summary else "bad",
-                    about=one.about(digits),
+                    cell.text(digits),
+                    "strong" if cell.is_best else "" if cell.cell.summary else "bad",
+                    about=cell.about(digits),
                 )
-                for one in cells
+                for cell in cells
             ),
         ]
-        for name, cells in found.lines()
+        for name, cells in table.lines()
     ]
-    first, *others = found.header
-    return plain_table([*left(first), *right(*others)], rows, found.caption)
+    first, *others = table.header
+    return plain_table([*left(first), *right(*others)], rows, table.caption)
 
 
-def score_files(found: ScoreTable) -> dict[str, str]:
+def score_files(table: ScoreTable) -> dict[str, str]:
     """File name -> text, as CSV and LaTeX."""
-    name = found.score.name
+    name = table.score.name
     return {
-        f"{name}.csv": score_csv(found),
-        f"{name}.tex": latex_of(score_table_of(found), f"tab:{name}"),
+        f"{name}.csv": score_csv(table),
+        f"{name}.tex": latex_of(score_table_of(table), f"tab:{name}"),
     }
 
 
@@ -67,36 +67,36 @@ def score_csv(table: ScoreTable) -> str:
     return _csv(lines)
 
 
-def winners_table(found: Sequence[Winner], reference: str) -> Table:
+def winners_table(winners: Sequence[Winner], reference: str) -> Table:
     """Who is best by validation at each size."""
     columns = [*left("m", "best by validation"), *right("validation Dice", "test Dice")]
     if reference:
         columns += right(f"minus {reference}", "95 % over splits", "95 % over subjects")
         columns += [TableColumn("how sure", wraps=True)]
     rows: list[list[str | TableCell]] = []
-    for one in found:
-        runner_up = f"second: {one.runner_up}" if one.runner_up else ""
+    for winner in winners:
+        runner_up = f"second: {winner.runner_up}" if winner.runner_up else ""
         row: list[str | TableCell] = [
-            str(one.size),
-            TableCell(one.label, "strong", about=runner_up),
-            str(one.validation),
-            str(one.test or "-"),
+            str(winner.size),
+            TableCell(winner.label, "strong", about=runner_up),
+            str(winner.validation),
+            str(winner.test or "-"),
         ]
         if reference:
-            difference = one.against.difference if one.against else None
+            difference = winner.against.difference if winner.against else None
             row += [
                 _true_minus(signed(difference.mean)) if difference else "-",
                 _interval(difference.over_splits if difference else None),
                 _interval(difference.over_subjects if difference else None),
-                one.verdict if one.label != reference else "it is the reference",
+                winner.verdict if winner.label != reference else "it is the reference",
             ]
         rows.append(row)
     return plain_table(columns, rows)
 
 
-def comparisons_table(found: Comparisons, title: str, score: Score | None) -> Table:
+def comparisons_table(comparisons: Comparisons, title: str, score: Score | None) -> Table:
     """The paired tests; what stays after Holm's correction is bold."""
-    is_one_reference = len({one.reference for one in found.rows}) == 1
+    is_one_reference = len({comparison.reference for comparison in comparisons.rows}) == 1
     columns = [
         *left("m", "method" if is_one_reference else "difference of"),
         *right(
@@ -105,22 +105,26 @@ def comparisons_table(found: Comparisons, title: str, score: Score | None) -> Ta
         ),
     ]  # fmt: skip
     rows, size = [], None
-    for one in found.rows:
-        is_new, size = one.difference.train_size != size, one.difference.train_size
-        name = one.difference.name if is_one_reference else f"{one.difference.name} − {one.reference}"
-        rows.append([str(size) if is_new else "", name, *_tested(one, score.digits if score else 3)])
+    for comparison in comparisons.rows:
+        is_new, size = comparison.difference.train_size != size, comparison.difference.train_size
+        name = (
+            comparison.difference.name
+            if is_one_reference
+            else f"{comparison.difference.name} − {comparison.reference}"
+        )
+        rows.append([str(size) if is_new else "", name, *_tested(comparison, score.digits if score else 3)])
     return plain_table(columns, rows, title)
 
 
-def _tested(one: Comparison, digits: int) -> list[str | TableCell]:
-    row, test = one.difference, one.test
+def _tested(comparison: Comparison, digits: int) -> list[str | TableCell]:
+    row, test = comparison.difference, comparison.test
     return [
         _true_minus(signed(row.mean, digits)),
-        TableCell(_interval(row.over_splits, digits), "strong" if one.is_shown_over_splits else ""),
+        TableCell(_interval(row.over_splits, digits), "strong" if comparison.is_shown_over_splits else ""),
         _interval(row.over_subjects, digits),
         f"{_true_minus(signed(test.rank_biserial, 2))} {_interval(test.interval, 2)}",
         _p_text(test.p) if test.can_tell else "too few",
-        TableCell(_p_text(one.p_holm), "strong" if one.is_shown_over_subjects else ""),
+        TableCell(_p_text(comparison.p_holm), "strong" if comparison.is_shown_over_subjects else ""),
         f"{row.n_ahead}/{len(row.by_split)}",
         TableCell(str(test.n), about=f"{test.n_untied} of them differ"),
     ]
@@ -149,22 +153,22 @@ def comparisons_csv(*tables: Comparisons) -> str:
     return _csv(lines)
 
 
-def comparisons_latex(found: Comparisons, title: str) -> str:
+def comparisons_latex(comparisons: Comparisons, title: str) -> str:
     """The table of paired tests, with fewer columns than on the page: a paper is narrower."""
     header = ["$m$", "difference", "mean", r"95\,\% over splits", "rank-biserial", "$p$", "$p$ (Holm)"]
     rows = []
-    for one in found.rows:
-        row, splits = one.difference, one.difference.over_splits
+    for comparison in comparisons.rows:
+        row, splits = comparison.difference, comparison.difference.over_splits
         rows.append([
             str(row.train_size),
-            latex(f"{row.name} − {one.reference}"),
+            latex(f"{row.name} − {comparison.reference}"),
             f"${row.mean:+.3f}$",
             f"$[{splits.low:+.3f}, {splits.high:+.3f}]$" if splits else "-",
-            f"${one.test.rank_biserial:+.2f}$",
-            f"{one.test.p:.3g}",
-            bold(f"{one.p_holm:.3g}", one.is_shown_over_subjects),
+            f"${comparison.test.rank_biserial:+.2f}$",
+            f"{comparison.test.p:.3g}",
+            bold(f"{comparison.p_holm:.3g}", comparison.is_shown_over_subjects),
         ])  # fmt: skip
-    return latex_table(header, rows, title, f"tab:paired_{found.metric}")
+    return latex_table(header, rows, title, f"tab:paired_{comparisons.metric}")
 
 
 def _interval(interval: Interval | None, digits: int = 3) -> str:

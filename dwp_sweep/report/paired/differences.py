@@ -110,7 +110,8 @@ class PairedTable:
         rows = [asdict(row) for row in self.rows]
         for plain, row in zip(rows, self.rows, strict=True):
             del plain["by_subject"]  # a table of its own, not a row's value
-            plain["over_splits"], plain["over_subjects"] = _pair(row.over_splits), _pair(row.over_subjects)
+            for name, interval in (("over_splits", row.over_splits), ("over_subjects", row.over_subjects)):
+                plain[name] = None if interval is None else list(interval)
         how = {"level": LEVEL, "n_resamples": N_RESAMPLES}
         return {"reference": self.reference, "metric": self.metric, **how, "rows": rows, "notes": self.notes}
 
@@ -156,8 +157,10 @@ def paired_table(
         base = _runs(targets, chosen_reference, size)
         for name in columns:
             if name != chosen_reference:
-                found = reader.differences(_runs(targets, name, size), base, f"{columns[name]}, m = {size}")
-                rows += [_difference(columns[name], size, found, metric)] if found else []
+                differences = reader.differences(
+                    _runs(targets, name, size), base, f"{columns[name]}, m = {size}"
+                )
+                rows += [_difference(columns[name], size, differences, metric)] if differences else []
     if not rows:
         raise InputError(
             Problem(f"--versus {reference}", f"nothing to compare it with: {_brief(reader.notes)}")
@@ -198,14 +201,14 @@ class _Reader:
         self, mine: Mapping[Repeat, Target], base: Mapping[Repeat, Target], place: str
     ) -> dict[int, dict[str, float]]:
         """Split -> subject -> difference, the mean over seeds."""
-        found: dict[int, list[dict[str, float]]] = {}
+        by_seed: dict[int, list[dict[str, float]]] = {}
         for repeat in sorted({*mine, *base}):
             where = f"{place}: {repeat_text(repeat)}"
             if repeat not in mine or repeat not in base:
                 self.notes.append(f"{where}: no finished pair")
             elif pair := self._pair(mine[repeat], base[repeat], where):
-                found.setdefault(repeat[0], []).append(pair)
-        return {split: _mean_by_subject(pairs) for split, pairs in found.items()}
+                by_seed.setdefault(repeat[0], []).append(pair)
+        return {split: _mean_by_subject(pairs) for split, pairs in by_seed.items()}
 
     def _pair(self, mine: Target, base: Target, where: str) -> dict[str, float]:
         try:
@@ -220,16 +223,16 @@ class _Reader:
 
     def _values(self, target: Target) -> dict[str, float]:
         scores, name = self._read(target.key, target.run_id), self._metric.removeprefix("test_")
-        found = {
-            subject: value for subject, one in scores.items() if (value := number(one.get(name))) is not None
+        values = {
+            subject: value for subject, row in scores.items() if (value := number(row.get(name))) is not None
         }
-        if not found:
+        if not values:
             there = sorted(
-                {key for one in scores.values() for key, value in one.items() if number(value) is not None}
+                {key for row in scores.values() for key, value in row.items() if number(value) is not None}
             )
             fix = "scores there: " + ", ".join(there)
             raise InputError(Problem(f"{self._metric}", "no test subject has this score", fix))
-        return found
+        return values
 
 
 def _brief(notes: Sequence[str]) -> str:
@@ -239,32 +242,35 @@ def _brief(notes: Sequence[str]) -> str:
 
 
 def _runs(targets: Sequence[Target], name: str, size: int) -> dict[Repeat, Target]:
-    mine = [one for one in targets if one.train_size == size and name in columns_of([one])]
+    mine = [target for target in targets if target.train_size == size and name in columns_of([target])]
     chosen, _ = chosen_runs(mine)
     return {repeat: target for repeat, target in chosen.items() if target.state == "done"}
 
 
 def _difference(
-    label: str, size: int, found: Mapping[int, Mapping[str, float]], metric: str
+    label: str, size: int, by_subject_of_split: Mapping[int, Mapping[str, float]], metric: str
 ) -> PairedDifference:
     better = -1 if metric in LOWER_IS_BETTER else 1
-    by_split = {split: statistics.fmean(subjects.values()) for split, subjects in found.items()}
+    by_split = {split: statistics.fmean(subjects.values()) for split, subjects in by_subject_of_split.items()}
     return PairedDifference(
         name=label,
         train_size=size,
         by_split=by_split,
         mean=statistics.fmean(by_split.values()),
         over_splits=split_interval(list(by_split.values())),
-        over_subjects=subject_interval(list(found.values())),
+        over_subjects=subject_interval(list(by_subject_of_split.values())),
         n_ahead=sum(better * value > 0 for value in by_split.values()),
-        n_subjects=len({subject for subjects in found.values() for subject in subjects}),
-        by_subject=_mean_by_subject(list(found.values())),
+        n_subjects=len({subject for subjects in by_subject_of_split.values() for subject in subjects}),
+        by_subject=_mean_by_subject(list(by_subject_of_split.values())),
     )
 
 
 def _mean_by_subject(pairs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     subjects = {subject for pair in pairs for subject in pair}
-    return {one: statistics.fmean(pair[one] for pair in pairs if one in pair) for one in sorted(subjects)}
+    return {
+        subject: statistics.fmean(pair[subject] for pair in pairs if subject in pair)
+        for subject in sorted(subjects)
+    }
 
 
 def _method_notes(rows: Sequence[PairedDifference], reference: str) -> list[str]:
@@ -297,7 +303,3 @@ def interval_text(interval: Interval | None, digits: int = 3) -> str:
     if interval is None:
         return "-"
     return f"[{signed(interval.low, digits)}, {signed(interval.high, digits)}]"
-
-
-def _pair(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]

@@ -93,10 +93,10 @@ def _draw(axis: Axes, row: PairedDifference, place: int) -> None:
 
 def _legend(figure: Figure, axis: Axes, n_columns: int) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    found = dict(zip(labels, handles, strict=True))
-    names = [name for name in _LABELS if name in found]
+    by_label = dict(zip(labels, handles, strict=True))
+    names = [name for name in _LABELS if name in by_label]
     figure.legend(
-        [found[name] for name in names], names, loc="outside lower left", ncols=n_columns, frameon=False,
+        [by_label[name] for name in names], names, loc="outside lower left", ncols=n_columns, frameon=False,
         fontsize=8,
     )  # fmt: skip
 

@@ -124,7 +124,9 @@ def signed_rank(differences: Sequence[float], seed: int = 0) -> SignedRank | Non
     Returns:
         None for no subject at all.
     """
-    values = _without_rounding(np.asarray(differences, dtype=np.float64))
+    values: Floats = np.asarray(differences, dtype=np.float64)
+    # Equal scores subtract to 0; their means over splits may be off by a rounding error.
+    values = np.where(np.abs(values) < 1e-12, 0.0, values)
     if not len(values):
         return None
     n_untied = int(np.count_nonzero(values))
@@ -163,8 +165,8 @@ def rank_biserial(rows: Floats) -> Floats:
     ranks = rankdata(sizes, axis=1) - (sizes == 0).sum(axis=1, keepdims=True)
     ranks[sizes == 0] = 0
     totals = ranks.sum(axis=1)
-    found: Floats = (ranks * np.sign(rows)).sum(axis=1) / np.where(totals > 0, totals, 1)
-    return found
+    correlations: Floats = (ranks * np.sign(rows)).sum(axis=1) / np.where(totals > 0, totals, 1)
+    return correlations
 
 
 def smallest_visible(half_widths: Sequence[float]) -> float | None:
@@ -183,11 +185,6 @@ def _weighted_means(
     usable = (counts > 0).all(axis=1)
     means: NDArray[np.float64] = ((weights @ values)[usable] / counts[usable]).mean(axis=1)
     return means
-
-
-def _without_rounding(values: Floats) -> Floats:
-    # Equal scores subtract to 0; their means over splits may be off by a rounding error.
-    return np.where(np.abs(values) < 1e-12, 0.0, values)
 
 
 def _p(untied: Floats) -> float:

@@ -18,10 +18,10 @@ _BEST, _GIVEN_UP = COLOURS[0], COLOURS[1]
 _LOG_RANGE = 30.0
 
 
-def learning_curves(found: SearchTrials) -> SearchPicture | None:
+def learning_curves(trials: SearchTrials) -> SearchPicture | None:
     """Draw the validation metric by epoch; None where no network has reported any."""
     conditions = [
-        condition for condition in found.conditions if any(row.curves for row in found.of(condition))
+        condition for condition in trials.conditions if any(row.curves for row in trials.of(condition))
     ]
     if not conditions:
         return None
@@ -32,31 +32,31 @@ def learning_curves(found: SearchTrials) -> SearchPicture | None:
         axis.set_visible(False)
     for place, condition in enumerate(conditions):
         axis = panels.flat[place]
-        _curves_panel(axis, found, condition)
+        _curves_panel(axis, trials, condition)
         if place % n_columns == 0:
-            axis.set_ylabel(words_of(found.curve), fontsize=9.5, color=INK)
+            axis.set_ylabel(words_of(trials.curve), fontsize=9.5, color=INK)
         if place >= len(conditions) - n_columns:
             axis.set_xlabel("Epoch", fontsize=9.5, color=INK)
             axis.tick_params(labelbottom=True)
-    picture.suptitle(f"{found.sweep}: learning curves, one line for each network", fontsize=11.5, color=INK)
-    _curves_legend(picture, found)
+    picture.suptitle(f"{trials.sweep}: learning curves, one line for each network", fontsize=11.5, color=INK)
+    _curves_legend(picture, trials)
     return picture
 
 
 def importance_plot(sweep: str, importances: Sequence[Importance]) -> SearchPicture | None:
     """Draw all that could be told; None where nothing could."""
-    known = [one for one in importances if one.shares]
+    known = [importance for importance in importances if importance.shares]
     if not known:
         return None
     n_rows, n_columns = columns_of(len(known), 2)
-    n_bars = max(len(one.shares) for one in known)
+    n_bars = max(len(importance.shares) for importance in known)
     picture = SearchPicture(1.2 + 4.2 * n_columns, 0.9 + (0.75 + 0.34 * n_bars) * n_rows)
     panels = picture.subplots(n_rows, n_columns, squeeze=False, sharex=True)
     for axis in panels.flat[len(known) :]:
         axis.set_visible(False)
-    is_alone = len({one.condition for one in importances}) == 1
-    for axis, one in zip(panels.flat, known, strict=False):
-        _importance_panel(axis, one, is_alone)
+    is_alone = len({importance.condition for importance in importances}) == 1
+    for axis, importance in zip(panels.flat, known, strict=False):
+        _importance_panel(axis, importance, is_alone)
     picture.suptitle(f"{sweep}: what mattered", fontsize=11.5, color=INK)
     picture.supxlabel(
         "share of importance (PED-ANOVA): where the best configurations differ from all",
@@ -66,36 +66,36 @@ def importance_plot(sweep: str, importances: Sequence[Importance]) -> SearchPict
     return picture
 
 
-def pareto_plot(found: SearchTrials) -> SearchPicture | None:
+def pareto_plot(trials: SearchTrials) -> SearchPicture | None:
     """Draw the second objective across, the first upwards; None unless there are two with results."""
-    if len(found.goals) != 2 or not any(_finite(found, condition) for condition in found.conditions):
+    if len(trials.goals) != 2 or not any(_finite(trials, condition) for condition in trials.conditions):
         return None
     picture = SearchPicture(6.4, 4.8)
     axis = picture.subplots()
     style(axis)
-    for place, condition in enumerate(found.conditions):
-        _draw_condition(axis, found, condition, COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
-    up, across = found.goals
+    for place, condition in enumerate(trials.conditions):
+        _draw_condition(axis, trials, condition, COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
+    up, across = trials.goals
     axis.set_ylabel(_label(up.metric, up.mode), fontsize=9.5, color=INK)
     axis.set_xlabel(_label(across.metric, across.mode), fontsize=9.5, color=INK)
-    values = [row.results[1] for row in found.trials if row.state == "complete"]
+    values = [row.results[1] for row in trials.trials if row.state == "complete"]
     if min(values) > 0 and max(values) > _LOG_RANGE * min(values):
         axis.set_xscale("log")
     about = "two validation metrics" if across.metric.startswith("val_") else "what a result costs"
-    axis.set_title(f"{found.sweep}: {about}", loc="left", fontsize=11.5, color=INK, pad=10)
-    _pareto_legend(picture, found)
+    axis.set_title(f"{trials.sweep}: {about}", loc="left", fontsize=11.5, color=INK, pad=10)
+    _pareto_legend(picture, trials)
     return picture
 
 
-def _curves_panel(axis: Axes, found: SearchTrials, condition: str) -> None:
+def _curves_panel(axis: Axes, trials: SearchTrials, condition: str) -> None:
     style(axis)
-    best = found.best(condition, goal) if (goal := _goal(found)) is not None else None
-    for row in found.of(condition):
+    best = trials.best(condition, goal) if (goal := _goal(trials)) is not None else None
+    for row in trials.of(condition):
         if row is not best:
             _draw_curves(axis, row, _GIVEN_UP if row.state == "pruned" else PALE, 1.0, 2)
     if best is not None:
         _draw_curves(axis, best, _BEST, 2.2, 3)
-    counts = found.counts(condition)
+    counts = trials.counts(condition)
     name = "" if condition == "all" else f"{condition}: "
     axis.set_title(
         f"{name}{counts['complete']} complete, {counts['pruned']} given up",
@@ -106,11 +106,11 @@ def _curves_panel(axis: Axes, found: SearchTrials, condition: str) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
 
 
-def _curves_legend(picture: SearchPicture, found: SearchTrials) -> None:
-    counts = found.counts()
+def _curves_legend(picture: SearchPicture, trials: SearchTrials) -> None:
+    counts = trials.counts()
     handles = [Line2D([], [], color=PALE, lw=1.5, label="complete")]
-    if _goal(found) is not None and counts["complete"]:
-        label = "best configuration" if len(found.goals) == 1 else f"best {found.curve}"
+    if _goal(trials) is not None and counts["complete"]:
+        label = "best configuration" if len(trials.goals) == 1 else f"best {trials.curve}"
         handles.insert(0, Line2D([], [], color=_BEST, lw=2.2, label=label))
     if counts["pruned"]:
         handles.append(Line2D([], [], color=_GIVEN_UP, marker="x", lw=1.0, label="given up"))
@@ -119,9 +119,9 @@ def _curves_legend(picture: SearchPicture, found: SearchTrials) -> None:
     picture.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
 
 
-def _importance_panel(axis: Axes, one: Importance, is_alone: bool) -> None:
+def _importance_panel(axis: Axes, importance: Importance, is_alone: bool) -> None:
     style(axis, "x")
-    names, shares = list(one.shares), list(one.shares.values())
+    names, shares = list(importance.shares), list(importance.shares.values())
     axis.barh(range(len(names)), shares, color=COLOURS[0], height=0.62)
     for place, share in enumerate(shares):
         axis.annotate(
@@ -135,20 +135,22 @@ def _importance_panel(axis: Axes, one: Importance, is_alone: bool) -> None:
     axis.xaxis.set_major_formatter(PercentFormatter(1.0))
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
     axis.spines["left"].set_visible(False)
-    title = words_of(one.metric) if is_alone else f"{one.condition}: {words_of(one.metric)}"
-    note = f"  ({one.n_complete} complete, {one.n_pruned} given up)"
+    title = (
+        words_of(importance.metric) if is_alone else f"{importance.condition}: {words_of(importance.metric)}"
+    )
+    note = f"  ({importance.n_complete} complete, {importance.n_pruned} given up)"
     axis.set_title(title + note, loc="left", fontsize=9.5, color=INK)
 
 
-def _finite(found: SearchTrials, condition: str) -> list[TrialRow]:
-    return [row for row in found.of(condition, "complete") if all(map(math.isfinite, row.results))]
+def _finite(trials: SearchTrials, condition: str) -> list[TrialRow]:
+    return [row for row in trials.of(condition, "complete") if all(map(math.isfinite, row.results))]
 
 
-def _draw_condition(axis: Axes, found: SearchTrials, condition: str, colour: str, marker: str) -> None:
-    rows = _finite(found, condition)
+def _draw_condition(axis: Axes, trials: SearchTrials, condition: str, colour: str, marker: str) -> None:
+    rows = _finite(trials, condition)
     if not rows:
         return
-    signs = [goal.sign for goal in found.goals]
+    signs = [goal.sign for goal in trials.goals]
     points = [row.results for row in rows]
     places = front_of(points, signs)
     axis.plot(
@@ -158,7 +160,7 @@ def _draw_condition(axis: Axes, found: SearchTrials, condition: str, colour: str
     front = sorted((points[place] for place in places), key=lambda point: point[1])
     # Between two points of a front nothing is known to be reached: steps, no slopes. What comes with a
     # smaller cost has been reached with a larger one as well.
-    steps = "steps-post" if found.goals[1].mode == "min" else "steps-pre"
+    steps = "steps-post" if trials.goals[1].mode == "min" else "steps-pre"
     axis.plot([p[1] for p in front], [p[0] for p in front], color=colour, lw=1.4, drawstyle=steps, zorder=3)
     axis.plot(
         [p[1] for p in front], [p[0] for p in front], marker, ls="", ms=7.5, mfc=colour, mec="white", mew=0.8,
@@ -178,27 +180,27 @@ def _label(metric: str, mode: str) -> str:
     return f"{words_of(metric)}, {'more' if mode == 'max' else 'less'} is better"
 
 
-def _pareto_legend(picture: SearchPicture, found: SearchTrials) -> None:
+def _pareto_legend(picture: SearchPicture, trials: SearchTrials) -> None:
     first = COLOURS[0]
     handles = [
         Line2D([], [], color=first, marker=MARKERS[0], lw=1.4, label="front"),
         Line2D([], [], ls="", marker=MARKERS[0], color=first, alpha=0.35, label="beaten by another"),
     ]
-    if any(len(front_of([r.results for r in _finite(found, name)], [g.sign for g in found.goals])) >= 3
-           for name in found.conditions):  # fmt: skip
+    if any(len(front_of([r.results for r in _finite(trials, name)], [g.sign for g in trials.goals])) >= 3
+           for name in trials.conditions):  # fmt: skip
         handles.append(Line2D([], [], ls="", marker="o", ms=11, mfc="none", mec=INK, label="knee"))
-    if len(found.conditions) > 1:
+    if len(trials.conditions) > 1:
         handles += [
             Line2D([], [], ls="", marker=MARKERS[n % 8], color=COLOURS[n % 8], label=name)
-            for n, name in enumerate(found.conditions[:8])
+            for n, name in enumerate(trials.conditions[:8])
         ]
     picture.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
 
 
-def _goal(found: SearchTrials) -> int | None:
+def _goal(trials: SearchTrials) -> int | None:
     """The objective that the curves show; a search for one thing has no other."""
-    metrics = [goal.metric for goal in found.goals]
-    return metrics.index(found.curve) if found.curve in metrics else 0 if len(metrics) == 1 else None
+    metrics = [goal.metric for goal in trials.goals]
+    return metrics.index(trials.curve) if trials.curve in metrics else 0 if len(metrics) == 1 else None
 
 
 def _draw_curves(axis: Axes, row: TrialRow, colour: str, width: float, layer: int) -> None:

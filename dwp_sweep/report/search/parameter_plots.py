@@ -59,27 +59,27 @@ class _Column:
         return (value - self.low) / ((self.high - self.low) or 1.0)
 
 
-def slice_plot(found: SearchTrials, goal: int = 0) -> SearchPicture:
+def slice_plot(trials: SearchTrials, goal: int = 0) -> SearchPicture:
     """Draw one objective against each parameter.
 
     Args:
-        found: With at least one parameter.
+        trials: With at least one parameter.
         goal: Which objective.
     """
-    n_rows, n_columns = columns_of(len(found.parameters))
+    n_rows, n_columns = columns_of(len(trials.parameters))
     picture = SearchPicture(0.6 + 3.1 * n_columns, 0.9 + 2.55 * n_rows)
     panels = picture.subplots(n_rows, n_columns, squeeze=False, sharey=True)
-    for axis in panels.flat[len(found.parameters) :]:
+    for axis in panels.flat[len(trials.parameters) :]:
         axis.set_visible(False)
-    for place, parameter in enumerate(found.parameters):
+    for place, parameter in enumerate(trials.parameters):
         axis = panels.flat[place]
-        _panel(axis, found, parameter, goal)
+        _panel(axis, trials, parameter, goal)
         if place % n_columns == 0:
-            axis.set_ylabel(words_of(found.goals[goal].metric), fontsize=9.5, color=INK)
-    heights = [height for row in found.trials if (height := _height(row, goal)) is not None]
+            axis.set_ylabel(words_of(trials.goals[goal].metric), fontsize=9.5, color=INK)
+    heights = [height for row in trials.trials if (height := _height(row, goal)) is not None]
     panels[0][0].set_ylim(*value_limits(heights))
-    picture.suptitle(f"{found.sweep}: what was tried", fontsize=11.5, color=INK)
-    _legend(picture, found)
+    picture.suptitle(f"{trials.sweep}: what was tried", fontsize=11.5, color=INK)
+    _legend(picture, trials)
     return picture
 
 
@@ -100,48 +100,48 @@ def shown_choice(text: str, longest: int = 14) -> str:
     )
 
 
-def parallel_plot(found: SearchTrials, goal: int = 0) -> SearchPicture | None:
+def parallel_plot(trials: SearchTrials, goal: int = 0) -> SearchPicture | None:
     """Draw every configuration that has ended; None where none is complete."""
-    complete = [row for row in found.trials if row.state == "complete"]
+    complete = [row for row in trials.trials if row.state == "complete"]
     if not complete:
         return None
     results = [row.results[goal] for row in complete if math.isfinite(row.results[goal])] or [0.0]
     low, high = min(results), max(results)
-    columns = _columns(found)
-    last = _number_column(words_of(found.goals[goal].metric), low, high, False)
+    columns = _columns(trials)
+    last = _number_column(words_of(trials.goals[goal].metric), low, high, False)
     picture = SearchPicture(1.2 + 1.55 * (len(columns) + 1), 4.4)
     axis = picture.subplots()
     norm = Normalize(low, high)
-    sign = found.goals[goal].sign
-    for row in [one for one in found.trials if one.state == "pruned"]:
-        _line(axis, _heights(row, found, columns), PALE, 0.9, 1)
+    sign = trials.goals[goal].sign
+    for row in [one for one in trials.trials if one.state == "pruned"]:
+        _line(axis, _heights(row, trials, columns), PALE, 0.9, 1)
     for row in sorted(complete, key=lambda one: sign * one.results[goal]):  # the best lie on top
-        heights = [*_heights(row, found, columns), last.height(row.results[goal])]
+        heights = [*_heights(row, trials, columns), last.height(row.results[goal])]
         _line(axis, heights, _MAP(norm(row.results[goal])), 1.7, 2)
-    _frame(axis, [*columns, last], has_gaps=_has_gaps(found, columns))
+    _frame(axis, [*columns, last], has_gaps=_has_gaps(trials, columns))
     _scale(axis, len(columns))
-    n_pruned = found.counts()["pruned"]
+    n_pruned = trials.counts()["pruned"]
     words = f", {n_pruned} given up (pale)" if n_pruned else ""
     picture.suptitle(
-        f"{found.sweep}: {len(complete)} complete configurations{words}", fontsize=11.5, color=INK
+        f"{trials.sweep}: {len(complete)} complete configurations{words}", fontsize=11.5, color=INK
     )
     return picture
 
 
-def _panel(axis: Axes, found: SearchTrials, parameter: Parameter, goal: int) -> None:
+def _panel(axis: Axes, trials: SearchTrials, parameter: Parameter, goal: int) -> None:
     style(axis, "y" if parameter.choices else "both")
     axis.set_xlabel(parameter.name, fontsize=9.5, color=INK)
     draws = np.random.default_rng(0)
-    for place, condition in enumerate(found.conditions):
+    for place, condition in enumerate(trials.conditions):
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        for row in found.of(condition):
+        for row in trials.of(condition):
             height = _height(row, goal)
             if height is None or parameter.name not in row.values:
                 continue
             across = place_of(row.values[parameter.name], parameter)
             across += draws.uniform(-_JITTER, _JITTER) if parameter.choices else 0.0
             _point(axis, across, height, row, colour, marker)
-        best = found.best(condition, goal)
+        best = trials.best(condition, goal)
         if best is not None and parameter.name in best.values and not parameter.choices:
             across = place_of(best.values[parameter.name], parameter)
             axis.plot(across, best.results[goal], "o", ms=12, mfc="none", mec=INK, mew=1.2, zorder=4)
@@ -151,22 +151,22 @@ def _panel(axis: Axes, found: SearchTrials, parameter: Parameter, goal: int) -> 
         axis.tick_params(axis="x", colors=INK)
     else:
         assert parameter.low is not None and parameter.high is not None
-        number_axis(axis, parameter.low, parameter.high, parameter.is_log, found.is_whole(parameter.name))
+        number_axis(axis, parameter.low, parameter.high, parameter.is_log, trials.is_whole(parameter.name))
 
 
 def _height(row: TrialRow, goal: int) -> float | None:
     return row.results[goal] if row.state == "complete" else row.reached
 
 
-def _legend(picture: SearchPicture, found: SearchTrials) -> None:
+def _legend(picture: SearchPicture, trials: SearchTrials) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], ls="", marker=MARKERS[n % len(MARKERS)], color=COLOURS[n % len(COLOURS)], label=name)
-        for n, name in enumerate(found.conditions[: len(COLOURS)])
-        if len(found.conditions) > 1
+        for n, name in enumerate(trials.conditions[: len(COLOURS)])
+        if len(trials.conditions) > 1
     ]
-    counts = found.counts()
+    counts = trials.counts()
     handles.append(Line2D([], [], ls="", marker="o", color=MUTED, label=f"complete ({counts['complete']})"))
     if counts["pruned"]:
         handles.append(Line2D([], [], ls="", marker="x", color=MUTED, label=f"given up ({counts['pruned']})"))
@@ -176,12 +176,12 @@ def _legend(picture: SearchPicture, found: SearchTrials) -> None:
     )
 
 
-def _columns(found: SearchTrials) -> list[_Column]:
+def _columns(trials: SearchTrials) -> list[_Column]:
     columns = []
-    if len(found.conditions) > 1:
-        ticks = tuple((float(n), shown_choice(name, 18)) for n, name in enumerate(found.conditions))
+    if len(trials.conditions) > 1:
+        ticks = tuple((float(n), shown_choice(name, 18)) for n, name in enumerate(trials.conditions))
         columns.append(_Column("condition", 0.0, max(len(ticks) - 1.0, 1.0), ticks=ticks))
-    return columns + [_column(parameter, found) for parameter in found.parameters]
+    return columns + [_column(parameter, trials) for parameter in trials.parameters]
 
 
 def _number_column(name: str, low: float, high: float, is_log: bool, is_whole: bool = False) -> _Column:
@@ -208,13 +208,13 @@ def _line(axis: Axes, heights: Sequence[float], colour: object, width: float, la
     )
 
 
-def _heights(row: TrialRow, found: SearchTrials, columns: Sequence[_Column]) -> list[float]:
+def _heights(row: TrialRow, trials: SearchTrials, columns: Sequence[_Column]) -> list[float]:
     values: list[float | None] = [
         place_of(row.values[parameter.name], parameter) if parameter.name in row.values else None
-        for parameter in found.parameters
+        for parameter in trials.parameters
     ]
     if len(values) < len(columns):
-        values.insert(0, float(found.conditions.index(row.condition)))
+        values.insert(0, float(trials.conditions.index(row.condition)))
     return [
         _NONE if value is None else column.height(value)
         for value, column in zip(values, columns, strict=True)
@@ -249,9 +249,9 @@ def _frame(axis: Axes, columns: Sequence[_Column], has_gaps: Sequence[bool]) -> 
     axis.set_axis_off()
 
 
-def _has_gaps(found: SearchTrials, columns: Sequence[_Column]) -> list[bool]:
-    rows = [row for row in found.trials if row.state in ("complete", "pruned")]
-    gaps = [any(parameter.name not in row.values for row in rows) for parameter in found.parameters]
+def _has_gaps(trials: SearchTrials, columns: Sequence[_Column]) -> list[bool]:
+    rows = [row for row in trials.trials if row.state in ("complete", "pruned")]
+    gaps = [any(parameter.name not in row.values for row in rows) for parameter in trials.parameters]
     return [False] * (len(columns) - len(gaps)) + gaps + [False]
 
 
@@ -275,10 +275,10 @@ def _point(axis: Axes, across: float, height: float, row: TrialRow, colour: str,
         axis.plot(across, height, "x", ms=5.5, mec=colour, mew=1.3, alpha=0.7, zorder=2)
 
 
-def _column(parameter: Parameter, found: SearchTrials) -> _Column:
+def _column(parameter: Parameter, trials: SearchTrials) -> _Column:
     if parameter.choices:
         ticks = tuple((float(n), shown_choice(text, 14)) for n, text in enumerate(parameter.choices))
         return _Column(parameter.name, 0.0, max(len(ticks) - 1.0, 1.0), ticks=ticks)
     assert parameter.low is not None and parameter.high is not None
-    is_whole = found.is_whole(parameter.name)
+    is_whole = trials.is_whole(parameter.name)
     return _number_column(parameter.name, parameter.low, parameter.high, parameter.is_log, is_whole)

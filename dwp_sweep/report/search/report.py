@@ -62,7 +62,9 @@ class SearchFigures(Mapping[str, SearchPicture]):
     def _repr_html_(self) -> str:
         if not self:
             return "<i>no configuration has ended yet</i>"
-        texts = {name: base64.b64encode(one._repr_png_()).decode() for name, one in self._pictures.items()}
+        texts = {
+            name: base64.b64encode(picture._repr_png_()).decode() for name, picture in self._pictures.items()
+        }
         return "".join(
             f"<div><img alt='{escape(name)}' style='max-width:100%' src='data:image/png;base64,{text}'></div>"
             for name, text in texts.items()
@@ -125,8 +127,8 @@ class SearchReport:
     def tables(self) -> tuple[Table, ...]:
         """Counts and the best configuration of each condition, then the importances."""
         is_one_study, is_one_goal = len(self.trials.conditions) == 1, len(self.trials.goals) == 1
-        found = (_importance(one, is_one_study, is_one_goal) for one in self.importances)
-        return _winners(self.trials), *found
+        importances = (_importance(importance, is_one_study, is_one_goal) for importance in self.importances)
+        return _winners(self.trials), *importances
 
     def _repr_html_(self) -> str:
         from dwp_sweep.tables.renderers import notebook_html
@@ -134,24 +136,24 @@ class SearchReport:
         return notebook_html(self.tables())
 
 
-def search_figures(found: SearchTrials, importances: Sequence[Importance] = ()) -> SearchFigures:
+def search_figures(trials: SearchTrials, importances: Sequence[Importance] = ()) -> SearchFigures:
     """Draw a search.
 
     Args:
-        found: What was tried.
+        trials: What was tried.
         importances: How much each parameter mattered.
     """
     pictures: dict[str, SearchPicture | None] = {}
-    has_ended = any(row.state == "complete" or row.reached is not None for row in found.trials)
-    if found.parameters and has_ended:
-        for place, goal in enumerate(found.goals):
-            end = "" if len(found.goals) == 1 else f"_{goal.metric}"
-            pictures[f"slice{end}"] = slice_plot(found, place)
-            pictures[f"parallel{end}"] = parallel_plot(found, place)
-    pictures["learning_curves"] = learning_curves(found)
-    pictures["importance"] = importance_plot(found.sweep, importances)
-    pictures["pareto"] = pareto_plot(found)
-    return SearchFigures({name: one for name, one in pictures.items() if one is not None})
+    has_ended = any(row.state == "complete" or row.reached is not None for row in trials.trials)
+    if trials.parameters and has_ended:
+        for place, goal in enumerate(trials.goals):
+            end = "" if len(trials.goals) == 1 else f"_{goal.metric}"
+            pictures[f"slice{end}"] = slice_plot(trials, place)
+            pictures[f"parallel{end}"] = parallel_plot(trials, place)
+    pictures["learning_curves"] = learning_curves(trials)
+    pictures["importance"] = importance_plot(trials.sweep, importances)
+    pictures["pareto"] = pareto_plot(trials)
+    return SearchFigures({name: picture for name, picture in pictures.items() if picture is not None})
 
 
 def kept_report(sweep: str, folder: Path, tracking_uri: str | None) -> SearchReport:
@@ -176,33 +178,33 @@ def kept_report(sweep: str, folder: Path, tracking_uri: str | None) -> SearchRep
     return SearchReport(trials, _parsed(importances_from_json, texts[1] or "[]", sweep))
 
 
-def _importance(one: Importance, is_one_study: bool, is_one_goal: bool) -> Table:
-    about = [*([] if is_one_study else [one.condition]), *([] if is_one_goal else [one.metric])]
+def _importance(importance: Importance, is_one_study: bool, is_one_goal: bool) -> Table:
+    about = [*([] if is_one_study else [importance.condition]), *([] if is_one_goal else [importance.metric])]
     title = "Importance" + (f" ({', '.join(about)})" if about else "")
-    if not one.shares:
-        return Table(left(""), (), title, f": not told, {one.note}")
+    if not importance.shares:
+        return Table(left(""), (), title, f": not told, {importance.note}")
     rows = []
-    for name, share in one.shares.items():
+    for name, share in importance.shares.items():
         bar = round(_BAR * share)
         drawn = TableCell("█" * bar, "bar", "·" * (_BAR - bar))
         rows.append(table_row([f"  {name}", f"{100 * share:3.0f} %", drawn]))
-    return Table(left("", "", ""), tuple(rows), title, f", {one.note}" if one.note else "")
+    return Table(left("", "", ""), tuple(rows), title, f", {importance.note}" if importance.note else "")
 
 
-def _winners(found: SearchTrials) -> Table:
+def _winners(trials: SearchTrials) -> Table:
     """One row a condition; none for several objectives, which have a front and no best configuration."""
-    counts, n_studies = found.counts(), len(found.conditions)
+    counts, n_studies = trials.counts(), len(trials.conditions)
     n_all, parts = sum(counts.values()), ", ".join(counted(counts))
     subtitle = (
         f": {n_all} configuration{'s' if n_all != 1 else ''}"
         + (f": {parts}" if parts else "")
         + f" in {n_studies} stud{'y' if n_studies == 1 else 'ies'}"
     )
-    names = [parameter.name for parameter in found.parameters]
+    names = [parameter.name for parameter in trials.parameters]
     rows = []
-    if len(found.goals) == 1 and any(map(found.best, found.conditions)):
-        for condition in found.conditions:
-            best, own = found.best(condition), found.counts(condition)
+    if len(trials.goals) == 1 and any(map(trials.best, trials.conditions)):
+        for condition in trials.conditions:
+            best, own = trials.best(condition), trials.counts(condition)
             rows.append(table_row([
                 condition if n_studies > 1 else "best",
                 *setting_texts(best.values if best else {}, names),
@@ -211,9 +213,9 @@ def _winners(found: SearchTrials) -> Table:
             ]))  # fmt: skip
     columns = (
         *left("condition" if n_studies > 1 else "", *names),
-        *right(f"best {found.goals[0].metric}", "trial", "complete", "given up", "failed"),
+        *right(f"best {trials.goals[0].metric}", "trial", "complete", "given up", "failed"),
     )
-    return Table(columns, tuple(rows), f"Search {found.sweep}", subtitle)
+    return Table(columns, tuple(rows), f"Search {trials.sweep}", subtitle)
 
 
 def _text_of(path: Path) -> str | None:
