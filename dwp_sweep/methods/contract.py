@@ -1,7 +1,7 @@
 """What a transfer method is: how the target network starts, what may learn, and the loss of a batch.
 
 Stands between the stages, which train whatever a method prepares with the one loop, and networks and
-losses. A method knows nothing of files of a sweep, of Ray or of MLflow.
+losses.
 """
 
 from __future__ import annotations

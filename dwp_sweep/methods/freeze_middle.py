@@ -67,7 +67,7 @@ def prepare(inputs: MethodInputs) -> TrainingSetup:
     for name in config.tuned:
         net.get_submodule(name).requires_grad_(True)
     if config.thaw_epoch is None:
-        return prepare_plain(net, inputs, [one for one in net.parameters() if one.requires_grad])
+        return prepare_plain(net, inputs, [weight for weight in net.parameters() if weight.requires_grad])
     # The optimiser knows the frozen ones from the start: nothing has to join it, or a checkpoint, later.
     return prepare_plain(net, inputs)._replace(begin_epoch=_Thaw(net, config.thaw_epoch))
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -176,7 +175,14 @@ def load_source(inputs: MethodInputs) -> UNet3D:
     assert inputs.source is not None, "Method.needs names 'source'"
     net = load_net(inputs.source)
     expected = UNet3D(inputs.unet.in_channels, inputs.unet.n_classes, inputs.unet.channels)
-    _require_same_shapes(net, expected, inputs.source)
+    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    wanted = {name: tuple(value.shape) for name, value in expected.state_dict().items()}
+    odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+    if odd:
+        raise ValueError(
+            f"{inputs.source}: the source network does not fit the target's unet section; {odd[0]} has shape "
+            f"{shapes.get(odd[0])}, expected {wanted.get(odd[0])} ({len(odd)} of {len(wanted)} differ)"
+        )
     expected.load_state_dict(net.state_dict())
     return expected
 
@@ -232,14 +238,3 @@ def prepare_plain(
         batch_loss=lambda logits, masks, step: {"loss": data_loss(logits, masks)},
         data_loss=data_loss,
     )
-
-
-def _require_same_shapes(net: nn.Module, expected: nn.Module, source: Path) -> None:
-    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    wanted = {name: tuple(value.shape) for name, value in expected.state_dict().items()}
-    odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
-    if odd:
-        raise ValueError(
-            f"{source}: the source network does not fit the target's unet section; {odd[0]} has shape "
-            f"{shapes.get(odd[0])}, expected {wanted.get(odd[0])} ({len(odd)} of {len(wanted)} differ)"
-        )

@@ -6,7 +6,7 @@ method's own file says what the divergence is: the bound of a kernel prior, that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
 from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.methods.start import Scales, load_source, new_network, rescale_with_scales, weight_groups
 from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
-from dwp_sweep.nets.kernel_groups import KernelLayer, as_kernels, kernel_layers
+from dwp_sweep.nets.kernel_groups import as_kernels, kernel_layers
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.strict import StrictModel, expert
 
@@ -116,7 +116,13 @@ def make_posterior(
         for layer in convolutions:
             layer.log_var.data += layer.mean.detach().square().mean().clamp_min(1e-20).log()
     net.to(device)
-    return tuple(_groups(net, scales, device))
+    groups = []
+    for number, names in sorted(layers_by_group(net).items()):
+        modules = (net.get_submodule(name) for name in names)
+        layers = tuple(module for module in modules if isinstance(module, BayesConv3d))
+        assert len(layers) == len(names), "make_bayesian replaces every 3x3x3 convolution"
+        groups.append(KernelGroup(number, layers, torch.cat([scales[name] for name in names]).to(device)))
+    return tuple(groups)
 
 
 def posterior_param_groups(
@@ -142,17 +148,6 @@ def posterior_metrics(groups: Sequence[KernelGroup]) -> dict[str, float]:
         metrics[f"posterior_std_group{group.number}"] = float(std.mean())
         metrics[f"posterior_std_share_group{group.number}"] = float(std.square().mean().sqrt() / rms)
     return metrics
-
-
-def _groups(net: nn.Module, scales: Scales, device: torch.device) -> Iterator[KernelGroup]:
-    by_group: dict[int, list[KernelLayer]] = {}
-    for layer in kernel_layers(net):
-        by_group.setdefault(layer.group, []).append(layer)
-    for number, layers in sorted(by_group.items()):
-        modules = (net.get_submodule(layer.name) for layer in layers)
-        variational = tuple(module for module in modules if isinstance(module, BayesConv3d))
-        assert len(variational) == len(layers), "make_bayesian replaces every 3x3x3 convolution"
-        yield KernelGroup(number, variational, torch.cat([scales[layer.name] for layer in layers]).to(device))
 
 
 def layers_by_group(net: nn.Module) -> Mapping[int, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Whether the probabilities of a segmentation can be believed: calibration, uncertainty, predicted Dice.
 
 Scores of one image, from the probabilities of background and foreground, computed in float64 by the final
-evaluation. Knows nothing of networks: softmax and averages over weight draws look the same from here.
+evaluation.
 Voxels far from any foreground are easy and many; scores that average over voxels are meant for those that
 `near_foreground` chooses.
 """

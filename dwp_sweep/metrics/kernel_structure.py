@@ -2,7 +2,7 @@
 
 Scores of a kernel bank (is there anything for a prior to learn?) and the yardstick of a prior (how many
 nats does it gain over a Gaussian?). A scale mixture is one shape of covariance in several sizes, fitted by
-expectation maximisation. Knows nothing of networks: kernels are rows of 27 numbers.
+expectation maximisation. Kernels are rows of 27 numbers.
 """
 
 from __future__ import annotations

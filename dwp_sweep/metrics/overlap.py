@@ -1,7 +1,7 @@
 """Overlap of a predicted mask with the truth: Dice and intersection over union, and lesions hit and missed.
 
-Scores of one image, used in validation and in the final evaluation; averaging over images and splits is done
-elsewhere. Source: Section 2.5 of the paper.
+Scores of one image, used in validation and in the final evaluation; stages and reports average over images
+and splits. Source: Section 2.5 of the paper.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def summarise_physical(scores: Sequence[PhysicalScores], prefix: str) -> dict[st
     """
     metrics: dict[str, float] = {}
     for name in (*CAN_BE_UNDEFINED, "volume_error_ml", "n_false_lesions"):
-        values = [value for one in scores if (value := getattr(one, name)) is not None]
+        values = [value for score in scores if (value := getattr(score, name)) is not None]
         named = f"{prefix}_{name.removeprefix('n_')}"
         if values:
             metrics[named] = float(np.mean(values))

@@ -199,11 +199,11 @@ def redraw(net: object) -> Callable[[], None]:
     drawing = [layer.generator for layer in layers if layer.sampling and layer.generator is not None]
     before = [(generator, generator.get_state()) for generator in dict.fromkeys(drawing)]
 
-    def again() -> None:
+    def rewind() -> None:
         for generator, state in before:
             generator.set_state(state)
 
-    return again
+    return rewind
 
 
 def _cubic(conv: nn.Conv3d) -> tuple[int, int, int]:
@@ -224,7 +224,8 @@ def recomputed(block: nn.Module, *inputs: Tensor) -> Tensor:
             global one too.
         inputs: Its inputs.
     """
-    generators = _generators(block)
+    layers = variational_layers(block)
+    generators = list(dict.fromkeys(layer.generator for layer in layers if layer.generator is not None))
     before = [generator.get_state() for generator in generators]
 
     def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
@@ -232,12 +233,6 @@ def recomputed(block: nn.Module, *inputs: Tensor) -> Tensor:
 
     output: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
     return output
-
-
-def _generators(block: nn.Module) -> list[torch.Generator]:
-    layers = [module for module in block.modules() if isinstance(module, BayesConv3d)]
-    found = [layer.generator for layer in layers if layer.generator is not None]
-    return list(dict.fromkeys(found))
 
 
 @contextmanager

@@ -67,16 +67,16 @@ class KernelBank:
         """
         held = self.groups[group]
         if standardise == "group":
-            found = dict.fromkeys(held.layers, _root_mean_square(held.kernels))
+            scales = dict.fromkeys(held.layers, _root_mean_square(held.kernels))
         elif standardise == "layer":
-            found = {name: _root_mean_square(held.kernels[held.layer == place])
+            scales = {name: _root_mean_square(held.kernels[held.layer == place])
                      for place, name in enumerate(held.layers)}  # fmt: skip
         else:
-            found = median_filter_scales(held)
-        dead = [name for name, scale in found.items() if not 0 < scale < float("inf")]
+            scales = median_filter_scales(held)
+        dead = [name for name, scale in scales.items() if not 0 < scale < float("inf")]
         if dead:
             raise ValueError(f"no scale for {', '.join(dead)} in kernel group {group}: all kernels are zero")
-        return found
+        return scales
 
     def kernel_scales(self, group: int, standardise: Standardise) -> Tensor:
         """Scale of each kernel of a group, ``(n, 1)``: kernels over it are standardised.
@@ -214,9 +214,9 @@ def _require_one_shape(nets: Mapping[Member, nn.Module]) -> None:
     for group in GROUPS:
         expected = kernel_channels(first[1], group)
         for member, net in others:
-            found = kernel_channels(net, group)
-            different = [name for name in expected if found.get(name) != expected[name]]
-            if different or found.keys() != expected.keys():
+            channels = kernel_channels(net, group)
+            different = [name for name in expected if channels.get(name) != expected[name]]
+            if different or channels.keys() != expected.keys():
                 raise ValueError(
                     f"the networks of a kernel bank must have one shape: those of (seed, cycle) {first[0]} "
                     f"and {member} differ in {', '.join(different) or 'their layers'}"
@@ -227,9 +227,9 @@ def _collect(nets: list[nn.Module], group: int) -> BankGroup:
     kernels, layer, member, position = [], [], [], []
     names: list[str] = []
     for member_place, net in enumerate(nets):
-        found = extract_kernels(net, group)
-        names = names or [name for name, _ in found]
-        for name, weights in found:
+        by_layer = extract_kernels(net, group)
+        names = names or [name for name, _ in by_layer]
+        for name, weights in by_layer:
             kernels.append(weights.float().cpu())
             layer.append(torch.full((len(weights),), names.index(name)))
             member.append(torch.full((len(weights),), member_place))
@@ -267,7 +267,9 @@ def _check(bank: KernelBank, path: Path) -> None:
     for group, held in bank.groups.items():
         n = len(held.kernels)
         indices = (held.layer, held.member, held.position)
-        shapes_fit = held.kernels.shape == (n, KERNEL_VOXELS) and all(one.shape == (n,) for one in indices)
+        shapes_fit = held.kernels.shape == (n, KERNEL_VOXELS) and all(
+            index.shape == (n,) for index in indices
+        )
         if not shapes_fit or held.kernels.dtype != torch.float32:
             raise ValueError(f"{path}: group {group} should hold float32 kernels (n, 27) with n indices")
         if n and (_outside(held.layer, len(held.layers)) or _outside(held.member, len(bank.members))):

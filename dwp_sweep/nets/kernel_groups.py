@@ -179,13 +179,15 @@ def median_filter_scales(held: BankGroup) -> dict[str, float]:
         ValueError: If the channels of a layer are not known.
     """
     scales = filter_scales(held)
-    found = {}
+    medians = {}
     for place, name in enumerate(held.layers):
         here = held.layer == place
         filters, first = torch.unique(_filters(held)[:, here], dim=1, return_inverse=True)
         by_filter = torch.zeros(filters.shape[1]).index_copy_(0, first, scales[here])
-        found[name] = float(by_filter.median()) if by_filter.numel() and bool((by_filter > 0).all()) else 0.0
-    return found
+        medians[name] = (
+            float(by_filter.median()) if by_filter.numel() and bool((by_filter > 0).all()) else 0.0
+        )
+    return medians
 
 
 def _filters(held: BankGroup) -> Tensor:

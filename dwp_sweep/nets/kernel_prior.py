@@ -2,7 +2,7 @@
 
 Made by the prior stage, used by the deep weight prior in target training, and by users to sample from.
 The model (a VAE or a Gaussian mixture) speaks of standardised kernels; raw kernel = standardised kernel x
-scale of its layer. It knows no network but the one asked about in `require_fit`.
+scale of its layer.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def layer_misfits(fitted: Mapping[str, tuple[int, int] | None], needed: Channels
     missing = [f"{name} is in the network only" for name in needed if name not in fitted]
     extra = [f"{name} is not in the network" for name in fitted if name not in needed]
     return [
-        f"{name} had {_widths(found)} channels, the network's has {_widths(needed[name])}"
-        for name, found in fitted.items()
-        if found is not None and name in needed and tuple(found) != tuple(needed[name])
+        f"{name} had {_widths(widths)} channels, the network's has {_widths(needed[name])}"
+        for name, widths in fitted.items()
+        if widths is not None and name in needed and tuple(widths) != tuple(needed[name])
     ] + missing + extra  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 One is trained for each of the seven kernel groups on harvested, standardised kernels; then its decoder is
 frozen and its encoder goes on learning beside the target network. It sees standardised kernels only: the
-scale of a layer stands in `KernelPrior`. It knows no loss.
+scale of a layer stands in `KernelPrior`.
 Source: Table 2 and Appendix B of the paper.
 """
 

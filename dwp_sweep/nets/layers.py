@@ -1,6 +1,6 @@
 """The layers of the networks, by the route that is right and fast on a device: convolution, norm and ReLU.
 
-Used by plain and variational networks alike; knows neither the network nor where weights come from.
+Used by plain and variational networks alike.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def norm_relu(x: Tensor) -> Tensor:
     Returns:
         The same shape, type and layout (layout: on CPUs).
     """
-    if _is_channels_last_on_cpu(x) and not torch.compiler.is_compiling():
+    if x.device.type == "cpu" and _is_channels_last(x) and not torch.compiler.is_compiling():
         active: Tensor = _ChannelsLast.apply(x)  # type: ignore[no-untyped-call]
         return active
     # On CPUs a bfloat16 statistic would spoil the gradient of channels far from 0. Not in place: the
@@ -144,9 +144,3 @@ def _batch_norm_backward(gradient: Tensor, x: Tensor, mean: Tensor, inverse_std:
 
 def _is_channels_last(x: Tensor) -> bool:
     return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
-
-
-def _is_channels_last_on_cpu(x: Tensor) -> bool:
-    if x.device.type != "cpu" or x.is_contiguous():
-        return False
-    return x.is_contiguous(memory_format=torch.channels_last_3d)

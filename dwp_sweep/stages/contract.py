@@ -1,7 +1,7 @@
 """What a stage is: a pure function from a config and published inputs to files in ``out_dir``.
 
-Stands between the harness, which runs stages, and the stages themselves. Knows nothing of Ray,
-MLflow or YAML: a stage's only word to the outside is `Emit`.
+Stands between the harness, which runs stages, and the stages themselves.
+A stage reports to the outside through `Emit` alone.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Inputs = Mapping[str, tuple[Path, ...]]
 
 
 SCANS_READ, SCANS = "scans_read", "scans"
-"""What a stage tells as step 0 while it waits for its scans: how many are there, of how many."""
+"""Metrics of step 0, while a stage reads its scans: how many are read, of how many."""
 
 
 class Emit(Protocol):
-    """A stage's only word to the outside: once an epoch, and now and then while it reads scans.
+    """How a stage reports: once an epoch, and while it reads scans.
 
     Raises:
         StopTrial: To ask the stage to leave; it has just written a checkpoint to ``work_dir``.
     """
 
     def __call__(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Tell the metrics of one step of the named stage; epochs count from 1, 0 is before the first.
+        """Report the metrics of one step of the named stage; epochs count from 1, 0 is before the first.
 
-        Step 0 says how far the reading of scans is; it is shown and not kept.
+        Step 0 is the progress of reading scans; it is shown and not stored.
         """
 
 

@@ -1,8 +1,8 @@
 """Final evaluation: predictions of a trained network on test images, and how far they can be believed.
 
-Reads what training left, changes nothing. A deterministic network predicts with its softmax; a variational
+A deterministic network predicts with its softmax; a variational
 one with its posterior mean (its Dice) and with the mean softmax over weight draws (its uncertainty).
-Knows nothing of methods: whether a network is variational is seen from its layers.
+Whether a network is variational is seen from its layers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from dwp_sweep.training.compute import ComputeConfig, named_generator, resolve_d
 
 @dataclass(frozen=True)
 class SubjectScores:
-    """One test image; those of probabilities are of the mean over draws where the network is variational.
+    """Scores of one test image; those of probabilities use the mean over draws of a variational network.
 
     Attributes:
         dice: Of the network's own mask, the posterior mean's where it is variational.
@@ -154,21 +154,21 @@ def summarise(scores: Mapping[str, SubjectScores], prefix: str) -> dict[str, flo
     where it is undefined (`dwp_sweep.metrics.calibration.correlation`).
     """
     values = list(scores.values())
-    promised, actual = [one.expected_dice for one in values], [one.probs_dice for one in values]
+    promised, actual = [each.expected_dice for each in values], [each.probs_dice for each in values]
     metrics = {name: _mean(values, name) for name in _ALWAYS}
     metrics |= {
         name: _mean(values, name)
         for name in ("dice_mc", "mutual_information")
-        if all(getattr(one, name) is not None for one in values)
+        if all(getattr(each, name) is not None for each in values)
     }
     metrics["dice_prediction_error"] = float(np.mean(np.abs(np.subtract(promised, actual))))
-    if (found := correlation(promised, actual)) is not None:
-        metrics["dice_correlation"] = found
+    if (agreement := correlation(promised, actual)) is not None:
+        metrics["dice_correlation"] = agreement
     counts = {
         f"n_{prefix}": float(len(values)),
-        f"n_{prefix}_empty": float(sum(one.empty for one in values)),
+        f"n_{prefix}_empty": float(sum(each.empty for each in values)),
     }
-    physical = summarise_physical([one.physical for one in values if one.physical is not None], prefix)
+    physical = summarise_physical([each.physical for each in values if each.physical is not None], prefix)
     return {f"{prefix}_{name}": value for name, value in metrics.items()} | counts | physical
 
 
@@ -297,4 +297,4 @@ _ALWAYS = ("dice", "iou", "brier", "ece", "nll", "nll_volume", "entropy")
 
 
 def _mean(values: Sequence[SubjectScores], name: str) -> float:
-    return float(np.mean([getattr(one, name) for one in values]))
+    return float(np.mean([getattr(each, name) for each in values]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.placement import fullest_slice
 from dwp_sweep.metrics.calibration import entropy
-from dwp_sweep.stages.figures import fullest_slices
 
 STEM = "example"
 MAX_PIXELS = 28_000
@@ -105,15 +105,7 @@ def predicted_example(
     example = _cut(case, maps, "draws" if is_variational else "softmax")
     assert example.probs is not None, "a predicted example has probabilities"
     plane = example.probs.astype(np.float64)
-    found = entropy(np.stack([1 - plane, plane]))
-    return Example(
-        example.facts,
-        example.image,
-        example.truth,
-        example.probs,
-        np.asarray(found, dtype=np.float16),
-        example.mask,
-    )
+    return replace(example, entropy=entropy(np.stack([1 - plane, plane])).astype(np.float16))
 
 
 def save_example(example: Example, folder: Path) -> None:
@@ -153,8 +145,9 @@ def load_example(folder: Path) -> Example:
 
 def _cut(case: Case, maps: Mapping[str, NDArray[Any]], uncertainty: str) -> Example:
     truth = np.asarray(case.mask) == 1
-    axis = _thin_axis(truth.shape)
-    index = fullest_slices(truth)[axis]
+    # The axis with fewest slices: its planes show most, and are the ones acquired where slices are thick.
+    axis = max(range(truth.ndim), key=lambda axis: (-truth.shape[axis], axis))
+    index = fullest_slice(truth, axis)
     plane = np.take(truth, index, axis=axis)
     window, step = _window(plane)
 
@@ -180,11 +173,6 @@ def _half(values: NDArray[Any]) -> NDArray[np.float16]:
     return np.clip(values.astype(np.float64), -limit, limit).astype(np.float16)
 
 
-def _thin_axis(shape: tuple[int, ...]) -> int:
-    """The axis with fewest slices: its planes show most, and are the ones acquired where slices are thick."""
-    return max(range(len(shape)), key=lambda axis: (-shape[axis], axis))
-
-
 def _window(plane: NDArray[np.bool_]) -> tuple[Window, int]:
     """Part of a plane that has at most `MAX_PIXELS`: around the truth, every n-th pixel where it is large."""
     if plane.size <= MAX_PIXELS:
@@ -201,10 +189,10 @@ def _window(plane: NDArray[np.bool_]) -> tuple[Window, int]:
 
 
 def _extent(has_truth: NDArray[np.bool_], length: int) -> tuple[int, int]:
-    found = np.flatnonzero(has_truth)
-    if not len(found):
+    places = np.flatnonzero(has_truth)
+    if not len(places):
         return length // 2, length // 2
-    return max(0, int(found[0]) - _MARGIN), min(length, int(found[-1]) + 1 + _MARGIN)
+    return max(0, int(places[0]) - _MARGIN), min(length, int(places[-1]) + 1 + _MARGIN)
 
 
 def _grown(box: list[tuple[int, int]], shape: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """Outputs that a user brings instead of a stage's own work: a source network, a kernel bank, priors.
 
-The case of hospitals that share trained networks but not scans. A brought folder is copied into the
+The case of hospitals that share trained networks but not scans. An imported folder is copied into the
 store like the output of the stage that would have made it, and keyed by its content.
 """
 
@@ -49,14 +49,14 @@ def describe_imported(path: Path, files: tuple[str, ...], key: str) -> Imported:
     return Imported(path=str(path.resolve()), sha256=digest.hexdigest())
 
 
-def copy_imported(brought: Imported, files: tuple[str, ...], out_dir: Path) -> None:
-    """Copy the brought files; they must still be what was hashed.
+def copy_imported(imported: Imported, files: tuple[str, ...], out_dir: Path) -> None:
+    """Copy the imported files; they must still be what was hashed.
 
     Raises:
         InputError: The folder changed since the sweep was planned.
     """
-    if describe_imported(Path(brought.path), files, brought.path) != brought:
-        raise InputError(Problem(brought.path, "changed since the sweep was planned", "plan and run again"))
+    if describe_imported(Path(imported.path), files, imported.path) != imported:
+        raise InputError(Problem(imported.path, "changed since the sweep was planned", "plan and run again"))
     out_dir.mkdir(parents=True, exist_ok=True)
     for name in files:
-        shutil.copyfile(Path(brought.path) / name, out_dir / name)
+        shutil.copyfile(Path(imported.path) / name, out_dir / name)

@@ -1,7 +1,7 @@
 """Training of one segmentation network on volumes: what the source and the target stage share.
 
-Joins data, a prepared method and the one training loop. Does not know how the network starts or what
-its loss is: `methods` says so.
+Joins data, a prepared method and the one training loop. `methods` decides how the network starts and
+what its loss is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Cases = Mapping[str, Case]
 
 
 TELL_EVERY_S = 0.5
-"""A warm cache answers sooner and is not spoken of."""
+"""A warm cache answers sooner and reports no progress."""
 
 
 def read_cases(dataset: DatasetConfig, compute: ComputeConfig, stage: str, emit: Emit) -> Cases:
@@ -44,7 +44,7 @@ def read_cases(dataset: DatasetConfig, compute: ComputeConfig, stage: str, emit:
         dataset: Whose subjects.
         compute: `cache_dir` is read.
         stage: Name of the stage that wants them.
-        emit: Told as step 0 how many are read, where that takes its time.
+        emit: Called as step 0 with how many are read, where reading takes time.
 
     Raises:
         StopTrial: From ``emit``.

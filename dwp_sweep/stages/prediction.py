@@ -54,7 +54,7 @@ class PostprocessConfig(StrictModel):
 
 
 UNTOUCHED = PostprocessConfig()
-"""Masks as the networks say them."""
+"""Masks as the networks predict them."""
 
 
 def silent() -> None:
@@ -117,7 +117,14 @@ def logits_of(
     if all(n <= p for n, p in zip(size, patch.shape, strict=True)):
         padded, inside = _padded(images, patch.shape, background)
         return window(padded)[inside]
-    return _blended(window, images, patch.shape, patch.overlap, background)
+    # MONAI takes seconds to import, and whole volumes never need it.
+    from monai.inferers.utils import sliding_window_inference
+
+    stitched = sliding_window_inference(
+        images, patch.shape, 1, window, overlap=patch.overlap, mode="gaussian", cval=background
+    )
+    assert isinstance(stitched, Tensor)
+    return stitched
 
 
 def n_windows(size: Sequence[int], patch: PatchConfig) -> int:
@@ -152,23 +159,6 @@ def clean_mask(
     if config.largest_component:
         kept &= np.arange(len(sizes)) == sizes.argmax()
     return np.asarray(kept[pieces])
-
-
-def _blended(
-    window: Callable[[Tensor], Tensor],
-    images: Tensor,
-    shape: tuple[int, int, int],
-    overlap: float,
-    background: float,
-) -> Tensor:
-    # MONAI takes seconds to import, and whole volumes never need it.
-    from monai.inferers.utils import sliding_window_inference
-
-    stitched = sliding_window_inference(
-        images, shape, 1, window, overlap=overlap, mode="gaussian", cval=background
-    )
-    assert isinstance(stitched, Tensor)
-    return stitched
 
 
 def _padded(

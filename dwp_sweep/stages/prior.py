@@ -9,7 +9,7 @@ such nats compare within that setting only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,10 +74,17 @@ def run(
 
 
 def _fit(
-    config: PriorStageConfig, bank: Path, work_dir: Path, out_dir: Path, emit: Emit
+    config: PriorStageConfig, folder: Path, work_dir: Path, out_dir: Path, emit: Emit
 ) -> Mapping[str, float]:
-    settings = config.prior
-    group, kernels, scale, scales = _standardised(bank, config)
+    settings, bank = config.prior, load_bank(folder)
+    _require_enough(bank, config)
+    group = bank.groups[config.group]
+    try:
+        scale = bank.kernel_scales(config.group, settings.standardise)
+        scales = bank.scales(config.group, settings.standardise)
+    except ValueError as error:
+        raise InputError(Problem(str(folder), str(error))) from None
+    kernels = group.kernels / scale
     train, held_out = _hold_out(group, settings)
     split = KernelSplit(kernels[train], kernels[held_out], scale[held_out])
     device = resolve_device(config.compute)
@@ -92,27 +99,6 @@ def _fit(
         "n_steps": float(result.n_steps),
         **prior_scores(model, split, settings.seed),
     }
-
-
-class _Standardised(NamedTuple):
-    """A group, its standardised kernels (n, 27), their scales (n, 1) and the scale of each layer."""
-
-    group: BankGroup
-    kernels: Tensor
-    scale: Tensor
-    scales: dict[str, float]
-
-
-def _standardised(folder: Path, config: PriorStageConfig) -> _Standardised:
-    bank = load_bank(folder)
-    _require_enough(bank, config)
-    group, standardise = bank.groups[config.group], config.prior.standardise
-    try:
-        scale = bank.kernel_scales(config.group, standardise)
-        scales = bank.scales(config.group, standardise)
-    except ValueError as error:
-        raise InputError(Problem(str(folder), str(error))) from None
-    return _Standardised(group, group.kernels / scale, scale, scales)
 
 
 def _require_enough(bank: KernelBank, config: PriorStageConfig) -> None:
@@ -231,7 +217,9 @@ def prior_scores(model: KernelVAE | KernelMixture, split: KernelSplit, seed: int
         scores = {}
     else:
         elbo, log_lik = _vae_log_liks(model, split.held_out, seed)
-        rivals["mixture"] = _rival_mixture(split, seed)
+        n_components = min(RIVAL_COMPONENTS, max(1, len(split.train) // KERNELS_PER_COMPONENT))
+        mixture = fit_mixture(split.train, n_components, named_seed(seed, "rival"))
+        rivals["mixture"] = float(mixture.log_density(split.held_out).double().mean())
         scores = {"latent_kl_nats": float(kl_from_standard(*model.encode(split.held_out)).mean())}
     gains = {f"gain_over_{name}_nats": elbo - rival for name, rival in rivals.items()}
     nats = {"held_out_elbo_nats": elbo + jacobian, "held_out_log_lik_nats": log_lik + jacobian}
@@ -241,18 +229,9 @@ def prior_scores(model: KernelVAE | KernelMixture, split: KernelSplit, seed: int
 def _vae_log_liks(vae: KernelVAE, held_out: Tensor, seed: int) -> tuple[float, float]:
     """Mean ELBO and importance-weighted log-likelihood of standardised kernels."""
     generator = named_generator(seed, "evaluation")
-    elbos = _mean_of(lambda: -negative_elbo(held_out, vae, generator))
+    draws = [-negative_elbo(held_out, vae, generator) for _ in range(N_ELBO_SAMPLES)]
+    elbos = torch.stack(draws).double().mean(dim=0)
     part = torch.randperm(len(held_out), generator=generator)[:MAX_IMPORTANCE_KERNELS]
     weighted = importance_log_lik(held_out[part], vae, generator, N_IMPORTANCE_SAMPLES)
     elbo = float(elbos.mean())
     return elbo, elbo + float((weighted - elbos[part]).mean())
-
-
-def _mean_of(draw: Callable[[], Tensor]) -> Tensor:
-    return torch.stack([draw() for _ in range(N_ELBO_SAMPLES)]).double().mean(dim=0)
-
-
-def _rival_mixture(split: KernelSplit, seed: int) -> float:
-    n_components = min(RIVAL_COMPONENTS, max(1, len(split.train) // KERNELS_PER_COMPONENT))
-    mixture = fit_mixture(split.train, n_components, named_seed(seed, "rival"))
-    return float(mixture.log_density(split.held_out).double().mean())

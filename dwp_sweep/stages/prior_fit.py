@@ -1,6 +1,6 @@
 """The prior of a kernel group: its settings, and the fit of a VAE or a mixture to its kernels (Table 2).
 
-The middle of the prior stage, which standardises before and scores afterwards. Knows neither bank nor net.
+The middle of the prior stage, which standardises before and scores afterwards.
 """
 
 from __future__ import annotations
@@ -105,11 +105,15 @@ def fit_model(
         held_out: Kernels that the plateau and the choice of the epoch watch ``(m, 27)``.
         device: Where a VAE trains; a mixture is fitted on the CPU.
         work_dir: For checkpoints.
-        emit: Told the metrics of every epoch; a mixture has one.
+        emit: Called with the metrics of every epoch; a mixture has one.
     """
     if settings.kind == "mixture":
         return _fit_mixture(settings, train, held_out, emit)
-    vae, noise = _new_vae(settings).to(device), named_generator(settings.seed, "noise", device)
+    # torch's default initialisation takes no generator: seed it here, and leave the global state alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(named_seed(settings.seed, "init"))
+        vae = KernelVAE(settings.latent_dim, settings.head, settings.log_var_floor).to(device)
+    noise = named_generator(settings.seed, "noise", device)
     result = _VaeFit(vae, train.to(device), held_out.to(device), settings, noise, work_dir, emit).run()
     return FittedModel(vae.cpu().eval(), result)
 
@@ -124,13 +128,6 @@ def _fit_mixture(settings: PriorConfig, train: Tensor, held_out: Tensor, emit: E
     }
     emit("prior", 1, metrics)
     return FittedModel(mixture, FitResult(1, metrics, (metrics,), 1))
-
-
-def _new_vae(settings: PriorConfig) -> KernelVAE:
-    # torch's default initialisation takes no generator: seed it here, and leave the global state alone.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(named_seed(settings.seed, "init"))
-        return KernelVAE(settings.latent_dim, settings.head, settings.log_var_floor)
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,25 @@ its start, to a new minimum. Writes ``cycle<i>/net.safetensors`` and ``net.json`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from dwp_sweep.data.cache.entry import VOXEL_SIZE, median_voxel_size
+from dwp_sweep.data.cache.entry import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import source_split
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
-from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
+from dwp_sweep.methods.contract import MethodInputs
 from dwp_sweep.nets.net_files import load_net, save_net
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.imported import Imported, copy_imported
-from dwp_sweep.stages.network_training import Cases, padding_revision, read_cases, train_network
+from dwp_sweep.stages.network_training import padding_revision, read_cases, train_network
 from dwp_sweep.strict import StrictModel, added, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
@@ -56,7 +56,7 @@ class SourceConfig(TrainConfig):
 
 
 class SourceStageConfig(StrictModel):
-    """All that one seed's source networks depend on; only ``brought`` where a network is brought."""
+    """All that one seed's source networks depend on; only ``brought`` where a network is imported."""
 
     brought: Imported | None = None
     dataset: DatasetConfig | None = None
@@ -80,38 +80,44 @@ def run(
 
 
 def _train(config: SourceStageConfig, work_dir: Path, out_dir: Path, emit: Emit) -> Mapping[str, float]:
-    assert config.dataset is not None, "a source stage trains or is brought"
+    assert config.dataset is not None, "a source stage trains or is imported"
     cases = read_cases(config.dataset, config.compute, "source", emit)
     require_patch_fits(config.source.patch, list(cases.values()), "source.patch")
+    split = source_split(sorted(cases), config.dataset)
+    train, val = [cases[name] for name in split.train], [cases[name] for name in split.val]
     results: list[FitResult] = []
     for cycle in range(config.source.n_cycles):
-        results.append(_one_cycle(config, cycle, cases, results, work_dir, out_dir, emit))
+        results.append(_train_cycle(config, cycle, train, val, results, work_dir, out_dir, emit))
     _draw(config, results, out_dir / "figures")
-    val = source_split(sorted(cases), config.dataset).val
-    save_example(scan_example(example_case([cases[name] for name in val])), out_dir)
-    return _metrics(results)
+    save_example(scan_example(example_case(val)), out_dir)
+    best = max(results, key=lambda result: result.best["val_dice"])
+    return {
+        **{f"best_{name}": best.best[name] for name in ("val_loss", "val_dice", "val_iou")},
+        **{f"best_val_dice_cycle{cycle}": result.best["val_dice"] for cycle, result in enumerate(results)},
+        "n_steps": float(sum(result.n_steps for result in results)),
+    }
 
 
-def _one_cycle(
+def _train_cycle(
     config: SourceStageConfig,
     cycle: int,
-    cases: Cases,
+    train: Sequence[Case],
+    val: Sequence[Case],
     before: list[FitResult],
     work_dir: Path,
     out_dir: Path,
     emit: Emit,
 ) -> FitResult:
-    assert config.dataset is not None
-    split = source_split(sorted(cases), config.dataset)
-    prepared = _prepared(config, len(split.train))
+    device = resolve_device(config.compute)
+    inputs = MethodInputs(config.unet, config.loss, {}, len(train), config.seed, device)
+    prepared = METHODS["random_init"].prepare(inputs)
     if cycle:
         prepared.net.load_state_dict(load_net(out_dir / f"cycle{cycle - 1}").state_dict())
     n_before = sum(len(result.history) for result in before)
-    train = [cases[name] for name in split.train]
     result = train_network(
         prepared,
         train,
-        [cases[name] for name in split.val],
+        val,
         config.source,
         config.compute,
         named_seed(config.seed, f"cycle{cycle}"),
@@ -124,12 +130,6 @@ def _one_cycle(
     return result
 
 
-def _prepared(config: SourceStageConfig, n_train: int) -> TrainingSetup:
-    device = resolve_device(config.compute)
-    inputs = MethodInputs(config.unet, config.loss, {}, n_train, config.seed, device)
-    return METHODS["random_init"].prepare(inputs)
-
-
 def _draw(config: SourceStageConfig, results: list[FitResult], figures: Path) -> None:
     history: list[dict[str, float]] = []
     chosen = []
@@ -138,15 +138,6 @@ def _draw(config: SourceStageConfig, results: list[FitResult], figures: Path) ->
         history += [{**metrics, "cycle": float(cycle)} for metrics in result.history]
     title = f"Source networks, seed {config.seed}"
     learning_curve(history, figures / "learning_curve.png", title, chosen)
-
-
-def _metrics(results: list[FitResult]) -> dict[str, float]:
-    best = max(results, key=lambda result: result.best["val_dice"])
-    metrics = {f"best_{name}": best.best[name] for name in ("val_loss", "val_dice", "val_iou")}
-    metrics |= {
-        f"best_val_dice_cycle{cycle}": result.best["val_dice"] for cycle, result in enumerate(results)
-    }
-    return metrics | {"n_steps": float(sum(result.n_steps for result in results))}
 
 
 stage = Stage(

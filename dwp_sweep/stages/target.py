@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
@@ -123,29 +123,11 @@ def _train_and_score(
     voxel_mm = median_voxel_size([cases[name] for name in split.train])
     facts = {"method": config.method, "best_epoch": result.best_epoch, VOXEL_SIZE: list(voxel_mm)}
     save_net(prepared.net, config.unet, out_dir, facts)
-
-    def predict(case: Case) -> Prediction:
-        return predict_volume(
-            prepared.net,
-            case,
-            config.compute,
-            config.target.n_samples,
-            config.seed,
-            config.target.patch,
-            config.target.postprocess,
-        )
-
-    test = [cases[name] for name in split.test]
-    evaluation = test_scores(predict, test, config.target.near_voxels)
-    _write_scores(out_dir, split, evaluation)
-    _write_validation(out_dir, prepared.net, [cases[name] for name in split.val], config)
-    figures, which = out_dir / "figures", f"{_setting(config)}, split {config.split}, seed {config.seed}"
-    learning_curve(result.history, figures / "learning_curve.png", which, [result.best_epoch])
-    _draw_median(evaluation, cases, predict, figures, _setting(config))
-    _draw_calibration(evaluation, figures / "calibration.png", which)
-    _save_example(example_case(test), predict, out_dir)
+    test = _evaluate(config, prepared.net, cases, split, result, out_dir)
+    best = {f"best_{name}": result.best[name] for name in ("val_loss", "val_dice", "val_iou")}
+    training = {"best_epoch": float(result.best_epoch), "n_steps": float(result.n_steps)}
     counts = {"n_train": float(len(split.train)), "n_val": float(len(split.val))}
-    return _metrics(result) | summarise(evaluation.scores, "test") | counts
+    return best | training | test | counts
 
 
 def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> MethodInputs:
@@ -170,50 +152,59 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
     )
 
 
-def _write_scores(out_dir: Path, split: Split, evaluation: Evaluation) -> None:
-    (out_dir / "split.json").write_text(json.dumps(asdict(split), indent=1))
-    table = {name: scores.as_json() for name, scores in evaluation.scores.items()}
-    (out_dir / "test_scores.json").write_text(json.dumps(table, indent=1))
+def _evaluate(
+    config: TargetStageConfig, net: nn.Module, cases: Cases, split: Split, result: FitResult, out_dir: Path
+) -> dict[str, float]:
+    """Score the test images, write the scores by subject and the figures; the means over subjects."""
+    target = config.target
+
+    def predict(case: Case) -> Prediction:
+        return predict_volume(
+            net, case, config.compute, target.n_samples, config.seed, target.patch, target.postprocess
+        )
+
+    evaluation = test_scores(predict, [cases[name] for name in split.test], target.near_voxels)
+    val = [cases[name] for name in split.val]
+    val_scores = own_overlap(net, val, config.compute, target.patch, target.postprocess)
+    tables = {
+        "split": asdict(split),
+        "test_scores": {name: scores.as_json() for name, scores in evaluation.scores.items()},
+        "val_scores": {name: asdict(scores) for name, scores in val_scores.items()},
+    }
+    for name, table in tables.items():
+        (out_dir / f"{name}.json").write_text(json.dumps(table, indent=1))
+    metrics = summarise(evaluation.scores, "test")
+    _draw(config, evaluation, metrics, cases, predict, result, out_dir)
+    return metrics
 
 
-def _write_validation(out_dir: Path, net: nn.Module, val: Sequence[Case], config: TargetStageConfig) -> None:
-    scores = own_overlap(net, val, config.compute, config.target.patch, config.target.postprocess)
-    table = {name: asdict(found) for name, found in scores.items()}
-    (out_dir / "val_scores.json").write_text(json.dumps(table, indent=1))
-
-
-def _draw_median(
-    evaluation: Evaluation, cases: Cases, predict: Callable[[Case], Prediction], figures: Path, setting: str
+def _draw(
+    config: TargetStageConfig,
+    evaluation: Evaluation,
+    metrics: Mapping[str, float],
+    cases: Cases,
+    predict: Callable[[Case], Prediction],
+    result: FitResult,
+    out_dir: Path,
 ) -> None:
+    figures, scores = out_dir / "figures", evaluation.scores
+    setting = f"{METHODS[config.method].label}, m = {config.train_size}"
+    network = f"{setting}, split {config.split}, seed {config.seed}"
+    learning_curve(result.history, figures / "learning_curve.png", network, [result.best_epoch])
     # The median case: neither the prettiest nor the worst prediction stands for the method.
-    scores = evaluation.scores
     name = sorted(scores, key=lambda case: scores[case].dice)[len(scores) // 2]
     case, prediction = cases[name], predict(cases[name])
     title = f"{setting}: {name}, Dice {scores[name].dice:.2f} (median)"
     slice_figure(case.image[0], case.mask, prediction.mask, figures / "median_prediction.png", title)
     information, path = prediction.mutual_information, figures / "uncertainty.png"
     uncertainty_figure(case.image[0], case.mask, prediction.probs, information, path, title)
-
-
-def _save_example(case: Case, predict: Callable[[Case], Prediction], out_dir: Path) -> None:
+    pooled = reduce(operator.add, evaluation.reliability.values())
+    brier, ece = metrics["test_brier"], metrics["test_ece"]
+    calibration_figure(pooled, brier, ece, figures / "calibration.png", network)
+    case = example_case([cases[name] for name in scores])
     prediction = predict(case)
     is_variational = prediction.mutual_information is not None
     save_example(predicted_example(case, prediction.mask, prediction.probs, is_variational), out_dir)
-
-
-def _draw_calibration(evaluation: Evaluation, path: Path, which: str) -> None:
-    means = summarise(evaluation.scores, "test")
-    pooled = reduce(operator.add, evaluation.reliability.values())
-    calibration_figure(pooled, means["test_brier"], means["test_ece"], path, which)
-
-
-def _setting(config: TargetStageConfig) -> str:
-    return f"{METHODS[config.method].label}, m = {config.train_size}"
-
-
-def _metrics(result: FitResult) -> dict[str, float]:
-    metrics = {f"best_{name}": result.best[name] for name in ("val_loss", "val_dice", "val_iou")}
-    return metrics | {"best_epoch": float(result.best_epoch), "n_steps": float(result.n_steps)}
 
 
 stage = Stage(

@@ -55,7 +55,7 @@ class Workload:
         gpu: Share of a GPU where the cluster has any and the sweep does not say.
         data_key: Key of the search space of the data set that it reads; empty: none.
         import_key: Key of the search space that names a finished output to use instead; empty: none.
-        steps: From a config and the roles of a node's inputs: the training steps; None: cannot be told.
+        steps: From a config and the roles of a node's inputs: the training steps; None: not known.
     """
 
     size_fields: frozenset[str] = frozenset()
@@ -83,7 +83,7 @@ class Workload:
 
 
 def workload_of(stage: str) -> Workload:
-    """What is declared of a stage; of one that this package does not have, nothing."""
+    """What a stage declares; the defaults for a stage that this package does not have."""
     return WORKLOADS.get(stage, Workload())
 
 

@@ -2,7 +2,7 @@
 
 What can change a result in its last bits is part of a node's key, save the device: a node may resume on
 another machine. No field for `torch.compile`: minutes to start, slower steps than without on the CPU that was
-measured. Knows nothing of networks: the stages hand the fields on.
+measured.
 """
 
 from __future__ import annotations

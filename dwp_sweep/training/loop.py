@@ -2,7 +2,7 @@
 
 Adam and ReduceLROnPlateau as in Table 1 (Table 2 for VAEs), the best validation epoch kept, a
 checkpoint every epoch. Resuming is bit-equal on the CPU: order and noise generators are part of
-the checkpoint. Knows nothing of networks, losses or data: a `Learner` brings them.
+the checkpoint. A `Learner` brings networks, losses and data.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class Learner(NamedTuple):
             parameters of ``param_groups`` require a gradient; Adam passes over the others: no step, no
             moments, no weight decay. It must depend on that number alone, since a training that goes on
             from a checkpoint calls it for the epochs to come only.
-        upcoming: Told ``(indices, step)`` of the next step before each ``batch_loss``, across the ends of
-            epochs, so that its data can be made beforehand; None: nobody asks. Says nothing before the
-            first step and may name one that is never taken, when the rate is spent.
+        upcoming: Called with ``(indices, step)`` of the next step before each ``batch_loss``, across the ends
+            of epochs, so that its data can be made beforehand; None: not called. It is not called before
+            the first step, and may name a step that is never taken, when the rate is spent.
     """
 
     state: nn.Module
