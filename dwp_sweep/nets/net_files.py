@@ -40,11 +40,6 @@ class NetFacts:
     background: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def bayesian(self) -> bool:
-        """Whether the 3x3x3 convolutions hold distributions."""
-        return self.noise is not None
-
 
 def save_net(
     net: nn.Module, unet_config: UNetConfig, folder: Path, extra: Mapping[str, Any] | None = None

@@ -35,7 +35,7 @@ def test_a_network_comes_back_ready_to_predict_the_same(tmp_path: Path) -> None:
     assert not back.training
     assert torch.equal(back(volume()), net().eval()(volume()))
     facts = read_net_facts(tmp_path / "net")
-    assert facts.unet == net().config and dict(facts.extra) == {"epoch": 3} and not facts.bayesian
+    assert facts.unet == net().config and dict(facts.extra) == {"epoch": 3} and facts.noise is None
 
 
 def test_a_network_comes_back_with_the_background_that_it_pads_with(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_variational_network_comes_back_with_its_distribution_and_predicts_wit
     found = [module for module in back.modules() if isinstance(module, BayesConv3d)]
     assert len(found) == 19 and {module.noise for module in found} == {noise}
     assert all(torch.equal(a.log_var, b.log_var) for a, b in zip(found, layers, strict=True))
-    assert read_net_facts(tmp_path).bayesian
+    assert read_net_facts(tmp_path).noise is not None
 
 
 def test_loading_does_not_move_the_global_random_state(tmp_path: Path) -> None:
