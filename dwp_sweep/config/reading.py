@@ -1,4 +1,4 @@
-"""Values of a search space with overrides: the conditions that they mean, and all problems of them.
+"""The values of a search space: the conditions that they mean, and all of their problems.
 
 `dwp_sweep.config.space` reads the values of a file at full and at smoke scale by this module. Bad parts are
 left out and the rest is still checked, so that all problems are reported at once.
@@ -7,87 +7,28 @@ left out and the rest is still checked, so that all problems are reported at onc
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
-from dwp_sweep.config.plain_values import merged, nested, read_yaml, with_value, without
-from dwp_sweep.config.search.checks import make_search, search_problems
-from dwp_sweep.config.search.space import Distribution, SearchSpace
-from dwp_sweep.config.space_file import SpaceFile, sound_part
+from dwp_sweep.config.plain_values import merged, nested, with_value, without
+from dwp_sweep.config.search.checks import search_problems
+from dwp_sweep.config.search.definition import SearchSpace, make_search
+from dwp_sweep.config.search.distribution import Distribution
+from dwp_sweep.config.sections import ObjectiveConfig, SpaceFile
 from dwp_sweep.config.variants import (
     VARIANT,
     chosen_variants,
     conflicts,
     flat_variants,
     same_settings,
-    with_variant_value,
+    variant_problems,
 )
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.strict import parse
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """Parsed overrides.
-
-    Attributes:
-        own: Dotted key of the file -> value.
-        experiment: Dotted key of the experiment -> value; replaces the file's value or axis, and a variant's
-            setting. ``variant`` -> names of the variants to keep.
-        problems: Of texts that are no overrides.
-    """
-
-    own: Mapping[str, Any] = field(default_factory=dict)
-    experiment: Mapping[str, Any] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
-
-    def applied_to(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of the file's values with its own keys changed."""
-        result = dict(values)
-        for key, value in self.own.items():
-            section, _, axis = key.partition(".")
-            if section == "search" and axis and isinstance(result.get("search") or {}, Mapping):
-                result["search"] = {**(result.get("search") or {}), axis: value}
-            elif section != "grid" or not axis:
-                result = with_value(result, key, value)
-            elif isinstance(grid := result.get("grid") or {}, Mapping):
-                # An axis keeps its dotted name. A grid that is no mapping is the file's own problem.
-                variants, place = grid.get(VARIANT) or {}, axis.removeprefix(f"{VARIANT}.")
-                if place != axis and isinstance(variants, Mapping):
-                    change = {VARIANT: with_variant_value(variants, place, value)}
-                else:
-                    change = {axis: value}
-                result["grid"] = {**grid, **change}
-        return result
-
-
-def read_overrides(texts: Sequence[str], own_keys: Collection[str]) -> Overrides:
-    """Parse ``key=value`` texts; the value is YAML.
-
-    Args:
-        texts: As given after ``--set``.
-        own_keys: Top-level keys of a file; a key that begins with another name belongs to the experiment.
-    """
-    own: dict[str, Any] = {}
-    experiment: dict[str, Any] = {}
-    problems: list[Problem] = []
-    for text in texts:
-        where = f"--set {text}"
-        key, equals, raw = text.partition("=")
-        key = key.strip()
-        if not equals or not all(key.split(".")):
-            problems.append(Problem(where, "is not of the form key=value", "e.g. --set target.lr=1e-4"))
-            continue
-        try:
-            value = read_yaml(raw, where)
-        except InputError as error:
-            problems += error.problems
-            continue
-        problems += value.problems
-        (own if key.split(".")[0] in own_keys else experiment)[key] = value.values
-    return Overrides(own, experiment, tuple(problems))
 
 
 @dataclass(frozen=True)
@@ -115,16 +56,15 @@ class Reading:
     search: SearchSpace | None = None
 
 
-def read_values(values: Mapping[str, Any], overrides: Overrides, where: str) -> Reading:
+def read_values(values: Mapping[str, Any], taken: Mapping[str, Any], where: str) -> Reading:
     """Read plain values of a search space; problems are returned, not raised.
 
     Args:
         values: Of the file, its own keys overridden already.
-        overrides: Their experiment keys replace fixed values and axes.
+        taken: Overrides: dotted key of the experiment -> the value in place of the file's value or axis.
         where: File named in the problems.
     """
-    file, bad, problems = sound_part(values, where)
-    taken = overrides.experiment
+    file, bad, problems = _sound_part(values, where)
     base = merged(nested({"data": file.data}), nested(file.fixed))
     for key, value in taken.items():
         if key != VARIANT or VARIANT not in file.grid:
@@ -145,8 +85,15 @@ def read_values(values: Mapping[str, Any], overrides: Overrides, where: str) -> 
     wrong += [problem for key, axis in grid.items() for problem in _axis_problems(base, key, axis, where)]
     search = without(file.search, taken)
     wrong += [problem for key in search for problem in _searched_problems(base, key, search[key], where)]
-    if file.search or "search" not in bad:  # a search without a sound field is reported already
+    if file.search:
         wrong += search_problems(file, search, grid, base, where)
+    elif "search" not in bad:  # a search without a sound field is reported already
+        fix = "name fields under search, or leave it out"
+        wrong += [
+            Problem(where, f"{name} is given, and nothing is searched for", fix)
+            for name in ("searcher", "objective", "scheduler")
+            if name in file.model_fields_set
+        ]
     if VARIANT in grid:
         wrong += conflicts(grid[VARIANT], [key for key in grid if key != VARIANT], where)
     named, unfit = _conditions(base, grid, where)
@@ -155,8 +102,79 @@ def read_values(values: Mapping[str, Any], overrides: Overrides, where: str) -> 
     if VARIANT in grid and not wrong:
         problems += same_settings(named, where)
     variants, conditions = tuple(name for name, _ in named), tuple(condition for _, condition in named)
-    space = None if problems else make_search(file, search, grid, conditions, variants)
+    space = make_search(file, search, grid, conditions, variants) if search and not problems else None
     return Reading(file, bad, base, grid, conditions, variants, tuple(dict.fromkeys(problems)), space)
+
+
+def _sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozenset[str], list[Problem]]:
+    """The valid part of a file's own keys, so that the rest of the file can still be checked.
+
+    Args:
+        values: Plain values of the file.
+        where: File named in the problems.
+
+    Returns:
+        The file without its bad keys, the top-level keys with something bad, and the problems.
+    """
+    sound: dict[str, Any] = {}
+    bad: set[str] = set()
+    problems: list[Problem] = []
+    for key, piece in _pieces(values):
+        if wrong := _piece_problems(key, piece, where):
+            problems += wrong
+            bad.add(key)
+        else:
+            sound = merged(sound, piece)
+    return parse(SpaceFile, sound, where), frozenset(bad), problems
+
+
+def _pieces(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The smallest pieces that can be checked alone: a key, an axis, a variant, a searched field, a stage."""
+    for key, value in values.items():
+        if value is None and key in SpaceFile.model_fields:
+            continue
+        if key not in ("grid", "resources", "search") or not isinstance(value, Mapping):
+            yield str(key), {str(key): value}
+            continue
+        for name, item in value.items():
+            if name == VARIANT and isinstance(item, Mapping) and item:
+                yield from ((key, {key: {name: {variant: part}}}) for variant, part in item.items())
+            else:
+                yield key, {key: {name: item}}
+
+
+def _piece_problems(key: str, piece: dict[str, Any], where: str) -> list[Problem]:
+    if key not in SpaceFile.model_fields and (fix := _right_place(key)):
+        return [Problem(where, f"unknown key {key!r}", fix)]
+    if key == "resources" and isinstance(piece[key], Mapping):
+        unknown = [str(stage) for stage in piece[key] if stage not in STAGES]
+        if unknown:
+            what = f"unknown key 'resources.{unknown[0]}'"
+            return [Problem(where, what, "stages are " + ", ".join(STAGES))]
+    try:
+        if key == "objective" and isinstance(piece[key], Mapping):
+            parse(ObjectiveConfig, piece[key], where, key)
+        parse(SpaceFile, piece, where)
+    except InputError as error:
+        return list(error.problems)
+    problems = []
+    for name, axis in (piece[key] if key == "grid" else {}).items():
+        if name == VARIANT:
+            problems += variant_problems(axis, where)
+        elif not isinstance(axis, list):
+            fix = f"named bundles of settings stand under grid.{VARIANT}" if isinstance(axis, Mapping) else ""
+            what = f"grid.{name} = {json.dumps(axis)[:80]}: should be a list of values"
+            problems.append(Problem(where, what, fix))
+    return problems
+
+
+def _right_place(key: str) -> str:
+    head, _, rest = key.partition(".")
+    if rest and head in SpaceFile.model_fields:
+        return f"write it nested, as {head}: {{{rest}: ...}}"
+    if head == VARIANT:
+        return "write it under grid"
+    return "write it under fixed or grid" if head in EXPERIMENT.model_fields else ""
 
 
 def _problems(values: Mapping[str, Any], where: str, prefix: str = "") -> list[Problem]:

@@ -1,6 +1,6 @@
-"""Sections of a search-space file that say how a sweep runs: resources, budget, and the settings of a search.
+"""The sections of a search-space file, and the settings of those that say how a sweep runs.
 
-None of them is part of a node's key. `dwp_sweep.config.space_file` holds them; the harness reads them.
+Resources, budget and the settings of a search are part of no node's key; the harness reads them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.strict import StrictModel
 
 HOUR_S = 3600.0
@@ -27,6 +28,7 @@ OBJECTIVES: Mapping[str, Literal["max", "min"]] = {
 }
 """What a search may optimise, and which way is better. Test scores are reported and never select."""
 
+_OBJECTIVE_SHAPES = "should be {{metric: {}, over: split}}, or a list of such"
 _WALL = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)\s*$")
 _UNIT_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": HOUR_S, "d": 86400.0}
 
@@ -150,3 +152,55 @@ class SchedulerConfig(StrictModel):
     grace_epochs: int = Field(3, ge=1)
     reduction_factor: float = Field(3.0, gt=1)
     min_configurations: int = Field(3, ge=1)
+
+
+class SpaceFile(StrictModel):
+    """The top level of a search-space file.
+
+    Attributes:
+        name: Of the sweep; the file's stem by default.
+        data: ``source`` and ``target``.
+        fixed: Values that all conditions share.
+        grid: Dotted key -> list of values; ``variant`` -> named bundles of settings.
+        search: Dotted key -> distribution; one study for each condition of the grid.
+        searcher: How values are suggested, and how many configurations.
+        objective: What the search optimises: one mapping, or a list of them.
+        scheduler: When a target network is stopped early.
+        budget: When the run starts no further node.
+        resources: Stage -> what one of its trials requests.
+        max_failures: How many retries a node gets whose worker was lost.
+        smoke: Changes to all of the above for a quick look.
+    """
+
+    name: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Distribution] = Field(default_factory=dict)
+    searcher: SearcherConfig = SearcherConfig()
+    objective: tuple[ObjectiveConfig, ...] = ()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    budget: BudgetConfig = BudgetConfig()
+    resources: dict[str, ResourcesConfig] = Field(default_factory=dict)
+    max_failures: int = Field(2, ge=0)
+    smoke: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        values = [value] if isinstance(value, Mapping) else value
+        if not isinstance(values, list | tuple):
+            raise ValueError(_OBJECTIVE_SHAPES.format(values if isinstance(values, str) else "val_dice"))
+        for metric in values:
+            if isinstance(metric, str):
+                raise ValueError(_OBJECTIVE_SHAPES.format(metric))
+        return tuple(values)
+
+    @field_validator("objective")
+    @classmethod
+    def _different(cls, value: tuple[ObjectiveConfig, ...]) -> tuple[ObjectiveConfig, ...]:
+        metrics = [objective.metric for objective in value]
+        for metric in metrics:
+            if metrics.count(metric) > 1:
+                raise ValueError(f"names {metric} more than once; keep one of them")
+        return value

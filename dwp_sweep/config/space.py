@@ -7,19 +7,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.experiment import ExperimentConfig
-from dwp_sweep.config.plain_values import YamlText, clash_problems, flat, merged, nested, read_yaml
-from dwp_sweep.config.reading import Overrides, Reading, read_overrides, read_values
-from dwp_sweep.config.search.inactive import out_of_reach
-from dwp_sweep.config.search.space import SearchSpace
-from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig
-from dwp_sweep.config.space_file import SpaceFile
-from dwp_sweep.config.variants import VARIANT
+from dwp_sweep.config.plain_values import (
+    YamlText,
+    clash_problems,
+    flat,
+    merged,
+    nested,
+    read_yaml,
+    with_value,
+)
+from dwp_sweep.config.reading import Reading, read_values
+from dwp_sweep.config.search.checks import out_of_reach
+from dwp_sweep.config.search.definition import SearchSpace
+from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig, SpaceFile
+from dwp_sweep.config.variants import VARIANT, with_variant_value
 from dwp_sweep.errors import InputError, Problem, nearest_names
 from dwp_sweep.stages.registry import STAGES
 
@@ -74,7 +81,7 @@ def load_space(
     """
     where = "the search space" if isinstance(source, Mapping) else str(source)
     text = YamlText(dict(source), ()) if isinstance(source, Mapping) else _read(Path(source))
-    changes = read_overrides(overrides, SpaceFile.model_fields.keys() - {"data"})
+    changes = _read_overrides(overrides, SpaceFile.model_fields.keys() - {"data"})
     problems = [*changes.problems, *text.problems, *_clashes(text.values, where)]
     values = dict(text.values)
     for section in _NESTED_SECTIONS:
@@ -83,16 +90,15 @@ def load_space(
     has_smoke = isinstance(values.get("smoke"), Mapping) and bool(values["smoke"])
     if smoke and values.get("smoke") in (None, {}):
         problems.append(Problem(where, "has no section 'smoke'", "run it without --smoke, or add one"))
-    reading = read_values(
-        changes.applied_to(_smaller(values) if smoke and has_smoke else values), changes, where
-    )
+    scaled = _smaller(values) if smoke and has_smoke else values
+    reading = read_values(changes.applied_to(scaled), changes.experiment, where)
     problems += reading.problems
     if reading.search is not None and not smoke:  # a small scale may leave out what a when requires
         problems += out_of_reach(reading.search, _changed(changes, reading), where)
     if has_smoke and not smoke:
         # What only --smoke would meet; without overrides, which may not fit both scales.
-        small = read_values(_smaller(values), Overrides(), f"{where} with --smoke").problems
-        full = read_values(values, Overrides(), where).problems if small else ()
+        small = read_values(_smaller(values), {}, f"{where} with --smoke").problems
+        full = read_values(values, {}, where).problems if small else ()
         known = {(problem.what, problem.fix) for problem in full}
         problems += [problem for problem in small if (problem.what, problem.fix) not in known]
     name = reading.file.name or ("" if isinstance(source, Mapping) else Path(source).stem)
@@ -115,7 +121,69 @@ def load_space(
     )
 
 
-def _changed(changes: Overrides, reading: Reading) -> set[str]:
+@dataclass(frozen=True)
+class _Overrides:
+    """Parsed overrides.
+
+    Attributes:
+        own: Dotted key of the file -> value.
+        experiment: Dotted key of the experiment -> value; replaces the file's value or axis, and a variant's
+            setting. ``variant`` -> names of the variants to keep.
+        problems: Of texts that are no overrides.
+    """
+
+    own: Mapping[str, Any] = field(default_factory=dict)
+    experiment: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def applied_to(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of the file's values with its own keys changed."""
+        result = dict(values)
+        for key, value in self.own.items():
+            section, _, axis = key.partition(".")
+            if section == "search" and axis and isinstance(result.get("search") or {}, Mapping):
+                result["search"] = {**(result.get("search") or {}), axis: value}
+            elif section != "grid" or not axis:
+                result = with_value(result, key, value)
+            elif isinstance(grid := result.get("grid") or {}, Mapping):
+                # An axis keeps its dotted name. A grid that is no mapping is the file's own problem.
+                variants, place = grid.get(VARIANT) or {}, axis.removeprefix(f"{VARIANT}.")
+                if place != axis and isinstance(variants, Mapping):
+                    change = {VARIANT: with_variant_value(variants, place, value)}
+                else:
+                    change = {axis: value}
+                result["grid"] = {**grid, **change}
+        return result
+
+
+def _read_overrides(texts: Sequence[str], own_keys: Collection[str]) -> _Overrides:
+    """Parse ``key=value`` texts; the value is YAML.
+
+    Args:
+        texts: As given after ``--set``.
+        own_keys: Top-level keys of a file; a key that begins with another name belongs to the experiment.
+    """
+    own: dict[str, Any] = {}
+    experiment: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for text in texts:
+        where = f"--set {text}"
+        key, equals, raw = text.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            problems.append(Problem(where, "is not of the form key=value", "e.g. --set target.lr=1e-4"))
+            continue
+        try:
+            value = read_yaml(raw, where)
+        except InputError as error:
+            problems += error.problems
+            continue
+        problems += value.problems
+        (own if key.split(".")[0] in own_keys else experiment)[key] = value.values
+    return _Overrides(own, experiment, tuple(problems))
+
+
+def _changed(changes: _Overrides, reading: Reading) -> set[str]:
     """Keys of the experiment whose values overrides may have changed."""
     own = {key.partition(".")[2] for key in changes.own if key.startswith(("grid.", "fixed."))}
     keys = {*changes.experiment, *own}

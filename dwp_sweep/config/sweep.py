@@ -18,8 +18,8 @@ from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.plain_values import with_value
-from dwp_sweep.config.search.inactive import inactive_parameters
-from dwp_sweep.config.search.space import Resolve, SearchSpace
+from dwp_sweep.config.search.checks import inactive_parameters
+from dwp_sweep.config.search.definition import Resolve, SearchSpace
 from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig
 from dwp_sweep.config.space import Space
 from dwp_sweep.errors import InputError, Problem

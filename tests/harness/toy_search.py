@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.search.space import Distribution, SearchCondition, SearchSpace
+from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
+from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.config.sections import (
     BudgetConfig,
     ObjectiveConfig,

@@ -12,7 +12,7 @@ import optuna
 from dwp_sweep.config import sweep as sweeps
 from dwp_sweep.config.datasets import PreparedData
 from dwp_sweep.config.experiment import ExperimentConfig
-from dwp_sweep.config.search.space import SearchCondition, SearchSpace
+from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.harness.search.study import Study

@@ -1,26 +1,35 @@
-"""Whether a search fits its space: names that exist, one place for each field, conditions that can hold.
+"""Whether a search fits its space: names that exist, one place for each field, fields that have an effect.
 
-`dwp_sweep.config.reading` tries the searched values themselves; a search without problems is made here.
+`dwp_sweep.config.reading` tries the searched values themselves. A field has no effect if it applies in no
+study, or if it changes no network: then every value gives the same run under another name. The first follows
+from the file alone; the second is found by trying values on a sweep that is thrown away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from pydantic import BaseModel
 
-from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
+from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.config.plain_values import flat, overlap
-from dwp_sweep.config.search.space import Distribution, SearchCondition, SearchSpace, over_axes
-from dwp_sweep.config.sections import ObjectiveConfig
-from dwp_sweep.config.space_file import SpaceFile
+from dwp_sweep.config.search.definition import Resolve, SearchCondition, SearchSpace, in_order, over_axes
+from dwp_sweep.config.search.distribution import Distribution, among
+from dwp_sweep.config.sections import SpaceFile
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.errors import Problem
+from dwp_sweep.errors import InputError, Problem
 
 _TASK = ("data", "train_size", "split", "seed", "compute")
 """Fields that pose the question or choose the machine: they may be axes of the grid, never searched."""
+
+_MAX_STUDIES = 24
+"""Studies that are examined: those of a larger grid differ in size and split, which decide nothing here."""
+
+_MAX_COMBINATIONS = 64
 
 
 def search_problems(
@@ -33,16 +42,12 @@ def search_problems(
     """What is wrong with a search beside its values.
 
     Args:
-        file: The sound part of the file.
+        file: The sound part of the file; it has a search.
         search: The file's search without overridden fields.
         grid: Axes of the grid; variants with flat settings.
         base: Values that all conditions share, nested.
         where: File named in the problems.
     """
-    if not file.search:
-        unused = [name for name in ("searcher", "objective", "scheduler") if name in file.model_fields_set]
-        fix = "name fields under search, or leave it out"
-        return [Problem(where, f"{name} is given, and nothing is searched for", fix) for name in unused]
     problems = [problem for key in search for problem in _place_problems(key, grid, where)]
     keep_one = "keep one of the two"
     problems += [
@@ -53,7 +58,7 @@ def search_problems(
     given = {*grid, *flat(base)}
     of_variants = {key for settings in grid.get(VARIANT, {}).values() for key in settings}
     problems += _when_problems(search, given | of_variants, where)
-    ordered = _in_order(search)
+    ordered = in_order(search)
     problems += [
         Problem(where, f"search.{key} depends on itself through its when", "drop one of the conditions")
         for key in search
@@ -71,28 +76,53 @@ def search_problems(
     return problems + _scheduler_problems(file, where)
 
 
-def make_search(
-    file: SpaceFile,
-    search: Mapping[str, Distribution],
-    grid: Mapping[str, Any],
-    conditions: Sequence[ExperimentConfig],
-    variants: Sequence[str | None],
-) -> SearchSpace | None:
-    """The search of a file without problems; None where it has none."""
-    if not search:
-        return None
-    objectives = file.objective or (ObjectiveConfig(),)
-    scheduler = file.scheduler
-    if scheduler.kind is None:
-        is_reported = len(objectives) == 1 and objectives[0].epoch_metric is not None
-        scheduler = scheduler.model_copy(update={"kind": "asha" if is_reported else "none"})
-    return SearchSpace(
-        distributions=_in_order(search),
-        objectives=objectives,
-        searcher=file.searcher,
-        scheduler=scheduler,
-        conditions=_studies(grid, over_axes(objectives), conditions, variants),
-    )
+def out_of_reach(search: SearchSpace, taken: Iterable[str], where: str) -> list[Problem]:
+    """One problem for each field that applies in no study.
+
+    Args:
+        search: A sound search.
+        taken: Dotted keys of overrides: who keeps one method on the command line
+            needs no field of the others.
+        where: File named in the problems.
+    """
+    taken = tuple(taken)
+    problems = []
+    for key in search.distributions:
+        needed = _needed(search, key)
+        if any(overlap(name, override) for name in needed for override in taken):
+            continue
+        if any(_can_apply(search, needed, study) for study in search.conditions):
+            continue
+        why, fix = _why_never(search, needed)
+        problems.append(Problem(where, f"search.{key} can never apply: {why}", fix))
+    return problems
+
+
+def inactive_parameters(search: SearchSpace, resolve: Resolve, where: str) -> list[str]:
+    """In words, the fields that change no network in some studies, which is legal.
+
+    Args:
+        search: A sound search.
+        resolve: Of a sweep that is thrown away.
+        where: File named in problems.
+
+    Raises:
+        InputError: A field changes no network in any study.
+    """
+    notes, problems = [], []
+    for key in search.distributions:
+        needed = _needed(search, key)
+        studies = [one for one in search.conditions[:_MAX_STUDIES] if _can_apply(search, needed, one)]
+        idle = [study.name for study in studies if _is_idle(search, resolve, key, study)]
+        if idle and len(idle) == len(studies):
+            what = f"search.{key} changes no network: nothing that it is searched with reads it"
+            problems.append(Problem(where, what, "leave it out, or search what it belongs to as well"))
+        elif idle:
+            more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+            notes.append(f"search.{key} changes no network of {idle[0]}{more}: give it a when")
+    if problems:
+        raise InputError(problems)
+    return notes
 
 
 def field_names(model: type[BaseModel] = EXPERIMENT, prefix: str = "") -> Iterator[str]:
@@ -138,18 +168,6 @@ def _when_problems(search: Mapping[str, Distribution], given: set[str], where: s
     return problems
 
 
-def _in_order(search: Mapping[str, Distribution]) -> dict[str, Distribution]:
-    """Fields after those that their ``when`` names; fields of a cycle are left out."""
-    ordered: dict[str, Distribution] = {}
-    while ready := [
-        key
-        for key, distribution in search.items()
-        if key not in ordered and all(name in ordered or name not in search for name in distribution.when)
-    ]:
-        ordered |= {key: search[key] for key in ready}
-    return ordered
-
-
 def _scheduler_problems(file: SpaceFile, where: str) -> list[Problem]:
     kind, objectives = file.scheduler.kind, file.objective
     if kind in (None, "none"):
@@ -163,26 +181,74 @@ def _scheduler_problems(file: SpaceFile, where: str) -> list[Problem]:
     return []
 
 
-def _studies(
-    grid: Mapping[str, Any],
-    over: Sequence[str],
-    conditions: Sequence[ExperimentConfig],
-    variants: Sequence[str | None],
-) -> tuple[SearchCondition, ...]:
-    """One study for each combination of the axes that are not averaged over."""
-    axes = [axis for axis in grid if axis not in over]
-    members: dict[str, list[int]] = {}
-    given: dict[str, dict[str, Any]] = {}
-    for place, (condition, variant) in enumerate(zip(conditions, variants, strict=True)):
-        values = flat(condition.model_dump(mode="json"))
-        shown = {axis: variant if axis == VARIANT else _value(values, axis) for axis in axes}
-        name = ", ".join(f"{axis}={value}" for axis, value in shown.items()) or "all"
-        members.setdefault(name, []).append(place)
-        given.setdefault(name, {key: value for key, value in values.items() if key not in over})
-    return tuple(SearchCondition(name, tuple(places), given[name]) for name, places in members.items())
+def _needed(search: SearchSpace, key: str) -> dict[str, list[Any]]:
+    """Name -> allowed values: what a field's ``when`` requires, and what the fields that it names require."""
+    needed: dict[str, list[Any]] = {}
+    waiting = [key]
+    while waiting:
+        for name, allowed in search.distributions[waiting.pop()].when.items():
+            needed[name] = [value for value in needed.get(name, allowed) if among(value, allowed)]
+            waiting += [name] if name in search.distributions else []
+    return needed
 
 
-def _value(values: Mapping[str, Any], axis: str) -> Any:
-    if axis in values:
-        return values[axis]
-    return {key: value for key, value in values.items() if key.startswith(f"{axis}.")}
+def _can_apply(search: SearchSpace, needed: Mapping[str, Sequence[Any]], study: SearchCondition) -> bool:
+    """Whether a study can give all the needed values."""
+    for name, allowed in needed.items():
+        if name in search.distributions:
+            if not any(search.distributions[name].holds(value) for value in allowed):
+                return False
+        elif name not in study.values or not among(study.values[name], allowed):
+            return False
+    return True
+
+
+def _why_never(search: SearchSpace, needed: Mapping[str, Sequence[Any]]) -> tuple[str, str]:
+    """Why no study gives the needed values, and what to do about it."""
+    for name in needed:
+        if any(overlap(name, axis) for axis in search.over):
+            why = f"{name} has several values in a study, its objective.over"
+            return why, f"drop {name} from its when, or from objective.over"
+    fix = "change its when, or leave it out"
+    for name, allowed in needed.items():
+        if not any(_can_apply(search, {name: allowed}, study) for study in search.conditions):
+            return f"{name} never has a value that its when asks for", fix
+    return "no study has all the values that its when asks for", fix
+
+
+def _is_idle(search: SearchSpace, resolve: Resolve, key: str, study: SearchCondition) -> bool:
+    """Whether no value of a field changes a network, whatever the other fields are.
+
+    Every combination of the other choices is tried, with all numbers at their minimum and at their maximum.
+    """
+    choices = {
+        name: distribution.choices
+        for name, distribution in search.distributions.items()
+        if distribution.kind == "choice" and name != key
+    }
+    if math.prod(map(len, choices.values())) > _MAX_COMBINATIONS:
+        return False  # too many to be sure
+    applied = False
+    for values, end in itertools.product(itertools.product(*choices.values()), (0, -1)):
+        ends = {name: distribution.probes[end] for name, distribution in search.distributions.items()}
+        n_networks = _n_networks(search, resolve, key, study, ends | dict(zip(choices, values, strict=True)))
+        if n_networks > 1:
+            return False
+        applied = applied or n_networks == 1
+    return applied
+
+
+def _n_networks(
+    search: SearchSpace, resolve: Resolve, key: str, study: SearchCondition, others: Mapping[str, Any]
+) -> int:
+    """How many networks the values of a field make, given the others; 0 where it does not apply."""
+    keys = set()
+    for value in search.distributions[key].probes:
+        values = search.configuration(study.values, {**others, key: value}.__getitem__)
+        if key not in values:
+            return 0
+        try:
+            keys.add(resolve(values, study.members[0]).key)
+        except InputError:
+            continue  # reported when the search suggests it
+    return len(keys)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dwp_sweep.config.search.space import SearchCondition, SearchSpace
+from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.plan import Plan, make_plan

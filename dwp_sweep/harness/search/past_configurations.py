@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.search.space import SearchCondition
+from dwp_sweep.config.search.definition import SearchCondition
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.search.study import SAME_AS, VALUES

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.harness.search.configuration import SearchConfiguration
 from dwp_sweep.store.protocol import Store

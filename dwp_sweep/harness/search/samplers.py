@@ -12,7 +12,8 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
-from dwp_sweep.config.search.space import Distribution, SearchSpace
+from dwp_sweep.config.search.definition import SearchSpace
+from dwp_sweep.config.search.distribution import Distribution
 
 
 def make_sampler(search: SearchSpace, seed: int) -> BaseSampler:

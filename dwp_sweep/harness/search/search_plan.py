@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from dwp_sweep.config.node import Node, entries_of
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts

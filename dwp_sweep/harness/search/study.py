@@ -16,7 +16,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from dwp_sweep.config.search.space import SearchCondition, SearchSpace
+from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.search.samplers import drawn, encoded, make_sampler, suggested
 

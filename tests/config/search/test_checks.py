@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.config.search.space import Distribution
+from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.config.sweep import build_sweep

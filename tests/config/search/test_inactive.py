@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dwp_sweep.config.node import Node, make_node
-from dwp_sweep.config.search.inactive import inactive_parameters
-from dwp_sweep.config.search.space import Distribution, SearchCondition, SearchSpace
+from dwp_sweep.config.search.checks import inactive_parameters
+from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
+from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.config.sections import ObjectiveConfig, SchedulerConfig, SearcherConfig
 from dwp_sweep.errors import InputError
 from dwp_sweep.strict import parse

@@ -11,7 +11,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.harness.search.configuration import Member
 from dwp_sweep.harness.search.early_stopping import SearchScheduler
 from dwp_sweep.store.local.store import LocalStore

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from dwp_sweep.config.search.space import SearchSpace
+from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.search.past_configurations import open_storage, study_name
 from dwp_sweep.harness.search.study import SAME_AS, Study

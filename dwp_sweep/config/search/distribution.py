@@ -1,20 +1,14 @@
-"""A validated search: the distribution of each searched field, the objectives, and one study a condition.
-
-`dwp_sweep.config.search.checks` makes it from a space file; the harness turns it into suggestions.
-"""
+"""What one searched field may be: a range of numbers or a list of choices, and when it applies."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from dwp_sweep.config.node import Node
-from dwp_sweep.config.sections import ObjectiveConfig, SchedulerConfig, SearcherConfig
 from dwp_sweep.strict import StrictModel
 
 _KINDS = ("int", "float", "choice")
@@ -97,90 +91,6 @@ class Distribution(StrictModel):
         # In decimals, as suggestions are: three times 0.1 is 0.3.
         exact, low = Decimal(repr(value)), Decimal(repr(self.low))
         return self.step is None or (exact - low) % Decimal(repr(self.step)) == 0
-
-
-@dataclass(frozen=True)
-class SearchCondition:
-    """One condition of the grid: one study.
-
-    Attributes:
-        name: ``train_size=5, method=fine_tune``; ``all`` where the grid has no axis but the repeats.
-        members: Places of its experiments among the space's conditions, one for each repeat.
-        values: What the grid and the fixed part give, by dotted key: decides which ``when:`` hold.
-    """
-
-    name: str
-    members: tuple[int, ...]
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """A validated search.
-
-    Attributes:
-        distributions: By dotted key; a key comes after those that its ``when`` names.
-        objectives: One or several.
-        searcher: How values are suggested, and how many configurations.
-        scheduler: Early stopping; its kind is never None.
-        conditions: The studies.
-    """
-
-    distributions: Mapping[str, Distribution]
-    objectives: tuple[ObjectiveConfig, ...]
-    searcher: SearcherConfig
-    scheduler: SchedulerConfig
-    conditions: tuple[SearchCondition, ...] = ()
-
-    @property
-    def over(self) -> tuple[str, ...]:
-        """Axes whose values are repeats of one configuration."""
-        return over_axes(self.objectives)
-
-    def applies(self, key: str, values: Mapping[str, Any]) -> bool:
-        """Whether a field is searched, given the values of the condition and of fields before it.
-
-        A field that itself does not apply fulfils no ``when``, whatever value it has in the condition.
-        """
-        return all(
-            name in values
-            and among(values[name], allowed)
-            and (name not in self.distributions or self.applies(name, values))
-            for name, allowed in self.distributions[key].when.items()
-        )
-
-    def configuration(self, given: Mapping[str, Any], pick: Callable[[str], Any]) -> dict[str, Any]:
-        """A value for every field that applies, in order.
-
-        Args:
-            given: Values of the condition.
-            pick: The value of a field; called only for fields that apply with the values picked before.
-        """
-        values: dict[str, Any] = {}
-        for key in self.distributions:
-            if self.applies(key, {**given, **values}):
-                values[key] = pick(key)
-        return values
-
-
-class Resolve(Protocol):
-    """Turns suggested values into a target node."""
-
-    def __call__(self, values: Mapping[str, Any], place: int) -> Node:
-        """The target node of a configuration.
-
-        Args:
-            values: Suggested values by dotted key.
-            place: Of the condition in the grid.
-
-        Raises:
-            InputError: The values do not go together.
-        """
-
-
-def over_axes(objectives: Sequence[ObjectiveConfig]) -> tuple[str, ...]:
-    """Axes whose values are repeats of one configuration."""
-    return tuple(dict.fromkeys(axis for objective in objectives for axis in objective.over))
 
 
 def among(value: Any, allowed: Iterable[Any]) -> bool:
