@@ -13,7 +13,7 @@ import torch
 
 from dwp_sweep import atomic_write
 from dwp_sweep.atomic_write import ABANDONED_S, is_left_over, place_beside, replacing, write_whole
-from dwp_sweep.data.cache.entry import publish_entry
+from dwp_sweep.data.cache.cases import publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, remember
 from dwp_sweep.data.preprocess import Prepared
 from dwp_sweep.data.volumes import write_volume
@@ -110,7 +110,7 @@ def test_a_disk_that_is_full_at_the_sync_keeps_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(atomic_write, "sync_file", full)
-    monkeypatch.setattr("dwp_sweep.data.cache.entry.sync_file", full)
+    monkeypatch.setattr("dwp_sweep.data.cache.cases.sync_file", full)
     try:
         WRITERS[kind](tmp_path)
     except OSError:

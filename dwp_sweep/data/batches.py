@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig, PatchSampler
 
 _Wanted = tuple[int, list[int]]

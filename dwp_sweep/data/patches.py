@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.placement import centred_start, cut
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import StrictModel

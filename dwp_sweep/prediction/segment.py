@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dwp_sweep.data.cache.entry import Case, Spacing, is_unlike
+from dwp_sweep.data.cache.cases import Case, Spacing, is_unlike
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
 from dwp_sweep.data.volumes import Affine, Volume

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from dwp_sweep.data.cache.entry import Spacing, stored_voxel_size
+from dwp_sweep.data.cache.cases import Spacing, stored_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError, Problem

@@ -14,8 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from dwp_sweep.data.batches import BatchMaker
-from dwp_sweep.data.cache.cases import load_cases
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case, load_cases
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import list_subjects

@@ -20,7 +20,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from dwp_sweep.data.batches import collate
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.data.placement import centred_start
 from dwp_sweep.nets.bayes_conv import redraw

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dwp_sweep.data.cache.entry import VOXEL_SIZE, Case, median_voxel_size
+from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import source_split

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from dwp_sweep.data.cache.entry import VOXEL_SIZE, Case, median_voxel_size
+from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import Split, target_split, with_all_images

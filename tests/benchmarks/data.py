@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dwp_sweep.bench.frame import Row, Setting, wait_for
 from dwp_sweep.data.batches import BatchMaker
-from dwp_sweep.data.cache.entry import IMAGE, MASK, StoredCase
+from dwp_sweep.data.cache.cases import IMAGE, MASK, StoredCase
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
 from dwp_sweep.training.compute import ComputeConfig, autocast, to_device

@@ -9,7 +9,7 @@ import torch
 
 from dwp_sweep.data import batches
 from dwp_sweep.data.batches import BatchMaker, collate
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig, PatchSampler, padded_shape, require_patch_fits, too_large
 from dwp_sweep.errors import InputError
 from dwp_sweep.strict import parse

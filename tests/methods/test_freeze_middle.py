@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.errors import StopTrial
 from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.methods.freeze_middle import BLOCKS, ENDS, FreezeConfig

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.stages.network_training import train_network
 from dwp_sweep.training import loop
 from dwp_sweep.training.compute import ComputeConfig

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.metrics.physical import physical_scores, summarise_physical
 from dwp_sweep.stages import evaluation
 from dwp_sweep.stages.evaluation import Prediction, summarise

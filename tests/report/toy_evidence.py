@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.page.evidence import Evidence, evidence_of
 from dwp_sweep.stages.examples import predicted_example, save_example, scan_example

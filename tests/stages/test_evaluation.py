@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.nets.bayes_conv import make_bayesian, sampling, variational_layers
 from dwp_sweep.nets.unet3d import UNet3D, he_init

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dwp_sweep.config.node import make_node
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS

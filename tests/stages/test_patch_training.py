@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dwp_sweep.data import batches
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import StopTrial
 from dwp_sweep.losses.segmentation import LossConfig

@@ -14,7 +14,7 @@ import torch
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
-from dwp_sweep.data.cache.entry import stored_voxel_size
+from dwp_sweep.data.cache.cases import stored_voxel_size
 from dwp_sweep.data.config import PhantomConfig
 from dwp_sweep.data.phantom.subject import spacing_of
 from dwp_sweep.errors import InputError, StopTrial

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.data.cache.entry import CACHE_VERSION, entry_folder, publish_entry
+from dwp_sweep.data.cache.cases import CACHE_VERSION, entry_folder, publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, memory_file, recall, remember, side_by_side
 from dwp_sweep.data.check.suspicions import (
     Suspicion,
@@ -28,10 +28,9 @@ from dwp_sweep.data.check.suspicions import (
     uneven_spacing,
 )
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.layouts import Listing, Subject, list_subjects, scan_layout
+from dwp_sweep.data.layouts import Listing, Subject, scan_layout
 from dwp_sweep.data.pair import Pair, foreground_of, read_pair
 from dwp_sweep.data.preprocess import Prepared, preprocess
-from dwp_sweep.data.splits import enough_problems
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
@@ -158,9 +157,6 @@ def _recalled(memory: Path) -> Finding | None:
         return None  # damaged
 
 
-__all__ = ["CheckReport", "SubjectRow", "check_dataset", "require_enough", "shared_scan_warnings"]
-
-
 @dataclass(frozen=True)
 class CheckReport:
     """What a data set holds, and what stands against using it.
@@ -216,25 +212,6 @@ def check_dataset(
         (*(suspicion.warning for suspicion in suspicions), *uneven),
         unusable,
     )
-
-
-def require_enough(
-    config: DatasetConfig, train_sizes: Sequence[int], subjects: Sequence[Subject] | None = None
-) -> None:
-    """Refuse a data set that is too small for its test, validation and largest training set.
-
-    Args:
-        config: Of the data set.
-        train_sizes: All training sizes of a sweep; empty for a source task, which has no test set.
-        subjects: The selected ones, where they have been listed already.
-
-    Raises:
-        InputError: Too few subjects, or a split file that does not serve.
-    """
-    listed = list_subjects(config) if subjects is None else subjects
-    problems = enough_problems([subject.id for subject in listed], config, train_sizes)
-    if problems:
-        raise InputError(problems)
 
 
 def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -> tuple[Problem, ...]:

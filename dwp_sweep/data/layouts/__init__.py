@@ -9,8 +9,7 @@ from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
 from dwp_sweep.data.layouts.folders import list_brats, list_ms
-from dwp_sweep.data.layouts.listing import Lister, Listing, Subject
-from dwp_sweep.data.layouts.lists import list_msd, list_pairs
+from dwp_sweep.data.layouts.listing import Lister, Listing, Subject, list_msd, list_pairs
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 
 __all__ = ["LISTERS", "Listing", "Subject", "list_subjects", "scan_layout"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dwp_sweep.data.cache.entry import VOXEL_SIZE, Case, is_unlike, median_voxel_size, stored_voxel_size
+from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, is_unlike, median_voxel_size, stored_voxel_size
 
 
 def case(spacing_mm: tuple[float, float, float]) -> Case:

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from dwp_sweep.data.cache import cases as cache
-from dwp_sweep.data.cache import entry as cache_entry
 from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.check import check
-from dwp_sweep.data.check.check import check_dataset, require_enough, shared_scan_warnings
+from dwp_sweep.data.check.check import check_dataset, shared_scan_warnings
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
-from dwp_sweep.errors import InputError
+from dwp_sweep.data.splits import enough_problems
 
 
 @pytest.fixture
@@ -147,12 +146,14 @@ def test_uneven_voxel_sizes_are_a_warning_unless_they_are_resampled(root, write_
 
 
 def test_fewer_subjects_than_test_validation_and_training_need_are_refused(root):
-    require_enough(config(root, n_test=4, n_val=2), [3, 6])
-    with pytest.raises(InputError, match="12 subjects are fewer than test 4"):
-        require_enough(config(root, n_test=4, n_val=2), [3, 7])
-    require_enough(config(root, n_test=50, n_val=11), [])
-    with pytest.raises(InputError, match="12 subjects are fewer"):
-        require_enough(config(root, n_val=12), [])
+    def problems(train_sizes, **values):
+        settings = config(root, **values)
+        return enough_problems([subject.id for subject in list_subjects(settings)], settings, train_sizes)
+
+    assert not problems([3, 6], n_test=4, n_val=2)
+    assert "12 subjects are fewer than test 4" in problems([3, 7], n_test=4, n_val=2)[0].what
+    assert not problems([], n_test=50, n_val=11)
+    assert "12 subjects are fewer" in problems([], n_val=12)[0].what
 
 
 def test_scans_that_serve_both_tasks_are_a_warning(root):
@@ -339,7 +340,7 @@ def test_a_full_disk_spoils_no_check(root, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_entry, "_write", full)
+    monkeypatch.setattr(cache, "_write", full)
 
     assert check_dataset(config(root), None, tmp_path / "cache") == check_dataset(config(root))
     assert list((tmp_path / "cache" / "volumes").iterdir()) == []

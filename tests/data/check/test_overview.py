@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from dwp_sweep.data.cache.entry import Case
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.check.overview import write_overview
 from dwp_sweep.data.placement import fullest_slice
 
