@@ -41,7 +41,7 @@ HOMES = {
     "botocore": ("store/s3/bucket.py", "store/s3/retries.py"),
     "click": ("cli/",),
     "yaml": ("config/",),
-    "jinja2": ("tables/renderers.py", "report/page/write.py"),
+    "jinja2": ("tables.py", "report/page/write.py"),
     "difflib": ("errors.py",),
 }
 

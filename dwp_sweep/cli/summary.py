@@ -16,7 +16,7 @@ from dwp_sweep.cli.terminal import standard_output
 from dwp_sweep.harness.view.text import node_lines
 from dwp_sweep.report.answers.table import PaperTable, paper_table
 from dwp_sweep.report.paired.differences import PairedTable
-from dwp_sweep.tables.renderers import print_framed, print_tables
+from dwp_sweep.tables import print_framed, print_tables
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.write.pages import targets_page
 

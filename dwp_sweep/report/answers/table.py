@@ -16,8 +16,7 @@ import pandas as pd
 
 from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.report.answers.cell import Cell, Target, cell_of
-from dwp_sweep.tables.renderers import markdown, plain_text
-from dwp_sweep.tables.table import Table, TableCell, TableColumn, table_row
+from dwp_sweep.tables import Table, TableCell, TableColumn, markdown, plain_text, table_row
 
 CellT = TypeVar("CellT")
 METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}

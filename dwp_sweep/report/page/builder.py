@@ -21,7 +21,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.tables.table import Table
+from dwp_sweep.tables import Table
 
 INK, MUTED, GRID, FAINT, PAPER = "#22252b", "#6b7280", "#e5e7eb", "#c9cdd4", "#ffffff"
 _DARK = {INK: "#e8eaed", MUTED: "#9aa3b2", GRID: "#2f353e", FAINT: "#4a515c", PAPER: "#14171c"}

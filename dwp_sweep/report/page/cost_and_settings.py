@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.tables.table import Table, TableCell, left, plain_table, right
+from dwp_sweep.tables import Table, TableCell, left, plain_table, right
 from dwp_sweep.tracking.read.configuration import changes_results, configurations
 
 _ORDER = ("source", "harvest", "prior", "target")

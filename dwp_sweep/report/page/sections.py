@@ -43,7 +43,7 @@ from dwp_sweep.report.page.tables import (
     score_table_of,
     winners_table,
 )
-from dwp_sweep.tables.table import left, plain_table
+from dwp_sweep.tables import left, plain_table
 
 
 @dataclass(frozen=True)

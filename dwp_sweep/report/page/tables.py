@@ -15,8 +15,18 @@ from dwp_sweep.report.page.comparisons import Comparison, Comparisons, Winner
 from dwp_sweep.report.page.score_tables import ScoreTable
 from dwp_sweep.report.paired.differences import LOWER_IS_BETTER, interval_text, signed
 from dwp_sweep.report.paired.significance import Interval
-from dwp_sweep.tables.renderers import bold, latex, latex_of, latex_table
-from dwp_sweep.tables.table import Table, TableCell, TableColumn, left, plain_table, right
+from dwp_sweep.tables import (
+    Table,
+    TableCell,
+    TableColumn,
+    bold,
+    latex,
+    latex_of,
+    latex_table,
+    left,
+    plain_table,
+    right,
+)
 
 
 def score_table_of(table: ScoreTable) -> Table:

@@ -25,8 +25,7 @@ from dwp_sweep.report.paired.significance import (
     split_interval,
     subject_interval,
 )
-from dwp_sweep.tables.renderers import markdown, plain_text
-from dwp_sweep.tables.table import Table, left, right, table_row
+from dwp_sweep.tables import Table, left, markdown, plain_text, right, table_row
 from dwp_sweep.tracking.read.files import SubjectScores
 
 ReadScores = Callable[[str, str], SubjectScores]

@@ -17,7 +17,7 @@ from dwp_sweep.report.search.outcome_plots import importance_plot, learning_curv
 from dwp_sweep.report.search.parameter_plots import parallel_plot, slice_plot
 from dwp_sweep.report.search.picture import SearchPicture
 from dwp_sweep.stages.figures import save
-from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
+from dwp_sweep.tables import Table, TableCell, left, right, table_row
 from dwp_sweep.tracking.mlflow_format import setting_texts
 from dwp_sweep.tracking.read.runs import open_reader, parent_text
 from dwp_sweep.tracking.read.trials import (
@@ -131,7 +131,7 @@ class SearchReport:
         return _winners(self.trials), *importances
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tables.renderers import notebook_html
+        from dwp_sweep.tables import notebook_html
 
         return notebook_html(self.tables())
 

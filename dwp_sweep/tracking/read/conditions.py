@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.tables.table import Table, left, right, table_row
+from dwp_sweep.tables import Table, left, right, table_row
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.mlflow_format import encode, setting_texts
 from dwp_sweep.tracking.read.best import Best, best_of, rows_to_rank, usable_pairs
@@ -94,7 +94,7 @@ class BestByCondition:
         return json.dumps(values, indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tables.renderers import notebook_html
+        from dwp_sweep.tables import notebook_html
 
         return notebook_html(self.tables())
 

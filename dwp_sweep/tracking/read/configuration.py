@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.tables.table import TableColumn, right
+from dwp_sweep.tables import TableColumn, right
 from dwp_sweep.tracking.mlflow_format import encode
 from dwp_sweep.tracking.read.rows import NodeRow
 

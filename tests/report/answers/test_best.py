@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dwp_sweep.tables.renderers import print_tables
+from dwp_sweep.tables import print_tables
 from dwp_sweep.tracking.read.best import Best, Upstream
 from dwp_sweep.tracking.read.configuration import Candidate, Stat
 

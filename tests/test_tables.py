@@ -7,15 +7,19 @@ import io
 import pytest
 from rich.console import Console
 
-from dwp_sweep.tables.renderers import (
+from dwp_sweep.tables import (
+    Table,
+    TableCell,
     latex_of,
+    left,
     markdown,
     notebook_html,
     plain_text,
     print_framed,
     print_tables,
+    right,
+    table_row,
 )
-from dwp_sweep.tables.table import Table, TableCell, left, right, table_row
 
 TABLE = Table(
     (*left("method"), *right("Dice")),
