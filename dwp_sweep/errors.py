@@ -7,10 +7,16 @@ mistyped name is worded here, for every name that a user may give.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dwp_sweep.passwords import without_secrets
+
+_WRITTEN_OUT = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of Unicode: control characters, bytes of a file name that are no text, separators of lines."""
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that change the direction of the text after them."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,22 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" + (f" ({self.fix})" if self.fix else "")
+
+
+def visible(text: str, one_line: bool = False) -> str:
+    r"""A text with its control characters written out (``\x1b``): no name acts on a terminal or ends a line.
+
+    Args:
+        text: Of a user: names and paths may hold any character.
+        one_line: Write out line breaks and tabs as well.
+    """
+    kept = "" if one_line else "\n\t"
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if character not in kept and (unicodedata.category(character) in _WRITTEN_OUT or character in _TURNS)
+        else character
+        for character in text
+    )
 
 
 def nearest_names(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:

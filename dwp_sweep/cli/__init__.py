@@ -13,10 +13,11 @@ from dwp_sweep.cli.answers import best, report
 from dwp_sweep.cli.bench import bench
 from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
+from dwp_sweep.cli.plan import plan
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
 from dwp_sweep.cli.storage import explain, gc, sync
-from dwp_sweep.cli.sweeps import demo, plan, run, submit
+from dwp_sweep.cli.sweeps import demo, run, submit
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dwp_sweep.cli import options
 from dwp_sweep.cli.exits import place
 from dwp_sweep.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from dwp_sweep.report.answers.table import PaperTable
+    from dwp_sweep.report.paired.differences import PairedTable
+    from dwp_sweep.report.search.report import SearchReport
+    from dwp_sweep.tracking.read.best import Best
+    from dwp_sweep.tracking.read.conditions import BestByCondition
+    from dwp_sweep.tracking.read.pareto import Front
 
 
 @click.command()
@@ -48,20 +58,19 @@ def best(
     """
     _one_question(metric=metric, by=by, pareto=pareto)
     from dwp_sweep.api import best_config, best_configs, pareto_front
-    from dwp_sweep.cli.summary import show_answer
     from dwp_sweep.tracking.client import resolve_uri
 
     uri, only = resolve_uri(tracking_uri, storage), conditions(where)
     objectives = _names((pareto,)) if pareto else _searched(sweep, uri) if not (metric or by) else ()
     if len(objectives) > 1 or pareto:
         front = pareto_front(sweep, objectives, only, uri, storage)
-        click.echo(front.to_json()) if as_json else show_answer(front)
+        click.echo(front.to_json()) if as_json else _show_answer(front)
     elif by:
         parts = best_configs(sweep, _names(by), metric or "val_dice", only, uri, storage)
-        click.echo(parts.to_json()) if as_json else show_answer(parts)
+        click.echo(parts.to_json()) if as_json else _show_answer(parts)
     else:
         found = best_config(sweep, metric or "val_dice", only, uri, storage)
-        click.echo(found.to_json()) if as_json else show_answer(found)
+        click.echo(found.to_json()) if as_json else _show_answer(found)
 
 
 @click.command(short_help="Print a sweep's table, and differences to one of its methods.")
@@ -130,7 +139,6 @@ def report(
     form = _form(form, markdown, as_json)
     _need_versus(versus, metric=metric, figure=figure)
     from dwp_sweep.api import results
-    from dwp_sweep.cli.summary import show_report
     from dwp_sweep.report.answers.table import paper_table
     from dwp_sweep.report.paired.differences import paired_table
     from dwp_sweep.store.open_store import open_store
@@ -140,7 +148,7 @@ def report(
     uri = resolve_uri(tracking_uri, storage)
     found, read = results(sweep, uri, storage), ScoreReader(open_store(storage), uri).read
     pairs = [paired_table(found, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
-    show_report(paper_table(found), pairs, form)
+    _show_report(paper_table(found), pairs, form)
     if figure is not None:
         from dwp_sweep.report.paired.forest import forest_figure
 
@@ -150,15 +158,36 @@ def report(
         _write_search(sweep, storage, uri, search, form)
 
 
+def _show_answer(answer: Best | BestByCondition | Front | SearchReport) -> None:
+    from dwp_sweep.cli.terminal import standard_output
+    from dwp_sweep.tables import print_tables
+
+    print_tables(answer.tables(), standard_output())
+
+
+def _show_report(table: PaperTable, pairs: Sequence[PairedTable], form: str) -> None:
+    """Print the table and the differences to each reference, in JSON under ``paired``."""
+    if form == "json":
+        values = json.loads(table.json()) | ({"paired": [pair.values() for pair in pairs]} if pairs else {})
+        click.echo(json.dumps(values, indent=1, allow_nan=False))
+    elif form == "markdown":
+        click.echo("\n\n".join([table.markdown(), *(pair.markdown() for pair in pairs)]))
+    else:
+        from dwp_sweep.cli.terminal import show_table
+
+        show_table(table)
+        for pair in pairs:
+            click.echo(f"\n{pair.text()}")
+
+
 def _write_search(sweep: str, storage: Path | str, uri: str, folder: Path, form: str) -> None:
     from dwp_sweep.api import search_report
-    from dwp_sweep.cli.summary import show_answer
 
     found = search_report(sweep, storage, uri)
     files = found.write(folder)
     if form == "text":
         click.echo()
-        show_answer(found)
+        _show_answer(found)
     for path in files.values():
         click.echo(f"written: {path}", err=True)
 

@@ -113,28 +113,28 @@ def run_benches(
 
 
 def _show_rows(name: str, rows: Sequence[Row], facts: Mapping[str, object], console: Console) -> None:
-    from rich.markup import escape
+    from rich.text import Text
 
-    from dwp_sweep.cli.terminal import table_of_numbers
+    from dwp_sweep.cli.terminal import print_line, table_of_numbers
 
-    where = ", ".join(f"{key} {escape(str(value))}" for key, value in facts.items())
-    console.print(f"{escape(name)}: {where}", style="bold", highlight=False)
+    where = ", ".join(f"{key} {value}" for key, value in facts.items())
+    print_line(console, f"{name}: {where}", style="bold")
     extras = list(dict.fromkeys(key for row in rows for key in row.extra))
     table = table_of_numbers("version", ("seconds", "ratio", "goal", *extras))
     table.add_column("what", ratio=1)
     for row in rows:
         numbers = (_number(row.extra.get(key)) for key in extras)
-        ratio = "1" if row.name == row.baseline else f"{_number(row.ratio)} of {escape(row.baseline or '')}"
-        verdict = {True: "[green]met[/]", False: "[yellow]missed[/]", None: ""}[row.met]
+        ratio = "1" if row.name == row.baseline else f"{_number(row.ratio)} of {row.baseline or ''}"
+        verdict = {True: ("met", "green"), False: ("missed", "yellow"), None: ("", "")}[row.met]
         table.add_row(
-            escape(row.name),
+            row.name,
             _number(row.seconds),
             "" if row.ratio is None else ratio,
-            "" if row.goal is None else f"≤ {row.goal:g} {verdict}",
+            "" if row.goal is None else Text.assemble(f"≤ {row.goal:g} ", verdict),
             *numbers,
-            escape(row.what),
+            row.what,
         )
-    console.print(table, highlight=False)
+    console.print(table)
     console.print()
 
 

@@ -1,23 +1,37 @@
-"""``dwp-sweep data check | phantom``: look at scans before anything trains, or make some."""
+"""``dwp-sweep data check | phantom``: look at scans before anything trains, or make some.
+
+The check shows a table of the subjects and its sum, then problems and warnings; on request a picture.
+"""
 
 from __future__ import annotations
 
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dwp_sweep.cli import options
 from dwp_sweep.cli.exits import BAD_INPUT, place, remark
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, visible
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dwp_sweep.data.check.check import CheckReport
     from dwp_sweep.data.config import DatasetConfig
 
 _PICTURES = (".png", ".jpg", ".pdf", ".svg")
 _PREPROCESS = ("orientation", "spacing_mm", "shape", "window", "crop_foreground")
 """Options that stand in the section ``preprocess`` of a data set."""
+_N_IN_PICTURE = 6
+_MAX_KINDS = 4
 
 
 @click.group()
@@ -112,7 +126,6 @@ def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool
 
     Options below --modality are those of the preprocess section of a search space.
     """
-    from dwp_sweep.cli.check_report import check_as_json, draw_overview, show_check
     from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.data.check.check import check_dataset
 
@@ -120,11 +133,11 @@ def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool
     with scan_bar() as bar:
         report = check_dataset(config, partial(bar, f"checking {path}") if bar is not None else None)
     if as_json:
-        click.echo(check_as_json(report))
+        click.echo(json.dumps(asdict(report), indent=1, default=str))
     else:
-        show_check(report, path)
+        _show_check(report, path)
     if picture is not None and not report.problems:
-        draw_overview(config, report, picture)
+        _draw_overview(config, report, picture)
         remark(f"picture: {picture}")
     ctx.exit(BAD_INPUT if report.problems else 0)
 
@@ -175,3 +188,113 @@ def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def _show_check(report: CheckReport, path: Path) -> None:
+    """Print the table to standard output, a summary, then every warning and problem, then the verdict."""
+    from dwp_sweep.cli.terminal import print_line, standard_output
+
+    console = standard_output()
+    if report.subjects:
+        console.print(_table(report), soft_wrap=True)
+        for line in _summary_lines(report):
+            print_line(console, line)
+    for problem in report.warnings:
+        print_line(console, ("warning", "yellow"), f" {problem}")
+    for problem in report.problems:
+        print_line(console, ("problem", "red"), f" {problem}")
+    subjects = _count(len(report.subjects), "subject")
+    if report.problems:
+        n_problems = _count(len(report.problems), "problem")
+        verdict = f"not usable as it is: {n_problems}, {subjects} without any"
+    else:
+        n_suspicious = sum(bool(row.suspicions) for row in report.subjects)
+        verdict = f"{subjects}, ready to use"
+        verdict += f", {n_suspicious} of them worth a look" if n_suspicious else ""
+    print_line(console, f"{path}: {verdict}", style="bold red" if report.problems else "bold green")
+
+
+def _summary_lines(report: CheckReport) -> list[str]:
+    """What the subjects have in common: shapes, voxel sizes and labels with their counts, foreground."""
+    rows = report.subjects
+    shares = sorted(row.foreground_share for row in rows)
+    channels = _count(rows[0].input_shape[0], "channel")
+    lines = {
+        "voxels": _shapes([row.shape for row in rows]),
+        "mm": _counted(_joined(row.spacing_mm, "{:.3g}") for row in rows),
+        "labels": _counted(",".join(map(str, row.labels)) for row in rows),
+        "foreground": f"{shares[0]:.2%} to {shares[-1]:.2%}, median {median(shares):.2%}",
+        "input": f"{channels} of {_shapes([row.input_shape[1:] for row in rows])}",
+    }
+    return [f"{name:<11}{text}" for name, text in lines.items()]
+
+
+def _draw_overview(config: DatasetConfig, report: CheckReport, picture: Path) -> None:
+    """Draw slices of some subjects as training gets them, suspicious ones first, with the mask's outline."""
+    from dwp_sweep.data.cache.cases import load_cases
+    from dwp_sweep.data.check.overview import write_overview
+    from dwp_sweep.data.layouts import list_subjects
+
+    rows = sorted(report.subjects, key=lambda row: not row.suspicions)[:_N_IN_PICTURE]
+    subjects = {subject.id: subject for subject in list_subjects(config)}
+    with tempfile.TemporaryDirectory(prefix="dwp_sweep_") as cache:
+        cases = load_cases(config, [subjects[row.id] for row in rows], Path(cache))
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        notes = {
+            row.id: "\n".join([f"{row.foreground_share:.2%} foreground", *row.suspicions]) for row in rows
+        }
+        title = f"{config.root}: {len(rows)} of {_count(len(report.subjects), 'subject')}"
+        write_overview(cases, picture, title, notes, config.preprocess.orientation)
+
+
+def _table(report: CheckReport) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("subject", overflow="fold")
+    for name in ("voxels", "mm", "foreground", "labels"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if any(row.suspicions for row in report.subjects) or report.unusable:
+        table.add_column("look at", overflow="fold")
+    rows: dict[str, list[str | Text]] = {
+        row.id: [
+            visible(row.id, one_line=True),
+            _joined(row.shape, "{:d}"),
+            _joined(row.spacing_mm, "{:.3g}"),
+            f"{row.foreground_share:.2%}",
+            ",".join(map(str, row.labels)),
+            Text(", ".join(row.suspicions), "yellow"),
+        ]
+        for row in report.subjects
+    }
+    for name, problems in report.unusable.items():
+        n_problems = Text(f"{_count(len(problems), 'problem')}, below", "red")
+        rows[name] = [visible(name, one_line=True), "", "", "", "", n_problems]
+    for name in sorted(rows):
+        table.add_row(*rows[name][: len(table.columns)])
+    return table
+
+
+def _joined(numbers: Sequence[float], form: str) -> str:
+    return "x".join(form.format(number) for number in numbers)
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    """Few kinds one by one, many as the smallest and largest number of each axis."""
+    if len(set(shapes)) <= _MAX_KINDS:
+        return _counted(_joined(shape, "{:d}") for shape in shapes)
+    axes = list(zip(*shapes, strict=True))
+    least, most = [min(axis) for axis in axes], [max(axis) for axis in axes]
+    return f"{_joined(least, '{:d}')} to {_joined(most, '{:d}')}"
+
+
+def _counted(texts: Iterable[str]) -> str:
+    """The different texts, the most frequent first, with how often each is there."""
+    counts = Counter(texts).most_common()
+    shown = ", ".join(f"{text} ({n})" for text, n in counts[:_MAX_KINDS])
+    return shown + (f" and {len(counts) - _MAX_KINDS} more" if len(counts) > _MAX_KINDS else "")
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"

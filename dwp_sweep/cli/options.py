@@ -29,6 +29,8 @@ class StoragePlace(click.ParamType[str | Path]):
         return path
 
 
+space = click.argument("space", metavar="SPACE", type=click.Path(path_type=Path))
+
 storage = click.option(
     "--storage",
     metavar="PLACE",
@@ -64,7 +66,6 @@ no_retry_failed = click.option(
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-
 
 address = click.option(
     "--address", metavar="ADDRESS", help="An existing Ray cluster.  [default: RAY_ADDRESS, else a local Ray]"

@@ -103,7 +103,7 @@ def retrain(
     """
     from dwp_sweep.api import retrain_best
     from dwp_sweep.cli.answers import conditions
-    from dwp_sweep.cli.summary import show_run
+    from dwp_sweep.cli.sweeps import show_run
 
     finished = retrain_best(
         sweep, storage, tracking_uri, conditions(where), metric, seed, all_images, address, say=remark
@@ -114,14 +114,12 @@ def retrain(
 
 def _show_status(status: SweepStatus) -> None:
     """Print nodes by stage, what runs, what failed, hours used and time left."""
-    from rich.markup import escape
-
     from dwp_sweep.cli.terminal import print_line, short_key, standard_output, table_of_numbers
 
     console = standard_output()
     runs = [f"process {run.pid} on {run.host} is working on it" for run in status.runs]
     working = "; ".join(runs) or "no run is working on it"
-    console.print(f"sweep {escape(status.sweep)}: {working}", style="bold", highlight=False)
+    print_line(console, f"sweep {status.sweep}: {working}", style="bold")
     shown = [state for state in _STATES if state in status.counts or state in ("done", "running", "waiting")]
     table = table_of_numbers("stage", shown)
     for stage in dict.fromkeys(node.stage for node in status.nodes):

@@ -1,24 +1,24 @@
-"""``dwp-sweep demo | run | submit | plan``: start a sweep here or on a cluster, or show what it would do."""
+"""``dwp-sweep demo | run | submit``: run a sweep here or on a cluster, and show how it ended."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dwp_sweep.cli import options
 from dwp_sweep.cli.exits import FAILED, INTERRUPTED, remark
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.passwords import without_secrets
 
-space_argument = click.argument("space", metavar="SPACE", type=click.Path(path_type=Path))
+if TYPE_CHECKING:
+    from dwp_sweep.api import SweepRun
 
 
 @click.command()
-@space_argument
+@options.space
 @options.run_options
 @click.pass_context
 def run(ctx: click.Context, /, space: Path, **values: Any) -> None:
@@ -40,7 +40,7 @@ def demo(ctx: click.Context, /, **values: Any) -> None:
 
 
 @click.command(short_help="Run the sweep on a Ray cluster, and follow it from here.")
-@space_argument
+@options.space
 @click.option(
     "--address",
     metavar="URL",
@@ -122,43 +122,37 @@ def submit(
         ctx.exit(_follow(client, job.id))
 
 
-@click.command(short_help="Show what a run would build; starts nothing.")
-@space_argument
-@click.option("--nodes", is_flag=True, help="List every node: start of its key, state, title.")
-@click.option(
-    "--slots",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Estimate the time for N nodes at once.  [default: as this machine allows]",
-)
-@options.as_json
-@options.sweep_options
-def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **values: Any) -> None:
-    """Show which nodes a run would build, find done, or leave, by stage, and what that costs. Starts nothing.
+def show_run(run: SweepRun, storage: Path | str) -> None:
+    """Print how a run ended: table, best configuration, what failed, and where to look further.
 
-    Hours come from past nodes of the same stage and size on the storage, with the sums of the shortest and
-    longest of them as their range.
+    Args:
+        run: From `run_sweep`.
+        storage: As the user gave it.
     """
-    from dwp_sweep.api import plan_cost, plan_sweep
-    from dwp_sweep.cli.plan_report import plan_as_json, show_plan
-    from dwp_sweep.cli.terminal import scan_bar
+    from dwp_sweep.cli.terminal import print_line, show_table, standard_output
+    from dwp_sweep.harness.view.text import node_lines
+    from dwp_sweep.report.answers.table import paper_table
+    from dwp_sweep.tables import print_tables
 
-    with scan_bar() as checking:
-        nodes_plan = plan_sweep(
-            space,
-            values["storage"],
-            values["smoke"],
-            values["overrides"],
-            retry_failed=not values["no_retry_failed"],
-            tracking_uri=values["tracking_uri"],
-            say=remark,
-            checking=checking,
-        )
-    cost = plan_cost(nodes_plan, values["storage"], slots, values["tracking_uri"])
-    if as_json:
-        click.echo(plan_as_json(nodes_plan, cost))
-    else:
-        show_plan(nodes_plan, _run_command(space, values), nodes, cost)
+    console = standard_output()
+    if (run.results["state"] == "done").any():
+        console.print()
+        show_table(paper_table(run.results), console)
+    for answer in (run.front or run.best, run.search):
+        if answer is not None:
+            console.print()
+            print_tables(answer.tables(), console)
+    for node, message in run.outcome.failed:
+        line = (message.strip().splitlines() or ["no message"])[0]
+        print_line(console, ("failed", "red"), f" {node.title}: {line}")
+    if run.outcome.blocked:
+        print_line(console, ("blocked", "yellow"), f" by them: {node_lines(run.outcome.blocked)}")
+    console.print()
+    if not run.tracking.online:
+        print_line(console, f"  the records are in {storage}; the same command sends them to MLflow")
+        return
+    for what, command in _ways_on(run, storage):
+        print_line(console, f"  {what:<24}{command}")
 
 
 def demo_space() -> Path:
@@ -174,20 +168,9 @@ def demo_space() -> Path:
     raise InputError(Problem(str(name), "no such file here", "run the demo from a clone of the repository"))
 
 
-def _run_command(space: Path, values: dict[str, Any]) -> str:
-    words = ["dwp-sweep", "run", str(space)]
-    words += [word for override in values["overrides"] for word in ("--set", override)]
-    words += ["--smoke"] if values["smoke"] else []
-    words += ["--storage", str(values["storage"])] if str(values["storage"]) != "dwp_runs" else []
-    words += ["--tracking-uri", without_secrets(values["tracking_uri"])] if values["tracking_uri"] else []
-    words += ["--no-retry-failed"] if values["no_retry_failed"] else []
-    return shlex.join(words)
-
-
 def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:
     remark(f"reading {space} ...")  # the imports below take seconds
     from dwp_sweep.api import run_sweep
-    from dwp_sweep.cli.summary import show_run
     from dwp_sweep.cli.terminal import scan_bar
 
     _warn_of_lost_results(values["storage"])
@@ -208,6 +191,36 @@ def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:
         )
     show_run(finished, values["storage"])
     ctx.exit(finished.exit_code)
+
+
+def _ways_on(run: SweepRun, storage: Path | str) -> list[tuple[str, str]]:
+    from dwp_sweep.tracking.client import shown_uri
+    from dwp_sweep.tracking.write.pages import targets_page
+
+    uri, folder = shown_uri(run.tracking.uri), isinstance(storage, Path) and storage.resolve()
+    sweep = [run.sweep.name, *([] if str(storage) == "dwp_runs" else ["--storage", str(storage)])]
+    # MLflow's database inside a storage folder is the default of every command.
+    sweep += [] if folder and uri == f"sqlite:///{folder / 'mlflow.db'}" else ["--tracking-uri", uri]
+    best = shlex.join(["dwp-sweep", "best", *sweep])
+    # A search that may not ask for anything has no target.
+    labels = run.sweep.nodes[run.sweep.targets[0]].labels if run.sweep.targets else {}
+    where = " ".join(f"--where {name}={labels[name]}" for name in ("method", "train_size") if name in labels)
+    server = uri if "http" in uri else shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
+    ways = [
+        ("curves, figures, files", server),
+        ("there, target networks", targets_page(run.tracking.experiment_id)),
+        ("this table", shlex.join(["dwp-sweep", "report", *sweep])),
+        ("the best", best),
+    ]
+    if where:
+        ways.append(("of one method and size", f"{best} {where}"))
+    if run.search is not None:
+        figures = f"{storage}/sweeps/{run.sweep.name}/figures" if folder else "artifacts of the parent run"
+        ways.append(("figures of the search", figures))
+    if run.best is not None:
+        code = f"import dwp_sweep; net = dwp_sweep.load_model({run.best.run_ids[0]!r}, {uri!r})"
+        ways.append(("the trained network", f'python -c "{code}"'))
+    return ways
 
 
 def _warn_of_lost_results(storage: Path | str) -> None:

@@ -1,17 +1,26 @@
-"""What several commands show alike on a terminal: tables of numbers, short keys, progress on standard error.
+"""What several commands show alike on a terminal: lines, tables, short keys, progress on standard error.
 
-It imports rich, which takes time: commands import this module when they run, not at their top.
+It imports rich, which takes time: commands import this module when they run, not at their top. Texts are
+shown as they are: nothing in a name is read as a style, and control characters are written out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
+
+from dwp_sweep.errors import visible
+from dwp_sweep.tables import print_framed
+
+if TYPE_CHECKING:
+    from dwp_sweep.report.answers.table import PaperTable
 
 # Rich assumes 80 columns where there is no terminal, which would cut the lines of a log.
 _LOG_WIDTH = 200
@@ -21,8 +30,8 @@ _N_KEY_DIGITS = 8
 
 def standard_output() -> Console:
     """A console for results, wide where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
+    width = None if Console().is_terminal else _LOG_WIDTH
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def table_of_numbers(first: str, numbers: Iterable[str]) -> Table:
@@ -30,13 +39,24 @@ def table_of_numbers(first: str, numbers: Iterable[str]) -> Table:
     table = Table(box=None)
     table.add_column(first)
     for name in numbers:
-        table.add_column(escape(name), justify="right")
+        table.add_column(name, justify="right")
     return table
 
 
-def print_line(console: Console, text: str) -> None:
-    """Print a text as it is, uncut and without colours."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def print_line(console: Console, *parts: str | tuple[str, str], style: str = "") -> None:
+    """Print texts as they are in one line that is never cut; a part may be (text, style)."""
+    texts = [(part, "") if isinstance(part, str) else part for part in parts]
+    line = Text.assemble(*((visible(text), look) for text, look in texts), style=style)
+    console.print(line, soft_wrap=True)
+
+
+def show_table(table: PaperTable, console: Console | None = None) -> None:
+    """Print the paper's table: drawn on a terminal, plain text elsewhere."""
+    console = console or standard_output()
+    if console.is_terminal:
+        print_framed(table.tables(), console)
+    else:
+        print_line(console, table.text())
 
 
 def short_key(key: str) -> str:
@@ -47,12 +67,12 @@ def short_key(key: str) -> str:
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
     """One line on standard error that takes messages; nothing where that is no terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     if not console.is_terminal:
         yield lambda message: None
         return
     with console.status("") as status:
-        yield lambda message: status.update(escape(message))
+        yield lambda message: status.update(Text(visible(message, one_line=True)))
 
 
 @contextmanager
@@ -83,7 +103,8 @@ class _Bar:
         if self._progress is None:
             self._progress = Progress(console=self._console, transient=True)
             # A whole path would leave no room for the bar.
-            text = what if len(what) <= _BAR_TEXT else what[: _BAR_TEXT - 3] + "..."
+            text = visible(what, one_line=True)
+            text = text if len(text) <= _BAR_TEXT else text[: _BAR_TEXT - 3] + "..."
             self._progress.add_task(escape(text), total=total)
             self._progress.start()
             self._what = what

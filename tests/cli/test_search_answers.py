@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dwp_sweep.cli import main
-from dwp_sweep.cli.summary import show_run
+from dwp_sweep.cli.sweeps import show_run
 from dwp_sweep.harness.dag.ledger import Outcome
 from dwp_sweep.report.search.report import SearchReport
 from dwp_sweep.tracking.read.results import frame_of_rows

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dwp_sweep.cli.plan_report import show_cost
+from dwp_sweep.cli.plan import show_cost
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.space import load_space
