@@ -1,4 +1,4 @@
-"""A table of an answer as plain values, and its forms: terminal, plain text, Markdown, HTML, LaTeX.
+"""A table of an answer as plain values, and its forms: terminal, text, Markdown, HTML, LaTeX, CSV.
 
 The classes hold texts only: the code that makes a table formats its numbers. rich and jinja2 are imported by
 the functions that need them: a command prints one form.
@@ -6,6 +6,8 @@ the functions that need them: a command prints one form.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -220,6 +222,13 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: s
         r"\end{table}",
         "",
     ])  # fmt: skip
+
+
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV; None is an empty cell."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()
 
 
 def latex(text: str) -> str:

@@ -128,7 +128,7 @@ def keep_search(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> Sea
 
 def keep_tables(tracking: Tracking, results: DataFrame) -> None:
     """Show the sweep's tables as the description of its parent run. Never raises."""
-    from dwp_sweep.report.answers.table import paper_table
+    from dwp_sweep.report.answers.paper_table import paper_table
     from dwp_sweep.tracking.write.parent import describe_parent
 
     describe_parent(tracking, paper_table(results).markdown())

@@ -14,7 +14,7 @@ from dwp_sweep.cli.exits import place
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from dwp_sweep.report.answers.table import PaperTable
+    from dwp_sweep.report.answers.paper_table import PaperTable
     from dwp_sweep.report.paired.differences import PairedTable
     from dwp_sweep.report.search.report import SearchReport
     from dwp_sweep.tracking.read.best import Best
@@ -139,7 +139,7 @@ def report(
     form = _form(form, markdown, as_json)
     _need_versus(versus, metric=metric, figure=figure)
     from dwp_sweep.api import results
-    from dwp_sweep.report.answers.table import paper_table
+    from dwp_sweep.report.answers.paper_table import paper_table
     from dwp_sweep.report.paired.differences import paired_table
     from dwp_sweep.store.open_store import open_store
     from dwp_sweep.tracking.client import resolve_uri

@@ -131,7 +131,7 @@ def show_run(run: SweepRun, storage: Path | str) -> None:
     """
     from dwp_sweep.cli.terminal import print_line, show_table, standard_output
     from dwp_sweep.harness.view.text import node_lines
-    from dwp_sweep.report.answers.table import paper_table
+    from dwp_sweep.report.answers.paper_table import paper_table
     from dwp_sweep.tables import print_tables
 
     console = standard_output()

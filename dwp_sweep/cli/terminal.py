@@ -20,7 +20,7 @@ from dwp_sweep.errors import visible
 from dwp_sweep.tables import print_framed
 
 if TYPE_CHECKING:
-    from dwp_sweep.report.answers.table import PaperTable
+    from dwp_sweep.report.answers.paper_table import PaperTable
 
 # Rich assumes 80 columns where there is no terminal, which would cut the lines of a log.
 _LOG_WIDTH = 200

@@ -1,9 +1,8 @@
-"""Paired tests between methods, and the answer of a report: who is best by validation, and how sure that is.
+"""Paired tests between the methods of a report, as a table of the page, as CSV and as LaTeX.
 
 Every pair is tested where methods are few, else everything against one reference. Joins the differences
 with their two intervals and Wilcoxon's test over subjects with Holm's correction over the whole table
-(`report.paired`), and says in words what so few splits and subjects can tell at all. The best method is
-chosen by validation alone; test scores only say what the choice is worth.
+(`report.paired`), and says in words what so few splits and subjects can tell at all.
 """
 
 from __future__ import annotations
@@ -14,11 +13,25 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from dwp_sweep.errors import InputError
+from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.page.evidence import Evidence
-from dwp_sweep.report.page.score_tables import ScoreTable
-from dwp_sweep.report.paired.differences import PairedDifference, interval_text, paired_table, signed
-from dwp_sweep.report.paired.significance import ALPHA, SignedRank, holm, signed_rank, smallest_visible
-from dwp_sweep.tracking.read.configuration import Stat
+from dwp_sweep.report.paired.differences import (
+    LOWER_IS_BETTER,
+    PairedDifference,
+    interval_text,
+    known_column,
+    paired_table,
+    signed,
+)
+from dwp_sweep.report.paired.significance import (
+    ALPHA,
+    Interval,
+    SignedRank,
+    holm,
+    signed_rank,
+    smallest_visible,
+)
+from dwp_sweep.tables import Table, TableCell, bold, csv_text, latex, latex_table, left, plain_table, right
 
 MAX_PAIRED = 5
 """Up to so many methods every pair is compared: six pairs of four methods at each training size."""
@@ -78,45 +91,6 @@ class Comparisons:
         return None
 
 
-@dataclass(frozen=True)
-class Winner:
-    """The best method by validation at one training size.
-
-    Attributes:
-        size: Target training images, m.
-        name: Method or variant.
-        label: Its label.
-        validation: What decided.
-        test: Test Dice; None where no run has it.
-        against: Its difference to the reference; None where it is the reference itself, or has no pair.
-        runner_up: Label of the second best by validation; empty where there is none.
-    """
-
-    size: int
-    name: str
-    label: str
-    validation: Stat
-    test: Stat | None
-    against: Comparison | None
-    runner_up: str
-
-    @property
-    def verdict(self) -> str:
-        """How sure the difference to the reference is."""
-        if self.against is None:
-            return "nothing to compare it with"
-        comparison, row = self.against, self.against.difference
-        if row.over_splits is None:
-            return "one split: nothing is known of training again"
-        if comparison.is_shown_over_splits and comparison.is_shown_over_subjects:
-            return f"shown: both over splits and over subjects ({_direction(row.mean)})"
-        if comparison.is_shown_over_splits:
-            return f"over splits yes ({_direction(row.mean)}), over subjects not after correction"
-        if comparison.is_shown_over_subjects:
-            return f"{_direction(row.mean)} for these networks; too few splits to say so of training again"
-        return "no difference shown"
-
-
 def reference_of(evidence: Evidence, wanted: str | None = None) -> str | None:
     """Name of the method or variant that others are compared with.
 
@@ -128,8 +102,6 @@ def reference_of(evidence: Evidence, wanted: str | None = None) -> str | None:
         InputError: No such method or variant.
     """
     if wanted is not None:
-        from dwp_sweep.report.paired.differences import known_column
-
         return known_column(wanted, evidence.columns)
     if BASELINE in evidence.columns:
         return BASELINE
@@ -165,55 +137,77 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
     return Comparisons(metric, tuple(rows), tuple(_notes(rows)), tuple(missing))
 
 
-def winners(
-    evidence: Evidence,
-    validation: ScoreTable | None,
-    test: ScoreTable | None,
-    comparisons: Comparisons,
-    reference: str | None,
-) -> list[Winner]:
-    """The best method by mean validation score at each size, among those with most finished runs."""
-    if validation is None:
-        return []
-    chosen = []
-    for size in evidence.sizes:
-        known = {name: c.cell.summary for name, c in validation.cells[size].items() if c.cell.summary}
-        if not known:
-            continue
-        most = max(summary.n for summary in known.values())
-        full = sorted(
-            (name for name, summary in known.items() if summary.n == most), key=lambda name: -known[name].mean
+def comparisons_table(comparisons: Comparisons, title: str, score: Score | None) -> Table:
+    """The paired tests; what stays after Holm's correction is bold."""
+    is_one_reference = len({comparison.reference for comparison in comparisons.rows}) == 1
+    columns = [
+        *left("m", "method" if is_one_reference else "difference of"),
+        *right(
+            "mean", "95 % over splits (t)", "95 % over subjects", "rank-biserial [95 %]", "p Wilcoxon",
+            "p Holm", "splits ahead", "subjects",
+        ),
+    ]  # fmt: skip
+    rows, size = [], None
+    for comparison in comparisons.rows:
+        is_new, size = comparison.difference.train_size != size, comparison.difference.train_size
+        name = (
+            comparison.difference.name
+            if is_one_reference
+            else f"{comparison.difference.name} − {comparison.reference}"
         )
-        name, label = full[0], evidence.columns[full[0]]
-        base = evidence.columns.get(reference or "", "")
-        chosen.append(
-            Winner(
-                size,
-                name,
-                label,
-                known[name],
-                test.cells[size][name].cell.summary if test else None,
-                comparisons.find(label, base, size),
-                evidence.columns[full[1]] if len(full) > 1 else "",
-            )
-        )
-    return chosen
+        rows.append([str(size) if is_new else "", name, *_tested(comparison, score.digits if score else 3)])
+    return plain_table(columns, rows, title)
 
 
-def sentences(best: Sequence[Winner], reference: str) -> list[str]:
-    """One or two sentences: who wins where, and how sure the difference to the reference is.
+def comparisons_csv(*tables: Comparisons) -> str:
+    """A row a comparison, unrounded; p-values are corrected within each table.
 
-    Args:
-        best: From `winners`.
-        reference: Label of what was compared with; empty where there is none.
+    ``difference`` is that of the scores, whichever way is better: ``better`` says it.
     """
-    if not best:
-        return ["No finished network has a validation score yet, so nothing can be named best."]
-    return [_who(best), *([_how_sure(best, reference)] if reference else [])]
+    header = (
+        "score", "better", "m", "method", "minus", "difference", "splits_low", "splits_high", "subjects_low",
+        "subjects_high", "rank_biserial", "rank_biserial_low", "rank_biserial_high", "p_wilcoxon", "p_holm",
+        "n_subjects", "n_untied", "n_splits", "n_splits_ahead",
+    )  # fmt: skip
+    lines: list[Sequence[object]] = [header]
+    for metric, one in ((table.metric, one) for table in tables for one in table.rows):
+        test, row = one.test, one.difference
+        lines.append([
+            metric, "lower" if metric in LOWER_IS_BETTER else "higher",
+            row.train_size, row.name, one.reference, row.mean,
+            *(row.over_splits or ("", "")), *(row.over_subjects or ("", "")),
+            test.rank_biserial, *(test.interval or ("", "")), test.p, one.p_holm,
+            test.n, test.n_untied, len(row.by_split), row.n_ahead,
+        ])  # fmt: skip
+    return csv_text(lines)
 
 
-def _direction(mean: float) -> str:
-    return "better" if mean > 0 else "worse" if mean < 0 else "equal"
+def comparisons_latex(comparisons: Comparisons, title: str) -> str:
+    """The table of paired tests, with fewer columns than on the page: a paper is narrower."""
+    header = ["$m$", "difference", "mean", r"95\,\% over splits", "rank-biserial", "$p$", "$p$ (Holm)"]
+    rows = []
+    for comparison in comparisons.rows:
+        row, splits = comparison.difference, comparison.difference.over_splits
+        rows.append([
+            str(row.train_size),
+            latex(f"{row.name} − {comparison.reference}"),
+            f"${row.mean:+.3f}$",
+            f"$[{splits.low:+.3f}, {splits.high:+.3f}]$" if splits else "-",
+            f"${comparison.test.rank_biserial:+.2f}$",
+            f"{comparison.test.p:.3g}",
+            bold(f"{comparison.p_holm:.3g}", comparison.is_shown_over_subjects),
+        ])  # fmt: skip
+    return latex_table(header, rows, title, f"tab:paired_{comparisons.metric}")
+
+
+def interval_cell(interval: Interval | None, digits: int = 3) -> str:
+    """Bounds with a true minus; a dash where there is no interval."""
+    return true_minus(interval_text(interval, digits)) if interval else "-"
+
+
+def true_minus(number: str) -> str:
+    """With the minus sign that stands as high as a plus."""
+    return number.replace("-", "−")
 
 
 def _pairs(evidence: Evidence, reference: str | None) -> list[tuple[str, list[str]]]:
@@ -253,43 +247,6 @@ def _notes(rows: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _who(best: Sequence[Winner]) -> str:
-    groups: dict[str, list[Winner]] = {}
-    for one in best:
-        groups.setdefault(one.label, []).append(one)
-    parts = [
-        f"{_quoted(label)} {_listed([_score(one, len(best) > 1) for one in group])}"
-        for label, group in groups.items()
-    ]
-    return f"Best on validation scans: {_listed(parts)}."
-
-
-def _how_sure(best: Sequence[Winner], reference: str) -> str:
-    others = [one for one in best if one.against is not None]
-    if not others:
-        return f"There is no pair with {reference} to say how sure that is."
-    shown = [
-        o for o in others if o.against and o.against.is_shown_over_splits and o.against.is_shown_over_subjects
-    ]
-    texts = [f"{_difference(one)} (m = {one.size})" for one in others]
-    start = f"Difference to {_quoted(reference)} on the same test scans: {_listed(texts)}"
-    if len(shown) == len(others):
-        ways = {_direction(one.against.difference.mean) for one in others if one.against}
-        way = ways.pop() if len(ways) == 1 else "better at some sizes and worse at others"
-        return f"{start}; {way}, over splits and over subjects alike by more than chance."
-    n_splits = max(len(o.against.difference.by_split) for o in others if o.against)
-    splits = f"{n_splits} split" + ("" if n_splits == 1 else "s")
-    if shown:
-        sizes = _listed([str(one.size) for one in shown])
-        return f"{start}; shown both over splits and over subjects at m = {sizes} only."
-    if any(one.against and one.against.is_shown_over_subjects for one in others):
-        return (
-            f"{start}; real for these networks at some sizes, but {splits} cannot say that training again "
-            "would repeat it."
-        )
-    return f"{start}; with {splits}, none of it can be told from chance."
-
-
 def _on_splits(rows: Sequence[Comparison]) -> str:
     n = max(len(row.difference.by_split) for row in rows)
     if n < 2:
@@ -326,31 +283,26 @@ def _on_subjects(rows: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _quoted(label: str) -> str:
-    """Names of variants are the user's words, and may hold commas."""
-    return f"“{label}”" if " " in label else label
-
-
-def _listed(texts: Sequence[str], comma: str = ", ") -> str:
-    if len(texts) < 2:
-        return "".join(texts)
-    return f"{comma.join(texts[:-1])} and {texts[-1]}"
-
-
-def _score(one: Winner, is_one_of_several: bool) -> str:
-    std = f", std {one.test.std:.3f}" if one.test is not None and one.test.std is not None else ""
-    test = f" (test Dice {one.test.mean:.3f}{std})" if one.test is not None else ""
-    return f"at m = {one.size}{test}" if is_one_of_several else f"with {one.size} training scans{test}"
-
-
-def _difference(one: Winner) -> str:
-    assert one.against is not None, "only winners with a pair are told"
-    row = one.against.difference
-    interval = row.over_splits or row.over_subjects
-    bounds = f" {interval_text(interval)}" if interval else ""
-    return f"{signed(row.mean)}{bounds}".replace("-", "−")
-
-
 def _rounded(value: float) -> str:
     digits = max(2, -math.floor(math.log10(value))) if value > 0 else 2
     return f"{value:.{digits}f}"
+
+
+def _tested(comparison: Comparison, digits: int) -> list[str | TableCell]:
+    row, test = comparison.difference, comparison.test
+    return [
+        true_minus(signed(row.mean, digits)),
+        TableCell(
+            interval_cell(row.over_splits, digits), "strong" if comparison.is_shown_over_splits else ""
+        ),
+        interval_cell(row.over_subjects, digits),
+        f"{true_minus(signed(test.rank_biserial, 2))} {interval_cell(test.interval, 2)}",
+        _p_text(test.p) if test.can_tell else "too few",
+        TableCell(_p_text(comparison.p_holm), "strong" if comparison.is_shown_over_subjects else ""),
+        f"{row.n_ahead}/{len(row.by_split)}",
+        TableCell(str(test.n), about=f"{test.n_untied} of them differ"),
+    ]
+
+
+def _p_text(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

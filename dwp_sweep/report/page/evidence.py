@@ -17,8 +17,7 @@ import pandas as pd
 
 from dwp_sweep.config.variants import SEPARATOR, VARIANT
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs
-from dwp_sweep.report.answers.table import columns_of, targets_of
+from dwp_sweep.report.answers.runs import Repeat, Target, chosen_runs, columns_of, runs_of, targets_of
 from dwp_sweep.report.paired.differences import ReadScores
 from dwp_sweep.tracking.read.files import NodeFiles, ScoreReader
 from dwp_sweep.tracking.read.results import frame_of_rows
@@ -85,9 +84,7 @@ class Evidence:
 
     def of(self, name: str, size: int) -> list[Target]:
         """All runs of a method or variant at one training size, oldest first."""
-        return [
-            target for target in self.targets if target.train_size == size and name in columns_of([target])
-        ]
+        return runs_of(self.targets, name, size)
 
     def chosen(self, name: str, size: int) -> Mapping[Repeat, Target]:
         """The runs that stand for a cell, by (split, seed): the best configuration by validation."""

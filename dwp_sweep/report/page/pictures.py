@@ -20,7 +20,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from dwp_sweep.report.answers.cell import Repeat
+from dwp_sweep.report.answers.runs import Repeat
 from dwp_sweep.report.page.builder import INK, MUTED, Picture, drawing, new_figure
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.stages.examples import STEM, Example, load_example

@@ -1,23 +1,26 @@
 """Tables of one score by method (or variant) and training size: the paper's Tables 3 to 6, and their like.
 
-Which configuration stands for a cell is decided by validation (`report.answers.cell`). A cell without a
+Which configuration stands for a cell is decided by validation (`report.answers.runs`). A cell without a
 number says why. Scans on which a score is undefined (a distance to an empty mask, the share of no lesions)
 stay out of a run's mean; they are counted, so that means over different scans are not compared. Where methods
 leave out different scans, `common_table` is the same table over the scans that all of them have.
+
+Each table is shown on the page and kept as CSV, a row a cell, unrounded, and as LaTeX, as the page shows it.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.report.answers.cell import Cell, Repeat, Target, cell_of, repeat_text
+from dwp_sweep.report.answers.paper_table import Cell, cell_of, header_by_size, is_wide, lines_by_size
+from dwp_sweep.report.answers.runs import Repeat, Target, repeat_text
 from dwp_sweep.report.answers.scores import Score
-from dwp_sweep.report.answers.table import header_by_size, is_wide, lines_by_size
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.paired.differences import number
+from dwp_sweep.tables import Emphasis, Table, TableCell, csv_text, latex_of, left, plain_table, right
 from dwp_sweep.tracking.read.configuration import stat
 
 Undefined = Mapping[Repeat, frozenset[str]]
@@ -52,13 +55,7 @@ class ScoreCell:
 
         Scans that the mean leaves out are counted: ``, 4 undefined``.
         """
-        left_out = f", {self.n_undefined} undefined" if self.n_undefined else ""
-        summary = self.cell.summary
-        if summary is None:
-            return self.cell.state + left_out
-        short = f" {summary.n}/{self.cell.n_expected}" if summary.n < self.cell.n_expected else ""
-        spread = f" ({summary.std:.{digits}f})" if summary.std is not None else ""
-        return f"{summary.mean:.{digits}f}{spread}{short}{left_out}"
+        return self.cell.text(digits) + (f", {self.n_undefined} undefined" if self.n_undefined else "")
 
     def about(self, digits: int) -> str:
         """How many runs are behind it and what each of them has, in words."""
@@ -99,7 +96,7 @@ class ScoreTable:
     @property
     def is_uneven(self) -> bool:
         """Whether methods of one size leave out different scans; then none of them is marked as the best."""
-        return any(is_uneven(cell.undefined for cell in row.values()) for row in self.cells.values())
+        return any(_is_uneven(row) for row in self.cells.values())
 
     @property
     def is_wide(self) -> bool:
@@ -123,11 +120,58 @@ class ScoreTable:
         over = f"{self.n_repeats} {runs} (splits × seeds)"
         return f"{self.score.title}, mean (std) over {over}{which}; {self.score.way}"
 
+    def table(self) -> Table:
+        """As the page shows it: the best of each size bold, how many runs in what is said about a cell."""
+        digits = self.score.digits
+        rows: list[list[str | TableCell]] = []
+        for name, cells in self.lines():
+            row: list[str | TableCell] = [name]
+            for cell in cells:
+                emphasis: Emphasis = "strong" if cell.is_best else "" if cell.cell.summary else "bad"
+                row.append(TableCell(cell.text(digits), emphasis, about=cell.about(digits)))
+            rows.append(row)
+        first, *others = self.header
+        return plain_table([*left(first), *right(*others)], rows, self.caption)
+
+    def files(self) -> dict[str, str]:
+        """File name -> text, as CSV and LaTeX."""
+        name = self.score.name
+        return {f"{name}.csv": self.csv(), f"{name}.tex": latex_of(self.table(), f"tab:{name}")}
+
+    def csv(self) -> str:
+        """A row a cell; the values of its runs stand in the last column."""
+        lines: list[Sequence[object]] = [
+            (
+                "score",
+                "m",
+                "method",
+                "label",
+                "mean",
+                "std",
+                "n",
+                "n_expected",
+                "n_undefined",
+                "state",
+                "runs",
+            )
+        ]
+        for size, row in self.cells.items():
+            for name, cell in row.items():
+                summary, n_expected = cell.cell.summary, cell.cell.n_expected
+                runs = "; ".join(f"{repeat_text(repeat)}: {value!r}" for repeat, value in cell.values.items())
+                is_complete = summary is not None and summary.n == n_expected
+                lines.append([
+                    self.score.name, size, name, self.columns[name],
+                    *((summary.mean, summary.std, summary.n) if summary else (None, None, 0)), n_expected,
+                    cell.n_undefined, "complete" if is_complete else cell.cell.state, runs,
+                ])  # fmt: skip
+        return csv_text(lines)
+
 
 def score_table(evidence: Evidence, score: Score) -> ScoreTable | None:
     """The table of one score; None where no run has it."""
     cells = {
-        size: with_best({name: _cell(evidence, name, size, score) for name in evidence.columns}, score)
+        size: _with_best({name: _cell(evidence, name, size, score) for name in evidence.columns}, score)
         for size in evidence.sizes
     }
     if not any(cell.cell.summary for row in cells.values() for cell in row.values()):
@@ -135,83 +179,52 @@ def score_table(evidence: Evidence, score: Score) -> ScoreTable | None:
     return ScoreTable(score, evidence.columns, evidence.sizes, len(evidence.repeats), cells)
 
 
-def with_best(cells: dict[str, ScoreCell], score: Score) -> dict[str, ScoreCell]:
-    """Cells of one training size, the best mean marked where all of them are over the same scans."""
-    means = {name: cell.cell.summary.mean for name, cell in cells.items() if cell.cell.summary}
-    if len(means) < 2 or score.lower_is_better is None:
-        return cells
-    if is_uneven(cell.undefined for cell in cells.values()):
-        return cells
-    best = (min if score.lower_is_better else max)(means.values())
-    return {name: replace(cell, is_best=means.get(name) == best) for name, cell in cells.items()}
-
-
-def notes_on_cells(evidence: Evidence) -> list[str]:
-    """What is missing, failed or chosen, cell by cell, in words."""
-    return [
-        f"{label}, m = {size}: {word}"
-        for size in evidence.sizes
-        for name, label in evidence.columns.items()
-        for word in cell_of(evidence.of(name, size), "test_dice", evidence.repeats)[1]
-    ]
-
-
-def undefined_scans(evidence: Evidence, runs: Mapping[Repeat, Target], score: Score) -> Undefined:
-    """Of each finished run the scans that its mean leaves out."""
-    return {
-        repeat: _of_run(evidence, run, score) for repeat, run in sorted(runs.items()) if run.state == "done"
-    }
-
-
-def is_uneven(cells: Iterable[Undefined]) -> bool:
-    """Whether runs of one split and seed leave out different scans, so that means differ by that too."""
-    by_repeat: dict[Repeat, set[frozenset[str]]] = {}
-    for cell in cells:
-        for repeat, scans in cell.items():
-            by_repeat.setdefault(repeat, set()).add(scans)
-    return any(len(different) > 1 for different in by_repeat.values())
-
-
-def defined_values(evidence: Evidence, run: Target, score: Score) -> dict[str, float]:
-    """A run's values by scan, without the undefined ones.
-
-    Raises:
-        InputError: Its scores cannot be read.
-    """
-    scores = evidence.scores(run.key, run.run_id)
-    values = {scan: number(one.get(score.by_scan)) for scan, one in scores.items()}
-    return {scan: value for scan, value in values.items() if value is not None}
-
-
 def common_table(evidence: Evidence, table: ScoreTable) -> ScoreTable | None:
     """The same table over common scans; None where no two methods have one."""
     score = replace(table.score, name=f"{table.score.name}_common_scans")
     cells, n_common, n_all = {}, 0, 0
     for size in table.sizes:
-        found = {repeat: _values_by_method(evidence, table, size, repeat) for repeat in evidence.repeats}
-        common = {repeat: _common(values) for repeat, values in found.items()}
+        values = {repeat: _values_by_method(evidence, table, size, repeat) for repeat in evidence.repeats}
+        common = {repeat: _common(by_method) for repeat, by_method in values.items()}
         n_common += sum(len(scans) for scans in common.values())
-        n_all += sum(len(_all(values, repeat, table.cells[size])) for repeat, values in found.items())
-        row = {name: _common_cell(name, table.cells[size][name], found, common) for name in table.columns}
-        cells[size] = with_best(row, score)
+        for repeat, by_method in values.items():
+            left_out = (cell.undefined.get(repeat, frozenset()) for cell in table.cells[size].values())
+            n_all += len(frozenset().union(*by_method.values(), *left_out))
+        row = {name: _common_cell(name, table.cells[size][name], values, common) for name in table.columns}
+        cells[size] = _with_best(row, score)
     if not n_common:
         return None
     which = f"on common scans ({n_common} of {n_all}, over all sizes and runs)"
     return replace(table, score=score, cells=cells, which=which)
 
 
+def _with_best(cells: dict[str, ScoreCell], score: Score) -> dict[str, ScoreCell]:
+    """Cells of one training size, the best mean marked where all of them are over the same scans."""
+    means = {name: cell.cell.summary.mean for name, cell in cells.items() if cell.cell.summary}
+    if len(means) < 2 or score.lower_is_better is None or _is_uneven(cells):
+        return cells
+    best = (min if score.lower_is_better else max)(means.values())
+    return {name: replace(cell, is_best=means.get(name) == best) for name, cell in cells.items()}
+
+
+def _is_uneven(cells: Mapping[str, ScoreCell]) -> bool:
+    """Whether runs of one split and seed leave out different scans, so that means differ by that too."""
+    by_repeat: dict[Repeat, set[frozenset[str]]] = {}
+    for cell in cells.values():
+        for repeat, scans in cell.undefined.items():
+            by_repeat.setdefault(repeat, set()).add(scans)
+    return any(len(different) > 1 for different in by_repeat.values())
+
+
 def _cell(evidence: Evidence, name: str, size: int, score: Score) -> ScoreCell:
     cell, _ = cell_of(evidence.of(name, size), score.name, evidence.repeats)
-    runs = evidence.chosen(name, size)
-    values = {
-        repeat: run.metrics[score.name]
-        for repeat, run in sorted(runs.items())
-        if run.state == "done" and score.name in run.metrics
-    }
-    return ScoreCell(cell, values, undefined_scans(evidence, runs, score))
+    runs = {repeat: run for repeat, run in sorted(evidence.chosen(name, size).items()) if run.state == "done"}
+    values = {repeat: run.metrics[score.name] for repeat, run in runs.items() if score.name in run.metrics}
+    return ScoreCell(cell, values, {repeat: _undefined(evidence, run, score) for repeat, run in runs.items()})
 
 
-def _of_run(evidence: Evidence, run: Target, score: Score) -> frozenset[str]:
+def _undefined(evidence: Evidence, run: Target, score: Score) -> frozenset[str]:
+    """The scans that a run's mean leaves out."""
     n = int(run.metrics.get(score.n_undefined, 0))
     if not n:
         return frozenset()
@@ -220,25 +233,27 @@ def _of_run(evidence: Evidence, run: Target, score: Score) -> frozenset[str]:
     except InputError:
         # How many is known and not which: they count as other scans than any other run's.
         return frozenset(f"scan {place} of {run.key or run.run_id}" for place in range(n))
-    return frozenset(scan for scan, one in scores.items() if number(one.get(score.by_scan)) is None)
+    return frozenset(scan for scan, values in scores.items() if number(values.get(score.by_scan)) is None)
 
 
 def _values_by_method(evidence: Evidence, table: ScoreTable, size: int, repeat: Repeat) -> _Values:
-    by_method = {}
+    by_method: dict[str, dict[str, float]] = {}
     for name in table.columns:
         run = evidence.chosen(name, size).get(repeat)
-        if run is not None and run.state == "done" and (values := _read(evidence, run, table.score)):
-            by_method[name] = values
+        if run is None or run.state != "done":
+            continue
+        try:
+            scores = evidence.scores(run.key, run.run_id)
+        except InputError:
+            continue
+        values = {scan: number(of_scan.get(table.score.by_scan)) for scan, of_scan in scores.items()}
+        if defined := {scan: value for scan, value in values.items() if value is not None}:
+            by_method[name] = defined
     return by_method
 
 
 def _common(values: _Values) -> frozenset[str]:
     return frozenset.intersection(*map(frozenset, values.values())) if len(values) > 1 else frozenset()
-
-
-def _all(values: _Values, repeat: Repeat, cells: Mapping[str, ScoreCell]) -> frozenset[str]:
-    left_out = (cell.undefined.get(repeat, frozenset()) for cell in cells.values())
-    return frozenset().union(*values.values(), *left_out)
 
 
 def _common_cell(
@@ -251,10 +266,3 @@ def _common_cell(
     }
     state = whole.cell.state if whole.cell.summary is None else "no common scan"
     return ScoreCell(Cell(stat(list(means.values())), whole.cell.n_expected, state), means)
-
-
-def _read(evidence: Evidence, run: Target, score: Score) -> Mapping[str, float]:
-    try:
-        return defined_values(evidence, run, score)
-    except InputError:
-        return {}

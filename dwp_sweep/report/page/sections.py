@@ -9,11 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dwp_sweep.report.answers.paper_table import cell_of
+from dwp_sweep.report.answers.runs import validation_counts
 from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OTHER_TESTED, OVERLAP, Score
-from dwp_sweep.report.answers.table import validation_counts
+from dwp_sweep.report.page.answer import Winner, winners_table
 from dwp_sweep.report.page.builder import ReportBuilder, ShownTable
 from dwp_sweep.report.page.charts import curve_chart, forest_picture, size_chart
-from dwp_sweep.report.page.comparisons import MAX_PAIRED, Comparisons, Winner, compare
+from dwp_sweep.report.page.comparisons import (
+    MAX_PAIRED,
+    Comparisons,
+    compare,
+    comparisons_csv,
+    comparisons_latex,
+    comparisons_table,
+)
 from dwp_sweep.report.page.cost_and_settings import (
     by_method,
     by_stage,
@@ -34,15 +43,7 @@ from dwp_sweep.report.page.pictures import (
     source_example,
     tasks_picture,
 )
-from dwp_sweep.report.page.score_tables import ScoreTable, common_table, notes_on_cells, score_table
-from dwp_sweep.report.page.tables import (
-    comparisons_csv,
-    comparisons_latex,
-    comparisons_table,
-    score_files,
-    score_table_of,
-    winners_table,
-)
+from dwp_sweep.report.page.score_tables import ScoreTable, common_table, score_table
 from dwp_sweep.tables import left, plain_table
 
 
@@ -104,7 +105,12 @@ def sections_of(builder: ReportBuilder, best: Sequence[Winner], comparisons: Com
 
 def missing_lines(evidence: Evidence) -> tuple[list[str], list[str]]:
     """(What is missing or failed, cells and upstream nodes; what was chosen among configurations)."""
-    notes = notes_on_cells(evidence)
+    notes = [
+        f"{label}, m = {size}: {word}"
+        for size in evidence.sizes
+        for name, label in evidence.columns.items()
+        for word in cell_of(evidence.of(name, size), "test_dice", evidence.repeats)[1]
+    ]
     chosen = [note for note in notes if "configurations by validation" in note]
     upstream = []
     for row in evidence.rows:
@@ -140,7 +146,7 @@ def _score_blocks(builder: ReportBuilder, scores: Iterable[Score]) -> list[Score
 
 
 def _score(builder: ReportBuilder, table: ScoreTable) -> ShownTable:
-    return ShownTable(score_table_of(table), builder.downloads(score_files(table)))
+    return ShownTable(table.table(), builder.downloads(table.files()))
 
 
 def _sizes(builder: ReportBuilder) -> Section:

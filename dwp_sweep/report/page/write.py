@@ -17,8 +17,9 @@ from markupsafe import Markup
 
 from dwp_sweep import __version__
 from dwp_sweep.report.answers.scores import DECIDES, OVERLAP
+from dwp_sweep.report.page.answer import sentences, winners
 from dwp_sweep.report.page.builder import ReportBuilder, styles
-from dwp_sweep.report.page.comparisons import compare, reference_of, sentences, winners
+from dwp_sweep.report.page.comparisons import compare, reference_of
 from dwp_sweep.report.page.evidence import Evidence, gather
 from dwp_sweep.report.page.score_tables import score_table
 from dwp_sweep.report.page.sections import missing_lines, sections_of

@@ -16,8 +16,16 @@ from typing import Any
 import pandas as pd
 
 from dwp_sweep.errors import InputError, Problem, did_you_mean
-from dwp_sweep.report.answers.cell import Repeat, Target, chosen_runs, repeat_text
-from dwp_sweep.report.answers.table import METRICS, columns_of, targets_of
+from dwp_sweep.report.answers.paper_table import METRICS
+from dwp_sweep.report.answers.runs import (
+    Repeat,
+    Target,
+    chosen_runs,
+    columns_of,
+    repeat_text,
+    runs_of,
+    targets_of,
+)
 from dwp_sweep.report.paired.significance import (
     LEVEL,
     N_RESAMPLES,
@@ -241,8 +249,7 @@ def _brief(notes: Sequence[str]) -> str:
 
 
 def _runs(targets: Sequence[Target], name: str, size: int) -> dict[Repeat, Target]:
-    mine = [target for target in targets if target.train_size == size and name in columns_of([target])]
-    chosen, _ = chosen_runs(mine)
+    chosen, _ = chosen_runs(runs_of(targets, name, size))
     return {repeat: target for repeat, target in chosen.items() if target.state == "done"}
 
 

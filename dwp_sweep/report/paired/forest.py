@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dwp_sweep.report.answers.table import METRICS
+from dwp_sweep.report.answers.paper_table import METRICS
 from dwp_sweep.report.paired.differences import PairedDifference, PairedTable
 
 _INK, _MUTED, _GRID = "#22252b", "#6b7280", "#e5e7eb"

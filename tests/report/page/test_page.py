@@ -13,8 +13,9 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OVERLAP
+from dwp_sweep.report.page.answer import sentences, winners
 from dwp_sweep.report.page.builder import styles, themed
-from dwp_sweep.report.page.comparisons import compare, reference_of, sentences, winners
+from dwp_sweep.report.page.comparisons import compare, reference_of
 from dwp_sweep.report.page.evidence import missing_targets
 from dwp_sweep.report.page.score_tables import score_table
 from dwp_sweep.report.page.write import Written, write_page

@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from dwp_sweep.report.answers.cell import chosen_runs
-from dwp_sweep.report.answers.table import targets_of
+from dwp_sweep.report.answers.runs import chosen_runs, targets_of
 from dwp_sweep.tracking.read.best import best_of
 from dwp_sweep.tracking.read.configuration import pairs_of, rank
 from dwp_sweep.tracking.read.results import frame_of_rows

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.report.answers.table import paper_table
+from dwp_sweep.report.answers.paper_table import paper_table
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import mlflow_client

@@ -1,28 +1,59 @@
 """The paper's Table 3 of a sweep: test Dice, then IoU, mean (std) by training size and method or variant.
 
-Reads a table of nodes (`tracking.results`), from MLflow or from a store. Where a grid or search tried
-several configurations in one cell, validation picks the one that is shown. Whatever is missing is
-named; nothing is averaged over silently.
+Reads a table of nodes (`tracking.results`), from MLflow or from a store. Whatever is missing is named;
+nothing is averaged over silently. Where methods are many they become the rows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 
-from dwp_sweep.config.variants import SEPARATOR
-from dwp_sweep.report.answers.cell import Cell, Target, cell_of
+from dwp_sweep.report.answers.runs import (
+    Repeat,
+    Target,
+    chosen_runs,
+    columns_of,
+    repeat_text,
+    runs_of,
+    targets_of,
+    validation_counts,
+)
 from dwp_sweep.tables import Table, TableCell, TableColumn, markdown, plain_text, table_row
+from dwp_sweep.tracking.read.configuration import Stat, stat
 
 CellT = TypeVar("CellT")
 METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}
 _MAX_COLUMNS = 5
 """More methods or variants than these become the rows: no more cells fit into a line of 100 characters, nor
 into a page of 1,000 pixels."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Summary of one method at one size.
+
+    Attributes:
+        summary: None where no run has the metric.
+        n_expected: Splits x seeds that the sweep has.
+        state: What to show without a summary: failed, blocked, running, stopped, missing.
+    """
+
+    summary: Stat | None
+    n_expected: int
+    state: str
+
+    def text(self, digits: int = 3) -> str:
+        """``0.712 (0.021)``, with ``2/3`` behind it where runs are missing."""
+        if self.summary is None:
+            return self.state
+        short = f" {self.summary.n}/{self.n_expected}" if self.summary.n < self.n_expected else ""
+        spread = f" ({self.summary.std:.{digits}f})" if self.summary.std is not None else ""
+        return f"{self.summary.mean:.{digits}f}{spread}{short}"
 
 
 @dataclass(frozen=True)
@@ -141,9 +172,7 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
     notes: list[str] = []
     for size in sizes:
         for method, label in methods.items():
-            mine = [
-                target for target in targets if target.train_size == size and method in columns_of([target])
-            ]
+            mine = runs_of(targets, method, size)
             for metric in METRICS:
                 cells[metric][size][method], words = cell_of(mine, metric, repeats)
             notes += [f"{label}, m = {size}: {word}" for word in words]
@@ -158,51 +187,33 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
     return PaperTable(sizes, methods, len(repeats), cells, tuple(notes))
 
 
-def targets_of(results: pd.DataFrame) -> list[Target]:
-    """The target nodes among the rows of `tracking.results`, in their order."""
-    rows = results[(results["stage"] == "target") & results["method"].notna() & results["train_size"].notna()]
-    return [_target(row) for row in rows.to_dict("records")]
+def cell_of(targets: Sequence[Target], metric: str, repeats: Sequence[Repeat]) -> tuple[Cell, list[str]]:
+    """A cell and the words that belong to it.
+
+    Args:
+        targets: Runs of one method at one size, oldest first.
+        metric: What to summarise.
+        repeats: Every (split, seed) of the sweep.
+    """
+    chosen, n_configurations = chosen_runs(targets)
+    if not chosen:
+        return Cell(None, len(repeats), "missing"), ["no run"]
+    done = [target for target in chosen.values() if target.state == "done"]
+    summary = stat([target.metrics[metric] for target in done if metric in target.metrics])
+    words = [_words(chosen.get(repeat), repeat) for repeat in repeats]
+    if n_configurations > 1:
+        words.insert(0, f"the best of {n_configurations} configurations by validation Dice")
+    states = {target.state for target in chosen.values()}
+    order = ("failed", "blocked", "running", "stopped", "pruned", "missing", "done")
+    state = next((state for state in order if state in states), "missing").replace("done", "no value")
+    return Cell(summary, len(repeats), state), [word for word in words if word]
 
 
-def _target(row: Mapping[Any, Any]) -> Target:
-    return Target(
-        method=str(row["method"]),
-        train_size=int(row["train_size"]),
-        repeat=(_number(row["split"]), _number(row["seed"])),
-        configuration=str(row["configuration"]),
-        state=str(row["state"]),
-        error=str(row["error"] or ""),
-        metrics={str(name): float(value) for name, value in row.items() if _is_number(value)},
-        variants=tuple(_text(row.get("variant")).split(SEPARATOR)) if _text(row.get("variant")) else (),
-        key=_text(row.get("key")),
-        run_id=_text(row.get("run_id")),
-    )
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _number(value: Any) -> int:
-    return 0 if pd.isna(value) else int(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not pd.isna(value)
-
-
-def columns_of(targets: Iterable[Target]) -> dict[str, str]:
-    """What is compared -> its label: the variants, and the methods of runs that belong to none."""
-    from dwp_sweep.methods import METHODS
-
-    names = {name: name for target in targets for name in target.variants}
-    plain = {target.method for target in targets if not target.variants}
-    labels = names | {name: METHODS[name].label if name in METHODS else name for name in plain}
-    # The paper's columns stand in the order of their labels: UNet-DWP, -PR, -PRf, -RI.
-    return dict(sorted(labels.items(), key=lambda item: (item[1].casefold(), item[1])))
-
-
-def validation_counts(targets: Iterable[Target]) -> str:
-    """``8 or 9``: validation subjects of the runs; empty where none says it."""
-    counts = {int(target.metrics["n_val"]) for target in targets if "n_val" in target.metrics}
-    return " or ".join(map(str, sorted(counts)))
+def _words(target: Target | None, repeat: Repeat) -> str:
+    """What is wrong with a run; empty where it is done."""
+    place = repeat_text(repeat)
+    if target is None:
+        return f"{place}: no run"
+    if target.state == "done":
+        return ""
+    return f"{place}: {target.state}" + (f": {target.error}" if target.error else "")
