@@ -11,17 +11,18 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.data.cache.memory import dataset_fingerprint
-from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset, shared_scan_warnings
+from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.layouts import Listing, list_subjects, scan_layout
+from dwp_sweep.data.layouts import Listing, scan_layout
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
 from dwp_sweep.data.phantom.dataset import ensure_phantom
 from dwp_sweep.data.splits import enough_problems
+from dwp_sweep.data.two_tasks import orientation_warnings, read_task, shared_data
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods import METHODS
 from dwp_sweep.store.record import write_json
@@ -36,7 +37,7 @@ class PreparedData:
 
     Attributes:
         datasets: As written -> with root and fingerprint filled in.
-        warnings: What is legal, but suspicious (empty masks, scans that serve both tasks).
+        warnings: What is legal, but suspicious (empty masks, orientations that differ).
     """
 
     datasets: Mapping[DatasetConfig, DatasetConfig]
@@ -111,12 +112,29 @@ def prepare_datasets(
             problems += _located(error.problems, task.key, config)
     if problems:
         raise InputError(dict.fromkeys(problems))
-    pairs = {(condition.data.source, condition.data.target) for condition in conditions}
-    for source, target in pairs:
-        if source in prepared:
-            both = list_subjects(prepared[source]), list_subjects(prepared[target])
-            warnings += map(str, shared_scan_warnings(*both))
+    warnings += _of_both_tasks(conditions, prepared, storage / "cache")
     return PreparedData(prepared, tuple(dict.fromkeys(warnings)))
+
+
+def _of_both_tasks(
+    conditions: Sequence[ExperimentConfig],
+    prepared: Mapping[DatasetConfig, DatasetConfig],
+    cache_dir: Path,
+) -> list[str]:
+    """Warnings of sources and targets that are used together; scans in both are refused unless allowed."""
+    read = cache(lambda config: read_task(config, cache_dir))
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    for tasks in dict.fromkeys(condition.data for condition in conditions):
+        if tasks.source is None or tasks.source not in prepared:
+            continue
+        source, target = prepared[tasks.source], prepared[tasks.target]
+        shared = shared_data(read(source), read(target))
+        (warnings if tasks.allow_shared_scans else problems).extend(shared.problems)
+        warnings += (*shared.warnings, *orientation_warnings(source, target))
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return [str(warning) for warning in warnings]
 
 
 def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _WantedDataset]:

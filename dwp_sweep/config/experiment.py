@@ -19,7 +19,7 @@ from dwp_sweep.stages.harvest import HarvestConfig
 from dwp_sweep.stages.prior_fit import PriorConfig
 from dwp_sweep.stages.source import SourceConfig
 from dwp_sweep.stages.target import TargetConfig
-from dwp_sweep.strict import StrictModel
+from dwp_sweep.strict import StrictModel, unkeyed
 from dwp_sweep.training.compute import ComputeConfig
 
 
@@ -29,10 +29,13 @@ class DataConfig(StrictModel):
     Attributes:
         source: Where knowledge comes from; not needed where network, bank or priors are brought.
         target: Where it goes.
+        allow_shared_scans: Go on where scans or patients of the target are in the source too, with a warning
+            in place of the error: the target's test is then not blind.
     """
 
     source: DatasetConfig | None = None
     target: DatasetConfig
+    allow_shared_scans: bool = unkeyed(False)
 
 
 class ExperimentConfig(StrictModel):

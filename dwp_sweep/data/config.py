@@ -101,7 +101,7 @@ class PhantomConfig(StrictModel):
 
 
 class DatasetConfig(StrictModel):
-    """One data set: the source task's or the target task's.
+    r"""One data set: the source task's or the target task's.
 
     Attributes:
         layout: How the folder is organised, see `dwp_sweep.data.layouts`.
@@ -118,6 +118,10 @@ class DatasetConfig(StrictModel):
         mask_pattern: Which file is the mask (``ms``).
         phantom: What to generate for the layout ``phantom``.
         preprocess: How scans become inputs.
+        patients: Which scans are of one patient, so that they never stand on two sides of a split. ``auto``
+            takes the column ``patient`` of ``pairs``, and the names of BraTS (``BraTS-GLI-00000-001``) and
+            BIDS (``sub-01_ses-02``); ``scan`` makes every scan a patient of its own; else a regular
+            expression that fits whole ids, with the patient's name as its one group: ``(P\d+)_visit\d+``.
         n_val: Subjects held out for validation.
         n_test: Subjects held out for the test; a source task has none.
         validation: ``held_out``: `n_val` subjects of their own; ``train``: a part of the m training
@@ -138,6 +142,7 @@ class DatasetConfig(StrictModel):
     mask_pattern: str = Field("mask", min_length=1)
     phantom: PhantomConfig | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
+    patients: str = added("auto")
     n_val: int = Field(10, ge=0)
     n_test: int = Field(50, ge=0)
     validation: Literal["held_out", "train"] = "held_out"
@@ -153,6 +158,17 @@ class DatasetConfig(StrictModel):
         if isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise ValueError('must be a range such as "0:90" over the sorted ids, or a list of subject ids')
+
+    @field_validator("patients")
+    @classmethod
+    def _one_group(cls, value: str) -> str:
+        try:
+            n_groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if value not in ("auto", "scan") and n_groups != 1:
+            raise ValueError("must be auto, scan, or a regular expression with one group: the patient's name")
+        return value
 
     @field_validator("labels")
     @classmethod

@@ -8,6 +8,7 @@ Lowest step of the data side; whatever is wrong with a file becomes an `InputErr
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,18 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
             path, f"{n_bad} of {data.size} voxels are NaN or infinite", "replace them by finite values"
         )
     return Volume(data, header.affine, header.spacing_mm)
+
+
+def content_hash(volume: Volume) -> str:
+    """SHA-256 of a scan's voxels, turned to the patient's right, front and top; 64 hex digits.
+
+    The same for a scan under another name, compressed or turned otherwise, or with another data type that
+    holds its values. Another resolution, crop or scale of the values is another content.
+    """
+    turned = nib.orientations.apply_orientation(volume.data, nib.io_orientation(volume.affine))
+    digest = hashlib.sha256(times(turned.shape).encode())
+    digest.update(np.ascontiguousarray(turned).data)
+    return digest.hexdigest()
 
 
 def write_volume(path: Path, data: NDArray[Any], affine: Affine) -> None:

@@ -13,6 +13,8 @@ from dwp_sweep.config.datasets import prepare_datasets
 from dwp_sweep.config.node import node_of, node_values, pipeline_order
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
+from dwp_sweep.data.config import PhantomConfig
+from dwp_sweep.data.phantom.dataset import write_phantom
 from dwp_sweep.errors import InputError
 
 SPACE: dict[str, Any] = {
@@ -279,6 +281,53 @@ def test_warnings_name_their_task(storage: Path, tmp_path: Path) -> None:
     for _ in ("checked", "remembered"):
         warnings = prepare_datasets(conditions, tmp_path).warnings
         assert warnings and all(warning.startswith("data.target: ") for warning in warnings)
+
+
+@pytest.fixture
+def one_root(tmp_path: Path) -> dict[str, Any]:
+    """Ten scans of one folder for the source, and one of them among the target's."""
+    root = tmp_path / "scans"
+    write_phantom(PhantomConfig(n_subjects=12, shape=(16, 16, 16)), root)
+    task = {"layout": "msd", "root": str(root), "n_val": 1}
+    return {"source": {**task, "subjects": "0:6"}, "target": {**task, "subjects": "5:12", "n_test": 2}}
+
+
+def test_scans_in_source_and_target_are_refused_before_anything_starts(
+    one_root: dict[str, Any], tmp_path: Path
+) -> None:
+    fixed = {"method": "fine_tune", "train_size": 2}
+    for _ in ("checked", "remembered"):
+        (line,), _ = data_problems(tmp_path / "runs", data=one_root, fixed=fixed)
+        assert "1 of 7 target scans are source scans too" in line and line.count("_0005.nii.gz") == 2
+
+
+def test_scans_in_both_tasks_may_be_allowed_by_name(one_root: dict[str, Any], tmp_path: Path) -> None:
+    fixed = {"method": "fine_tune", "train_size": 2}
+    allowed = load_space(
+        {**SPACE, "data": one_root, "fixed": fixed}, ["data.allow_shared_scans=true"]
+    ).conditions
+
+    assert any(
+        "1 of 7 target scans" in text for text in prepare_datasets(allowed, tmp_path / "runs").warnings
+    )
+
+
+def test_scans_in_both_tasks_matter_only_where_source_networks_are_trained(
+    one_root: dict[str, Any], tmp_path: Path
+) -> None:
+    fixed = {"method": "random_init", "train_size": 2}
+    conditions = load_space({**SPACE, "data": one_root, "fixed": fixed}).conditions
+
+    assert not any(
+        "source scans" in text for text in prepare_datasets(conditions, tmp_path / "runs").warnings
+    )
+
+
+def test_orientations_that_differ_are_a_warning_of_the_sweep(storage: Path) -> None:
+    turned = ["method=fine_tune", "data.source.preprocess={orientation: SRA}"]
+
+    assert any("orientation is SRA in the source" in text for text in sweep(storage, *turned).warnings)
+    assert not any("orientation" in text for text in sweep(storage, "method=fine_tune").warnings)
 
 
 def test_stages_stand_in_the_order_of_the_pipeline_whatever_the_grid_names_first(storage: Path) -> None:

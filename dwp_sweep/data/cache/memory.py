@@ -19,6 +19,7 @@ import torch
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts.listing import Subject
+from dwp_sweep.data.patients import patient_by_name
 from dwp_sweep.errors import InputError, Problem
 
 MEMORY_FILE = "file_hashes.json"
@@ -27,7 +28,9 @@ MEMORY_FILE = "file_hashes.json"
 def dataset_fingerprint(
     config: DatasetConfig, subjects: Sequence[Subject], memory: Path | None = None
 ) -> str:
-    """Hash of ids and of the bytes of images, masks and the user's split file; 64 hex digits.
+    """Hash of ids, of the bytes of images, masks and the user's split file, and of patients; 64 hex digits.
+
+    Patients whom the subjects' names tell are left out: the names are in the hash.
 
     Args:
         config: `split_file` is read.
@@ -38,7 +41,10 @@ def dataset_fingerprint(
         InputError: A file that cannot be read.
     """
     hashes = file_hashes((path for subject in subjects for path in subject.files), memory)
-    rows = sorted((subject.id, *(hashes[path] for path in subject.files)) for subject in subjects)
+    rows = sorted(
+        (subject.id, *(hashes[path] for path in subject.files), *_listed_patient(subject, config))
+        for subject in subjects
+    )
     split_file = _sha256(Path(config.split_file).expanduser()) if config.split_file else ""
     return hashlib.sha256(json.dumps([rows, split_file]).encode()).hexdigest()
 
@@ -54,6 +60,12 @@ def file_hashes(paths: Iterable[Path], memory: Path | None = None) -> dict[Path,
     if memory is not None and fresh:
         remember(memory / MEMORY_FILE, {**(recall(memory / MEMORY_FILE) or {}), **fresh})
     return {path: fresh.get(name) or known[name] for path, name in names.items()}
+
+
+def _listed_patient(subject: Subject, config: DatasetConfig) -> tuple[str, ...]:
+    """The patient where a table tells it; the setting itself is in the keys beside the fingerprint."""
+    is_told = config.patients == "auto" and subject.patient not in ("", patient_by_name(subject.id))
+    return (subject.patient,) if is_told else ()
 
 
 def _identity(path: Path) -> str:

@@ -9,7 +9,6 @@ the content of the files.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -31,10 +30,11 @@ from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import Listing, Subject, scan_layout
 from dwp_sweep.data.pair import Pair, foreground_of, read_pair
 from dwp_sweep.data.preprocess import Prepared, preprocess
+from dwp_sweep.data.volumes import content_hash
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 """Raised by hand when the check says other things of the same scan."""
 
 
@@ -129,7 +129,7 @@ def _finding(subject: Subject, config: DatasetConfig, pair: Pair, prepared: Prep
         suspicions: tuple[Suspicion, ...] = (empty_mask(subject, pair.label_values, config),)
     else:
         suspicions = (*lost_foreground(subject, prepared), *at_border(subject, foreground))
-    hashes = tuple(hashlib.sha256(image.data.tobytes()).hexdigest() for image in pair.images)
+    hashes = tuple(content_hash(image) for image in pair.images)
     return Finding(row, (*suspicions, *saturated(subject, pair.images, config)), hashes)
 
 
@@ -212,19 +212,6 @@ def check_dataset(
         (*(suspicion.warning for suspicion in suspicions), *uneven),
         unusable,
     )
-
-
-def shared_scan_warnings(source: Sequence[Subject], target: Sequence[Subject]) -> tuple[Problem, ...]:
-    """Warn where a scan of the target task also trains the source networks: its test would not be blind."""
-    images = {image.resolve() for subject in source for image in subject.images}
-    shared = [
-        subject for subject in target if not images.isdisjoint(image.resolve() for image in subject.images)
-    ]
-    if not shared:
-        return ()
-    what = f"{len(shared)} of {len(target)} target subjects are source subjects too, first {shared[0].id}"
-    fix = "select other subjects in one of them"
-    return (Problem(str(shared[0].image), what, fix),)
 
 
 def _examined(

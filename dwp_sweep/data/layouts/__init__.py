@@ -10,9 +10,10 @@ from pathlib import Path
 from dwp_sweep.data.config import DatasetConfig, subject_range
 from dwp_sweep.data.layouts.folders import list_brats, list_ms
 from dwp_sweep.data.layouts.listing import Lister, Listing, Subject, list_msd, list_pairs
+from dwp_sweep.data.patients import with_patients
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 
-__all__ = ["LISTERS", "Listing", "Subject", "list_subjects", "scan_layout"]
+__all__ = ["LISTERS", "Listing", "Subject", "list_patients", "list_subjects", "scan_layout"]
 
 LISTERS: dict[str, Lister] = {
     "msd": list_msd,
@@ -37,6 +38,15 @@ def list_subjects(config: DatasetConfig) -> tuple[Subject, ...]:
     return listing.subjects
 
 
+def list_patients(config: DatasetConfig) -> dict[str, str]:
+    """The patient of each selected subject, by its id: what splits are drawn from.
+
+    Raises:
+        InputError: As `list_subjects`.
+    """
+    return {subject.id: subject.patient for subject in list_subjects(config)}
+
+
 def scan_layout(config: DatasetConfig) -> Listing:
     """As `list_subjects`, but problems are part of the result and the good subjects are still listed."""
     root = _root(config)
@@ -50,11 +60,14 @@ def scan_layout(config: DatasetConfig) -> Listing:
         return Listing((), problems, {}, listing.label_set)
     ids, wrong = _selected(listing.ids, config.subjects, str(root))
     labels = frozenset(config.label_set) | {0} if config.label_set else listing.label_set
+    selected = [subject for subject in listing.subjects if subject.id in ids]
+    named = with_patients(selected, config, str(root))
     return Listing(
-        tuple(subject for subject in listing.subjects if subject.id in ids),
+        named.subjects,
         (
             *listing.problems,
             *wrong,
+            *named.problems,
             *(problem for name in sorted(ids) for problem in listing.broken.get(name, ())),
         ),
         {name: listing.broken[name] for name in sorted(ids) if name in listing.broken},

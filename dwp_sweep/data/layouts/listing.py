@@ -2,8 +2,9 @@
 
 ``msd`` is a task of the Medical Segmentation Decathlon: ``training`` in ``dataset.json`` lists image and
 label files, the subject's id is the image's file name, ``labels`` says which values a mask may hold.
-``pairs`` is a CSV with the columns image, mask, subject and any folder structure; the root is the CSV, or a
-folder that holds ``pairs.csv``, and relative paths start at the CSV's folder. Reads file names, no voxels.
+``pairs`` is a CSV with the columns image, mask, subject, and patient where patients have several scans; the
+root is the CSV, or a folder that holds ``pairs.csv``, and relative paths start at the CSV's folder. Reads
+file names, no voxels.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class Subject:
         image: File of the image; of the first modality where there are several.
         mask: File of the mask.
         further: Files of the other modalities, in the order that the user gave.
+        patient: Whose scan it is; empty until `scan_layout` names it, unless the layout does.
     """
 
     id: str
     image: Path
     mask: Path
     further: tuple[Path, ...] = ()
+    patient: str = ""
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -70,6 +73,12 @@ class Listing:
     def ids(self) -> tuple[str, ...]:
         """All ids, complete or broken, sorted: what a range of subjects counts over."""
         return tuple(sorted({*(subject.id for subject in self.subjects), *self.broken}))
+
+    @property
+    def patients(self) -> Mapping[str, str]:
+        """The patient of each of `ids`; of a broken subject its own id."""
+        known = {subject.id: subject.patient for subject in self.subjects}
+        return {name: known.get(name) or name for name in self.ids}
 
 
 Lister = Callable[[DatasetConfig, Path], Listing]
@@ -175,10 +184,13 @@ def list_pairs(config: DatasetConfig, root: Path) -> Listing:
     except InputError as error:
         return Listing((), error.problems)
     subjects, problems, broken = [], [], {}
+    names_patients = config.patients == "auto" and "patient" in rows[0]
+    needed = (*COLUMNS, "patient") if names_patients else COLUMNS
     for row in rows:
-        empty = [column for column in COLUMNS if not row[column]]
+        empty = [column for column in needed if not row[column]]
         if not empty:
-            subjects.append(Subject(row["subject"], _path(path, row["image"]), _path(path, row["mask"])))
+            image, mask = _path(path, row["image"]), _path(path, row["mask"])
+            subjects.append(Subject(row["subject"], image, mask, patient=row.get("patient", "")))
             continue
         what = "image without mask" if empty == ["mask"] else f"nothing in column {', '.join(empty)}"
         problem = Problem(f"{path}, line {row['line']}", what, "fill it in or remove the line")

@@ -12,7 +12,7 @@ import torch
 from dwp_sweep.data.cache import cases as cache
 from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.check import check
-from dwp_sweep.data.check.check import check_dataset, shared_scan_warnings
+from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.splits import enough_problems
@@ -154,14 +154,6 @@ def test_fewer_subjects_than_test_validation_and_training_need_are_refused(root)
     assert "12 subjects are fewer than test 4" in problems([3, 7], n_test=4, n_val=2)[0].what
     assert not problems([], n_test=50, n_val=11)
     assert "12 subjects are fewer" in problems([], n_val=12)[0].what
-
-
-def test_scans_that_serve_both_tasks_are_a_warning(root):
-    first, second, both = (list_subjects(config(root, subjects=text)) for text in ("0:6", "6:12", "4:8"))
-
-    assert shared_scan_warnings(first, second) == ()
-    (warning,) = shared_scan_warnings(first, both)
-    assert "2 of 4 target subjects" in warning.what
 
 
 def test_a_dataset_json_without_labels_checks_no_set(root):

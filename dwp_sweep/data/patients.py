@@ -1,0 +1,72 @@
+"""Which scans are of one patient: by a column, by the names that data sets publish, or by the user's pattern.
+
+Scans of one patient never stand in two of training, validation and test, nor in both tasks. Stands beside the
+layouts, which give every subject its patient.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts.listing import Subject
+from dwp_sweep.errors import Problem
+
+_BRATS = (
+    re.compile(r"(brats-[a-z]+-\d+)-\d+", re.IGNORECASE),  # since 2023: BraTS-GLI-00000-001
+    re.compile(r"(brats1[789]_[a-z0-9]+_[a-z0-9]+)_\d+", re.IGNORECASE),  # Brats18_TCIA01_131_1
+)
+_BIDS = re.compile(r"(sub-[a-z0-9]+)(?:_.*)?", re.IGNORECASE)  # sub-01_ses-02_FLAIR
+
+
+@dataclass(frozen=True)
+class PatientNames:
+    """Subjects with their patients, and what is wrong with the pattern that names them."""
+
+    subjects: tuple[Subject, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def with_patients(subjects: Sequence[Subject], config: DatasetConfig, where: str) -> PatientNames:
+    """Give every subject the patient that `config.patients` says.
+
+    Args:
+        subjects: Those with a patient have it from the column of ``pairs``.
+        config: `patients` is read.
+        where: Folder or file named in problems.
+    """
+    patients = [_patient(subject, config.patients) for subject in subjects]
+    unfit = [subject.id for subject, patient in zip(subjects, patients, strict=True) if not patient]
+    if unfit:
+        n_unfit = f"{len(unfit)} of {len(subjects)} ids"
+        what = f"patients: {config.patients!r} does not fit {n_unfit}, first {unfit[0]!r}"
+        fix = "the pattern must fit whole ids, and its group must hold the patient's name"
+        return PatientNames(tuple(subjects), (Problem(where, what, fix),))
+    return PatientNames(
+        tuple(replace(one, patient=patient) for one, patient in zip(subjects, patients, strict=True))
+    )
+
+
+def patient_by_name(subject_id: str) -> str:
+    """The patient that a published name tells; of other names each is a patient of its own."""
+    for pattern in (*_BRATS, _BIDS):
+        if match := pattern.fullmatch(subject_id):
+            return match[1]
+    return subject_id
+
+
+def is_worldwide(patient: str) -> bool:
+    """Whether a name means the same patient in every folder: BraTS gives out names, others count anew."""
+    return any(pattern.fullmatch(f"{patient}-0") or pattern.fullmatch(f"{patient}_0") for pattern in _BRATS)
+
+
+def _patient(subject: Subject, patients: str) -> str:
+    """Empty where a pattern does not fit."""
+    if patients == "scan":
+        return subject.id
+    if patients == "auto":
+        return subject.patient or patient_by_name(subject.id)
+    match = re.fullmatch(patients, subject.id)
+    return (match[1] or "") if match else ""

@@ -1,0 +1,174 @@
+"""Source and target side by side: scans and patients that serve both, and grids that do not match.
+
+A network that has seen a scan in the source task is not tested blindly on it in the target task. Equal scans
+are found by their voxels, whatever their files are called; patients by their names, which mean something
+only within one layout. Runs before a sweep starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dwp_sweep.data.cache.memory import side_by_side
+from dwp_sweep.data.check.check import Finding, examine, keep_in
+from dwp_sweep.data.config import BRATS_LAYOUTS, DatasetConfig
+from dwp_sweep.data.layouts import Subject, scan_layout
+from dwp_sweep.data.patients import is_worldwide
+from dwp_sweep.errors import Problem
+
+TASKS = "data.source and data.target"
+ALLOW = "data.allow_shared_scans"
+N_NAMED = 10
+"""Pairs that a message names; of more it says how many."""
+
+
+@dataclass(frozen=True)
+class TaskScans:
+    """The scans of one task.
+
+    Attributes:
+        config: Of its data set.
+        subjects: The selected ones.
+        contents: Subject id -> hashes of the voxels of its channels.
+    """
+
+    config: DatasetConfig
+    subjects: Sequence[Subject]
+    contents: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class SharedData:
+    """What the two tasks have in common.
+
+    Attributes:
+        problems: Makes the test of the target task meaningless, unless the user allows it.
+        warnings: May be chance: equal names of patients in two folders.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def read_task(config: DatasetConfig, cache_dir: Path) -> TaskScans:
+    """The scans of a checked data set with the hashes of their voxels, which the check has remembered.
+
+    Args:
+        config: Of a data set without problems.
+        cache_dir: The cache that the check has used.
+    """
+    listing = scan_layout(config)
+    keep = keep_in(cache_dir, listing.subjects)
+    read = side_by_side(lambda one: examine(one, config, listing.label_set, keep), listing.subjects)
+    findings = [finding for _, finding in read if isinstance(finding, Finding)]
+    return TaskScans(config, listing.subjects, {finding.row.id: finding.hashes for finding in findings})
+
+
+def shared_data(source: TaskScans, target: TaskScans) -> SharedData:
+    """Scans and patients of the target task that the source task has as well.
+
+    A scan is the same where any channel has the same voxels (`content_hash`) or where it is the same file,
+    whichever channel of it is read. A patient is the same where both tasks have one layout and one root, or
+    names that BraTS has given out; equal names in two folders are a warning, since folders count anew.
+    """
+    scans = _same_scans(source, target)
+    in_both = {(one.id, other.id) for one, other in scans}
+    problems = [_scan_problem(scans, target)] if scans else []
+    patients = [
+        (one, other) for one, other in _same_patients(source, target) if (one.id, other.id) not in in_both
+    ]
+    is_one_folder = _root(source.config) == _root(target.config)
+    certain = [pair for pair in patients if is_one_folder or is_worldwide(pair[0].patient)]
+    chance = [pair for pair in patients if pair not in certain]
+    if certain:
+        problems.append(Problem(TASKS, _patient_text(certain), _fix("patients")))
+    warnings = []
+    if chance:
+        fix = "if they are the same people, select others; if not, nothing is wrong"
+        warnings.append(Problem(TASKS, f"two folders, equal names: {_patient_text(chance)}", fix))
+    return SharedData(tuple(problems), tuple(warnings))
+
+
+def orientation_warnings(source: DatasetConfig, target: DatasetConfig) -> tuple[Problem, ...]:
+    """Orientations that differ: kernels along one axis of the patient meet another axis in the target.
+
+    A source network whose input was turned so fell from Dice 0.75 to 0.53 on its own scans.
+    """
+    ours, theirs = source.preprocess.orientation, target.preprocess.orientation
+    if ours == theirs:
+        return ()
+    axes = {"R": "left-right", "A": "front-back", "S": "up-down"}
+    first, second = (
+        [axes[letter.translate(str.maketrans("LPI", "RAS"))] for letter in one] for one in (ours, theirs)
+    )
+    turned = [f"{one} meets {other}" for one, other in zip(first, second, strict=True) if one != other]
+    how = ", ".join(turned) or "an axis runs the other way"
+    what = (
+        f"preprocess.orientation is {ours} in the source and {theirs} in the target: kernels that learned "
+        f"one direction of the body are applied along another ({how})"
+    )
+    fix = "give both the same orientation, and turn shape and spacing_mm with it"
+    return (Problem(TASKS, what, fix),)
+
+
+def _same_scans(source: TaskScans, target: TaskScans) -> list[tuple[Subject, Subject]]:
+    known: dict[str, Subject] = {}
+    for subject in source.subjects:
+        for token in _tokens(subject, source):
+            known.setdefault(token, subject)
+    pairs: dict[tuple[str, str], tuple[Subject, Subject]] = {}
+    for subject in target.subjects:
+        for token in _tokens(subject, target):
+            if token in known:
+                pairs[known[token].id, subject.id] = known[token], subject
+    return list(pairs.values())
+
+
+def _tokens(subject: Subject, task: TaskScans) -> Iterable[str]:
+    yield from task.contents.get(subject.id, ())
+    yield from (str(image.resolve()) for image in subject.images)
+
+
+def _scan_problem(pairs: Sequence[tuple[Subject, Subject]], target: TaskScans) -> Problem:
+    n_shared = len({other.id for _, other in pairs})
+    named = _named(f"{one.image} = {other.image}" for one, other in pairs)
+    what = f"{n_shared} of {len(target.subjects)} target scans are source scans too, by their voxels: {named}"
+    return Problem(TASKS, what, _fix("scans"))
+
+
+def _same_patients(source: TaskScans, target: TaskScans) -> list[tuple[Subject, Subject]]:
+    """The first scan of each patient in either task; generated subjects are no patients."""
+    if _layout(source.config) != _layout(target.config) or source.config.layout == "phantom":
+        return []
+    ours, theirs = _first_scans(source.subjects), _first_scans(target.subjects)
+    return [(ours[patient], theirs[patient]) for patient in theirs if patient in ours]
+
+
+def _first_scans(subjects: Sequence[Subject]) -> dict[str, Subject]:
+    return {subject.patient: subject for subject in reversed(subjects)}
+
+
+def _patient_text(pairs: Sequence[tuple[Subject, Subject]]) -> str:
+    named = _named(f"{one.patient} ({one.image}, {other.image})" for one, other in pairs)
+    plural = "patients have" if len(pairs) > 1 else "patient has"
+    return f"{len(pairs)} {plural} scans in both tasks: {named}"
+
+
+def _fix(what: str) -> str:
+    return f"select other {what} in one of the tasks, or say {ALLOW}: true and report no test as blind"
+
+
+def _named(texts: Iterable[str]) -> str:
+    every = list(texts)
+    more = f" and {len(every) - N_NAMED} more" if len(every) > N_NAMED else ""
+    return ", ".join(every[:N_NAMED]) + more
+
+
+def _layout(config: DatasetConfig) -> str:
+    return "brats" if config.layout in BRATS_LAYOUTS else config.layout
+
+
+def _root(config: DatasetConfig) -> Path | None:
+    return Path(config.root).expanduser().resolve() if config.root else None
