@@ -82,21 +82,9 @@ def predict_folder(
 ) -> tuple[Path, ...]:
     """Segment every NIfTI file of a folder; results get the names of their scans.
 
-    Files that are named as masks are left out: ``..._seg``, ``..._mask``, ``label...`` and the like.
-
-    Args:
-        run: As for `predict`.
-        images: Folder; several are the channels, with files of the same names.
-        masks: Folder to write to, made if missing; likewise the next three.
-        probability: As for `predict`.
-        uncertainty: As for `predict`.
-        picture: As for `predict`.
-        force: As for `predict`.
-        where: As for `predict`.
-        storage: As for `predict`.
-        tracking_uri: As for `predict`.
-        device: As for `predict`.
-        progress: As for `predict`.
+    Arguments are those of `predict`, but ``images`` is a folder, or several with files of the same names, one
+    a channel; ``masks``, ``probability``, ``uncertainty`` and ``picture`` are folders, made if missing. Files
+    that are named as masks are left out: ``..._seg``, ``..._mask``, ``label...`` and the like.
 
     Returns:
         The masks that were written, by name.

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking, Say, read_sweep, silent
-from dwp_sweep.api.tracking import bring_level, keep_report, keep_search, keep_tables
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.options import DEFAULT_WAIT_S, RunOptions
 from dwp_sweep.harness.view.status import SweepStatus, sweep_status
+from dwp_sweep.store.heartbeat import keys_in_hand
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.sweep_record import record_settings
+from dwp_sweep.store.sweep_record import record_settings, recorded_resources
 from dwp_sweep.tracking.client import resolve_uri
 from dwp_sweep.tracking.read.best import Best, best_config
 from dwp_sweep.tracking.read.pareto import Front, pareto_front
@@ -179,6 +180,25 @@ def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:
     return sweep_status(sweep, open_store(storage))
 
 
+def keep_report(tracking: Tracking, store: Store, say: Say) -> None:
+    """Keep the report's page, figures and tables with the parent run. Never raises."""
+    from dwp_sweep.report.page.write import write_report
+    from dwp_sweep.tracking.write.parent import log_report
+
+    if not tracking.online:
+        return
+    say("writing the report ...")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            write_report(tracking.sweep_name, Path(folder), tracking.uri, store)
+            problem = log_report(tracking, Path(folder))
+    except Exception as error:  # a picture that cannot be drawn must not take a finished sweep's exit code
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        command = f"dwp-sweep report {tracking.sweep_name} --out DIR"
+        say(f"the report is not in MLflow ({problem}); {command} makes it")
+
+
 def _run(
     sweep: Sweep,
     store: Store,
@@ -189,7 +209,8 @@ def _run(
 ) -> SweepRun:
     """Plan, update MLflow, build what is missing, update MLflow, keep the answers."""
     from dwp_sweep.harness.run import run_sweep as run_nodes
-    from dwp_sweep.tracking.write.parent import close_tracking, open_tracking, reopen
+    from dwp_sweep.report.answers.paper_table import paper_table
+    from dwp_sweep.tracking.write.parent import close_tracking, describe_parent, open_tracking, reopen
 
     plan = make_plan(sweep, store, options.retry_failed)
     record_settings(store, sweep.name, sweep.settings)
@@ -197,18 +218,18 @@ def _run(
     tracking = open_tracking(tracking_uri, store.place, sweep.name, dict(sweep.settings))
     if not tracking.online:
         say(str(tracking.problem))
-    bring_level(tracking, sweep, store, say)
+    _bring_level(tracking, sweep, store, say)
     try:
         outcome = run_nodes(sweep, store, tracking, options, progress=progress, plan=plan)
     except BaseException:
         close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever
         raise
     tracking = reopen(tracking)
-    bring_level(tracking, sweep, store, say)
-    search = keep_search(tracking, sweep, store, say)
+    _bring_level(tracking, sweep, store, say)
+    search = _keep_search(tracking, sweep, store, say)
     table = results_of_store(sweep.nodes.values(), store)
     if outcome.counts.get("done"):
-        keep_tables(tracking, table)
+        describe_parent(tracking, paper_table(table).markdown())
         keep_report(tracking, store, say)
     close_tracking(tracking, PARENT_STATUS.get(outcome.exit_code, "FAILED"))
     best: Best | None = None
@@ -224,3 +245,36 @@ def _run(
                     sweep.name, objectives, tracking_uri=tracking.uri, storage=tracking.storage
                 )
     return SweepRun(sweep, outcome, tracking, table, best, search, front)
+
+
+def _bring_level(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> None:
+    """Send MLflow what it lacks: what it missed, what another sweep had built, ends of runs left open.
+
+    Of a search also what answers from MLflow alone need: objectives, and the machine's share of a target.
+    """
+    from dwp_sweep.tracking.write.parent import log_facts
+    from dwp_sweep.tracking.write.sync import sync_records
+
+    if tracking.online:
+        report = sync_records(tracking, sweep.nodes.values(), store, keys_in_hand(store))
+        if report.problem:
+            say(report.problem)
+    if sweep.search is not None:
+        names = [objective.metric for objective in sweep.search.objectives]
+        log_facts(tracking, names, recorded_resources(store, sweep.name))
+
+
+def _keep_search(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> SearchReport | None:
+    """Write a search's figures: they must never fail a sweep at its last line."""
+    if sweep.search is None:
+        return None
+    from dwp_sweep.api.tracking import read_search
+
+    try:
+        report = read_search(sweep.name, store, sweep.search.searcher.storage)
+        if report is not None:
+            report.keep(store.sweep_dir(sweep.name), tracking)
+        return report
+    except Exception as error:  # whatever drawing raises: what was built is safe
+        say(f"the figures of the search could not be drawn: {error}")
+        return None

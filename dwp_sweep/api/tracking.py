@@ -1,24 +1,17 @@
-"""A sweep's own data in MLflow and in its folder, beside the runs of its nodes.
-
-For users: `sync` sends what MLflow missed, `search_report` and `search_figures` read a search. For a run:
-what it writes to its parent run in MLflow and to the sweep's folder, before it starts and when it ends.
-"""
+"""What users ask of a sweep beside its scores: `sync` sends MLflow what it missed; figures of a search."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dwp_sweep.api.planning import DEFAULT_STORAGE, Say
+from dwp_sweep.api.planning import DEFAULT_STORAGE
 from dwp_sweep.config.node import nodes_of
-from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.store.heartbeat import live_runs
+from dwp_sweep.store.heartbeat import keys_in_hand
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import (
     recorded_nodes,
-    recorded_resources,
     recorded_settings,
     require_sweep,
     sweep_path,
@@ -26,10 +19,7 @@ from dwp_sweep.store.sweep_record import (
 from dwp_sweep.tracking.client import resolve_uri
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from dwp_sweep.report.search.report import SearchFigures, SearchReport
-    from dwp_sweep.tracking.write.parent import Tracking
     from dwp_sweep.tracking.write.sync import SyncReport
 
 
@@ -57,7 +47,7 @@ def sync(sweep: str, storage: str | Path = DEFAULT_STORAGE, tracking_uri: str | 
     require_sweep(sweep, store)
     nodes = nodes_of(recorded_nodes(store, sweep))
     tracking = open_tracking(tracking_uri, store.place, sweep, recorded_settings(store, sweep))
-    return sync_records(tracking, nodes, store, _in_hand(store))
+    return sync_records(tracking, nodes, store, keys_in_hand(store))
 
 
 def search_report(
@@ -81,7 +71,7 @@ def search_report(
     store = open_store(storage)
     folder = sweep_path(store, sweep)
     # Optuna takes a second to import: only for studies that are there.
-    report = _studied(sweep, store, None) if (folder / "optuna.db").is_file() else None
+    report = read_search(sweep, store, None) if (folder / "optuna.db").is_file() else None
     return report or kept_report(sweep, folder, resolve_uri(tracking_uri, storage))
 
 
@@ -95,70 +85,7 @@ def search_figures(
     return search_report(sweep, storage, tracking_uri).figures()
 
 
-def bring_level(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> None:
-    """Send MLflow what it lacks: what it missed, what another sweep had built, ends of runs left open.
-
-    Of a search also what answers from MLflow alone need: objectives, and the machine's share of a target.
-    """
-    from dwp_sweep.tracking.write.parent import log_facts
-    from dwp_sweep.tracking.write.sync import sync_records
-
-    if tracking.online:
-        report = sync_records(tracking, sweep.nodes.values(), store, _in_hand(store))
-        if report.problem:
-            say(report.problem)
-    if sweep.search is not None:
-        names = [objective.metric for objective in sweep.search.objectives]
-        log_facts(tracking, names, recorded_resources(store, sweep.name))
-
-
-def keep_search(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> SearchReport | None:
-    """Write a search's figures: they must never fail a sweep at its last line."""
-    if sweep.search is None:
-        return None
-    try:
-        report = _studied(sweep.name, store, sweep.search.searcher.storage)
-        if report is not None:
-            report.keep(store.sweep_dir(sweep.name), tracking)
-        return report
-    except Exception as error:  # whatever drawing raises: what was built is safe
-        say(f"the figures of the search could not be drawn: {error}")
-        return None
-
-
-def keep_tables(tracking: Tracking, results: DataFrame) -> None:
-    """Show the sweep's tables as the description of its parent run. Never raises."""
-    from dwp_sweep.report.answers.paper_table import paper_table
-    from dwp_sweep.tracking.write.parent import describe_parent
-
-    describe_parent(tracking, paper_table(results).markdown())
-
-
-def keep_report(tracking: Tracking, store: Store, say: Say) -> None:
-    """Keep the report's page, figures and tables with the parent run. Never raises."""
-    from dwp_sweep.report.page.write import write_report
-    from dwp_sweep.tracking.write.parent import log_report
-
-    if not tracking.online:
-        return
-    say("writing the report ...")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            write_report(tracking.sweep_name, Path(folder), tracking.uri, store)
-            problem = log_report(tracking, Path(folder))
-    except Exception as error:  # a picture that cannot be drawn must not take a finished sweep's exit code
-        problem = f"{type(error).__name__}: {error}"
-    if problem:
-        command = f"dwp-sweep report {tracking.sweep_name} --out DIR"
-        say(f"the report is not in MLflow ({problem}); {command} makes it")
-
-
-def _in_hand(store: Store) -> frozenset[str]:
-    """Keys of the nodes that live runs are at: their workers send what they measure themselves."""
-    return frozenset(str(work["key"]) for run in live_runs(store) for work in run.in_hand)
-
-
-def _studied(sweep: str, store: Store, url: str | None) -> SearchReport | None:
+def read_search(sweep: str, store: Store, url: str | None) -> SearchReport | None:
     """What the studies of a sweep hold now; None where there are none."""
     from dwp_sweep.harness.search.importance import importances  # imports optuna: for searches only
     from dwp_sweep.harness.search.trials import read_trials

@@ -134,6 +134,11 @@ def live_runs(store: Store, sweep: str | None = None) -> list[LiveRun]:
     return [run for run in runs if run is not None]
 
 
+def keys_in_hand(store: Store) -> frozenset[str]:
+    """Keys of the nodes that live runs are at: their workers send what they measure themselves."""
+    return frozenset(str(work["key"]) for run in live_runs(store) for work in run.in_hand)
+
+
 def run_name(sweep: str, run: str) -> str:
     """Name on the storage of a run's file."""
     return f"sweeps/{sweep}/run-{run}.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dwp_sweep.api.tracking import keep_report
+from dwp_sweep.api.running import keep_report
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.write.parent import Tracking
