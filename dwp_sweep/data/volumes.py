@@ -9,6 +9,7 @@ Lowest step of the data side; whatever is wrong with a file becomes an `InputErr
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
+from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from dwp_sweep.atomic_write import replacing
+from dwp_sweep.data.file_bytes import free_memory, most_bytes, read_bytes
 from dwp_sweep.errors import InputError, Problem
 
 FloatArray = NDArray[np.float32]
@@ -37,6 +40,7 @@ _UNREADABLE = (
     nib.spatialimages.HeaderDataError,
     nib.spatialimages.ImageDataError,
 )
+_OTHER_PACKING = (".bz2", ".zst")
 _AXES = {1: "1D", 2: "2D", 3: "3D", 4: "4D"}
 
 
@@ -141,6 +145,8 @@ def _open(path: Path) -> Any:
         raise _error(path, f"cannot be read as NIfTI: {_first_line(error)}", "copy the file again") from None
     if not isinstance(image, nib.Nifti1Pair):
         raise _error(path, f"is no NIfTI file but {type(image).__name__}", "convert it to .nii.gz")
+    if Path(str(image.file_map["image"].filename)).suffix.lower() in _OTHER_PACKING:
+        raise _error(path, "is packed by another program than gzip", "unpack it, or pack it as .nii.gz")
     if image.get_data_dtype().kind not in "iufb":
         raise _error(
             path,
@@ -177,14 +183,40 @@ def _chosen(path: Path, header: Header, channel: int | None) -> int:
 
 
 def _voxels(path: Path, image: Any, channel: int) -> FloatArray:
+    """Read by our own reader: nibabel's never sees the checksum of a gzip file."""
+    stored, shape, dtype = image.dataobj, image.shape[:3], image.get_data_dtype()
+    source = Path(image.file_map["image"].filename)  # the .img beside a .hdr, else the file itself
+    n_bytes = math.prod(shape) * dtype.itemsize
     try:
+        _require_plausible(path, source, image)
+        content = read_bytes(source, stored.offset + channel * n_bytes, n_bytes)
+        voxels = content.view(dtype).reshape(shape, order="F")
         with np.errstate(over="ignore", invalid="ignore"):
-            raw = image.dataobj[..., channel] if len(image.shape) == 4 else image.get_fdata(dtype=np.float32)
-            return np.ascontiguousarray(raw, dtype=np.float32)
+            scaled = apply_read_scaling(voxels, np.float64(stored.slope), np.float64(stored.inter))
+            return np.ascontiguousarray(scaled, dtype=np.float32)
     except _UNREADABLE as error:
         raise _error(
             path, f"truncated or damaged: {_first_line(error)}", "export or copy the file again"
         ) from None
+
+
+def _require_plausible(path: Path, source: Path, image: Any) -> None:
+    """Refuse a header that promises more than its file or memory can hold, before anything is allocated."""
+    itemsize = image.get_data_dtype().itemsize
+    size = f"{times(image.shape)} voxels of {itemsize} byte{'s' * (itemsize > 1)}"
+    if image.dataobj.offset + math.prod(image.shape) * itemsize > most_bytes(source):
+        what = f"truncated or damaged: its header promises {size}, more than the file can hold"
+        raise _error(path, what, "export or copy the file again")
+    # As stored, as float32, and as float64 in between where slope and intercept apply.
+    is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    needed, free = math.prod(image.shape[:3]) * (itemsize + 4 + 8 * is_scaled), free_memory()
+    if needed > free:
+        what = f"its header promises {size}: reading it takes {_gb(needed)}, and {_gb(free)} are free"
+        raise _error(path, what, "crop or resample it beforehand, or take a machine with more memory")
+
+
+def _gb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2g} GB"
 
 
 def _error(path: Path, what: str, fix: str) -> InputError:
