@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -282,3 +284,57 @@ def _markdown_lines(table: Table) -> str:
     header, *rows = [[text.replace("|", "\\|") for text in line] for line in table.texts]
     rule = [":--" if column.align == "left" else "--:" for column in table.columns]
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Summary of one metric.
+
+    Attributes:
+        mean: Arithmetic mean.
+        std: Sample standard deviation (ddof 1); None for a single value.
+        n: Number of values.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+    def __str__(self) -> str:
+        """``0.712 (0.021)``: a cell of a table of scores."""
+        return self._text(".3f", " ({:.3f})")
+
+    def short(self) -> str:
+        """``0.7382 (0.011)``: significant digits, for values of any size."""
+        return self._text(".4g", " ({:.2g})")
+
+    def plus_minus(self) -> str:
+        """``0.712 ± 0.021``: a score within a line of text."""
+        return self._text(".3f", " ± {:.3f}")
+
+    def explained(self) -> str:
+        """``0.7382 (std 0.0110, n = 2)``: with the words that a reader needs."""
+        if self.std is None:
+            return f"{self.mean:.4f} (one run: no spread known)"
+        return self._text(".4f", " (std {:.4f}, ") + f"n = {self.n})"
+
+    def _text(self, mean: str, spread: str) -> str:
+        return format(self.mean, mean) + (spread.format(self.std) if self.std is not None else "")
+
+
+def stat(values: Sequence[float]) -> Stat | None:
+    """Summary of the finite values; None where there is none."""
+    finite = [float(value) for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    return Stat(statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else None, len(finite))
+
+
+def metric_columns(names: Iterable[str]) -> tuple[TableColumn, ...]:
+    """Columns of means with their spread."""
+    return right(*(f"{name} mean (std)" for name in names))
+
+
+def short_means(metrics: Mapping[str, Stat], names: Iterable[str]) -> list[str]:
+    """``0.7382 (0.011)`` for each metric; a dash where there is none."""
+    return [metrics[name].short() if name in metrics else "-" for name in names]

@@ -17,7 +17,7 @@ from dwp_sweep.data.cache.cases import publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, remember
 from dwp_sweep.data.preprocess import Prepared
 from dwp_sweep.data.volumes import write_volume
-from dwp_sweep.store.local.files import FolderFiles
+from dwp_sweep.store.local.store import FolderFiles
 from dwp_sweep.store.record import write_json
 from dwp_sweep.training.checkpoint import save_checkpoint
 

@@ -11,9 +11,9 @@ from dwp_sweep.api.running import SweepRun, retrain_best, run_sweep, status
 from dwp_sweep.api.tracking import search_figures, search_report, sync
 from dwp_sweep.tracking.read.best import best_config
 from dwp_sweep.tracking.read.conditions import best_configs
-from dwp_sweep.tracking.read.load import load_model, load_prior
+from dwp_sweep.tracking.read.files import load_model, load_prior
 from dwp_sweep.tracking.read.pareto import pareto_front
-from dwp_sweep.tracking.read.results import results
+from dwp_sweep.tracking.read.reader import results
 
 __all__ = [
     "SweepRun",

@@ -17,7 +17,7 @@ from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import resolve_uri
-from dwp_sweep.tracking.read.load import download_outputs
+from dwp_sweep.tracking.read.files import download_outputs
 
 DEFAULT_STORAGE = "./dwp_runs"
 Say = Callable[[str], None]

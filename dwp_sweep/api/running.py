@@ -22,7 +22,7 @@ from dwp_sweep.store.sweep_record import record_settings, recorded_resources
 from dwp_sweep.tracking.client import resolve_uri
 from dwp_sweep.tracking.read.best import Best, best_config
 from dwp_sweep.tracking.read.pareto import Front, pareto_front
-from dwp_sweep.tracking.read.results import results_of_store
+from dwp_sweep.tracking.read.reader import results_of_store
 
 if TYPE_CHECKING:
     import pandas as pd

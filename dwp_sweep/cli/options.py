@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from dwp_sweep.cli.exits import place
-from dwp_sweep.store.s3.bucket import is_url
+from dwp_sweep.store.open_store import folder_of
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -23,7 +23,7 @@ class StoragePlace(click.ParamType[str | Path]):
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | Path:
         """A `Path` for a folder, the text itself for an URL."""
-        if is_url(value):
+        if folder_of(value) is None:
             return str(value)
         path: Path = click.Path(file_okay=False, path_type=Path).convert(value, param, ctx)
         return path

@@ -84,7 +84,7 @@ def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path | str) -
     a run works on the storage. MLflow keeps its runs.
     """
     from dwp_sweep.store.gc import collect, survey
-    from dwp_sweep.store.gc_lock import forbid_while_live
+    from dwp_sweep.store.heartbeat import forbid_while_live
     from dwp_sweep.store.open_store import open_store
 
     store = open_store(storage)

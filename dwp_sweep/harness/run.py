@@ -34,8 +34,15 @@ from dwp_sweep.harness.tune.executor import TuneExecutor
 from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.harness.watch import Patience, Watch
 from dwp_sweep.stages.contract import Stage
-from dwp_sweep.store.gc_lock import wait_for_gc
-from dwp_sweep.store.heartbeat import Heartbeat, hold_file, hold_name, live_runs, stop_file, stop_name
+from dwp_sweep.store.heartbeat import (
+    Heartbeat,
+    hold_file,
+    hold_name,
+    live_runs,
+    stop_file,
+    stop_name,
+    wait_for_gc,
+)
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources

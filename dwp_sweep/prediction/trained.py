@@ -29,7 +29,7 @@ from dwp_sweep.store.record import Record, read_record
 from dwp_sweep.strict import parse
 from dwp_sweep.tracking.client import mlflow_client, resolve_uri, sqlite_path
 from dwp_sweep.tracking.read.best import best_config, best_run
-from dwp_sweep.tracking.read.load import download_outputs
+from dwp_sweep.tracking.read.files import download_outputs
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dwp_sweep.atomic_write import is_left_over
-from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.store.gc_lock import gc_lock
-from dwp_sweep.store.heartbeat import live_runs
-from dwp_sweep.store.protocol import DAMAGED, FILES, MANIFEST, Item, Store
-from dwp_sweep.store.sweep_record import is_recorded, recorded_nodes
+from dwp_sweep.errors import InputError
+from dwp_sweep.store.heartbeat import gc_lock, live_runs
+from dwp_sweep.store.protocol import DAMAGED, FILES, Item, Store
+from dwp_sweep.store.record import MANIFEST
+from dwp_sweep.store.sweep_record import is_recorded, recorded_nodes, unknown_sweep
 
 _KEY = re.compile(r"^[0-9a-f]{20}$")
 _HALF_WRITTEN = re.compile(r"^\.([0-9a-f]{20})\.[0-9a-f]{8}$")
@@ -96,8 +96,7 @@ def survey(store: Store, forget: Collection[str] = ()) -> Survey:
     """
     known = store.sweeps()
     if missing := [name for name in forget if name not in known]:
-        fix = "sweeps there: " + (", ".join(known) or "none")
-        raise InputError(Problem(store.place, f"no sweep named {name!r}", fix) for name in missing)
+        raise InputError(unknown_sweep(store.place, name, known, "sweeps there: none") for name in missing)
     notes = []
     if unrecorded := _unrecorded(store, forget):
         notes.append(

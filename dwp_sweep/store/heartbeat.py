@@ -1,9 +1,11 @@
-"""Heartbeats of runs: a small file on the storage for each run, refreshed while the run lives.
+"""What works on a storage now: runs with their heartbeats, and garbage collection, which excludes them.
+
+A heartbeat is a small file on the storage, refreshed while the run lives.
 
 ``sweeps/<name>/run-<id>.json`` names the run and its running nodes. Other commands read it to show the run,
 to stop it, or to leave the storage alone. A run that was killed leaves its file: the process shows on the
 same machine that it has ended, the age of the file shows it on another one. `lease.RunWatch` reads the file
-repeatedly and needs no clock of another machine.
+repeatedly and needs no clock of another machine. ``gc.json`` names the process that removes in the same way.
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dwp_sweep.errors import StorageError
+from dwp_sweep.errors import InputError, Problem, StorageError
 from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.record import UNREADABLE, json_text
 
 STALE_S = 120.0
 """A run on another machine whose file is older has ended; the margin covers clocks that differ."""
 _CLOCK_S = 5.0
+_GC = "gc.json"
+_GC_WAIT_S = 60.0
+_LOOK_EVERY_S = 0.2
 _RUN = re.compile(r"run-.*\.json")
 
 
@@ -183,6 +188,103 @@ def hold_file(store: Store, sweep: str, run: str) -> Mark:
     return store.mark(hold_name(sweep, run))
 
 
+_PATIENCE_S = 60.0
+
+
+_LOOK_EVERY_S = 0.2
+
+
+_NAME = "gc.json"
+
+
+@contextlib.contextmanager
+def gc_lock(store: Store) -> Iterator[Callable[[], None]]:
+    """Context in which things may be removed; runs that start in this time wait for its end.
+
+    Yields:
+        A function to call regularly: it refreshes the lock for other machines.
+
+    Raises:
+        InputError: A run or another garbage collection is working on this storage.
+    """
+    who = {"sweep": "", "run": "gc", **this_process(), "started_ms": time.time_ns() // 1_000_000}
+    if gc_at_work(store) is None:
+        store.files.remove(_GC)  # a process that was killed has left it
+    if not store.files.create(_GC, json_text(who)):  # one of two processes is refused
+        what = "another dwp-sweep gc is removing things there"
+        raise InputError(Problem(store.place, what, "try again when it has ended"))
+    try:
+        forbid_while_live(store)
+        yield lambda: store.files.refresh(_GC)
+    finally:
+        store.files.remove(_GC)
+
+
+def forbid_while_live(store: Store) -> None:
+    """Make sure that no run is working on a storage.
+
+    Raises:
+        InputError: One is; names it.
+    """
+    runs = live_runs(store)
+    if runs:
+        who = ", ".join(f"{run.sweep} (process {run.pid} on {run.host})" for run in runs)
+        what = f"a run is working on it: {who}"
+        raise InputError(Problem(store.place, what, f"wait, or: dwp-sweep cancel {runs[0].sweep}"))
+
+
+def wait_for_gc(store: Store, patience_s: float = _GC_WAIT_S) -> bool:
+    """Wait until no garbage collection is running; call it after the `Heartbeat` has started.
+
+    Args:
+        store: The storage.
+        patience_s: Longest time to wait.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        InputError: It takes longer.
+    """
+    until_s = time.monotonic() + patience_s
+    other = gc_at_work(store)
+    was_busy = other is not None
+    while other is not None:
+        if time.monotonic() >= until_s:
+            what = f"process {other.pid} on {other.host} is removing what no sweep needs (dwp-sweep gc)"
+            raise InputError(Problem(store.place, what, "try again when it has ended"))
+        time.sleep(_LOOK_EVERY_S)
+        other = gc_at_work(store)
+    return was_busy
+
+
+def gc_at_work(store: Store) -> LiveRun | None:
+    """The garbage collection that is running; None: there is none."""
+    return read_alive(store, _GC)
+
+
+def _mark(pid: int) -> str:
+    """Boot id of the machine and start of a process in ticks since then; empty where there is no /proc.
+
+    The Unix time of the start does not identify a process: it changes with the clock of the machine.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, ticks = values[0], values[19]
+    except (OSError, IndexError):
+        return ""
+    return f"{boot}/{ticks}" if state not in "ZX" else ""  # a zombie has ended
+
+
+def _space() -> str:
+    """The PID namespace of this process; empty where there is no /proc."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - its target is a name, not a file
+    except OSError:
+        return ""
+
+
 def _read(store: Store, name: str) -> LiveRun | None:
     try:
         values = json.loads(store.files.read(name) or "")
@@ -206,14 +308,6 @@ def _is_here(run: LiveRun) -> bool:
     return run.host == socket.gethostname() and run.space in ("", _space())
 
 
-def _space() -> str:
-    """The PID namespace of this process; empty where there is no /proc."""
-    try:
-        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - its target is a name, not a file
-    except OSError:
-        return ""
-
-
 def _is_process_of(run: LiveRun) -> bool:
     """Whether a run of this machine still has its process."""
     mark = _mark(run.pid)
@@ -230,17 +324,3 @@ def _is_process_of(run: LiveRun) -> bool:
         return False
     # A later process of the same number is younger than the run.
     return born_s <= run.started_ms / 1000 + _CLOCK_S
-
-
-def _mark(pid: int) -> str:
-    """Boot id of the machine and start of a process in ticks since then; empty where there is no /proc.
-
-    The Unix time of the start does not identify a process: it changes with the clock of the machine.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        state, ticks = values[0], values[19]
-    except (OSError, IndexError):
-        return ""
-    return f"{boot}/{ticks}" if state not in "ZX" else ""  # a zombie has ended

@@ -9,11 +9,27 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.s3.bucket import Bucket, is_url
-from dwp_sweep.store.s3.store import BucketStore
+
+if TYPE_CHECKING:
+    from dwp_sweep.store.s3.bucket import Bucket
+
+_SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+)
+"""Variables of the environment that a client of S3 reads."""
 
 MIRROR_VARIABLE = "DWP_SWEEP_MIRROR"
 """Folder for mirrors of storages on S3; default: ``dwp_sweep`` in the user's folder of caches."""
@@ -30,12 +46,20 @@ def open_store(place: str | Path, *, check: bool = True, writes: bool = False) -
     Raises:
         InputError: A URL of another kind; no such bucket; refused credentials; no server answers.
     """
-    if not is_url(place):
-        return LocalStore(Path(place))
+    folder = folder_of(place)
+    if folder is not None:
+        return LocalStore(folder)
+    from dwp_sweep.store.s3.store import BucketStore
+
     bucket = _bucket(str(place))
     if check:
         bucket.check(writes)
     return BucketStore(bucket, mirror_of(bucket))
+
+
+def folder_of(place: str | Path) -> Path | None:
+    """The absolute folder of a storage; None where the storage is given by an URL."""
+    return None if "://" in str(place) else Path(place).resolve()
 
 
 def mirror_of(bucket: Bucket) -> Path:
@@ -47,26 +71,14 @@ def mirror_of(bucket: Bucket) -> Path:
 
 @functools.lru_cache(maxsize=8)
 def _opened(url: str, environment: tuple[str | None, ...]) -> Bucket:
+    from dwp_sweep.store.s3.bucket import Bucket
+
     return Bucket(url)
 
 
 def _bucket(url: str) -> Bucket:
     # A client takes long to make and may be shared; other settings need another one.
     return _opened(url, tuple(os.environ.get(name) for name in _SETTINGS))
-
-
-_SETTINGS = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_PROFILE",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-)
 
 
 def user_cache() -> Path:

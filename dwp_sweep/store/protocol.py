@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, Protocol
 
 from dwp_sweep.store.record import Record
 
-MANIFEST = "manifest.json"
 RECORD = "record.json"
 NODE = "node.json"
 PRUNE = "prune"

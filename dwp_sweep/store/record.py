@@ -1,16 +1,23 @@
-"""The record of one node: its config, metrics and end. MLflow gets a copy of it."""
+"""What a published node says about itself: its record, and the manifest with the checksums of its files.
+
+The record holds config, metrics and end; MLflow gets a copy of it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal, get_args
 
-from dwp_sweep.atomic_write import write_whole
+from dwp_sweep.atomic_write import sync_file, write_whole
+from dwp_sweep.errors import CorruptArtifactError
+
+MANIFEST = "manifest.json"
 
 Status = Literal["done", "failed", "pruned"]
 
@@ -150,23 +157,56 @@ def json_text(values: Mapping[str, Any]) -> str:
     return json.dumps(_nameable(values), indent=1, allow_nan=False)
 
 
-def _ends_in_newline(file: IO[bytes]) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
+def entries_of(folder: Path) -> dict[str, dict[str, int | str]]:
+    """Size and checksum of every file but the manifest, by name; waits until the disk holds the files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    for path in files:
+        sync_file(path)
+    return {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in files
+    }
 
 
-def _nameable(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return {str(key): _nameable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nameable(item) for item in value]
-    return value
+def check_files(folder: Path) -> None:
+    """Compare the files of a folder with the manifest in it.
+
+    Raises:
+        CorruptArtifactError: Names the first file that is missing or differs.
+    """
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+        expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (OSError, *UNREADABLE) as error:
+        raise CorruptArtifactError(f"{folder / MANIFEST} is no manifest: {error}") from error
+    for name, (size, digest) in expected.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise CorruptArtifactError(f"{folder / MANIFEST} names a file outside its folder: {name}")
+        if not path.is_file():
+            raise CorruptArtifactError(f"{path} is missing")
+        if path.stat().st_size != size or file_sha256(path) != digest:
+            raise CorruptArtifactError(f"{path} differs from its checksum in {MANIFEST}")
+
+
+def is_inside(name: str) -> bool:
+    """Whether the name of a file does not lead out of its folder."""
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and not {"\\", "\0"} & set(name)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _point(values: Mapping[str, Any]) -> Point:
     return Point(int(values["step"]), int(values["time_ms"]), _floats(values["metrics"]))
+
+
+def _floats(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
 
 
 def _sound(record: Record) -> Record:
@@ -184,5 +224,16 @@ def _sound(record: Record) -> Record:
     return record
 
 
-def _floats(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items()}
+def _ends_in_newline(file: IO[bytes]) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _nameable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): _nameable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nameable(item) for item in value]
+    return value

@@ -91,9 +91,23 @@ def require_sweep(sweep: str, store: Store) -> None:
     if sweep in store.sweeps():
         what = f"sweep {sweep!r} was last run by a version that kept no list of its nodes"
         raise InputError(Problem(store.place, what, "run it again (nothing finished is repeated)"))
-    there = "sweeps there: " + ", ".join(known) if known else "no sweep was run there yet; name its --storage"
-    fix = f"{did_you_mean(sweep, known)} {there}".strip()
-    raise InputError(Problem(store.place, f"no sweep named {sweep!r}", fix))
+    raise InputError(
+        unknown_sweep(store.place, sweep, known, "no sweep was run there yet; name its --storage")
+    )
+
+
+def unknown_sweep(where: str, sweep: str, known: Iterable[str], none_there: str) -> Problem:
+    """The problem that a sweep does not exist, with the names of those that do.
+
+    Args:
+        where: Storage or MLflow.
+        sweep: The name that was given.
+        known: Names of the sweeps there.
+        none_there: What to say where there are none.
+    """
+    known = sorted(known)
+    there = "sweeps there: " + ", ".join(known) if known else none_there
+    return Problem(where, f"no sweep named {sweep!r}", f"{did_you_mean(sweep, known)} {there}".strip())
 
 
 def record_resources(store: Store, sweep: str, resources: Mapping[str, tuple[float, float]]) -> None:

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
-from dwp_sweep.store.s3.bucket import is_url
-from dwp_sweep.tracking.mlflow_format import (
-    STORAGE_TAG,
-)
+from dwp_sweep.store.open_store import folder_of
+from dwp_sweep.tracking.mlflow_format import STORAGE_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,11 +45,13 @@ def resolve_uri(uri: str | None, storage: str | Path) -> str:
         InputError: None is given, and the storage is no folder that could hold a database.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri and is_url(storage):
-        what = f"results on {storage} need an MLflow of their own: its default, a file, cannot lie there"
-        fix = "give --tracking-uri, or set MLFLOW_TRACKING_URI, as in http://HOST:5000"
-        raise InputError(Problem("--tracking-uri", what, fix))
-    uri = uri or f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+    if not uri:
+        folder = folder_of(storage)
+        if folder is None:
+            what = f"results on {storage} need an MLflow of their own: its default, a file, cannot lie there"
+            fix = "give --tracking-uri, or set MLFLOW_TRACKING_URI, as in http://HOST:5000"
+            raise InputError(Problem("--tracking-uri", what, fix))
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
     path = sqlite_path(uri)
     return uri if path is None else f"sqlite:///{path}"
 

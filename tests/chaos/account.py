@@ -14,11 +14,11 @@ from typing import Any
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.store.lease import holder_of
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.store.protocol import MANIFEST, RECORD
-from dwp_sweep.store.record import read_record
+from dwp_sweep.store.protocol import RECORD
+from dwp_sweep.store.record import MANIFEST, read_record
 from dwp_sweep.tracking.client import mlflow_client
 from dwp_sweep.tracking.mlflow_format import KEY_TAG, PARENT_TAG
-from dwp_sweep.tracking.read.results import results, results_of_store
+from dwp_sweep.tracking.read.reader import results, results_of_store
 from tests.chaos.stages import chaos_sweep, read_log
 
 _TIMES = ("wall_s", "started", "run_id", "artifacts")

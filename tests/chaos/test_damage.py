@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.store.protocol import MANIFEST
+from dwp_sweep.store.record import MANIFEST
 from tests.chaos.account import Account
 from tests.chaos.conftest import Site, make_site
 from tests.chaos.stages import chaos_sweep, read_log

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from dwp_sweep.cli import main, options
 from dwp_sweep.cli.exits import Commands
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
-from dwp_sweep.tracking.read.selection import select_rows
+from dwp_sweep.tracking.read.configuration import select_rows
 from tests.cli.command import ROOT, dwp_sweep
 
 DEMO = ROOT / "search_spaces" / "demo.yaml"

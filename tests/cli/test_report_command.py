@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from dwp_sweep.cli import main
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
-from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.reader import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow
 from tests.report.toy_evidence import toy_evidence
 

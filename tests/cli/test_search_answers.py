@@ -13,7 +13,7 @@ from dwp_sweep.cli import main
 from dwp_sweep.cli.sweeps import show_run
 from dwp_sweep.harness.dag.ledger import Outcome
 from dwp_sweep.report.search.report import SearchReport
-from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.reader import frame_of_rows
 from dwp_sweep.tracking.read.trials import Goal, SearchTrials
 from tests.harness.toy_search import search_space, search_sweep
 

@@ -21,7 +21,7 @@ from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.store import BucketStore
-from dwp_sweep.tracking.read.results import results_of_store
+from dwp_sweep.tracking.read.reader import results_of_store
 from tests.harness.toy_stages import STAGES as TOYS
 from tests.harness.toy_stages import log_lines, toy_node, toy_sweep
 

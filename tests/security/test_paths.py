@@ -16,7 +16,7 @@ from dwp_sweep.api.planning import _fetch_run
 from dwp_sweep.errors import CorruptArtifactError, InputError
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
-from dwp_sweep.tracking.read.load import _inside, download_outputs
+from dwp_sweep.tracking.read.files import _inside, download_outputs
 
 KEY = "0123456789abcdef0123"
 OUTSIDE = ["../evil", "figures/../../evil", "/etc/evil", "..", "figures/../../../../evil"]

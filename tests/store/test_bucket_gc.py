@@ -13,8 +13,7 @@ from dwp_sweep.harness.cancel import cancel_sweep
 from dwp_sweep.harness.view.explain import KnownNodes
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.gc import collect, survey
-from dwp_sweep.store.gc_lock import gc_lock
-from dwp_sweep.store.heartbeat import Heartbeat, live_runs, stop_file
+from dwp_sweep.store.heartbeat import Heartbeat, gc_lock, live_runs, stop_file
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.store import BucketStore
 from dwp_sweep.store.sweep_record import append_nodes, record_nodes, recorded_nodes

@@ -14,7 +14,7 @@ from dwp_sweep.cli import main
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.s3.portable import places_in, replaced
+from dwp_sweep.store.s3.files import places_in, replaced
 from dwp_sweep.tracking.client import resolve_uri
 from tests.store.s3_server import SECRET, S3Server, machine
 

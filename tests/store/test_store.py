@@ -9,8 +9,16 @@ import pytest
 
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.store.protocol import MANIFEST, Store
-from dwp_sweep.store.record import Point, Record, append_point, read_history, read_record, write_record
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.record import (
+    MANIFEST,
+    Point,
+    Record,
+    append_point,
+    read_history,
+    read_record,
+    write_record,
+)
 
 
 def a_record(key: str = "k1", **values: object) -> Record:

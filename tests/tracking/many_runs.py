@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from dwp_sweep.store.protocol import MANIFEST, RECORD, Store
-from dwp_sweep.store.record import Record, json_text, record_values
+from dwp_sweep.store.protocol import RECORD, Store
+from dwp_sweep.store.record import MANIFEST, Record, json_text, record_values
 from dwp_sweep.store.sweep_record import NodeEntry, record_nodes
 
 N_SPLITS = 3

@@ -22,7 +22,7 @@ from dwp_sweep.harness.dag.budget import Pool, beyond_trials, forbids_start, wit
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.slots import Resources, resources_of, this_machine
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.read.durations import has_mlflow, logged_durations
+from dwp_sweep.tracking.read.runs import has_mlflow, logged_durations
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.cost.step_rates import StepRates

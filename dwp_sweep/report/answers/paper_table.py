@@ -23,8 +23,7 @@ from dwp_sweep.report.answers.runs import (
     targets_of,
     validation_counts,
 )
-from dwp_sweep.tables import Table, TableCell, TableColumn, markdown, plain_text, table_row
-from dwp_sweep.tracking.read.configuration import Stat, stat
+from dwp_sweep.tables import Stat, Table, TableCell, TableColumn, markdown, plain_text, stat, table_row
 
 CellT = TypeVar("CellT")
 METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}

@@ -12,8 +12,7 @@ from dwp_sweep.report.page.comparisons import Comparison, Comparisons, interval_
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.score_tables import ScoreTable
 from dwp_sweep.report.paired.differences import interval_text, signed
-from dwp_sweep.tables import Table, TableCell, TableColumn, left, plain_table, right
-from dwp_sweep.tracking.read.configuration import Stat
+from dwp_sweep.tables import Stat, Table, TableCell, TableColumn, left, plain_table, right
 
 
 @dataclass(frozen=True)

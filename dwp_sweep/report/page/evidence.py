@@ -20,7 +20,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.answers.runs import Repeat, Target, chosen_runs, columns_of, runs_of, targets_of
 from dwp_sweep.report.paired.differences import ReadScores
 from dwp_sweep.tracking.read.files import NodeFiles, ScoreReader
-from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.reader import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
 from dwp_sweep.tracking.read.runs import Curve, HistoryReader, Parent, open_reader, read_parent, sweep_runs
 

@@ -1,26 +1,38 @@
-"""The store in a folder that all machines see, under the same path."""
+"""The store in a folder that all machines see, under the same path; its small files are files there."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
 
 from dwp_sweep import atomic_write
-from dwp_sweep.atomic_write import sync_file
-from dwp_sweep.store.local.files import FolderFiles
-from dwp_sweep.store.manifest import compare, entries_of
-from dwp_sweep.store.protocol import MANIFEST, NODE, RECORD, Item, Store, work_name
-from dwp_sweep.store.record import Record, json_text, read_record, record_values, write_json, write_record
+from dwp_sweep.atomic_write import place_beside, sync_file, write_whole
+from dwp_sweep.store.protocol import NODE, RECORD, Item, Mark, SharedFiles, Store, work_name
+from dwp_sweep.store.record import (
+    MANIFEST,
+    Record,
+    check_files,
+    entries_of,
+    json_text,
+    read_record,
+    record_values,
+    write_json,
+    write_record,
+)
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""Errors of file systems without hard links: some Windows shares, some mounted buckets."""
 
 
 class LocalStore(Store):
@@ -102,7 +114,7 @@ class LocalStore(Store):
 
     @override
     def verify(self, stage: str, key: str) -> None:
-        compare(self.node_dir(stage, key))
+        check_files(self.node_dir(stage, key))
 
     @override
     def set_aside(self, stage: str, key: str) -> Path:
@@ -174,6 +186,108 @@ class LocalStore(Store):
                     yield entry
 
 
+class FolderFiles(SharedFiles):
+    """Files in a folder that all machines mount.
+
+    Args:
+        root: The storage folder.
+    """
+
+    fresh_every_s = 2.0
+    look_every_s = 0.0
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @override
+    def read(self, name: str) -> str | None:
+        try:
+            return (self._root / name).read_text(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    @override
+    def write(self, name: str, text: str) -> None:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+
+    @override
+    def create(self, name: str, text: str) -> bool:
+        path = self._root / name
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # its folder has just been removed
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with place_beside(path) as beside:
+                    beside.write_text(text)
+                    try:
+                        os.link(beside, path)
+                        return True
+                    except FileExistsError:
+                        return False
+                    except OSError as error:
+                        if error.errno not in _NO_LINKS:
+                            raise
+                        return _made(path, text)
+
+    @override
+    def refresh(self, name: str) -> None:
+        os.utime(self._root / name)
+
+    @override
+    def remove(self, *names: str) -> None:
+        for name in names:
+            (self._root / name).unlink(missing_ok=True)
+
+    @override
+    def age_s(self, name: str) -> float | None:
+        try:
+            return time.time() - (self._root / name).stat().st_mtime
+        except OSError:
+            return None
+
+    @override
+    def names(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    @override
+    def folders(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    @override
+    def has_log(self, name: str) -> bool:
+        return (self._root / name).is_file()
+
+    @override
+    def read_log(self, name: str) -> str | None:
+        return self.read(name)
+
+    @override
+    def append_log(self, name: str, text: str) -> None:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(text)
+
+    @override
+    def rewrite_log(self, name: str, change: Callable[[str], str]) -> None:
+        self.write(name, change(self.read(name) or ""))
+
+    @override
+    def mark(self, name: str) -> Mark:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
 def _is_file(path: str) -> bool:
     """Whether there is a file; on strings, since `Path` is slow for tens of thousands of nodes.
 
@@ -198,3 +312,13 @@ def _items(folder: Path, parts: tuple[str, ...], now_s: float) -> Iterator[Item]
             yield Item(name, 0 if is_folder else status.st_size, now_s - status.st_mtime, is_folder)
             if is_folder:
                 yield from _items(folder / entry.name, name, now_s)
+
+
+def _made(path: Path, text: str) -> bool:
+    """Make a file on a file system without links: readers may see it empty for a moment."""
+    try:
+        with path.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True

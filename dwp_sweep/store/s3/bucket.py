@@ -69,11 +69,6 @@ class Entry:
     age_s: float
 
 
-def is_url(place: object) -> bool:
-    """Whether a storage is given by an URL rather than as a folder."""
-    return "://" in str(place)
-
-
 class Bucket:
     """Objects under ``s3://bucket/prefix``; names are relative to the prefix. Safe for threads.
 

@@ -11,13 +11,12 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.manifest import entries_of, file_sha256
-from dwp_sweep.store.protocol import FILES, MANIFEST
-from dwp_sweep.store.record import UNREADABLE, json_text
+from dwp_sweep.store.protocol import FILES
+from dwp_sweep.store.record import MANIFEST, UNREADABLE, entries_of, file_sha256, is_inside, json_text
 from dwp_sweep.store.s3.bucket import Bucket, side_by_side
 
 
@@ -84,7 +83,7 @@ def parse(name: str, text: bytes) -> Bundle:
         bundle = Bundle(name, str(values["attempt"]), files, dict(values.get("record") or {}))
     except UNREADABLE as error:
         raise CorruptArtifactError(f"{manifest_name(name)} is no manifest: {error}") from error
-    outside = [file for file in (*files, bundle.attempt) if not _is_inside(file)]
+    outside = [file for file in (*files, bundle.attempt) if not is_inside(file)]
     if outside or not bundle.attempt.isalnum():
         raise CorruptArtifactError(f"{manifest_name(name)} names a file outside its folder: {outside}")
     return bundle
@@ -107,8 +106,3 @@ def download_file(bucket: Bucket, bundle: Bundle, file: str, path: Path) -> None
         raise CorruptArtifactError(f"{bucket.url}/{place} is missing")
     if path.stat().st_size != size or file_sha256(path) != digest:
         raise CorruptArtifactError(f"{bucket.url}/{place} differs from its checksum in {MANIFEST}")
-
-
-def _is_inside(file: str) -> bool:
-    path = PurePosixPath(file)
-    return bool(file) and not path.is_absolute() and ".." not in path.parts and "\\" not in file

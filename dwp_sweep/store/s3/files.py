@@ -1,6 +1,7 @@
-"""Small files that all machines of a sweep see, as objects of a bucket.
+"""Small files that all machines of a sweep see, as objects of a bucket, and the paths in their values.
 
-Each look at an object is a request, so that `BucketMark` reuses an answer for two seconds.
+Each look at an object is a request, so that `BucketMark` reuses an answer for two seconds. A path in a
+value that machines exchange is below the mirror on a machine and below the URL in the bucket.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from typing_extensions import override
 
@@ -152,3 +154,31 @@ class BucketMark:
         self._is_set = False
         with contextlib.suppress(StorageError):  # `gc` removes what a run leaves
             self._bucket.remove([self.name])
+
+
+def replaced(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Values with ``new`` instead of ``old`` at the start of every path, at any depth."""
+    return {name: _replaced(value, old, new) for name, value in values.items()}
+
+
+def places_in(values: Any, root: str) -> Iterator[str]:
+    """Paths below ``root`` that stand in values at any depth, relative to it."""
+    if isinstance(values, str):
+        if values.startswith(f"{root}/"):
+            yield values[len(root) + 1 :]
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from places_in(value, root)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from places_in(value, root)
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
+        return new + value[len(old) :]
+    if isinstance(value, Mapping):
+        return replaced(value, old, new)
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(item, old, new) for item in value)
+    return value

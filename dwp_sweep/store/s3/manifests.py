@@ -1,24 +1,76 @@
 """The manifests in a bucket: which nodes are published, with which files, and which are damaged.
 
-A manifest that was read is kept on this machine under its etag, so that one listing of a stage suffices for
-all nodes that have not changed. A mark beside a manifest records for all machines that its files are damaged.
+A stage's folder holds one manifest per published node and little else; a manifest that was read is kept on
+this machine under its etag: one listing of a stage suffices for all nodes that have not changed. A mark
+beside a manifest records for all machines that its files are damaged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.errors import CorruptArtifactError
-from dwp_sweep.store.protocol import DAMAGED
+from dwp_sweep.store.protocol import DAMAGED, FILES, Item
+from dwp_sweep.store.record import MANIFEST
 from dwp_sweep.store.s3 import bundle
-from dwp_sweep.store.s3.bucket import Bucket, side_by_side
-from dwp_sweep.store.s3.bundle import Bundle, manifest_name
-from dwp_sweep.store.s3.listing_cache import ListingCache
+from dwp_sweep.store.s3.bucket import Bucket, Entry, side_by_side
+from dwp_sweep.store.s3.bundle import Bundle, attempt_folder, manifest_name
+
+_MANIFEST = re.compile(rf"[^/]+/([\w-]+)/{re.escape(MANIFEST)}")
+"""Name of a node's manifest; the pattern is strict, as the key becomes a folder name on this machine."""
+
+
+class ListingCache:
+    """Listings of a bucket, each made when it is first needed.
+
+    Args:
+        bucket: The bucket.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._stages: dict[str, dict[str, Entry]] = {}
+        self._work: frozenset[str] | None = None
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether a node is published."""
+        return f"{stage}/{key}/{MANIFEST}" in self._listed(stage)
+
+    def tag(self, stage: str, key: str) -> str | None:
+        """The etag of a node's manifest; None: it is not published."""
+        entry = self._listed(stage).get(f"{stage}/{key}/{MANIFEST}")
+        return None if entry is None else entry.etag
+
+    def is_marked(self, stage: str, key: str) -> bool:
+        """Whether a node was found to be damaged."""
+        return f"{stage}/{key}/{DAMAGED}" in self._listed(stage)
+
+    def published(self, stage: str) -> list[tuple[float, str]]:
+        """(Unix time, key) of the published nodes, oldest first."""
+        matches = [(_MANIFEST.fullmatch(name), entry) for name, entry in self._listed(stage).items()]
+        return sorted((entry.modified_s, match[1]) for match, entry in matches if match)
+
+    def has_work(self, name: str) -> bool:
+        """Whether there is a file in a working folder."""
+        if self._work is None:
+            self._work = frozenset(entry.name for entry in self._bucket.entries("work/"))
+        return name in self._work
+
+    def forget(self, stage: str) -> None:
+        """Drop what is known of a stage, so that the next question lists it anew."""
+        self._stages.pop(stage, None)
+        self._work = None
+
+    def _listed(self, stage: str) -> dict[str, Entry]:
+        if stage not in self._stages:
+            self._stages[stage] = {entry.name: entry for entry in self._bucket.entries(f"{stage}/")}
+        return self._stages[stage]
 
 
 class Manifests:
@@ -57,6 +109,24 @@ class Manifests:
     def may_have_work(self, name: str) -> bool:
         """Whether a file of a working folder may be there; False: the listing lacks it."""
         return self._listing is None or self._listing.has_work(name)
+
+    def items(self) -> Iterator[Item]:
+        """Everything in the bucket by node, see `Store.inventory`; uses one listing and the manifests."""
+        entries = [(tuple(entry.name.split("/")), entry) for entry in self._bucket.entries("")]
+
+        def valid_attempt(node: tuple[str, ...]) -> str:
+            """Folder of the valid files; empty where the manifest is unreadable."""
+            with contextlib.suppress(CorruptArtifactError):
+                if (manifest := self.get(node[0], node[1])) is not None:
+                    return attempt_folder(manifest.name, manifest.attempt)
+            return ""
+
+        nodes = [parts[:2] for parts, _ in entries if parts[2:] == (MANIFEST,)]
+        with self.snapshot():
+            valid = set(side_by_side(valid_attempt, nodes))
+        for parts, entry in entries:
+            is_valid = parts[0] == FILES and "/".join((*parts[:4], "")) in valid
+            yield Item((*parts[1:3], *parts[4:]) if is_valid else parts, entry.n_bytes, entry.age_s)
 
     def forget(self, stage: str) -> None:
         """Drop the listing of a stage, which is out of date."""

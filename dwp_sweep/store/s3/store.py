@@ -19,15 +19,22 @@ from typing_extensions import override
 from dwp_sweep.atomic_write import replacing, sync_file
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.local.store import LocalStore
-from dwp_sweep.store.manifest import compare
-from dwp_sweep.store.protocol import FILES, MANIFEST, NODE, PRUNE, RECORD, Item, Mark, Store, work_name
-from dwp_sweep.store.record import UNREADABLE, Record, json_text, record_of, record_values, write_json
-from dwp_sweep.store.s3 import bundle, inventory
+from dwp_sweep.store.protocol import FILES, NODE, PRUNE, RECORD, Item, Mark, Store, work_name
+from dwp_sweep.store.record import (
+    MANIFEST,
+    UNREADABLE,
+    Record,
+    check_files,
+    json_text,
+    record_of,
+    record_values,
+    write_json,
+)
+from dwp_sweep.store.s3 import bundle
 from dwp_sweep.store.s3.bucket import Bucket, address
 from dwp_sweep.store.s3.bundle import Bundle, manifest_name
-from dwp_sweep.store.s3.files import BucketFiles
+from dwp_sweep.store.s3.files import BucketFiles, places_in, replaced
 from dwp_sweep.store.s3.manifests import Manifests
-from dwp_sweep.store.s3.portable import places_in, replaced
 from dwp_sweep.store.s3.retries import brief
 from dwp_sweep.store.s3.work_folder import WorkFolder
 
@@ -218,8 +225,7 @@ class BucketStore(Store):
 
     @override
     def inventory(self) -> Iterator[Item]:
-        everywhere = inventory.inventory(self.bucket, self._manifests)
-        yield from (item for item in everywhere if item.parts[0] not in _ONLY_HERE)
+        yield from (item for item in self._manifests.items() if item.parts[0] not in _ONLY_HERE)
         for folder in _ONLY_HERE:
             yield from (item._replace(is_only_here=True) for item in self.mirror.inventory(folder))
 
@@ -227,7 +233,11 @@ class BucketStore(Store):
     def remove(self, name: str) -> bool:
         if name.startswith(tuple(f"{folder}/" for folder in _ONLY_HERE)):
             return self.mirror.remove(name)
-        inventory.remove(self.bucket, name)
+        # A manifest makes a node valid: it must not outlive the files.
+        self.bucket.remove([manifest_name(name)])
+        for start in (f"{FILES}/{name}", name):
+            names = (entry.name for entry in self.bucket.entries(start))
+            self.bucket.remove(below for below in names if below == start or below.startswith(f"{start}/"))
         self._manifests.forget(name.partition("/")[0])
         return True
 
@@ -291,7 +301,7 @@ def _is_copy(folder: Path, manifest: Bundle) -> bool:
 
 def _differs(folder: Path) -> bool:
     try:
-        compare(folder)
+        check_files(folder)
     except CorruptArtifactError:
         return True
     return False

@@ -16,25 +16,24 @@ from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.tables import Table, TableCell, left, right, table_row
+from dwp_sweep.tables import Stat, Table, TableCell, left, metric_columns, right, table_row
 from dwp_sweep.tracking.client import mlflow_client, shown_uri
 from dwp_sweep.tracking.mlflow_format import setting_text, setting_texts, unflatten
 from dwp_sweep.tracking.read.configuration import (
     Candidate,
     Pair,
-    Stat,
     candidate_of,
+    check_metric,
     groups_of,
     lower_is_better,
-    metric_columns,
     pairs_of,
     ranked,
+    select_rows,
     shown_metrics,
     varied_of,
 )
 from dwp_sweep.tracking.read.reader import Keep, Kept, SweepReader, open_sweep
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
-from dwp_sweep.tracking.read.selection import check_metric, select_rows
 
 N_LISTED = 50
 """Of a large sweep so many configurations are listed as candidates."""

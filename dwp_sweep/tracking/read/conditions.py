@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.tables import Table, left, right, table_row
+from dwp_sweep.tables import Table, left, metric_columns, right, short_means, table_row
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.mlflow_format import encode, setting_texts
 from dwp_sweep.tracking.read.best import Best, best_of, rows_to_rank, usable_pairs
 from dwp_sweep.tracking.read.configuration import (
     REPEATS,
     Pair,
+    check_metric,
     groups_of,
-    metric_columns,
+    natural_order,
     pairs_of,
     ranked,
-    short_means,
+    require_settings,
+    select_rows,
+    setting,
     shown_metrics,
 )
 from dwp_sweep.tracking.read.reader import Kept, open_sweep
-from dwp_sweep.tracking.read.selection import check_metric, require_settings, select_rows, setting
 
 N_EACH = 10
 """Of a large sweep so many configurations are compared in the answer of each value."""
@@ -198,9 +200,4 @@ def _parts(pairs: Sequence[Pair], names: Sequence[str]) -> list[tuple[dict[str, 
         values = {name: setting(pair, name) for name in names}
         if all(value is not None for value in values.values()):
             parts.setdefault(encode(list(values.values())), (values, []))[1].append(pair)
-    return sorted(parts.values(), key=lambda part: [_natural(value) for value in part[0].values()])
-
-
-def _natural(value: Any) -> tuple[int, float, str]:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (0, float(value), "") if is_number else (1, 0.0, str(value))
+    return sorted(parts.values(), key=lambda part: [natural_order(value) for value in part[0].values()])

@@ -3,7 +3,8 @@
 A configuration is all settings behind a result but split, seed and place. A target's own run names only what
 the target stage reads; latent dimension or weight decay stand with the priors and source networks that it
 came from, so the settings are gathered along the lineage. `rank` is the only rule of the best configuration:
-answers, reports and the index of results sort by it.
+answers, reports and the index of results sort by it. `select_rows` limits a question to some settings; a
+validation metric alone may compare.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
-from dwp_sweep.tables import TableColumn, right
-from dwp_sweep.tracking.mlflow_format import encode
+from dwp_sweep.errors import InputError, Problem, did_you_mean
+from dwp_sweep.tables import Stat, stat
+from dwp_sweep.tracking.mlflow_format import LABELS, decode, encode
 from dwp_sweep.tracking.read.rows import NodeRow
 
 REPEATS = ("split", "seed")
@@ -26,7 +27,7 @@ REPEATS = ("split", "seed")
 _OF_ONE_NODE = {"seed", "split", "group", "method", "train_size"}
 _PLACES = {
     "root", "split_file", "device", "cache_dir", "checkpointing", "checkpoint_every", "path", "network",
-    "bank", "priors",
+    "bank", "priors", "allow_shared_scans",
 }  # fmt: skip
 """Last parts of names that never change a result: the components' unkeyed fields (a test compares)."""
 _LOW = ("loss", "nll")
@@ -49,42 +50,6 @@ class Configuration:
 
 Pair = tuple[NodeRow, Configuration]
 """A target run and the configuration that it belongs to."""
-
-
-@dataclass(frozen=True)
-class Stat:
-    """Summary of one metric.
-
-    Attributes:
-        mean: Arithmetic mean.
-        std: Sample standard deviation (ddof 1); None for a single value.
-        n: Number of values.
-    """
-
-    mean: float
-    std: float | None
-    n: int
-
-    def __str__(self) -> str:
-        """``0.712 (0.021)``: a cell of a table of scores."""
-        return self._text(".3f", " ({:.3f})")
-
-    def short(self) -> str:
-        """``0.7382 (0.011)``: significant digits, for values of any size."""
-        return self._text(".4g", " ({:.2g})")
-
-    def plus_minus(self) -> str:
-        """``0.712 ± 0.021``: a score within a line of text."""
-        return self._text(".3f", " ± {:.3f}")
-
-    def explained(self) -> str:
-        """``0.7382 (std 0.0110, n = 2)``: with the words that a reader needs."""
-        if self.std is None:
-            return f"{self.mean:.4f} (one run: no spread known)"
-        return self._text(".4f", " (std {:.4f}, ") + f"n = {self.n})"
-
-    def _text(self, mean: str, spread: str) -> str:
-        return format(self.mean, mean) + (spread.format(self.std) if self.std is not None else "")
 
 
 @dataclass(frozen=True)
@@ -151,15 +116,10 @@ def groups_of(pairs: Sequence[Pair]) -> list[list[Pair]]:
         # Without either label nothing says that two runs repeat each other: both count.
         unit = repeat if repeat != (None, None) else (None, row.run_id)
         groups.setdefault(configuration.identity, {})[unit] = (row, configuration)
-    return [[units[unit] for unit in sorted(units, key=_order)] for units in groups.values()]
-
-
-def stat(values: Sequence[float]) -> Stat | None:
-    """Summary of the finite values; None where there is none."""
-    finite = [float(value) for value in values if math.isfinite(value)]
-    if not finite:
-        return None
-    return Stat(statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else None, len(finite))
+    return [
+        [units[unit] for unit in sorted(units, key=lambda unit: [natural_order(part) for part in unit])]
+        for units in groups.values()
+    ]
 
 
 def rank(values: Sequence[float], metric: str) -> tuple[int, float]:
@@ -221,24 +181,83 @@ def shown_metrics(decided: str, measured: Iterable[Mapping[str, Stat]]) -> list[
     return [decided, *(name for name in _REPORTED if name in known)]
 
 
-def metric_columns(names: Iterable[str]) -> tuple[TableColumn, ...]:
-    """Columns of means with their spread."""
-    return right(*(f"{name} mean (std)" for name in names))
+def check_metric(metric: str, existing: Sequence[str]) -> None:
+    """Only validation metrics select; with ``existing`` names given, it must be one of them.
+
+    Raises:
+        InputError: Otherwise.
+    """
+    plain = metric.removeprefix("best_")
+    if plain.startswith("test"):
+        raise InputError(
+            Problem(
+                f"metric {metric!r}",
+                "test metrics are only reported, never used to choose: the choice would fit the test set",
+                "choose by a validation metric such as val_dice; the test metrics stand beside it",
+            )
+        )
+    names = {name.removeprefix("best_") for name in existing}
+    known = sorted(name for name in names if name.startswith("val_"))
+    there = f"validation metrics there: {', '.join(known)}"
+    fix = there if known else "choose a validation metric such as val_dice"
+    if not plain.startswith("val_"):
+        raise InputError(Problem(f"metric {metric!r}", "is no validation metric", fix))
+    if existing and metric not in existing and f"best_{metric}" not in existing:
+        raise InputError(
+            Problem(f"metric {metric!r}", "no finished run has it", did_you_mean(metric, known, fix))
+        )
 
 
-def short_means(metrics: Mapping[str, Stat], names: Iterable[str]) -> list[str]:
-    """``0.7382 (0.011)`` for each metric; a dash where there is none."""
-    return [metrics[name].short() if name in metrics else "-" for name in names]
+def select_rows(pairs: Sequence[Pair], where: Mapping[str, Any], sweep: str) -> list[Pair]:
+    """Target rows whose settings or labels have the wanted values.
+
+    Raises:
+        InputError: A setting that no run has, or a value that none has: lists what there is.
+    """
+    problems = [_problem(pairs, name, wanted, sweep) for name, wanted in where.items() if pairs]
+    if any(problems):
+        raise InputError(problem for problem in problems if problem)
+    chosen = [
+        pair
+        for pair in pairs
+        if all(same_value(setting(pair, name), wanted) for name, wanted in where.items())
+    ]
+    if where and not chosen:
+        text = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise InputError(Problem(sweep, f"no target run has {text} together", "drop one of the conditions"))
+    return chosen
 
 
-def _settings(row: NodeRow) -> Iterator[tuple[str, Any]]:
-    for name, value in row.params.items():
-        if name in _OF_ONE_NODE or name == "source.n_seeds":
-            continue
-        yield (name if "." in name else f"{row.stage}.{name}"), value
-    # A source network that several sweeps share cannot know how many of its kind went into this bank.
-    if "sources" in row.inputs:
-        yield "source.n_seeds", len(row.inputs["sources"])
+def require_settings(pairs: Sequence[Pair], names: Sequence[str], sweep: str) -> None:
+    """Names must be settings or labels of some target run.
+
+    Raises:
+        InputError: Names those that are not, with the nearest that is.
+    """
+    if problems := [problem for name in names if (problem := _unknown(pairs, name, sweep))]:
+        raise InputError(problems)
+
+
+def setting(pair: Pair, name: str) -> Any:
+    """A setting or label of a target run; None where it has none."""
+    row, configuration = pair
+    return row.labels[name] if name in LABELS and name in row.labels else configuration.values.get(name)
+
+
+def same_value(value: Any, wanted: Any) -> bool:
+    """Whether a setting has the wanted value, in whatever form either is given."""
+    # A command line gives text, a program gives numbers: 5, "5" and 5.0 ask for the same.
+    wanted = decode(wanted) if isinstance(wanted, str) else wanted
+    value = decode(value) if isinstance(value, str) else value
+    if isinstance(wanted, tuple):
+        wanted = list(wanted)
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+
+
+def natural_order(value: Any) -> tuple[int, float, str]:
+    """Sort key of settings: numbers by value, then everything else by its text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if is_number else (1, 0.0, str(value))
 
 
 def _ancestors(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Iterator[NodeRow]:
@@ -253,5 +272,30 @@ def _ancestors(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Iterator[NodeRow]
                     yield by_key[key]
 
 
-def _order(unit: tuple[Any, Any]) -> tuple[tuple[bool, float, str], ...]:
-    return tuple((part is None, part if isinstance(part, int | float) else 0.0, str(part)) for part in unit)
+def _settings(row: NodeRow) -> Iterator[tuple[str, Any]]:
+    for name, value in row.params.items():
+        if name in _OF_ONE_NODE or name == "source.n_seeds":
+            continue
+        yield (name if "." in name else f"{row.stage}.{name}"), value
+    # A source network that several sweeps share cannot know how many of its kind went into this bank.
+    if "sources" in row.inputs:
+        yield "source.n_seeds", len(row.inputs["sources"])
+
+
+def _problem(pairs: Sequence[Pair], name: str, wanted: Any, sweep: str) -> Problem | None:
+    if problem := _unknown(pairs, name, sweep):
+        return problem
+    values = [setting(pair, name) for pair in pairs]
+    if not any(same_value(value, wanted) for value in values):
+        texts = {str(value) for value in values if value is not None}
+        there = ", ".join(sorted(texts, key=lambda text: natural_order(decode(text))))
+        return Problem(sweep, f"no target run has {name}={wanted}", f"values there: {there}")
+    return None
+
+
+def _unknown(pairs: Sequence[Pair], name: str, sweep: str) -> Problem | None:
+    names = sorted({n for row, configuration in pairs for n in (*row.labels, *configuration.values)})
+    if name in names:
+        return None
+    fix = did_you_mean(name, names, "settings there: " + ", ".join(names))
+    return Problem(sweep, f"no run has a setting {name!r}", fix)

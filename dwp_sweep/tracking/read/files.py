@@ -1,24 +1,30 @@
-"""Files and test scores of finished nodes: from the store where it has them, else from MLflow's artifacts.
+"""Files of finished nodes: from the store where it has them, else from MLflow's artifacts.
 
-What a report reads beyond a run's numbers. A file that is not there is None, not an error: nodes that an
-older version built lack what newer ones write.
+`NodeFiles` and `ScoreReader` read what a report shows beyond a run's numbers. `load_model` and `load_prior`
+are the end of the pipeline for a program: a network that is ready to predict, by run id. Only safetensors and
+JSON are read; nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
+from dwp_sweep.store.record import is_inside
 from dwp_sweep.tracking.client import one_line
 from dwp_sweep.tracking.read.runs import open_reader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from torch import nn
 
+    from dwp_sweep.nets.kernel_prior import KernelPrior
     from dwp_sweep.store.protocol import Store
     from dwp_sweep.tracking.read.rows import NodeRow
 
@@ -26,14 +32,17 @@ if TYPE_CHECKING:
 SCORES_FILE = "test_scores.json"
 SubjectScores = Mapping[str, Mapping[str, Any]]
 """Subject -> name of a score -> value."""
+_NET, _PRIOR = ("net.json", "net.safetensors"), ("prior.json", "prior.safetensors")
 
 
 class NodeFiles:
     """Fetches files of nodes into a folder of its own.
 
+    A file that is not there is None, not an error: nodes that an older version built lack files.
+
     Args:
         store: Read first; None: only MLflow is read.
-        tracking_uri: As for `tracking.results`.
+        tracking_uri: As for `results`.
         folder: Where fetched files are kept; None makes one that goes with this object.
     """
 
@@ -41,7 +50,6 @@ class NodeFiles:
         self._store, self._uri = store, tracking_uri
         self._own = tempfile.TemporaryDirectory() if folder is None else None
         self._folder = Path(self._own.name) if self._own is not None else Path(folder or ".")
-        self._client: MlflowClient | None = None
         self._listed: dict[str, frozenset[str]] = {}
 
     def path(self, row: NodeRow, name: str) -> Path | None:
@@ -51,20 +59,20 @@ class NodeFiles:
             row: The node.
             name: Path of the file inside its folder, e.g. ``figures/learning_curve.png``.
         """
-        kept = self._kept(row, name)
-        if kept is not None:
-            return kept
+        if self._store is not None and row.key:
+            try:
+                kept = self._store.fetch_file(row.stage, row.key, name)
+            except CorruptArtifactError:
+                kept = None  # MLflow's copy may be sound
+            if kept is not None:
+                return kept
         if not row.run_id or name not in self._names(row.run_id, name.rpartition("/")[0]):
             return None
-        return self._fetched(row.run_id, name)
-
-    def _kept(self, row: NodeRow, name: str) -> Path | None:
-        if self._store is None or not row.key:
-            return None
+        place = self._folder / row.run_id / name
         try:
-            return self._store.fetch_file(row.stage, row.key, name)
-        except CorruptArtifactError:
-            return None  # MLflow's copy may be sound
+            return place if place.is_file() else _download(self._client, row.run_id, name, place)
+        except Exception:  # MLflow's own kinds: a file that is listed and cannot be had is missing
+            return None
 
     def folder(self, row: NodeRow, names: tuple[str, ...]) -> Path | None:
         """A folder that holds all of some files of a node, side by side; None where one is missing."""
@@ -72,32 +80,19 @@ class NodeFiles:
         folders = {path.parent for path in paths if path is not None}
         return folders.pop() if None not in paths and len(folders) == 1 else None
 
-    def _fetched(self, run_id: str, name: str) -> Path | None:
-        place = self._folder / run_id / name
-        if place.is_file():
-            return place
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fetched = Path(self._mlflow().download_artifacts(run_id, name, str(place.parent)))
-        except Exception:  # MLflow's own kinds: a file that is listed and cannot be had is missing
-            return None
-        # Artifact stores differ in whether a file keeps its folder when it is fetched alone.
-        return fetched if fetched == place else fetched.replace(place)
-
     def _names(self, run_id: str, folder: str) -> frozenset[str]:
         listed = f"{run_id}/{folder}"
         if listed not in self._listed:
             try:
-                items = self._mlflow().list_artifacts(run_id, folder or None)
-            except Exception:  # as in _fetched
+                items = self._client.list_artifacts(run_id, folder or None)
+            except Exception:  # as in `path`
                 items = []
             self._listed[listed] = frozenset(item.path for item in items)
         return self._listed[listed]
 
-    def _mlflow(self) -> MlflowClient:
-        if self._client is None:
-            self._client, _ = open_reader(self._uri)
-        return self._client
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return open_reader(self._uri)[0]
 
 
 class ScoreReader:
@@ -105,12 +100,11 @@ class ScoreReader:
 
     Args:
         store: Read first; None: only MLflow is read.
-        tracking_uri: As for `tracking.results`.
+        tracking_uri: As for `results`.
     """
 
     def __init__(self, store: Store | None, tracking_uri: str | None) -> None:
         self._store, self._uri = store, tracking_uri
-        self._client: MlflowClient | None = None
         self._known: dict[str, SubjectScores] = {}
 
     def read(self, key: str, run_id: str) -> SubjectScores:
@@ -134,19 +128,73 @@ class ScoreReader:
             return path.read_text()
         if not run_id:
             raise InputError(Problem(f"target {key}", f"has no {SCORES_FILE} in the store", "run it again"))
-        return self._artifact(run_id)
-
-    def _artifact(self, run_id: str) -> str:
-        if self._client is None:
-            self._client, _ = open_reader(self._uri)
+        client = self._client
         try:
             with tempfile.TemporaryDirectory() as folder:
-                return Path(self._client.download_artifacts(run_id, SCORES_FILE, folder)).read_text()
+                return _download(client, run_id, SCORES_FILE, Path(folder) / SCORES_FILE).read_text()
         except Exception as error:  # MLflow's own kinds; the message says it
             what = f"its {SCORES_FILE} cannot be fetched: {one_line(error)}"
             raise InputError(
                 Problem(f"run {run_id}", what, "name the --storage that has its node")
             ) from error
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return open_reader(self._uri)[0]
+
+
+def load_model(run_id: str, tracking_uri: str | None = None, path: str | None = None) -> nn.Module:
+    """The network of a target run (or a source run), in evaluation mode.
+
+    Args:
+        run_id: MLflow run id.
+        tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``./dwp_runs``.
+        path: Folder within the run's artifacts; needed where a run holds several networks, such as
+            ``cycle0`` and ``cycle1`` of a source run.
+
+    Raises:
+        InputError: No such run, no network in it, or several.
+    """
+    from dwp_sweep.nets.net_files import load_net
+
+    with tempfile.TemporaryDirectory() as folder:
+        return load_net(_fetch(run_id, tracking_uri, path, _NET, "network", Path(folder)))
+
+
+def load_prior(run_id: str, tracking_uri: str | None = None) -> KernelPrior:
+    """The kernel prior of a prior run; ``sample`` draws kernels from it.
+
+    Raises:
+        InputError: No such run, or no prior in it.
+    """
+    from dwp_sweep.nets.kernel_prior import load_prior as load_prior_folder
+
+    with tempfile.TemporaryDirectory() as folder:
+        return load_prior_folder(_fetch(run_id, tracking_uri, None, _PRIOR, "kernel prior", Path(folder)))
+
+
+def download_outputs(run_id: str, folder: Path, tracking_uri: str | None = None) -> Path:
+    """All files of a run, figures included, into ``folder``, made if missing.
+
+    Raises:
+        InputError: No such run.
+        CorruptArtifactError: A file's name leads out of the folder.
+    """
+    client, _ = open_reader(tracking_uri)
+    files = _files(client, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        _download(client, run_id, file, folder / file)
+    return folder
+
+
+def _download(client: MlflowClient, run_id: str, file: str, place: Path) -> Path:
+    # Artifact stores differ in whether a file keeps its folder when it is fetched alone.
+    with tempfile.TemporaryDirectory() as beside:
+        fetched = client.download_artifacts(run_id, file, beside)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(fetched, place)
+    return place
 
 
 def _parsed(text: str, name: str) -> SubjectScores:
@@ -157,3 +205,61 @@ def _parsed(text: str, name: str) -> SubjectScores:
     if not isinstance(values, dict) or not all(isinstance(scores, dict) for scores in values.values()):
         raise InputError(Problem(f"target {name}", f"{SCORES_FILE} does not map subjects to scores"))
     return values
+
+
+def _fetch(
+    run_id: str, tracking_uri: str | None, path: str | None, names: tuple[str, ...], what: str, folder: Path
+) -> Path:
+    """The one folder of a run that holds some files, fetched.
+
+    Args:
+        run_id: MLflow run id.
+        tracking_uri: As for `load_model`.
+        path: As for `load_model`.
+        names: The files; the first of them identifies the folder.
+        what: What they are, for people.
+        folder: Where to fetch them.
+    """
+    client, _ = open_reader(tracking_uri)
+    files = _files(client, run_id)
+    places = [PurePosixPath(file).parent for file in files if PurePosixPath(file).name == names[0]]
+    if path is not None:
+        places = [place for place in places if place == PurePosixPath(path)]
+    if not places:
+        fix = f"files there: {', '.join(files) or 'none'}"
+        raise InputError(Problem(f"run {run_id}", f"holds no {what}", fix))
+    if len(places) > 1:
+        known = ", ".join(sorted(map(str, places)))
+        raise InputError(Problem(f"run {run_id}", f"holds more than one {what}", f"choose a path: {known}"))
+    for name in names:
+        _download(client, run_id, (places[0] / name).as_posix(), folder / places[0] / name)
+    return folder / places[0]
+
+
+def _files(client: MlflowClient, run_id: str) -> list[str]:
+    """Names of all files of a run.
+
+    Raises:
+        InputError: No such run.
+        CorruptArtifactError: A name leads out of the run's folder.
+    """
+    files: list[str] = []
+    folders = [""]
+    try:
+        client.get_run(run_id)
+        while folders:
+            for item in client.list_artifacts(run_id, folders.pop() or None):
+                (folders if item.is_dir else files).append(item.path)
+    except Exception as error:  # MLflow's own kinds; the message says it
+        raise InputError(
+            Problem(f"run {run_id}", one_line(error), "see the run ids of `dwp-sweep best`")
+        ) from error
+    return sorted(_inside(run_id, files))
+
+
+def _inside(run_id: str, files: list[str]) -> list[str]:
+    """The names, after a check that none leads out of the folder that files are fetched into."""
+    for file in files:
+        if not is_inside(file):
+            raise CorruptArtifactError(f"run {run_id} names a file outside its folder: {file!r}")
+    return files

@@ -15,25 +15,22 @@ from typing import Any
 
 from dwp_sweep.config.sections import HOUR_S, OBJECTIVES
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.tables import Table, left, right, table_row
+from dwp_sweep.tables import Stat, Table, left, metric_columns, right, short_means, stat, table_row
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.mlflow_format import setting_texts
 from dwp_sweep.tracking.read.configuration import (
     Pair,
-    Stat,
     candidate_of,
+    check_metric,
     groups_of,
     lower_is_better,
-    metric_columns,
     pairs_of,
-    short_means,
-    stat,
+    select_rows,
     varied_of,
 )
 from dwp_sweep.tracking.read.reader import Kept, open_sweep
 from dwp_sweep.tracking.read.rows import NodeRow
 from dwp_sweep.tracking.read.runs import ParentFacts, parent_facts
-from dwp_sweep.tracking.read.selection import check_metric, select_rows
 from dwp_sweep.tracking.read.trials import Goal
 
 _HOURS = ("hours", "cpu_hours", "gpu_hours")

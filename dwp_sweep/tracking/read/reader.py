@@ -1,14 +1,15 @@
-"""Where the answers about a sweep get their rows: from MLflow, of a large sweep on a storage from its index.
+"""The rows of a sweep for every answer: from MLflow, of a large sweep on a storage from its index.
 
 MLflow returns runs whole, which takes about 5 s for a thousand. So a sweep of thousands of nodes is read from
 the index of its storage (`index`), if the runs in MLflow are those of this storage; MLflow is then asked for
 what has no record (runs under way, or logged by hand) and for the runs of the nodes that an answer names.
+`results` gives all rows as a pandas table.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +18,22 @@ from dwp_sweep.errors import DwpSweepError, InputError
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.sweep_record import NODES
 from dwp_sweep.tracking.client import runs_come_from, sqlite_path
-from dwp_sweep.tracking.mlflow_format import KEY_TAG, PARENT_TAG, RECORD_TAG
-from dwp_sweep.tracking.read.configuration import Pair, pairs_of
+from dwp_sweep.tracking.mlflow_format import KEY_TAG, LABELS, PARENT_TAG, RECORD_TAG
+from dwp_sweep.tracking.read.configuration import Pair, configurations, pairs_of, select_rows
 from dwp_sweep.tracking.read.index import ResultIndex, open_index
-from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
+from dwp_sweep.tracking.read.rows import NodeRow, row_of_run, rows_of_store
 from dwp_sweep.tracking.read.runs import find_runs, open_reader, parent_run, search_all, sweep_runs
-from dwp_sweep.tracking.read.selection import select_rows
 
 if TYPE_CHECKING:
+    import pandas
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from dwp_sweep.config.node import Node
     from dwp_sweep.store.protocol import Store
 
+COLUMNS = ("stage", "state", *LABELS, "configuration", "key", "run_id", "started", "artifacts", "error")
+"""Of the table of `results`, before metrics and settings."""
 N_NODES_AT_LEAST = 2_000
 """Smaller sweeps are read whole from MLflow: then all configurations are compared in the answer."""
 _ONE_BY_ONE = 0.1
@@ -175,14 +179,55 @@ def open_sweep(
             yield SweepReader(client, uri, sweep, experiment_id, index, tuple(others))
 
 
-def _without_record(client: MlflowClient, experiment_id: str, index: ResultIndex) -> list[NodeRow]:
-    """Rows of runs that mirror no record: under way, or logged by hand."""
-    runs = search_all(client, experiment_id, f"tags.`{RECORD_TAG}` IS NULL")
-    runs = [run for run in runs if run.data.tags.get(PARENT_TAG) != "true"]
-    keys = [run.data.tags.get(KEY_TAG, "") for run in runs]
-    ended = {row.key for row in index.rows(keys)}
-    index.learn(run for run, key in zip(runs, keys, strict=True) if key in ended)
-    return [row_of_run(run) for run, key in zip(runs, keys, strict=True) if key not in ended]
+def results(
+    sweep: str, tracking_uri: str | None = None, storage: str | Path | None = None
+) -> pandas.DataFrame:
+    """All nodes of a sweep that MLflow knows, oldest first.
+
+    Args:
+        sweep: Name of the sweep.
+        tracking_uri: None takes ``MLFLOW_TRACKING_URI``, else the database under ``./dwp_runs``.
+        storage: As for `best_config`.
+
+    Returns:
+        One row a node: ``stage``, ``state`` (done, failed, running, stopped, blocked, missing),
+        ``method``, ``variant`` (its name in the search space, several joined by " | ", else None),
+        ``train_size``, ``split``, ``seed``, ``group``, ``configuration`` (equal for rows that differ in
+        split and seed alone), ``key``, ``run_id``, ``started``, ``artifacts``, ``error``, then every
+        metric under its name and every setting as ``params.<dotted name>``.
+
+    Raises:
+        InputError: No such sweep, or no MLflow there.
+    """
+    with open_sweep(sweep, tracking_uri, storage) as reader:
+        return frame_of_rows(reader.rows())
+
+
+def results_of_store(nodes: Iterable[Node], store: Store) -> pandas.DataFrame:
+    """The same table from the records of a store; nodes that have none are rows too."""
+    return frame_of_rows(rows_of_store(nodes, store))
+
+
+def frame_of_rows(rows: Iterable[NodeRow]) -> pandas.DataFrame:
+    """Rows as a table; see `results` for its columns."""
+    import pandas
+
+    rows = list(rows)
+    configuration_by_index = configurations(rows)
+    values = [_values(row, configuration_by_index[index].identity) for index, row in enumerate(rows)]
+    metrics = sorted({name for row in rows for name in row.metrics})
+    params = sorted({f"params.{name}" for row in rows for name in row.params})
+    table = pandas.DataFrame(
+        values, columns=[*COLUMNS, *(name for name in metrics if name not in COLUMNS), *params]
+    )
+    for name in ("train_size", "split", "seed", "group"):
+        table[name] = pandas.to_numeric(table[name], errors="coerce").astype("Int64")
+    table["started"] = pandas.to_datetime(table["started"], unit="ms", utc=True)
+    return table
+
+
+def _logged(rows: Sequence[NodeRow]) -> list[NodeRow]:
+    return [row for row in rows if row.run_id]
 
 
 def _store_of(sweep: str, parent: Run, uri: str, storage: str | Path | None) -> Store | None:
@@ -201,5 +246,27 @@ def _store_of(sweep: str, parent: Run, uri: str, storage: str | Path | None) -> 
     return store if text.count("\n") >= N_NODES_AT_LEAST else None
 
 
-def _logged(rows: Sequence[NodeRow]) -> list[NodeRow]:
-    return [row for row in rows if row.run_id]
+def _without_record(client: MlflowClient, experiment_id: str, index: ResultIndex) -> list[NodeRow]:
+    """Rows of runs that mirror no record: under way, or logged by hand."""
+    runs = search_all(client, experiment_id, f"tags.`{RECORD_TAG}` IS NULL")
+    runs = [run for run in runs if run.data.tags.get(PARENT_TAG) != "true"]
+    keys = [run.data.tags.get(KEY_TAG, "") for run in runs]
+    ended = {row.key for row in index.rows(keys)}
+    index.learn(run for run, key in zip(runs, keys, strict=True) if key in ended)
+    return [row_of_run(run) for run, key in zip(runs, keys, strict=True) if key not in ended]
+
+
+def _values(row: NodeRow, configuration: str) -> dict[str, Any]:
+    values: dict[str, Any] = {f"params.{name}": value for name, value in row.params.items()}
+    values |= row.metrics
+    values |= {name: row.labels.get(name) for name in LABELS}
+    return values | {
+        "stage": row.stage,
+        "state": row.state,
+        "configuration": configuration,
+        "key": row.key,
+        "run_id": row.run_id,
+        "started": row.started_ms or None,
+        "artifacts": row.artifacts,
+        "error": row.error,
+    }

@@ -1,4 +1,4 @@
-"""A sweep's runs in MLflow through its public interface: nodes, the parent run, curves by epoch.
+"""Runs in MLflow through its public interface: a sweep's nodes, its parent run, curves by epoch, durations.
 
 Every reader opens its client here. Where there is nothing, the error says what there is instead. A sweep has
 no parent run where its nodes were logged by hand.
@@ -7,13 +7,16 @@ no parent run where its nodes were logged by hand.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dwp_sweep.errors import InputError, Problem, did_you_mean
+from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.store.sweep_record import unknown_sweep
 from dwp_sweep.tracking.client import mlflow_client, one_line, resolve_uri, shown_uri, sqlite_path
 from dwp_sweep.tracking.mlflow_format import (
     ENVIRONMENT_FILE,
@@ -23,14 +26,20 @@ from dwp_sweep.tracking.mlflow_format import (
     SETTINGS_FILE,
     SHARES_TAG,
     SWEEP_TAG,
+    decode,
+    unflatten,
 )
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+log = logging.getLogger(__name__)
+
 DEFAULT_STORAGE = Path("dwp_runs")
 _PAGE = 1_000
+_N_DURATIONS = 400
+"""Newest runs whose durations are read of each stage."""
 Curve = tuple[tuple[int, float], ...]
 """(epoch, value), epochs rising."""
 
@@ -71,6 +80,14 @@ class Parent:
     started_ms: int = 0
 
 
+class LoggedDuration(NamedTuple):
+    """What a finished run took: its stage, its settings as logged, and the seconds."""
+
+    stage: str
+    settings: Mapping[str, Any]
+    wall_s: float
+
+
 def open_reader(tracking_uri: str | None) -> tuple[MlflowClient, str]:
     """A client to read with, and its URI.
 
@@ -104,9 +121,7 @@ def sweep_runs(client: MlflowClient, uri: str, sweep: str) -> list[Run]:
     experiment = client.get_experiment_by_name(sweep)
     if experiment is None or experiment.lifecycle_stage == "deleted":
         known = [e.name for e in client.search_experiments() if e.name != "Default"]
-        there = "sweeps there: " + ", ".join(sorted(known)) if known else "no sweep was logged there yet"
-        fix = f"{did_you_mean(sweep, known)} {there}".strip()
-        raise InputError(Problem(shown_uri(uri), f"no sweep named {sweep!r}", fix))
+        raise InputError(unknown_sweep(shown_uri(uri), sweep, known, "no sweep was logged there yet"))
     runs = search_all(client, experiment.experiment_id)
     own = [run for run in runs if run.data.tags.get(SWEEP_TAG, sweep) == sweep]
     return sorted(
@@ -222,12 +237,35 @@ class HistoryReader:
         return ()
 
 
-def _json(client: MlflowClient, run_id: str, name: str) -> dict[str, Any]:
+def logged_durations(stages: Iterable[str], uri: str | None, storage: str | Path) -> list[LoggedDuration]:
+    """What finished runs of some stages took, of whatever sweep; nothing where MLflow is not there.
+
+    Args:
+        stages: Which ones.
+        uri: Tracking URI; None: ``MLFLOW_TRACKING_URI``, else the database under the storage, if any.
+        storage: The storage folder.
+    """
+    uri = resolve_uri(uri, storage)
+    path = sqlite_path(uri)
+    if path is not None and not path.is_file():
+        return []  # MLflow would make an empty database
     try:
-        values = json.loads(_text(client, run_id, name) or "")
-    except ValueError:  # a lost file of an old run must not cost the whole report
-        return {}
-    return values if isinstance(values, dict) else {}
+        client = mlflow_client(uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return [duration for stage in stages for duration in _of_stage(stage, client, experiments)]
+    except Exception as error:  # many kinds of errors, one meaning
+        log.info("MLflow tells no durations: %s", one_line(error))
+        return []
+
+
+def has_mlflow(uri: str | None, storage: str | Path) -> bool:
+    """Whether there is an MLflow to ask, without asking it."""
+    return bool(uri or os.environ.get("MLFLOW_TRACKING_URI")) or (Path(storage) / "mlflow.db").is_file()
+
+
+def _oldest_first(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
+    order = ["attributes.start_time ASC"]
+    return list(client.search_runs([experiment_id], condition, max_results=20, order_by=order))
 
 
 def _text(client: MlflowClient, run_id: str, place: str) -> str | None:
@@ -238,6 +276,23 @@ def _text(client: MlflowClient, run_id: str, place: str) -> str | None:
         return None
 
 
-def _oldest_first(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
-    order = ["attributes.start_time ASC"]
-    return list(client.search_runs([experiment_id], condition, max_results=20, order_by=order))
+def _json(client: MlflowClient, run_id: str, name: str) -> dict[str, Any]:
+    try:
+        values = json.loads(_text(client, run_id, name) or "")
+    except ValueError:  # a lost file of an old run must not cost the whole report
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _of_stage(stage: str, client: MlflowClient, experiments: list[str]) -> Iterator[LoggedDuration]:
+    runs = client.search_runs(
+        experiments,
+        f"tags.`dwp.stage` = '{stage}' and attributes.status = 'FINISHED'",
+        max_results=_N_DURATIONS,
+        order_by=["attributes.start_time DESC"],
+    )
+    for run in runs:
+        wall_s = run.data.metrics.get("wall_s")
+        if wall_s is not None:
+            params = {name: decode(text) for name, text in run.data.params.items()}
+            yield LoggedDuration(stage, unflatten(params), float(wall_s))

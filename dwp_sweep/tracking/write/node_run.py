@@ -37,8 +37,7 @@ from dwp_sweep.tracking.mlflow_format import (
 )
 from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
 from dwp_sweep.tracking.read.runs import find_runs
-from dwp_sweep.tracking.write.lineage import log_lineage, remove_output
-from dwp_sweep.tracking.write.pages import run_name
+from dwp_sweep.tracking.write.pages import log_lineage, remove_output, run_name
 from dwp_sweep.tracking.write.parent import Tracking
 
 if TYPE_CHECKING:

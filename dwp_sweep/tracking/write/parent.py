@@ -6,7 +6,6 @@ raises what MLflow raises: a sweep never ends by it. `read.runs` reads the paren
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import re
@@ -17,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dwp_sweep.store.s3.bucket import is_url
+from filelock import FileLock
+
+from dwp_sweep.store.open_store import folder_of
 from dwp_sweep.tracking.client import (
     mlflow_client,
     one_line,
@@ -94,7 +95,7 @@ def open_tracking(
     Raises:
         InputError: As `resolve_uri`.
     """
-    storage = str(storage) if is_url(storage) else str(Path(storage).resolve())
+    storage = str(folder_of(storage) or storage)
     uri = resolve_uri(uri, storage)
     now = time.time()
     try:
@@ -202,8 +203,7 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False):
         yield
 
 
@@ -227,9 +227,8 @@ def _artifact_location(uri: str, storage: str, name: str) -> str | None:
     if re.match(r"https?://|databricks", uri):
         return None  # the server knows
     path, folder = sqlite_path(uri), re.sub(r"[^\w.-]+", "_", name) or "_"
-    if path is None and is_url(storage):
-        return f"{storage}/mlartifacts/{folder}"
-    return ((path.parent if path else Path(storage)) / "mlartifacts" / folder).as_uri()
+    root = path.parent if path else folder_of(storage)
+    return f"{storage}/mlartifacts/{folder}" if root is None else (root / "mlartifacts" / folder).as_uri()
 
 
 def _parent_run(

@@ -156,7 +156,7 @@ def test_mlflow_tells_what_the_storage_does_not(tmp_path: Path, monkeypatch: pyt
     client = SimpleNamespace(
         search_experiments=lambda: [SimpleNamespace(experiment_id="1")], search_runs=search_runs
     )
-    monkeypatch.setattr("dwp_sweep.tracking.read.durations.mlflow_client", lambda uri: client)
+    monkeypatch.setattr("dwp_sweep.tracking.read.runs.mlflow_client", lambda uri: client)
     plan, store = make_plan(toy_sweep(node), LocalStore(tmp_path)), LocalStore(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert plan_cost(plan, store).n_unknown == 1 and not asked, "no MLflow is named and none is there"

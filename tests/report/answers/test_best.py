@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.console import Console
 
-from dwp_sweep.tables import print_tables
+from dwp_sweep.tables import Stat, print_tables
 from dwp_sweep.tracking.read.best import Best, Upstream
-from dwp_sweep.tracking.read.configuration import Candidate, Stat
+from dwp_sweep.tracking.read.configuration import Candidate
 
 
 def shown(best: Best) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dwp_sweep.report.answers.paper_table import paper_table
 from dwp_sweep.tables import print_framed
-from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.reader import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow
 
 

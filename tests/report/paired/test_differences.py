@@ -11,7 +11,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.answers.paper_table import paper_table
 from dwp_sweep.report.paired.differences import PairedTable, paired_table
 from dwp_sweep.report.paired.forest import forest_figure
-from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.reader import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow
 
 Scores = dict[str, dict[str, dict[str, Any]]]

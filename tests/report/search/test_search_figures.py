@@ -12,10 +12,10 @@ from rich.console import Console
 from dwp_sweep.errors import InputError
 from dwp_sweep.report.search.parameter_plots import parallel_plot, place_of, slice_plot
 from dwp_sweep.report.search.report import SearchReport, kept_report, search_figures
-from dwp_sweep.tables import print_tables
+from dwp_sweep.tables import Stat, print_tables
 from dwp_sweep.tracking.read.best import Best
 from dwp_sweep.tracking.read.conditions import BestByCondition, ConditionBest
-from dwp_sweep.tracking.read.configuration import Candidate, Stat
+from dwp_sweep.tracking.read.configuration import Candidate
 from dwp_sweep.tracking.read.pareto import Front, FrontPoint
 from dwp_sweep.tracking.read.trials import Goal, Importance, Parameter, SearchTrials, TrialRow
 from dwp_sweep.tracking.write.parent import Tracking

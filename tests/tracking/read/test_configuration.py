@@ -8,8 +8,9 @@ from pydantic import BaseModel
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.methods import METHODS
 from dwp_sweep.stages.registry import STAGES
+from dwp_sweep.tables import Stat
 from dwp_sweep.tracking.mlflow_format import flatten, public_config, unflatten
-from dwp_sweep.tracking.read.configuration import Stat, changes_results, configurations
+from dwp_sweep.tracking.read.configuration import changes_results, configurations
 from dwp_sweep.tracking.read.rows import NodeRow
 
 

@@ -12,7 +12,7 @@ from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.read.load import download_outputs, load_model, load_prior
+from dwp_sweep.tracking.read.files import download_outputs, load_model, load_prior
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.parent import Tracking
 from tests.tracking.conftest import make_node, make_record

@@ -7,7 +7,7 @@ import pytest
 from dwp_sweep.report.answers.runs import chosen_runs, targets_of
 from dwp_sweep.tracking.read.best import best_of
 from dwp_sweep.tracking.read.configuration import pairs_of, rank
-from dwp_sweep.tracking.read.results import frame_of_rows
+from dwp_sweep.tracking.read.reader import frame_of_rows
 from dwp_sweep.tracking.read.rows import NodeRow
 
 

@@ -14,8 +14,7 @@ from dwp_sweep.tracking.read import best as best_module
 from dwp_sweep.tracking.read import reader as reader_module
 from dwp_sweep.tracking.read.best import best_config
 from dwp_sweep.tracking.read.index import INDEX_FILE
-from dwp_sweep.tracking.read.reader import SweepReader, open_sweep
-from dwp_sweep.tracking.read.results import results
+from dwp_sweep.tracking.read.reader import SweepReader, open_sweep, results
 from dwp_sweep.tracking.write.node_run import node_tags
 from dwp_sweep.tracking.write.parent import Tracking, open_tracking
 from tests.tracking.conftest import make_node

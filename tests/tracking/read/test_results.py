@@ -8,8 +8,8 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.read.configuration import Stat, stat
-from dwp_sweep.tracking.read.results import results, results_of_store
+from dwp_sweep.tables import Stat, stat
+from dwp_sweep.tracking.read.reader import results, results_of_store
 from dwp_sweep.tracking.write.parent import Tracking
 from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish

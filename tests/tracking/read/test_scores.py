@@ -9,7 +9,7 @@ from dwp_sweep.errors import InputError
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.read.files import ScoreReader
-from dwp_sweep.tracking.read.results import results
+from dwp_sweep.tracking.read.reader import results
 from dwp_sweep.tracking.write.parent import Tracking
 from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish

@@ -16,7 +16,7 @@ from dwp_sweep.report.answers.paper_table import paper_table
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import mlflow_client
-from dwp_sweep.tracking.read.results import results
+from dwp_sweep.tracking.read.reader import results
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.pages import run_name, targets_page
 from dwp_sweep.tracking.write.parent import Tracking, close_tracking, describe_parent, open_tracking

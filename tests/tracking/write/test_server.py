@@ -10,7 +10,7 @@ import pytest
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import mlflow_client
 from dwp_sweep.tracking.read.best import best_config
-from dwp_sweep.tracking.read.load import download_outputs
+from dwp_sweep.tracking.read.files import download_outputs
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.parent import open_tracking
 from dwp_sweep.tracking.write.sync import SyncReport, sync_records

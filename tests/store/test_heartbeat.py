@@ -14,8 +14,7 @@ from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.gc import collect, survey
-from dwp_sweep.store.gc_lock import gc_at_work, gc_lock, wait_for_gc
-from dwp_sweep.store.heartbeat import Heartbeat
+from dwp_sweep.store.heartbeat import Heartbeat, gc_at_work, gc_lock, wait_for_gc
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
