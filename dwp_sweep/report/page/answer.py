@@ -130,34 +130,34 @@ def winners_table(winners: Sequence[Winner], reference: str) -> Table:
 
 def _who(best: Sequence[Winner]) -> str:
     groups: dict[str, list[Winner]] = {}
-    for one in best:
-        groups.setdefault(one.label, []).append(one)
+    for winner in best:
+        groups.setdefault(winner.label, []).append(winner)
     parts = [
-        f"{_quoted(label)} {_listed([_score(one, len(best) > 1) for one in group])}"
+        f"{_quoted(label)} {_listed([_score(winner, len(best) > 1) for winner in group])}"
         for label, group in groups.items()
     ]
     return f"Best on validation scans: {_listed(parts)}."
 
 
 def _how_sure(best: Sequence[Winner], reference: str) -> str:
-    others = [one for one in best if one.against is not None]
+    others = [winner for winner in best if winner.against is not None]
     if not others:
         return f"There is no pair with {reference} to say how sure that is."
     shown = [
         o for o in others if o.against and o.against.is_shown_over_splits and o.against.is_shown_over_subjects
     ]
-    texts = [f"{_difference(one)} (m = {one.size})" for one in others]
+    texts = [f"{_difference(winner)} (m = {winner.size})" for winner in others]
     start = f"Difference to {_quoted(reference)} on the same test scans: {_listed(texts)}"
     if len(shown) == len(others):
-        ways = {_direction(one.against.difference.mean) for one in others if one.against}
+        ways = {_direction(winner.against.difference.mean) for winner in others if winner.against}
         way = ways.pop() if len(ways) == 1 else "better at some sizes and worse at others"
         return f"{start}; {way}, over splits and over subjects alike by more than chance."
     n_splits = max(len(o.against.difference.by_split) for o in others if o.against)
     splits = f"{n_splits} split" + ("" if n_splits == 1 else "s")
     if shown:
-        sizes = _listed([str(one.size) for one in shown])
+        sizes = _listed([str(winner.size) for winner in shown])
         return f"{start}; shown both over splits and over subjects at m = {sizes} only."
-    if any(one.against and one.against.is_shown_over_subjects for one in others):
+    if any(winner.against and winner.against.is_shown_over_subjects for winner in others):
         return (
             f"{start}; real for these networks at some sizes, but {splits} cannot say that training again "
             "would repeat it."
@@ -180,15 +180,15 @@ def _listed(texts: Sequence[str], comma: str = ", ") -> str:
     return f"{comma.join(texts[:-1])} and {texts[-1]}"
 
 
-def _score(one: Winner, is_one_of_several: bool) -> str:
-    std = f", std {one.test.std:.3f}" if one.test is not None and one.test.std is not None else ""
-    test = f" (test Dice {one.test.mean:.3f}{std})" if one.test is not None else ""
-    return f"at m = {one.size}{test}" if is_one_of_several else f"with {one.size} training scans{test}"
+def _score(winner: Winner, is_one_of_several: bool) -> str:
+    std = f", std {winner.test.std:.3f}" if winner.test is not None and winner.test.std is not None else ""
+    test = f" (test Dice {winner.test.mean:.3f}{std})" if winner.test is not None else ""
+    return f"at m = {winner.size}{test}" if is_one_of_several else f"with {winner.size} training scans{test}"
 
 
-def _difference(one: Winner) -> str:
-    assert one.against is not None, "only winners with a pair are told"
-    row = one.against.difference
+def _difference(winner: Winner) -> str:
+    assert winner.against is not None, "only winners with a pair have one"
+    row = winner.against.difference
     interval = row.over_splits or row.over_subjects
     bounds = f" {interval_text(interval)}" if interval else ""
     return true_minus(f"{signed(row.mean)}{bounds}")

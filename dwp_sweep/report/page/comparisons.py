@@ -133,7 +133,7 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
         missing += _of_pairs(table.notes, labels, evidence.columns[base])
     corrected = holm([test.p for _, _, test in tested])
     rows = [Comparison(base, row, test, p) for (base, row, test), p in zip(tested, corrected, strict=True)]
-    rows.sort(key=lambda one: one.difference.train_size)
+    rows.sort(key=lambda row: row.difference.train_size)
     return Comparisons(metric, tuple(rows), tuple(_notes(rows)), tuple(missing))
 
 
@@ -170,13 +170,13 @@ def comparisons_csv(*tables: Comparisons) -> str:
         "n_subjects", "n_untied", "n_splits", "n_splits_ahead",
     )  # fmt: skip
     lines: list[Sequence[object]] = [header]
-    for metric, one in ((table.metric, one) for table in tables for one in table.rows):
-        test, row = one.test, one.difference
+    for metric, comparison in ((table.metric, row) for table in tables for row in table.rows):
+        test, row = comparison.test, comparison.difference
         lines.append([
             metric, "lower" if metric in LOWER_IS_BETTER else "higher",
-            row.train_size, row.name, one.reference, row.mean,
+            row.train_size, row.name, comparison.reference, row.mean,
             *(row.over_splits or ("", "")), *(row.over_subjects or ("", "")),
-            test.rank_biserial, *(test.interval or ("", "")), test.p, one.p_holm,
+            test.rank_biserial, *(test.interval or ("", "")), test.p, comparison.p_holm,
             test.n, test.n_untied, len(row.by_split), row.n_ahead,
         ])  # fmt: skip
     return csv_text(lines)

@@ -91,7 +91,9 @@ def method_examples(evidence: Evidence, size: int) -> tuple[Repeat | None, dict[
 def tasks_picture(source: Example | None, target: Example | None) -> Picture | None:
     """Figure 3: a slice of source and target with the truth's outline; None without either."""
     both = [
-        (name, one) for name, one in (("Source task", source), ("Target task", target)) if one is not None
+        (name, example)
+        for name, example in (("Source task", source), ("Target task", target))
+        if example is not None
     ]
     if not both:
         return None
@@ -145,13 +147,13 @@ def predictions_picture(
                 _method(above, below, evidence.columns[name], examples[name])
         lines = [Line2D([], [], color=colour, lw=2) for colour in (TRUTH, PREDICTION)]
         figure.legend(lines, ["truth", "prediction"], loc="outside lower center", ncols=2, fontsize=9)
-    others = [one.facts.uncertainty for one in examples.values()]
+    kinds = {example.facts.uncertainty for example in examples.values()}
     caption = (
         f"m = {size}, split {repeat[0]}: {first.facts.subject}, slice {first.facts.index}, the first test "
         "subject with foreground. Above: outlines of truth and prediction; below: predictive entropy"
         + (
             " of the mean over weight draws (Bayesian methods) or of the softmax"
-            if "draws" in others
+            if "draws" in kinds
             else " of the softmax"
         )
         + ", white 0 to dark 0.69 nats."
@@ -177,7 +179,7 @@ def prior_sets(evidence: Evidence) -> list[PriorSet]:
     for row in evidence.rows:
         if row.stage == "prior" and row.state == "done" and (not used or used.get(row.key, 0)):
             groups.setdefault(_identity(row), {})[int(row.labels.get("group") or 0)] = row
-    sets = [tuple(one[group] for group in sorted(one)) for one in groups.values()]
+    sets = [tuple(rows[group] for group in sorted(rows)) for rows in groups.values()]
     sets.sort(key=lambda rows: -sum(used.get(row.key, 0) for row in rows))
     return [PriorSet(_set_title(rows, sets), rows) for rows in sets]
 
@@ -268,7 +270,7 @@ def _identity(row: NodeRow) -> str:
 
 
 def _set_title(rows: Sequence[NodeRow], sets: Sequence[Sequence[NodeRow]]) -> str:
-    own, others = _settings(rows[0]), [_settings(one[0]) for one in sets if one is not rows]
+    own, others = _settings(rows[0]), [_settings(other[0]) for other in sets if other is not rows]
     apart = [name for name in own if any(other.get(name) != own[name] for other in others)]
     first = [name for name in ("prior.kind", "prior.head", "prior.standardise") if name in apart] or apart[:2]
     return ", ".join(f"{name.removeprefix('prior.')} = {own[name]}" for name in first)

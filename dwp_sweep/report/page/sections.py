@@ -23,14 +23,7 @@ from dwp_sweep.report.page.comparisons import (
     comparisons_latex,
     comparisons_table,
 )
-from dwp_sweep.report.page.cost_and_settings import (
-    by_method,
-    by_stage,
-    commands,
-    cost_table,
-    settings_tables,
-    versions_of,
-)
+from dwp_sweep.report.page.cost_and_settings import commands, cost_by_method, cost_by_stage, settings_tables
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.pictures import (
     PriorSet,
@@ -190,41 +183,48 @@ def _tests(builder: ReportBuilder, comparisons: Comparisons, score: Score) -> Se
 def _other_tests(builder: ReportBuilder) -> list[dict[str, Any]]:
     """The same for the other scores: each corrected for its own comparisons."""
     evidence = builder.evidence
-    scores = [score for score in OTHER_TESTED if any(score.name in one.metrics for one in evidence.targets)]
+    scores = [
+        score for score in OTHER_TESTED if any(score.name in target.metrics for target in evidence.targets)
+    ]
     tested = [(score, compare(evidence, builder.reference, f"test_{score.by_scan}")) for score in scores]
-    tested = [(score, found) for score, found in tested if found.rows]
+    tested = [(score, comparisons) for score, comparisons in tested if comparisons.rows]
     if not tested:
         return []
-    files = builder.downloads({"paired_tests_other_scores.csv": comparisons_csv(*(one for _, one in tested))})
+    files = builder.downloads(
+        {"paired_tests_other_scores.csv": comparisons_csv(*(table for _, table in tested))}
+    )
     folded: list[dict[str, Any]] = []
-    for score, found in tested:
+    for score, comparisons in tested:
         sign = "negative" if score.lower_is_better else "positive"
         title = (
             f"{score.title}; {score.way}: a {sign} difference or rank-biserial is in favour of the first "
             "named"
         )
-        n_shown = sum(one.is_shown_over_subjects for one in found.rows)
-        summary = (
-            f"{score.title}: {n_shown} of {len(found.rows)} differences shown over subjects after correction"
+        n_shown = sum(row.is_shown_over_subjects for row in comparisons.rows)
+        n = f"{n_shown} of {len(comparisons.rows)}"
+        summary = f"{score.title}: {n} differences shown over subjects after correction"
+        table = ShownTable(
+            comparisons_table(comparisons, title, score), () if folded else files, is_dense=True
         )
-        table = ShownTable(comparisons_table(found, title, score), () if folded else files, is_dense=True)
-        folded.append({"summary": summary, "table": table, "notes": found.notes, "missing": found.missing})
+        folded.append(
+            {"summary": summary, "table": table, "notes": comparisons.notes, "missing": comparisons.missing}
+        )
     return folded
 
 
 def _examples(builder: ReportBuilder) -> Section:
     """Source and target with truth (Figure 3), predictions and uncertainty (Figure 6)."""
     evidence = builder.evidence
-    found = {size: method_examples(evidence, size) for size in example_sizes(evidence.sizes)}
-    target = next((one for _, examples in found.values() for one in examples.values()), None)
+    shown = {size: method_examples(evidence, size) for size in example_sizes(evidence.sizes)}
+    target = next((example for _, examples in shown.values() for example in examples.values()), None)
     source = source_example(evidence)
     tasks = tasks_picture(source, target)
     data: dict[str, Any] = {
         "tasks": builder.figure(tasks) if tasks else None,
-        "lacking": [name for name, one in (("source", source), ("target", target)) if one is None],
+        "lacking": [name for name, example in (("source", source), ("target", target)) if example is None],
         "sizes": [],
     }
-    for size, (repeat, examples) in reversed(found.items()):
+    for size, (repeat, examples) in reversed(shown.items()):
         if repeat is not None:
             predictions = builder.figure(predictions_picture(evidence, size, repeat, examples))
             absent = [label for name, label in evidence.columns.items() if name not in examples]
@@ -234,7 +234,7 @@ def _examples(builder: ReportBuilder) -> Section:
 
 def _kernels(builder: ReportBuilder) -> list[Section]:
     """Kernels beside samples of each prior (Figure 5); none where no shown method has a prior."""
-    sets = [_priors(builder, one, place) for place, one in enumerate(prior_sets(builder.evidence))]
+    sets = [_priors(builder, priors, place) for place, priors in enumerate(prior_sets(builder.evidence))]
     return [Section("kernels", "Kernels and their prior", {"sets": sets})] if sets else []
 
 
@@ -254,30 +254,21 @@ def _priors(builder: ReportBuilder, priors: PriorSet, place: int) -> dict[str, A
 
 def _cost(evidence: Evidence) -> Section:
     """Hours by stage and by method."""
-    methods = "By method, without what its networks came from"
-    data = {
-        "stages": ShownTable(cost_table(by_stage(evidence), "Stage", "By stage")),
-        "methods": ShownTable(cost_table(by_method(evidence), "Target networks of", methods)),
-    }
-    return Section("cost", "Cost", data)
+    tables = {"stages": ShownTable(cost_by_stage(evidence)), "methods": ShownTable(cost_by_method(evidence))}
+    return Section("cost", "Cost", tables)
 
 
 def _settings(evidence: Evidence) -> Section:
     """Settings that differ, settings shared, versions, and the commands that do it again."""
-    found, labels = settings_tables(evidence), list(evidence.columns.values())
-    differing = plain_table(
-        left("setting", *labels),
-        [[name, *(texts[label] for label in labels)] for name, texts in found.differing.items()],
-        "What differs between the methods",
-    )
-    versions = versions_of(evidence.parent.environment)
+    differing, shared = settings_tables(evidence)
+    environment = evidence.parent.environment
+    versions = [item for item in environment.items() if item[0] not in ("command", "git_commit")]
+    table = ShownTable(plain_table(left("package", "version"), versions, "Versions")) if versions else None
     data = {
         "differing": ShownTable(differing),
-        "shared": ShownTable(plain_table(left("setting", "value"), found.shared.items())),
-        "versions": ShownTable(plain_table(left("package", "version"), versions.items(), "Versions"))
-        if versions
-        else None,
-        "commit": evidence.parent.environment.get("git_commit", ""),
+        "shared": ShownTable(shared),
+        "versions": table,
+        "commit": environment.get("git_commit", ""),
         "commands": commands(evidence),
     }
     return Section("settings", "Settings and versions", data)

@@ -190,7 +190,7 @@ def known_column(reference: str, columns: Mapping[str, str]) -> str:
         return reference
     for name, label in columns.items():
         # A method answers to its name, to its label and to the label's own part: RI for UNet-RI.
-        if reference.casefold() in {one.casefold() for one in (name, label, label.removeprefix("UNet-"))}:
+        if reference.casefold() in {text.casefold() for text in (name, label, label.removeprefix("UNet-"))}:
             return name
     advice = did_you_mean(reference, [*columns.values(), *columns])
     fix = f"{advice} there are {', '.join(columns.values())}".strip()

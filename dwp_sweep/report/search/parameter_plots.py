@@ -113,9 +113,9 @@ def parallel_plot(trials: SearchTrials, goal: int = 0) -> SearchPicture | None:
     axis = picture.subplots()
     norm = Normalize(low, high)
     sign = trials.goals[goal].sign
-    for row in [one for one in trials.trials if one.state == "pruned"]:
+    for row in [row for row in trials.trials if row.state == "pruned"]:
         _line(axis, _heights(row, trials, columns), PALE, 0.9, 1)
-    for row in sorted(complete, key=lambda one: sign * one.results[goal]):  # the best lie on top
+    for row in sorted(complete, key=lambda row: sign * row.results[goal]):  # the best lie on top
         heights = [*_heights(row, trials, columns), last.height(row.results[goal])]
         _line(axis, heights, _MAP(norm(row.results[goal])), 1.7, 2)
     _frame(axis, [*columns, last], has_gaps=_has_gaps(trials, columns))
