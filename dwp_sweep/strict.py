@@ -2,7 +2,7 @@
 
 Every component owns a `StrictModel` with its defaults. Values come from YAML or JSON, so lists
 stand for tuples; booleans never stand for numbers. A field may carry two marks: what part it takes in a
-node's key (`unkeyed`, `added`), and that it is `expert`, listed after the settings that people choose.
+node's key (`unkeyed`), and that it is `expert`, listed after the settings that people choose.
 """
 
 from __future__ import annotations
@@ -30,20 +30,10 @@ class StrictModel(BaseModel):
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-# Keys are hashes of all keyed values: a field that joins a model changes the key of every node, and a storage
-# full of finished networks would be built again. `added` and `Stage.revision` keep the keys of nodes whose
-# results are what they were.
-_ADDED = "unless default"
-
 
 def unkeyed(default: Any = ..., *, expert: bool = False, **kwargs: Any) -> Any:
     """A field that never changes results (a path, a device, a name): it stays out of a node's key."""
     return Field(default, json_schema_extra={"keyed": False, "expert": expert}, **kwargs)
-
-
-def added(default: Any, **kwargs: Any) -> Any:
-    """A field that joined its model later: no part of a key while it has its default."""
-    return Field(default, json_schema_extra={"keyed": _ADDED}, **kwargs)
 
 
 def expert(default: Any, **kwargs: Any) -> Any:
@@ -94,27 +84,8 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
         if name in unread:
             continue
         value = getattr(model, name)
-        if _keyed(field) is True or (_keyed(field) == _ADDED and value != field.default):
+        if _mark(field, "keyed", True):
             values[name] = _plain(value)
-    return values
-
-
-def added_defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """The `added` fields of a model, with the plain value that stands for how it was before them."""
-    return {
-        name: _plain(field.default) for name, field in model.model_fields.items() if _keyed(field) == _ADDED
-    }
-
-
-def plain_values(model: BaseModel) -> dict[str, Any]:
-    """All values of a model as plain JSON values, `added` fields only where they were changed.
-
-    For what stands in a key as a mapping, where the marks of its fields are lost.
-    """
-    values = model.model_dump(mode="json")
-    for name, field in type(model).model_fields.items():
-        if _keyed(field) == _ADDED and getattr(model, name) == field.default:
-            del values[name]
     return values
 
 
@@ -131,10 +102,6 @@ def shortened(text: str) -> str:
 def _mark(field: FieldInfo, name: str, otherwise: object) -> object:
     extra = field.json_schema_extra
     return extra.get(name, otherwise) if isinstance(extra, dict) else otherwise
-
-
-def _keyed(field: FieldInfo) -> object:
-    return _mark(field, "keyed", True)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.errors import InputError
-from dwp_sweep.strict import StrictModel, added, expert, expert_fields, keyed_values, parse, unkeyed
+from dwp_sweep.strict import StrictModel, expert, expert_fields, keyed_values, parse, unkeyed
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -21,7 +21,6 @@ class Settings(StrictModel):
     zeal: int = 1
     depth: int = expert(2)
     folder: str = unkeyed("", expert=True)
-    late: int = added(0)
 
 
 def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -34,12 +33,11 @@ def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def test_a_mark_of_experts_leaves_the_key_alone() -> None:
     assert keyed_values(Settings()) == {"width": 3, "zeal": 1, "depth": 2}
-    assert keyed_values(Settings(late=1))["late"] == 1
     assert expert_fields(Settings) == {"depth", "folder"}
 
 
 def test_known_keys_are_listed_with_those_of_experts_last() -> None:
-    with pytest.raises(InputError, match="known keys: late, width, zeal, depth, folder"):
+    with pytest.raises(InputError, match="known keys: width, zeal, depth, folder"):
         parse(Settings, {"qqqq": 1}, "test")
 
 

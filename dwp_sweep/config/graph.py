@@ -23,8 +23,8 @@ from dwp_sweep.stages.harvest import HarvestStageConfig
 from dwp_sweep.stages.prior import PriorStageConfig
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.stages.source import SourceConfig, SourceStageConfig
-from dwp_sweep.stages.target import TargetStageConfig
-from dwp_sweep.strict import StrictModel, plain_values
+from dwp_sweep.stages.target import SourceChoice, TargetStageConfig
+from dwp_sweep.strict import StrictModel
 from dwp_sweep.training.compute import ComputeConfig
 
 
@@ -66,10 +66,11 @@ class GraphBuilder:
             split=condition.split,
             seed=condition.seed,
             dataset=self._datasets[condition.data.target],
+            source=SourceChoice(member=condition.source.member) if "source" in inputs else None,
             unet=condition.unet,
             target=condition.target,
             loss=condition.loss,
-            settings={name: plain_values(section) for name, section in sections.items()},
+            settings={name: section.model_dump(mode="json") for name, section in sections.items()},
             compute=self._compute(condition),
         )
         labels = {name: getattr(condition, name) for name in ("method", "train_size", "split", "seed")}
@@ -94,7 +95,7 @@ class GraphBuilder:
             return [partial(self._prior, condition, group) for group in GROUPS]
         if need == "bank":
             return [partial(self._bank, condition)]
-        return [partial(self._source, condition, 0)]
+        return [partial(self._source, condition, condition.source.seed_of(condition.split))]
 
     def _source(self, condition: ExperimentConfig, seed: int) -> Node:
         settings, loss = _of_sources(condition)
@@ -124,8 +125,7 @@ class GraphBuilder:
         if condition.harvest.bank is not None:
             imported = self._imports.bank(condition.harvest.bank, condition.unet)
             return self._add("harvest", HarvestStageConfig(brought=imported), {}, {})
-        n_sources = 1 if condition.source.network is not None else condition.source.n_seeds
-        sources = tuple(self._source(condition, seed) for seed in range(n_sources))
+        sources = tuple(self._source(condition, seed) for seed in range(condition.source.n_networks))
         return self._add("harvest", HarvestStageConfig(harvest=condition.harvest), {"sources": sources}, {})
 
     def _prior(self, condition: ExperimentConfig, group: int) -> Node:

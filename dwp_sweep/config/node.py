@@ -59,10 +59,10 @@ def make_node(
     labels: Mapping[str, Any] | None = None,
 ) -> Node:
     """Resolve a node: compute its key from everything that decides its result."""
-    inputs, revision = inputs or {}, stage.revision(config)
+    inputs = inputs or {}
     identity = {
         "stage": stage.name,
-        "version": f"{stage.version}.{revision}" if revision else stage.version,
+        "version": stage.version,
         "config": keyed_values(config),
         "inputs": {role: [node.key for node in nodes] for role, nodes in inputs.items()},
     }

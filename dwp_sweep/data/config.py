@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from dwp_sweep.strict import StrictModel, added, expert, unkeyed
+from dwp_sweep.strict import StrictModel, expert, unkeyed
 
 Layout = Literal["msd", "brats", "brats18", "ms", "pairs", "phantom"]
 
@@ -39,12 +39,12 @@ class PreprocessConfig(StrictModel):
             else, then map them to -1 and 1, the same for every scan; what pads becomes -1.
     """
 
-    orientation: str = added("RAS")
+    orientation: str = "RAS"
     spacing_mm: tuple[float, float, float] | None = None
     crop_foreground: bool = True
     shape: tuple[int, int, int] | None = None
     percentiles: tuple[float, float] = expert((0.5, 99.5))
-    window: tuple[float, float] | None = added(None)
+    window: tuple[float, float] | None = None
 
     @field_validator("orientation")
     @classmethod
@@ -142,7 +142,7 @@ class DatasetConfig(StrictModel):
     mask_pattern: str = Field("mask", min_length=1)
     phantom: PhantomConfig | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
-    patients: str = added("auto")
+    patients: str = "auto"
     n_val: int = Field(10, ge=0)
     n_test: int = Field(50, ge=0)
     validation: Literal["held_out", "train"] = "held_out"

@@ -29,9 +29,9 @@ class MethodInputs:
         loss: Segmentation loss of the sweep.
         settings: The method's own config sections by name (those in `Method.sections`).
         n_train: Number of training images, N in the paper's objective.
-        seed: Of the node.
+        seed: Of all that the training draws; a target's follows seed and split.
         device: Where to train.
-        source: Folder of the source network (seed 0, cycle 0), where `Method.needs` names it.
+        source: Folder of a source network, where `Method.needs` names it.
         priors: Folders of the seven kernel priors, where `Method.needs` names them.
         bank: Folder of the kernel bank, where `Method.needs` names it.
         rescale: Bring the scale-invariant filters of a source network to He norm first; its function

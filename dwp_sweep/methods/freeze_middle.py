@@ -14,7 +14,7 @@ from torch import nn
 
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
 from dwp_sweep.methods.start import prepare_plain, source_network
-from dwp_sweep.strict import StrictModel, added
+from dwp_sweep.strict import StrictModel
 
 Block = Literal[
     "init_conv", "down1", "down2", "down3", "down4", "down5", "down6", "up1", "up2", "up3", "out"
@@ -39,8 +39,8 @@ class FreezeConfig(StrictModel):
     """
 
     trainable: tuple[Block, ...] = Field(ENDS, min_length=1)
-    n_frozen: int | None = added(None, ge=0, lt=len(BLOCKS))
-    thaw_epoch: int | None = added(None, ge=1)
+    n_frozen: int | None = Field(None, ge=0, lt=len(BLOCKS))
+    thaw_epoch: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _says_it_once(self) -> FreezeConfig:

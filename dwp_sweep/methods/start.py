@@ -164,7 +164,7 @@ def new_network(inputs: MethodInputs) -> UNet3D:
 
 
 def load_source(inputs: MethodInputs) -> UNet3D:
-    """The source network (seed 0, cycle 0) as it was trained, on the CPU.
+    """The source network as it was trained, on the CPU.
 
     Args:
         inputs: With ``source`` set.

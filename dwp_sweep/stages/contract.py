@@ -35,11 +35,6 @@ class Emit(Protocol):
         """
 
 
-def never_revised(config: Any) -> int:
-    """The usual `Stage.revision`: what changed, changed for every config."""
-    return 0
-
-
 @dataclass(frozen=True)
 class Stage:
     """A stage as the harness sees it.
@@ -51,8 +46,6 @@ class Stage:
         run: ``run(config, inputs, work_dir, out_dir, emit)`` writes files into ``out_dir`` and
             returns the final metrics.
         n_steps: Largest number of steps (epochs) that `run` will emit for a config.
-        revision: For a config, how often results changed for such configs and not for all; 0 leaves the key
-            as it is.
     """
 
     name: str
@@ -60,4 +53,3 @@ class Stage:
     config: type[StrictModel]
     run: Callable[[Any, Inputs, Path, Path, Emit], Mapping[str, float]]
     n_steps: Callable[[Any], int]
-    revision: Callable[[Any], int] = never_revised

@@ -19,11 +19,10 @@ from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.patches import PatchConfig
-from dwp_sweep.data.preprocess import padding_value
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.metrics.overlap import overlap
-from dwp_sweep.nets.unet3d import UNet3D, padded_size
+from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit
 from dwp_sweep.stages.prediction import WHOLE, predict_case
 from dwp_sweep.training.compute import ComputeConfig, autocast, named_seed, resolve_device, to_device
@@ -126,19 +125,6 @@ def arrange(net: nn.Module, compute: ComputeConfig) -> None:
     """Set how a network stores its activations, from now on."""
     if isinstance(net, UNet3D):
         net.channels_last, net.checkpointing = compute.channels_last, compute.checkpointing
-
-
-def padding_revision(dataset: DatasetConfig | None, patch: PatchConfig) -> int:
-    """1 where a network pads, and not with zeros; else 0.
-
-    Args:
-        dataset: None where nothing is trained.
-        patch: Of the training, and the windows of predictions.
-    """
-    if dataset is None or padding_value(dataset.preprocess) == 0:
-        return 0
-    shape = patch.shape or dataset.preprocess.shape
-    return int(shape is None or padded_size(shape) != shape)
 
 
 def _now_and_then(stage: str, emit: Emit) -> Callable[[int, int], None]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
@@ -24,8 +25,8 @@ from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.imported import Imported, copy_imported
-from dwp_sweep.stages.network_training import padding_revision, read_cases, train_network
-from dwp_sweep.strict import StrictModel, added, unkeyed
+from dwp_sweep.stages.network_training import read_cases, train_network
+from dwp_sweep.strict import StrictModel, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
 
@@ -45,14 +46,44 @@ class SourceConfig(TrainConfig):
         patch: Train on patches, where volumes do not fit.
         loss: Of the source networks; None: the sweep's. Give it where the loss of the targets is searched
             for: every other loss of the sweep would ask for source networks and priors of its own.
+        member: Which source seed the target networks start from: the number of the split, modulo
+            ``n_seeds`` (``split``), so that scores over splits vary with the source network too; or one
+            seed for all splits. It is the network of the first cycle: later cycles continue it.
     """
 
     n_seeds: int = unkeyed(10, ge=1)
     n_cycles: int = Field(2, ge=1)
     weight_decay: float = Field(3e-3, ge=0)
     network: str | None = unkeyed(None)
-    patch: PatchConfig = added(PatchConfig())
-    loss: LossConfig | None = added(None)
+    patch: PatchConfig = PatchConfig()
+    loss: LossConfig | None = None
+    member: Literal["split"] | int = unkeyed("split")
+
+    @field_validator("member", mode="before")
+    @classmethod
+    def _split_or_number(cls, value: object) -> object:
+        is_seed = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if value != "split" and not is_seed:
+            raise ValueError("must be split or the number of a source seed, from 0")
+        return value
+
+    @model_validator(mode="after")
+    def _member_is_trained(self) -> SourceConfig:
+        if self.member != "split" and self.member >= self.n_networks:
+            raise ValueError(
+                f"member {self.member} is not trained: there is a source network for each seed from 0 to "
+                f"{self.n_networks - 1}"
+            )
+        return self
+
+    @property
+    def n_networks(self) -> int:
+        """Source networks from different starts; an imported one is alone."""
+        return 1 if self.network is not None else self.n_seeds
+
+    def seed_of(self, split: int) -> int:
+        """The source seed that the targets of a split start from."""
+        return split % self.n_networks if self.member == "split" else self.member
 
 
 class SourceStageConfig(StrictModel):
@@ -142,9 +173,8 @@ def _draw(config: SourceStageConfig, results: list[FitResult], figures: Path) ->
 
 stage = Stage(
     name="source",
-    version=1,
+    version=2,
     config=SourceStageConfig,
     run=run,
     n_steps=lambda config: config.source.n_cycles * config.source.max_epochs,
-    revision=lambda config: padding_revision(config.dataset, config.source.patch),
 )

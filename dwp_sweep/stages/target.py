@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import nn
@@ -39,10 +39,10 @@ from dwp_sweep.stages.evaluation import (
 )
 from dwp_sweep.stages.examples import example_case, predicted_example, save_example
 from dwp_sweep.stages.figures import learning_curve
-from dwp_sweep.stages.network_training import Cases, padding_revision, read_cases, train_network
+from dwp_sweep.stages.network_training import Cases, read_cases, train_network
 from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
-from dwp_sweep.strict import StrictModel, added, expert, parse
+from dwp_sweep.strict import StrictModel, expert, parse
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
 
@@ -65,14 +65,25 @@ class TargetConfig(TrainConfig):
     lr_by_scale: bool = expert(False)
     n_samples: int = Field(8, ge=1)
     near_voxels: float = expert(5.0, ge=0)
-    patch: PatchConfig = added(PatchConfig())
-    postprocess: PostprocessConfig = added(PostprocessConfig())
+    patch: PatchConfig = PatchConfig()
+    postprocess: PostprocessConfig = PostprocessConfig()
+
+
+class SourceChoice(StrictModel):
+    """Which source network a target starts from; part of the key, so that every choice is a setting.
+
+    Attributes:
+        member: As in `SourceConfig`. The network itself is an input of the node.
+    """
+
+    member: Literal["split"] | int = "split"
 
 
 class TargetStageConfig(StrictModel):
     """All that one target network depends on beside its upstream nodes.
 
     Attributes:
+        source: None where the method starts from no source network.
         settings: The method's own sections, e.g. ``{"dwp": {...}}``.
         repeat: Number of a repetition with everything equal, seed included: changes the key, never a result.
         all_images: Train on all images that do not test, those of validation included.
@@ -83,13 +94,14 @@ class TargetStageConfig(StrictModel):
     split: int
     seed: int
     dataset: DatasetConfig
+    source: SourceChoice | None = None
     unet: UNetConfig = UNetConfig()
     target: TargetConfig = TargetConfig()
     loss: LossConfig = LossConfig()
     settings: dict[str, Any] = Field(default_factory=dict)
     compute: ComputeConfig = ComputeConfig()
-    repeat: int = added(0, ge=0)
-    all_images: bool = added(False)
+    repeat: int = Field(0, ge=0)
+    all_images: bool = False
 
 
 def run(
@@ -98,6 +110,21 @@ def run(
     """Prepare by the method, train, save, evaluate on the test images."""
     with memory_advice("target.batch_size", config.target.batch_size):
         return _train_and_score(config, inputs, work_dir, out_dir, emit)
+
+
+def repetition_seed(seed: int, split: int) -> int:
+    """Seed of all that one training draws: start, prior draws, order, patches, weight noise.
+
+    It follows the seed and the split, so that the spread over splits holds the spread over starts. Methods
+    and settings of one split share their start and order and are compared in pairs. The training size is
+    left out: the training sets of a split are nested, and from one start on a curve over sizes shows what
+    the images add.
+
+    Args:
+        seed: Of the experiment. Source networks count their seeds from 0 too, and start elsewhere.
+        split: Number of the split.
+    """
+    return named_seed(seed, f"target/split{split}")
 
 
 def _train_and_score(
@@ -115,7 +142,7 @@ def _train_and_score(
         [cases[name] for name in split.val],
         config.target,
         config.compute,
-        named_seed(config.seed, f"split{config.split}"),
+        repetition_seed(config.seed, config.split),
         work_dir / "checkpoint.safetensors",
         lambda epoch, metrics: emit("target", epoch, metrics),
         config.target.patch,
@@ -146,8 +173,7 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         lr=config.target.lr,
         lr_by_scale=config.target.lr_by_scale,
         n_train=n_train,
-        # Source networks count their seeds from 0 too: a target must not start where one of them did.
-        seed=named_seed(config.seed, "target"),
+        seed=repetition_seed(config.seed, config.split),
         device=resolve_device(config.compute),
     )
 
@@ -156,11 +182,11 @@ def _evaluate(
     config: TargetStageConfig, net: nn.Module, cases: Cases, split: Split, result: FitResult, out_dir: Path
 ) -> dict[str, float]:
     """Score the test images, write the scores by subject and the figures; the means over subjects."""
-    target = config.target
+    target, seed = config.target, repetition_seed(config.seed, config.split)
 
     def predict(case: Case) -> Prediction:
         return predict_volume(
-            net, case, config.compute, target.n_samples, config.seed, target.patch, target.postprocess
+            net, case, config.compute, target.n_samples, seed, target.patch, target.postprocess
         )
 
     evaluation = test_scores(predict, [cases[name] for name in split.test], target.near_voxels)
@@ -209,9 +235,8 @@ def _draw(
 
 stage = Stage(
     name="target",
-    version=3,
+    version=4,
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,
-    revision=lambda config: padding_revision(config.dataset, config.target.patch),
 )

@@ -11,9 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dwp_sweep.data.config import PreprocessConfig
-from dwp_sweep.strict import added_defaults
-
 SWEEP_TAG = "dwp.sweep"
 PARENT_TAG = "dwp.parent"
 """``true`` on the parent run of a sweep alone."""
@@ -71,11 +68,15 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     public = {name: value for name, value in config.items() if name not in hidden}
     if not public.get("all_images"):
         public.pop("all_images", None)  # older runs have no such parameter and are equal
+    if public.get("source") is None:
+        public.pop("source", None)  # the method starts from no source network
     if config.get("dataset"):
-        public["data"] = {stage: _without_unused_additions(config["dataset"])}
+        public["data"] = {stage: config["dataset"]}
     for section in ("source", "target"):
         if isinstance(values := public.get(section), Mapping):
             public[section] = _without_idle_parts(values)
+    if stage == "source":
+        public["source"].pop("member", None)  # which targets start from it, it cannot know
     return public | dict(config.get("settings") or {})
 
 
@@ -86,13 +87,6 @@ def _without_idle_parts(section: Mapping[str, Any]) -> dict[str, Any]:
         "postprocess": not any((section.get("postprocess") or {}).values()),
     }
     return {name: value for name, value in section.items() if not idle.get(name, False)}
-
-
-def _without_unused_additions(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set without the settings that were added later and are not used: older runs have none."""
-    preprocess, later = dict(dataset.get("preprocess") or {}), added_defaults(PreprocessConfig)
-    kept = {name: value for name, value in preprocess.items() if name not in later or value != later[name]}
-    return {**dataset, "preprocess": kept} if kept else dict(dataset)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

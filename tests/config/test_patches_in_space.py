@@ -15,10 +15,7 @@ from dwp_sweep.config.datasets import prepare_datasets
 from dwp_sweep.config.space import load_space
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError
-from dwp_sweep.stages.prediction import PostprocessConfig
-from dwp_sweep.stages.source import SourceConfig
 from dwp_sweep.stages.target import TargetConfig
-from dwp_sweep.strict import keyed_values
 from dwp_sweep.tracking.mlflow_format import flatten, public_config
 
 SPACE: dict[str, Any] = {
@@ -35,16 +32,6 @@ def with_patch(task: str, **patch: Any) -> dict[str, Any]:
     space = copy.deepcopy(SPACE)
     space["fixed"] = {task: {"patch": patch}}
     return space
-
-
-def test_whole_volumes_and_plain_masks_are_no_part_of_a_key() -> None:
-    for section in (SourceConfig(), TargetConfig()):
-        assert not {"patch", "postprocess"} & set(keyed_values(section))
-    patched = TargetConfig(
-        patch=PatchConfig(shape=(16, 16, 16)), postprocess=PostprocessConfig(largest_component=True)
-    )
-    assert keyed_values(patched)["patch"] == {"shape": [16, 16, 16], "foreground_share": 0.5, "overlap": 0.5}
-    assert keyed_values(patched)["postprocess"]["largest_component"] is True
 
 
 def test_runs_without_patches_have_the_parameters_of_before() -> None:

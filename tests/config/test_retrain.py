@@ -18,10 +18,8 @@ from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.stages.registry import STAGES
-from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.strict import keyed_values, parse
 
 SPACE: dict[str, Any] = {
     "name": "tiny",
@@ -117,11 +115,3 @@ def test_all_images_leaves_out_those_that_test_and_no_others() -> None:
         "s6",
     ]
     assert (found.val, found.test) == (split.val, split.test)
-
-
-def test_fields_that_came_later_leave_the_keys_of_older_nodes_alone(built: tuple[Sweep, Store]) -> None:
-    sweep, _ = built
-    config = parse(TargetStageConfig, sweep.nodes[sweep.targets[0]].config, "target")
-    assert not {"repeat", "all_images"} & keyed_values(config).keys()
-    assert keyed_values(config.model_copy(update={"repeat": 2}))["repeat"] == 2
-    assert keyed_values(config.model_copy(update={"all_images": True}))["all_images"] is True

@@ -16,6 +16,7 @@ from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.data.config import PhantomConfig
 from dwp_sweep.data.phantom.dataset import write_phantom
 from dwp_sweep.errors import InputError
+from dwp_sweep.tracking.mlflow_format import public_config
 
 SPACE: dict[str, Any] = {
     "name": "s",
@@ -71,6 +72,53 @@ def test_parents_come_before_children(storage: Path) -> None:
 def test_random_init_needs_nothing_and_fine_tuning_one_source_network(storage: Path) -> None:
     assert stages(sweep(storage, "method=random_init")) == {"target": 1}
     assert stages(sweep(storage, "method=fine_tune")) == {"source": 1, "target": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "override"),
+    [
+        ("fine_tune", ()),
+        ("freeze_middle", ()),
+        ("l2_sp", ()),
+        ("noise_only", ("noise_only.init=source",)),
+        ("gaussian_prior", ("gaussian_prior.init=source",)),
+        ("deep_weight_prior", ("dwp.init=source",)),
+    ],
+)
+def test_the_source_network_follows_the_split_modulo_their_number(
+    storage: Path, method: str, override: tuple[str, ...]
+) -> None:
+    found = sweep(storage, f"method={method}", *override, split=[0, 1, 2, 3, 4])
+    assert source_seeds(found) == [0, 1, 2, 0, 1]
+    named = sweep(storage, f"method={method}", *override, "source.member=2", split=[0, 1])
+    assert source_seeds(named) == [2, 2]
+
+
+def test_a_source_member_is_a_setting_of_those_who_start_from_one(storage: Path) -> None:
+    found = sweep(storage, method=["random_init", "fine_tune"], **{"source.member": ["split", 0, 1]})
+    assert stages(found) == {"source": 2, "target": 4}
+    shown = [public_config("target", found.nodes[key].config).get("source") for key in found.targets]
+    assert shown == [None, {"member": "split"}, {"member": 0}, {"member": 1}]
+
+
+@pytest.mark.parametrize(
+    ("member", "problem"),
+    [
+        ("3", "member 3 is not trained: there is a source network for each seed from 0 to 2"),
+        ("-1", r"source\.member = -1: must be split or the number"),
+        ("true", r"source\.member = true: must be split or the number"),
+        ("all", r"source\.member = \"all\": must be split or the number"),
+    ],
+)
+def test_a_source_member_that_is_none_is_refused(member: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        load_space({**SPACE, "grid": {"method": ["fine_tune"]}}, (f"source.member={member}",))
+
+
+def source_seeds(found: Sweep) -> list[int]:
+    """The source seed that each target starts from."""
+    nodes = [found.nodes[key] for key in found.targets]
+    return [found.nodes[node.inputs["source"][0][1]].labels["seed"] for node in nodes]
 
 
 def test_a_parameter_that_a_method_does_not_read_makes_no_second_node(storage: Path) -> None:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.tracking.mlflow_format import MAX_CHARS, decode, encode, flatten, public_config, unflatten
 
 PLAIN = st.one_of(
@@ -54,18 +53,6 @@ def test_long_values_that_differ_at_the_end_stay_different_within_mlflows_limit(
     first, second = encode(subjects), encode([*subjects[:-1], "other"])
     assert first != second
     assert max(len(first), len(second)) <= MAX_CHARS < 6_000
-
-
-def test_preprocessing_that_came_later_stands_in_no_run_that_does_not_use_it() -> None:
-    def shown(preprocess: PreprocessConfig) -> dict[str, Any]:
-        dataset = DatasetConfig(layout="msd", preprocess=preprocess)
-        return flatten(public_config("target", {"dataset": dataset.model_dump(mode="json")}))
-
-    plain = shown(PreprocessConfig())
-    assert not {"data.target.preprocess.window", "data.target.preprocess.orientation"} & set(plain)
-    assert plain["data.target.preprocess.percentiles"] == [0.5, 99.5]
-    windowed = shown(PreprocessConfig(window=(-200, 250)))
-    assert windowed == plain | {"data.target.preprocess.window": [-200.0, 250.0]}
 
 
 def test_a_stages_config_is_told_in_the_keys_of_a_search_space() -> None:
