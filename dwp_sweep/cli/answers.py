@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("sweep", metavar="SWEEP")
-@click.option("--where", "where", metavar="KEY=VALUE", multiple=True, help="Only runs with this value.")
+@options.where
 @click.option("--metric", help="Validation metric to select by.  [default: val_dice]")
 @click.option(
     "--by",
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @options.tracking_uri
 def best(
     sweep: str,
-    where: tuple[str, ...],
+    where: dict[str, str],
     metric: str | None,
     by: tuple[str, ...],
     pareto: str | None,
@@ -56,21 +56,28 @@ def best(
     Selected by the mean of a validation metric over splits and seeds; test metrics stand beside it and
     never select.
     """
-    _one_question(metric=metric, by=by, pareto=pareto)
+    if pareto and (by or metric):
+        other = "--by" if by else "--metric"
+        fix = "look at one condition with --where" if by else "leave one of them out"
+        raise InputError(Problem(f"--pareto and {other}", "are different questions", fix))
     from dwp_sweep.api import best_config, best_configs, pareto_front
     from dwp_sweep.tracking.client import resolve_uri
+    from dwp_sweep.tracking.read.runs import open_reader, parent_facts
 
-    uri, only = resolve_uri(tracking_uri, storage), conditions(where)
-    objectives = _names((pareto,)) if pareto else _searched(sweep, uri) if not (metric or by) else ()
+    uri, objectives = resolve_uri(tracking_uri, storage), _names((pareto,) if pareto else ())
+    if not (pareto or metric or by):  # what the sweep searched for, as its parent run names it
+        objectives = parent_facts(open_reader(uri)[0], sweep).objectives
+    answer: Best | BestByCondition | Front
     if len(objectives) > 1 or pareto:
-        front = pareto_front(sweep, objectives, only, uri, storage)
-        click.echo(front.to_json()) if as_json else _show_answer(front)
+        answer = pareto_front(sweep, objectives, where, uri, storage)
     elif by:
-        parts = best_configs(sweep, _names(by), metric or "val_dice", only, uri, storage)
-        click.echo(parts.to_json()) if as_json else _show_answer(parts)
+        answer = best_configs(sweep, _names(by), metric or "val_dice", where, uri, storage)
     else:
-        found = best_config(sweep, metric or "val_dice", only, uri, storage)
-        click.echo(found.to_json()) if as_json else _show_answer(found)
+        answer = best_config(sweep, metric or "val_dice", where, uri, storage)
+    if as_json:
+        click.echo(answer.to_json())
+    else:
+        _show_answer(answer)
 
 
 @click.command(short_help="Print a sweep's table, and differences to one of its methods.")
@@ -134,11 +141,11 @@ def report(
     """
     if out is not None:
         refused = {"--metric": metric, "--figure": figure, "--format": form, "--markdown": markdown}
-        write_and_tell(sweep, out, versus, {**refused, "--json": as_json}, storage, tracking_uri)
+        _write_page(sweep, out, versus, {**refused, "--json": as_json}, storage, tracking_uri)
         return
     form = _form(form, markdown, as_json)
     _need_versus(versus, metric=metric, figure=figure)
-    from dwp_sweep.api import results
+    from dwp_sweep.api import results, search_report
     from dwp_sweep.report.answers.paper_table import paper_table
     from dwp_sweep.report.paired.differences import paired_table
     from dwp_sweep.store.open_store import open_store
@@ -146,16 +153,22 @@ def report(
     from dwp_sweep.tracking.read.files import ScoreReader
 
     uri = resolve_uri(tracking_uri, storage)
-    found, read = results(sweep, uri, storage), ScoreReader(open_store(storage), uri).read
-    pairs = [paired_table(found, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
-    _show_report(paper_table(found), pairs, form)
+    rows, read = results(sweep, uri, storage), ScoreReader(open_store(storage), uri).read
+    pairs = [paired_table(rows, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
+    _show_report(paper_table(rows), pairs, form)
     if figure is not None:
         from dwp_sweep.report.paired.forest import forest_figure
 
         forest_figure(pairs, figure)
         click.echo(f"figure: {figure}", err=True)
     if search is not None:
-        _write_search(sweep, storage, uri, search, form)
+        summary = search_report(sweep, storage, uri)
+        files = summary.write(search)
+        if form == "text":
+            click.echo()
+            _show_answer(summary)
+        for path in files.values():
+            click.echo(f"written: {path}", err=True)
 
 
 def _show_answer(answer: Best | BestByCondition | Front | SearchReport) -> None:
@@ -180,35 +193,8 @@ def _show_report(table: PaperTable, pairs: Sequence[PairedTable], form: str) -> 
             click.echo(f"\n{pair.text()}")
 
 
-def _write_search(sweep: str, storage: Path | str, uri: str, folder: Path, form: str) -> None:
-    from dwp_sweep.api import search_report
-
-    found = search_report(sweep, storage, uri)
-    files = found.write(folder)
-    if form == "text":
-        click.echo()
-        _show_answer(found)
-    for path in files.values():
-        click.echo(f"written: {path}", err=True)
-
-
-def _one_question(metric: str | None, by: tuple[str, ...], pareto: str | None) -> None:
-    if pareto and (by or metric):
-        other = "--by" if by else "--metric"
-        fix = "look at one condition with --where" if by else "leave one of them out"
-        raise InputError(Problem(f"--pareto and {other}", "are different questions", fix))
-
-
 def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
-
-
-def _searched(sweep: str, uri: str) -> tuple[str, ...]:
-    """The objectives that a sweep searched for, as its parent run names them."""
-    from dwp_sweep.tracking.read.runs import open_reader, parent_facts
-
-    client, _ = open_reader(uri)
-    return parent_facts(client, sweep).objectives
 
 
 def _form(form: str | None, markdown: bool, as_json: bool) -> str:
@@ -231,21 +217,7 @@ def _need_versus(versus: tuple[str, ...], **given: object) -> None:
             raise InputError(lost)
 
 
-def conditions(texts: tuple[str, ...]) -> dict[str, str]:
-    """``key=value`` texts as a mapping; numbers stay text, which compares equal to them.
-
-    Raises:
-        InputError: With every text that is not of this form.
-    """
-    bad = [text for text in texts if not text.partition("=")[0].strip() or "=" not in text]
-    if bad:
-        fix = "e.g. --where method=fine_tune"
-        raise InputError(Problem(f"--where {text}", "is not of the form key=value", fix) for text in bad)
-    pairs = (text.partition("=") for text in texts)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def write_and_tell(
+def _write_page(
     sweep: str,
     out: Path,
     versus: tuple[str, ...],
@@ -253,19 +225,7 @@ def write_and_tell(
     storage: Path | str,
     tracking_uri: str | None,
 ) -> None:
-    """Write the report of a sweep; print its headline, what is missing and where the page lies.
-
-    Args:
-        sweep: Its name.
-        out: Folder of the report.
-        versus: Values of ``--versus``: at most one, what everything is compared with.
-        refused: Options that are about what is printed, by name; none may be given.
-        storage: Read for what it has, before MLflow.
-        tracking_uri: MLflow's.
-
-    Raises:
-        InputError: Options that do not go together; whatever `write_report` raises.
-    """
+    """Write the report; ``refused``: options that are about what is printed, none of which may be given."""
     problems = [
         Problem(name, "is about what is printed, and --out writes the whole report", "leave one of them out")
         for name, value in refused.items()

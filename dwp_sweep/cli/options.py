@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from dwp_sweep.cli.exits import place
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.store.open_store import folder_of
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -63,6 +64,25 @@ smoke = click.option("--smoke", is_flag=True, help="Shrink the sweep to the scal
 
 no_retry_failed = click.option(
     "--no-retry-failed", is_flag=True, help="Leave nodes alone that failed earlier."
+)
+
+
+def _conditions(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """``key=value`` texts as a mapping; numbers stay text, which compares equal to them."""
+    bad = [text for text in texts if not text.partition("=")[0].strip() or "=" not in text]
+    if bad:
+        fix = "e.g. --where method=fine_tune"
+        raise InputError(Problem(f"--where {text}", "is not of the form key=value", fix) for text in bad)
+    pairs = (text.partition("=") for text in texts)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+where = click.option(
+    "--where",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_conditions,
+    help="Only runs with this value; may be repeated.",
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

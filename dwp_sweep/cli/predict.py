@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dwp_sweep.prediction.trained import Device
 
 _N_NAMED = 5
-
-
 _file = partial(click.option, type=click.Path(path_type=Path), callback=place)
 
 
@@ -30,7 +28,7 @@ _file = partial(click.option, type=click.Path(path_type=Path), callback=place)
     "--picture", metavar="PICTURE", help="PNG to draw: three planes with the outline, and the uncertainty."
 )
 @click.option("--force", is_flag=True, help="Write over files that exist.")
-@click.option("--where", "where", metavar="KEY=VALUE", multiple=True, help="With best:SWEEP: only such runs.")
+@options.where
 @options.device
 @options.storage
 @options.tracking_uri
@@ -42,7 +40,7 @@ def predict(
     uncertainty: Path | None,
     picture: Path | None,
     force: bool,
-    where: tuple[str, ...],
+    where: dict[str, str],
     device: Device,
     storage: Path | str,
     tracking_uri: str | None,
@@ -57,15 +55,14 @@ def predict(
     Scans are prepared exactly as for the run's training. The uncertainty is the entropy of the predicted
     class: over weight draws for variational networks, of the softmax for others.
     """
-    from dwp_sweep.cli.answers import conditions
     from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.prediction.jobs import Outputs, split_images
     from dwp_sweep.prediction.request import Request, make_ready
     from dwp_sweep.prediction.run import Failed, run_jobs
 
     outputs = Outputs(output, probability, uncertainty, picture)
-    images, chosen = split_images(image), conditions(where)
-    ready = make_ready(Request(run, images, outputs, force, chosen, storage, tracking_uri, device))
+    request = Request(run, split_images(image), outputs, force, where, storage, tracking_uri, device)
+    ready = make_ready(request)
     remark(f"network: {ready.trained.title}")
     if ready.skipped:
         names = ", ".join(path.name for path in ready.skipped[:_N_NAMED])
@@ -77,9 +74,9 @@ def predict(
             if isinstance(result, Failed):
                 failed.append(result)
                 continue
-            done = result.found
-            click.echo(f"{result.job.outputs.mask}: {done.volume_ml:.4g} ml, {int(done.mask.sum())} voxels")
-            for note in done.notes:
+            scan = result.found
+            click.echo(f"{result.job.outputs.mask}: {scan.volume_ml:.4g} ml, {int(scan.mask.sum())} voxels")
+            for note in scan.notes:
                 remark(f"note: {result.job.name}: {note}")
     if failed:
         remark(f"{len(failed)} of {len(ready.scans)} scans cannot be used, the others are done:")

@@ -72,7 +72,7 @@ def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> 
 
 @click.command(short_help="Train the best configuration again, from the same upstream nodes.")
 @click.argument("sweep", metavar="SWEEP")
-@click.option("--where", "where", metavar="KEY=VALUE", multiple=True, help="Only runs with this value.")
+@options.where
 @click.option("--metric", default="val_dice", show_default=True, help="Validation metric to select by.")
 @click.option("--seed", type=int, metavar="N", help="Of start, order and noise.  [default: the run's own]")
 @click.option(
@@ -88,7 +88,7 @@ def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> 
 def retrain(
     ctx: click.Context,
     sweep: str,
-    where: tuple[str, ...],
+    where: dict[str, str],
     metric: str,
     seed: int | None,
     all_images: bool,
@@ -102,11 +102,10 @@ def retrain(
     the sweep SWEEP-retrain; its run names the first one in the tag dwp.retrained_from.
     """
     from dwp_sweep.api import retrain_best
-    from dwp_sweep.cli.answers import conditions
     from dwp_sweep.cli.sweeps import show_run
 
     finished = retrain_best(
-        sweep, storage, tracking_uri, conditions(where), metric, seed, all_images, address, say=remark
+        sweep, storage, tracking_uri, where, metric, seed, all_images, address, say=remark
     )
     show_run(finished, storage)
     ctx.exit(finished.exit_code)

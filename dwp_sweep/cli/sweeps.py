@@ -73,17 +73,7 @@ def demo(ctx: click.Context, /, **values: Any) -> None:
 @click.option("--no-wait", is_flag=True, help="Do not follow the job.")
 @click.pass_context
 def submit(
-    ctx: click.Context,
-    space: Path,
-    address: str,
-    overrides: tuple[str, ...],
-    smoke: bool,
-    storage: str | None,
-    tracking_uri: str | None,
-    no_retry_failed: bool,
-    max_concurrent: int | None,
-    names: tuple[str, ...],
-    no_wait: bool,
+    ctx: click.Context, /, space: Path, address: str, names: tuple[str, ...], no_wait: bool, **values: Any
 ) -> None:
     """Run the sweep of a search-space file on a Ray cluster, and follow its log until it ends.
 
@@ -101,12 +91,12 @@ def submit(
         raise InputError(Problem(f"--pass-env {name}", "no such variable here") for name in missing)
     request = job_request(
         space,
-        overrides,
-        smoke,
-        storage,
-        tracking_uri,
-        not no_retry_failed,
-        max_concurrent,
+        values["overrides"],
+        values["smoke"],
+        values["storage"],
+        values["tracking_uri"],
+        not values["no_retry_failed"],
+        values["max_concurrent"],
         {name: os.environ[name] for name in names},
     )
     client = connect(address)
