@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import DatasetConfig, several
+from dwp_sweep.data.forms import Affine
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.volumes import Affine, Header, Volume, read_header, read_volume, times
+from dwp_sweep.data.volumes import Header, Volume, read_header, read_volume, times
 from dwp_sweep.errors import InputError, Problem
 
 AFFINE_TOLERANCE = 0.1

@@ -7,6 +7,7 @@ from inside the head has no background at all. Stands between `dwp_sweep.data.pa
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ MIN_BORDER_SHARE = 0.1
 """A value is background when it fills at least this share of the volume's six faces."""
 
 _TOLERANCE = 1e-3
+_TINY_MM = 0.1
 
 
 @dataclass(frozen=True)
@@ -208,13 +210,23 @@ def _turned(voxels: torch.Tensor, affine: torch.Tensor, settings: PreprocessConf
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms.spatial.array import Orientation, Spacing
 
-    turned: Any = MetaTensor(voxels[None], affine=affine)
+    # MONAI takes differences of 1e-3 mm for none: tiny voxels are shown to it as voxels of 1 mm or more.
+    larger = torch.ones(4, 1, dtype=affine.dtype)
+    larger[:3] = _enlargement(float(affine[:3, :3].norm(dim=0).min()))
+    turned: Any = MetaTensor(voxels[None], affine=affine * larger)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="monai")
         turned = Orientation(axcodes=settings.orientation)(turned)
         if settings.spacing_mm is not None:
-            turned = Spacing(settings.spacing_mm, mode=mode, padding_mode="border")(turned)
+            spacing = [size * float(larger[0]) for size in settings.spacing_mm]
+            turned = Spacing(spacing, mode=mode, padding_mode="border")(turned)
+    turned.affine = turned.affine / larger
     return turned  # type: ignore[no-any-return]
+
+
+def _enlargement(smallest_mm: float) -> float:
+    """A power of two, which rounds nothing, that makes an edge at least 1 mm; 1 for voxels of usual size."""
+    return 1.0 if smallest_mm >= _TINY_MM else 2.0 ** math.ceil(-math.log2(smallest_mm))
 
 
 def _placement(

@@ -1,4 +1,4 @@
-"""NIfTI files in and out: the only place that imports nibabel.
+"""NIfTI files in and out: with `dwp_sweep.data.forms` the only place that imports nibabel.
 
 Lowest step of the data side; whatever is wrong with a file becomes an `InputError` that names it.
 """
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from dwp_sweep.atomic_write import replacing
 from dwp_sweep.data.file_bytes import free_memory, most_bytes, read_bytes
+from dwp_sweep.data.forms import Affine, Forms, read_forms
 from dwp_sweep.errors import InputError, Problem
 
 FloatArray = NDArray[np.float32]
-Affine = NDArray[np.float64]
 
 # A damaged header may claim any shape, more voxels than memory holds among them.
 _UNREADABLE = (
@@ -41,6 +41,8 @@ _UNREADABLE = (
     nib.spatialimages.ImageDataError,
 )
 _OTHER_PACKING = (".bz2", ".zst")
+_FLAT = 1e-6
+"""Volume of a voxel over the product of its edges; with less, the affine maps to no 3D space."""
 _AXES = {1: "1D", 2: "2D", 3: "3D", 4: "4D"}
 
 
@@ -53,12 +55,14 @@ class Header:
         affine: (4, 4), voxel index to mm in RAS+ space.
         spacing_mm: Voxel size along each axis.
         n_channels: Volumes on the fourth axis; 1 for a 3D image.
+        forms: All that the file says of its voxels' places; the affine is one of them.
     """
 
     shape: tuple[int, int, int]
     affine: Affine
     spacing_mm: tuple[float, float, float]
     n_channels: int
+    forms: Forms
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,13 @@ class Volume:
         data: (D, H, W), float32, finite.
         affine: (4, 4), voxel index to mm in RAS+ space.
         spacing_mm: Voxel size along each axis.
+        forms: All that the file says of its voxels' places; None of a volume that comes from no file.
     """
 
     data: FloatArray
     affine: Affine
     spacing_mm: tuple[float, float, float]
+    forms: Forms | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -104,7 +110,7 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
         raise _error(
             path, f"{n_bad} of {data.size} voxels are NaN or infinite", "replace them by finite values"
         )
-    return Volume(data, header.affine, header.spacing_mm)
+    return Volume(data, header.affine, header.spacing_mm, header.forms)
 
 
 def content_hash(volume: Volume) -> str:
@@ -119,11 +125,22 @@ def content_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
-def write_volume(path: Path, data: NDArray[Any], affine: Affine) -> None:
-    """Write (D, H, W) voxels as NIfTI, atomically; equal input gives equal bytes."""
+def write_volume(path: Path, data: NDArray[Any], place: Affine | Forms) -> None:
+    """Write (D, H, W) voxels as NIfTI, atomically; equal input gives equal bytes.
+
+    Args:
+        path: The file; its folder is made.
+        data: Voxels.
+        place: An affine, voxel index to mm; or the forms of a scan, which the file then says bit by bit.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm")
+    if isinstance(place, Forms):
+        kind = nib.Nifti2Image if place.is_nifti2 else nib.Nifti1Image
+        image = kind(data, None, dtype=data.dtype)
+        place.put_into(image.header)
+    else:
+        image = nib.Nifti1Image(data, place)
+        image.header.set_xyzt_units("mm")
     with replacing(path, durable=False) as beside:
         nib.save(image, beside)
 
@@ -163,11 +180,16 @@ def _header(path: Path, image: Any) -> Header:
         raise _error(
             path, f"{kind} image of shape {times(shape)} where 3D is expected", "give one volume a file"
         )
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    forms = read_forms(image.header)
+    spacing = voxel_sizes(forms.affine)
+    # Relative to the voxels' size, which may be a thousandth of a mm.
+    volume = abs(np.linalg.det(forms.affine[:3, :3])) / np.prod(spacing) if spacing.all() else 0.0
+    if not np.isfinite(forms.affine).all() or volume < _FLAT:
         raise _error(path, "its affine does not map voxels to a 3D space", "write a valid sform or qform")
-    spacing = tuple(float(size) for size in voxel_sizes(affine))
-    return Header(shape[:3], affine, spacing, shape[3] if len(shape) == 4 else 1)  # type: ignore[arg-type]
+    spacing_mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    return Header(
+        (shape[0], shape[1], shape[2]), forms.affine, spacing_mm, shape[3] if len(shape) == 4 else 1, forms
+    )
 
 
 def _chosen(path: Path, header: Header, channel: int | None) -> int:

@@ -103,7 +103,8 @@ def _write_one(kind: str, segmentation: Segmentation, path: Path, title: str, tr
         "probability": segmentation.probability,
         "uncertainty": segmentation.uncertainty,
     }
-    write_volume(path, voxels[kind], segmentation.affine)
+    place = segmentation.affine if segmentation.forms is None else segmentation.forms
+    write_volume(path, voxels[kind], place)
 
 
 _PLANES = {"L": "Sagittal", "R": "Sagittal", "P": "Coronal", "A": "Coronal", "I": "Axial", "S": "Axial"}

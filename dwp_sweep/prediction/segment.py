@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.cache.cases import Case, Spacing, is_unlike
+from dwp_sweep.data.forms import Affine, Forms
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
-from dwp_sweep.data.volumes import Affine, Volume
+from dwp_sweep.data.volumes import Volume
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.trained import Trained
@@ -37,11 +38,12 @@ class Segmentation:
         probability: Of the foreground, float32; the mean over weight draws of a variational network.
         uncertainty: Predictive entropy, nats, float32: log 2 where the probability is 1/2. Where the scan was
             resampled it is interpolated from the voxels that the network saw, as the probability is.
-        affine: (4, 4), the scan's.
+        affine: (4, 4), the scan's, voxel index to mm.
         unseen: Share of the patient that the training's crop leaves out, background in the mask.
         case: The scan as the network saw it; its mask is the predicted one.
         entropy: On the voxels of `case`.
         trained_mm: Median voxel size of the training scans, mm; None where nobody kept it.
+        forms: Of the scan's file, which written results repeat; None if it came from no file.
     """
 
     mask: NDArray[np.uint8]
@@ -52,6 +54,7 @@ class Segmentation:
     case: Case
     entropy: NDArray[np.float32]
     trained_mm: Spacing | None = None
+    forms: Forms | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,6 +99,7 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
         case=Case(case.id, case.image, prediction.mask.astype(np.uint8), case.spacing_mm, case.background),
         entropy=unsure,
         trained_mm=trained.spacing_mm,
+        forms=channels[0].forms,
     )
 
 

@@ -34,7 +34,7 @@ from dwp_sweep.data.preprocess import Prepared, padding_value, preprocess
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raised by hand when preprocessing gives other voxels for the same settings."""
 
 IMAGE, MASK, META = "image.npy", "mask.npy", "meta.json"

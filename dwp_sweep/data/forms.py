@@ -1,0 +1,91 @@
+"""How a NIfTI header says where its voxels lie: two forms with their codes, and a unit of length.
+
+The sform is any affine, the qform a rotation with voxel sizes. A form with code 0 is not given. Readers
+differ in which form they prefer where both are given; nibabel takes the sform. Where none is given, nibabel
+puts the volume's middle at the origin and runs the first axis to the patient's left. Here everything is in
+mm, whatever the header's unit is, and a header made for a result says the same as the scan's in all respects.
+"""
+
+# nibabel carries no type hints on these calls.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+Affine = NDArray[np.float64]
+
+MM_OF_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+"""A header without a unit is taken to mean mm, as everybody takes it."""
+
+_FIELDS = (
+    "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+    "sform_code", "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
+_NIFTI2_BYTES = 540
+_UNITS = {1: "meter", 2: "mm", 3: "micron"}
+_SPATIAL_UNITS = 7
+"""The bits of `xyzt_units` that hold the unit of length; the others hold that of time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """What a header says of its voxels' places.
+
+    Attributes:
+        affine: (4, 4), voxel index to mm: of the sform, else the qform, else the middle at the origin.
+        sform: (4, 4), in mm; None where its code is 0.
+        qform: Likewise; also None where its quaternion is none.
+        unit: ``mm``, ``meter``, ``micron`` or ``unknown``, as stored.
+        stored: The header's own fields, for `put_into`.
+        is_nifti2: Of which version the header is.
+    """
+
+    affine: Affine
+    sform: Affine | None
+    qform: Affine | None
+    unit: str
+    stored: Mapping[str, Any]
+    is_nifti2: bool
+
+    def put_into(self, header: Any) -> None:
+        """Make another header say the same, bit by bit; its shape and data type stay.
+
+        Args:
+            header: Of nibabel, of the same version.
+        """
+        for name in _FIELDS:
+            header[name] = self.stored[name]
+        header["pixdim"][:4] = self.stored["pixdim"]
+        header["xyzt_units"] = self.stored["xyzt_units"]
+
+
+def read_forms(header: Any) -> Forms:
+    """The forms of a header of nibabel."""
+    units = int(header["xyzt_units"]) & _SPATIAL_UNITS
+    unit = _UNITS.get(units, "unknown")
+    to_mm = np.diag([*[MM_OF_UNIT[unit]] * 3, 1.0])
+    stored: dict[str, Any] = {name: np.array(header[name]) for name in _FIELDS}
+    stored |= {"pixdim": np.array(header["pixdim"][:4]), "xyzt_units": units}
+    return Forms(
+        to_mm @ np.asarray(header.get_best_affine(), dtype=np.float64),
+        to_mm @ header.get_sform() if int(header["sform_code"]) != 0 else None,
+        _qform(header, to_mm),
+        unit,
+        stored,
+        int(header["sizeof_hdr"]) == _NIFTI2_BYTES,
+    )
+
+
+def _qform(header: Any, to_mm: Affine) -> Affine | None:
+    try:
+        qform = header.get_qform(coded=True)[0]
+    except (HeaderDataError, ValueError):  # a quaternion longer than 1: no harm where there is an sform
+        return None
+    return None if qform is None else np.asarray(to_mm @ qform, dtype=np.float64)
