@@ -36,10 +36,8 @@ from dwp_sweep.harness.watch import Patience, Watch
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.heartbeat import (
     Heartbeat,
-    hold_file,
     hold_name,
     live_runs,
-    stop_file,
     stop_name,
     wait_for_gc,
 )
@@ -154,13 +152,15 @@ class _Run:
         try:
             for note in plan.notes:
                 self.ledger.note(note)
-            with Interrupt(stop_file(self.store, self.sweep.name, self.name), self.ledger.drain) as interrupt:
+            with Interrupt(
+                self.store.mark(stop_name(self.sweep.name, self.name)), self.ledger.drain
+            ) as interrupt:
                 if self.ledger.board.heads() or (self.search is not None and self.search.has_more):
                     self.start(plan, interrupt)
                 spent_by_search = self.search.spent if self.search is not None else ""
                 outcome = _outcome(self.ledger, interrupt.is_requested, spent_by_search)
         finally:
-            hold_file(self.store, self.sweep.name, self.name).unlink(missing_ok=True)
+            self.store.mark(hold_name(self.sweep.name, self.name)).unlink(missing_ok=True)
             self.progress.close(outcome)
         return outcome
 
@@ -192,7 +192,7 @@ class _Run:
                     limits=self.sweep.budget,
                     resources_by_stage=resources_by_stage,
                     interrupt=interrupt,
-                    hold_file=hold_file(self.store, self.sweep.name, self.name),
+                    hold_file=self.store.mark(hold_name(self.sweep.name, self.name)),
                     patience=Patience(resources_by_stage, executor.machines, self.options.wait_s),
                 )
                 self.ledger.watch = watch

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from dwp_sweep.errors import InputError, Problem, StorageError
-from dwp_sweep.store.protocol import Mark, Store
+from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import UNREADABLE, json_text
 
 STALE_S = 120.0
@@ -176,25 +176,6 @@ def stop_name(sweep: str, run: str) -> str:
 def hold_name(sweep: str, run: str) -> str:
     """Name on the storage of the mark that tells a run's workers to begin nothing more."""
     return f"sweeps/{sweep}/hold-{run}"
-
-
-def stop_file(store: Store, sweep: str, run: str) -> Mark:
-    """The mark that asks a run to leave at its nodes' checkpoints."""
-    return store.mark(stop_name(sweep, run))
-
-
-def hold_file(store: Store, sweep: str, run: str) -> Mark:
-    """The mark that tells a run's workers to begin nothing more."""
-    return store.mark(hold_name(sweep, run))
-
-
-_PATIENCE_S = 60.0
-
-
-_LOOK_EVERY_S = 0.2
-
-
-_NAME = "gc.json"
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from dwp_sweep.harness.cancel import cancel_sweep
 from dwp_sweep.harness.view.explain import KnownNodes, differences, explain_node
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.gc import collect, survey
-from dwp_sweep.store.heartbeat import Heartbeat, live_runs, stop_file
+from dwp_sweep.store.heartbeat import Heartbeat, live_runs, stop_name
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, append_point
@@ -106,7 +106,7 @@ def test_cancel_asks_the_runs_that_live_and_no_others(store: Store) -> None:
         cancel_sweep("toy", store)
     with Heartbeat(store, "toy", "now"):
         assert [run.run for run in cancel_sweep("toy", store)] == ["now"]
-        assert stop_file(store, "toy", "now").exists()
+        assert store.mark(stop_name("toy", "now")).exists()
     assert live_runs(store) == []
 
 
@@ -129,7 +129,7 @@ def leftovers(store: Store) -> list[Path]:
     work = store.work_dir("source", SOURCE.key)
     ray = store.root / "ray" / "toy-20200101"
     ray.mkdir(parents=True)
-    dead = stop_file(store, "toy", "20200101")
+    dead = store.mark(stop_name("toy", "20200101"))
     dead.touch()
     return [damaged, half, work, ray, dead]
 

@@ -13,7 +13,7 @@ from dwp_sweep.harness.cancel import cancel_sweep
 from dwp_sweep.harness.view.explain import KnownNodes
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.gc import collect, survey
-from dwp_sweep.store.heartbeat import Heartbeat, gc_lock, live_runs, stop_file
+from dwp_sweep.store.heartbeat import Heartbeat, gc_lock, live_runs, stop_name
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.store import BucketStore
 from dwp_sweep.store.sweep_record import append_nodes, record_nodes, recorded_nodes
@@ -81,8 +81,8 @@ def test_a_run_elsewhere_is_seen_can_be_asked_to_stop_and_keeps_everything(
         with pytest.raises(InputError, match="a run is working on it: toy"):
             collect(other, survey(other))
         assert [run.run for run in cancel_sweep("toy", other)] == ["now"]
-        mark = stop_file(store, "toy", "now")
-        while not stop_file(other, "toy", "now").exists():
+        mark = store.mark(stop_name("toy", "now"))
+        while not other.mark(stop_name("toy", "now")).exists():
             pass  # a mark is set beside whoever sets it
         assert mark.exists()
         mark.unlink()

@@ -16,7 +16,7 @@ from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.tables import Stat, Table, TableCell, left, metric_columns, right, table_row
+from dwp_sweep.tables import Stat, Table, TableCell, left, metric_columns, notebook_html, right, table_row
 from dwp_sweep.tracking.client import mlflow_client, shown_uri
 from dwp_sweep.tracking.mlflow_format import setting_text, setting_texts, unflatten
 from dwp_sweep.tracking.read.configuration import (
@@ -98,8 +98,6 @@ class Best:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the winner and what stood against it."""
-        from dwp_sweep.tables import notebook_html
-
         return notebook_html(self.tables())
 
     def tables(self) -> tuple[Table, ...]:

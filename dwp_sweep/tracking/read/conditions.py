@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.tables import Table, left, metric_columns, right, short_means, table_row
+from dwp_sweep.tables import Table, left, metric_columns, notebook_html, right, short_means, table_row
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.mlflow_format import encode, setting_texts
 from dwp_sweep.tracking.read.best import Best, best_of, rows_to_rank, usable_pairs
@@ -96,8 +96,6 @@ class BestByCondition:
         return json.dumps(values, indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tables import notebook_html
-
         return notebook_html(self.tables())
 
     def tables(self) -> tuple[Table, ...]:

@@ -15,7 +15,17 @@ from typing import Any
 
 from dwp_sweep.config.sections import HOUR_S, OBJECTIVES
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.tables import Stat, Table, left, metric_columns, right, short_means, stat, table_row
+from dwp_sweep.tables import (
+    Stat,
+    Table,
+    left,
+    metric_columns,
+    notebook_html,
+    right,
+    short_means,
+    stat,
+    table_row,
+)
 from dwp_sweep.tracking.client import shown_uri
 from dwp_sweep.tracking.mlflow_format import setting_texts
 from dwp_sweep.tracking.read.configuration import (
@@ -90,8 +100,6 @@ class Front:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from dwp_sweep.tables import notebook_html
-
         return notebook_html(self.tables())
 
     def tables(self) -> tuple[Table, ...]:

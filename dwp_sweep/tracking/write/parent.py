@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,41 +125,32 @@ def reopen(tracking: Tracking) -> Tracking:
 
 def close_tracking(tracking: Tracking, status: str) -> None:
     """End the parent run with MLflow's ``FINISHED``, ``FAILED`` or ``KILLED``. Never raises."""
-    if not tracking.online:
-        return
-    try:
-        mlflow_client(tracking.uri).set_terminated(tracking.parent_run_id, status)
-    except Exception as error:  # the sweep is over; a status in MLflow is not worth its exit code
-        log.warning("MLflow did not take the end of sweep %s: %s", tracking.sweep_name, one_line(error))
+    _send(tracking, "the end", lambda client: client.set_terminated(tracking.parent_run_id, status))
 
 
 def log_facts(
     tracking: Tracking, objectives: Sequence[str], shares: Mapping[str, tuple[float, float]]
 ) -> None:
     """Tag the parent run with objectives and with the (CPUs, GPUs) of its target nodes. Never raises."""
-    if not tracking.online:
-        return
     tags = {OBJECTIVES_TAG: ",".join(objectives)} if objectives else {}
     tags |= {SHARES_TAG: json.dumps(shares["target"])} if "target" in shares else {}
-    try:
-        client = mlflow_client(tracking.uri)
+
+    def send(client: MlflowClient) -> None:
         for name, value in tags.items():
             client.set_tag(tracking.parent_run_id, name, value)
-    except Exception as error:  # a sweep must never end by what only its answers need
-        log.warning("MLflow did not take what sweep %s is: %s", tracking.sweep_name, one_line(error))
+
+    _send(tracking, "the facts", send)
 
 
 def log_parent_files(tracking: Tracking, files: Mapping[str, Path]) -> None:
     """Attach files to the parent run: place there -> file. Never raises."""
-    if not tracking.online:
-        return
-    try:
-        client = mlflow_client(tracking.uri)
+
+    def send(client: MlflowClient) -> None:
         for place, path in files.items():
             folder = Path(place).parent.as_posix()
             client.log_artifact(tracking.parent_run_id, str(path), None if folder == "." else folder)
-    except Exception as error:  # they lie in the sweep's folder as well
-        log.warning("MLflow did not take the figures of sweep %s: %s", tracking.sweep_name, one_line(error))
+
+    _send(tracking, "the figures", send)
 
 
 def log_report(tracking: Tracking, folder: Path) -> str:
@@ -168,14 +159,11 @@ def log_report(tracking: Tracking, folder: Path) -> str:
     Returns:
         What went wrong, in one line; empty where nothing did.
     """
-    if not tracking.online:
-        return "MLflow is not there"
-    try:
-        mlflow_client(tracking.uri).log_artifacts(tracking.parent_run_id, str(folder), REPORT_FOLDER)
-    except Exception as error:  # the sweep is done; its report can be made again at any time
-        log.warning("MLflow did not take the report of sweep %s: %s", tracking.sweep_name, one_line(error))
-        return one_line(error)
-    return ""
+    return _send(
+        tracking,
+        "the report",
+        lambda client: client.log_artifacts(tracking.parent_run_id, str(folder), REPORT_FOLDER),
+    )
 
 
 def describe_parent(tracking: Tracking, tables: str) -> None:
@@ -185,14 +173,9 @@ def describe_parent(tracking: Tracking, tables: str) -> None:
         tracking: Of the sweep.
         tables: In Markdown.
     """
-    if not tracking.online:
-        return
     link = f"[Target networks with their settings and scores]({targets_page(tracking.experiment_id)[1:]})"
-    text = f"{link}. Page, figures and tables: artifacts, `{REPORT_FOLDER}`.\n\n{tables}"
-    try:
-        mlflow_client(tracking.uri).set_tag(tracking.parent_run_id, NOTE_TAG, text[:_NOTE_CHARS])
-    except Exception as error:  # the tables are printed, and stand in the report
-        log.warning("MLflow did not take the tables of sweep %s: %s", tracking.sweep_name, one_line(error))
+    text = f"{link}. Page, figures and tables: artifacts, `{REPORT_FOLDER}`.\n\n{tables}"[:_NOTE_CHARS]
+    _send(tracking, "the tables", lambda client: client.set_tag(tracking.parent_run_id, NOTE_TAG, text))
 
 
 @contextmanager
@@ -250,3 +233,18 @@ def _parent_run(
     client.log_text(run_id, json.dumps(settings, indent=1, default=str), SETTINGS_FILE)
     client.log_text(run_id, json.dumps(run_environment(), indent=1), ENVIRONMENT_FILE)
     return run_id
+
+
+def _send(tracking: Tracking, what: str, send: Callable[[MlflowClient], object]) -> str:
+    """Send something of the sweep; returns what went wrong, in one line.
+
+    The storage has all of it, and a sweep never ends by what only MLflow's pages need.
+    """
+    if not tracking.online:
+        return "MLflow is not there"
+    try:
+        send(mlflow_client(tracking.uri))
+    except Exception as error:  # MLflow's own kinds
+        log.warning("MLflow did not take %s of sweep %s: %s", what, tracking.sweep_name, one_line(error))
+        return one_line(error)
+    return ""
