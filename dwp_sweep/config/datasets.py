@@ -18,10 +18,10 @@ from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.layouts import Listing, scan_layout
+from dwp_sweep.data.layouts import Listing, list_patients, scan_layout
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
 from dwp_sweep.data.phantom.dataset import ensure_phantom
-from dwp_sweep.data.splits import enough_problems
+from dwp_sweep.data.splits import enough_problems, overlap_warnings
 from dwp_sweep.data.two_tasks import orientation_warnings, read_task, shared_data
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods import METHODS
@@ -102,7 +102,8 @@ def prepare_datasets(
             title = f"checking {task.key} {config.root}"
             show = (lambda done, total: None) if progress is None else partial(progress, title)
             prepared[task.dataset], checked = _prepare(config, wanted, storage / "cache", show)
-            warnings += [f"{task.key}: {warning}" for warning in checked.warnings]
+            overlaps = _overlaps(prepared[task.dataset], wanted)
+            warnings += [f"{task.key}: {warning}" for warning in (*checked.warnings, *overlaps)]
             key = f"{task.key.removeprefix('data.')}.patch"
             for patch in sorted(wanted.patches, key=str) if checked.shapes else ():
                 large = too_large(patch, checked.shapes, key)
@@ -196,7 +197,14 @@ def _too_few(listing: Listing, config: DatasetConfig, wanted: _WantedDataset) ->
     if not listing.ids:
         return []
     sizes, splits = sorted(wanted.train_sizes), sorted(wanted.splits) or None
-    return list(enough_problems(listing.ids, config, sizes, splits))
+    return list(enough_problems(listing.patients, config, sizes, splits))
+
+
+def _overlaps(config: DatasetConfig, wanted: _WantedDataset) -> tuple[Problem, ...]:
+    if not wanted.splits:
+        return ()
+    sizes, splits = sorted(wanted.train_sizes), sorted(wanted.splits)
+    return overlap_warnings(list_patients(config), config, sizes, splits)
 
 
 def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:

@@ -122,12 +122,17 @@ class DatasetConfig(StrictModel):
             takes the column ``patient`` of ``pairs``, and the names of BraTS (``BraTS-GLI-00000-001``) and
             BIDS (``sub-01_ses-02``); ``scan`` makes every scan a patient of its own; else a regular
             expression that fits whole ids, with the patient's name as its one group: ``(P\d+)_visit\d+``.
-        n_val: Subjects held out for validation.
-        n_test: Subjects held out for the test; a source task has none.
-        validation: ``held_out``: `n_val` subjects of their own; ``train``: a part of the m training
-            subjects, for who has only these.
-        validation_share: That part, with ``validation: train``; at least one subject.
-        split_file: The user's own splits (CSV subject, split, role) in place of the seeded ones.
+        splits: How splits are drawn. ``resampled``: each draws its own test scans, from all but a part that
+            is kept for validation. ``independent``: one test set, and training and validation scans that no
+            two splits share.
+        n_splits: Into how many parts ``splits: independent`` divides the scans outside the test set.
+        n_val: Scans held out for validation.
+        n_test: Scans held out for the test; a source task has none. Counts are scans; where a patient has
+            several, a patient who would exceed a count gives as many as fit.
+        validation: ``held_out``: `n_val` scans of their own; ``train``: a part of the m training
+            scans, for who has only these.
+        validation_share: That part, with ``validation: train``; at least one scan.
+        split_file: The user's own splits (CSV subject, split, role) in place of drawn ones.
         fingerprint: Hash of the files' content, filled in before a node gets its key.
     """
 
@@ -143,6 +148,8 @@ class DatasetConfig(StrictModel):
     phantom: PhantomConfig | None = None
     preprocess: PreprocessConfig = PreprocessConfig()
     patients: str = "auto"
+    splits: Literal["resampled", "independent"] = "resampled"
+    n_splits: int = Field(3, ge=1)
     n_val: int = Field(10, ge=0)
     n_test: int = Field(50, ge=0)
     validation: Literal["held_out", "train"] = "held_out"
@@ -220,6 +227,16 @@ class DatasetConfig(StrictModel):
         return (
             tuple(f"channel {number}" for number in self.channel) if isinstance(self.channel, tuple) else ()
         )
+
+    @model_validator(mode="after")
+    def _one_source_of_splits(self) -> DatasetConfig:
+        if self.split_file and self.splits != "resampled":
+            raise ValueError(f"splits: {self.splits} and split_file are two ways to make splits: keep one")
+        return self
+
+    def unread(self) -> frozenset[str]:
+        """`n_splits` where splits are not independent."""
+        return frozenset() if self.splits == "independent" else frozenset({"n_splits"})
 
     @model_validator(mode="after")
     def _phantom_where_it_belongs(self) -> DatasetConfig:

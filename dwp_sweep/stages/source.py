@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts import list_patients
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import source_split
 from dwp_sweep.losses.segmentation import LossConfig
@@ -114,7 +115,7 @@ def _train(config: SourceStageConfig, work_dir: Path, out_dir: Path, emit: Emit)
     assert config.dataset is not None, "a source stage trains or is imported"
     cases = read_cases(config.dataset, config.compute, "source", emit)
     require_patch_fits(config.source.patch, list(cases.values()), "source.patch")
-    split = source_split(sorted(cases), config.dataset)
+    split = source_split(list_patients(config.dataset), config.dataset)
     train, val = [cases[name] for name in split.train], [cases[name] for name in split.val]
     results: list[FitResult] = []
     for cycle in range(config.source.n_cycles):

@@ -1,9 +1,9 @@
 """Target stage: train one network by one transfer method on m images and evaluate it (Algorithms 2 and 3).
 
 Writes ``net.safetensors`` and ``net.json`` (the best validation epoch), ``test_scores.json`` (overlap,
-calibration, uncertainty, distances and lesions per subject), ``val_scores.json`` (overlap per subject, for
-searches), ``split.json``, a slice of one test subject for reports, and figures. Test images take part in
-nothing but the final scores.
+calibration, uncertainty, distances and lesions per subject, with its patient where patients have names of
+their own), ``val_scores.json`` (overlap per subject, for searches), ``split.json``, a slice of one test
+subject for reports, and figures. Test images take part in nothing but the final scores.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import nn
 
 from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts import list_patients
 from dwp_sweep.data.patches import PatchConfig, require_patch_fits
 from dwp_sweep.data.splits import Split, target_split, with_all_images
 from dwp_sweep.losses.segmentation import LossConfig
@@ -132,9 +133,10 @@ def _train_and_score(
 ) -> Mapping[str, float]:
     cases = read_cases(config.dataset, config.compute, "target", emit)
     require_patch_fits(config.target.patch, list(cases.values()), "target.patch")
-    split = target_split(sorted(cases), config.dataset, config.train_size, config.split)
+    patients = list_patients(config.dataset)
+    split = target_split(patients, config.dataset, config.train_size, config.split)
     if config.all_images:
-        split = with_all_images(split, sorted(cases))
+        split = with_all_images(split, patients)
     prepared = METHODS[config.method].prepare(_method_inputs(config, inputs, len(split.train)))
     result = train_network(
         prepared,
@@ -150,10 +152,10 @@ def _train_and_score(
     voxel_mm = median_voxel_size([cases[name] for name in split.train])
     facts = {"method": config.method, "best_epoch": result.best_epoch, VOXEL_SIZE: list(voxel_mm)}
     save_net(prepared.net, config.unet, out_dir, facts)
-    test = _evaluate(config, prepared.net, cases, split, result, out_dir)
+    test = _evaluate(config, prepared.net, cases, split, patients, result, out_dir)
     best = {f"best_{name}": result.best[name] for name in ("val_loss", "val_dice", "val_iou")}
     training = {"best_epoch": float(result.best_epoch), "n_steps": float(result.n_steps)}
-    counts = {"n_train": float(len(split.train)), "n_val": float(len(split.val))}
+    counts = {f"n_{role}": float(len(scans)) for role, scans in asdict(split).items()}
     return best | training | test | counts
 
 
@@ -179,7 +181,13 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
 
 
 def _evaluate(
-    config: TargetStageConfig, net: nn.Module, cases: Cases, split: Split, result: FitResult, out_dir: Path
+    config: TargetStageConfig,
+    net: nn.Module,
+    cases: Cases,
+    split: Split,
+    patients: Mapping[str, str],
+    result: FitResult,
+    out_dir: Path,
 ) -> dict[str, float]:
     """Score the test images, write the scores by subject and the figures; the means over subjects."""
     target, seed = config.target, repetition_seed(config.seed, config.split)
@@ -194,7 +202,10 @@ def _evaluate(
     val_scores = own_overlap(net, val, config.compute, target.patch, target.postprocess)
     tables = {
         "split": asdict(split),
-        "test_scores": {name: scores.as_json() for name, scores in evaluation.scores.items()},
+        "test_scores": {
+            name: scores.as_json() | ({"patient": patients[name]} if patients[name] != name else {})
+            for name, scores in evaluation.scores.items()
+        },
         "val_scores": {name: asdict(scores) for name, scores in val_scores.items()},
     }
     for name, table in tables.items():
@@ -235,7 +246,7 @@ def _draw(
 
 stage = Stage(
     name="target",
-    version=4,
+    version=5,
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,

@@ -105,7 +105,7 @@ def test_what_is_not_on_the_storage_or_has_a_negative_seed_is_bad_input(
 def test_all_images_leaves_out_those_that_test_and_no_others() -> None:
     ids = [f"s{place}" for place in range(8)]
     split = Split(("s5", "s1"), ("s0",), ("s2", "s7"))
-    found = with_all_images(split, ids)
+    found = with_all_images(split, {name: name for name in ids})
     assert found.train[:3] == ("s5", "s1", "s0") and sorted(found.train) == [
         "s0",
         "s1",

@@ -9,7 +9,7 @@ from scipy import ndimage
 from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
-from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.data.layouts import list_patients, list_subjects
 from dwp_sweep.data.splits import target_split
 from dwp_sweep.data.volumes import read_volume
 from dwp_sweep.metrics.physical import physical_scores
@@ -27,7 +27,7 @@ def test_the_hippocampus_crops_serve_as_two_tasks(real_scans, tmp_path):
         assert len(report.subjects) == n
         assert all(0.005 < row.foreground_share < 0.1 for row in report.subjects)
 
-    found = target_split([row.id for row in report.subjects], config, 20, 0)
+    found = target_split(list_patients(config), config, 20, 0)
     assert (len(found.train), len(found.val), len(found.test)) == (20, 10, 40)
     for case in load_cases(config, list_subjects(config)[:3], tmp_path):
         assert case.image.shape == (1, 40, 56, 40)

@@ -84,8 +84,8 @@ def test_the_paper_s_grid_is_that_of_its_tables() -> None:
     assert len(sweep.targets) == 4 * 4 * 3 and len(sweep.nodes) == 48 + 10 + 1 + 7
     for one in space("paper_grid").conditions:
         assert one.data.source is not None
-        assert not enough_problems([f"s{i}" for i in range(170)], one.data.source, ())
-        assert not enough_problems([f"s{i}" for i in range(275)], one.data.target, (one.train_size,))
+        assert not enough_problems({f"s{i}": f"s{i}" for i in range(170)}, one.data.source, ())
+        assert not enough_problems({f"s{i}": f"s{i}" for i in range(275)}, one.data.target, (one.train_size,))
 
 
 def test_a_hundred_scans_ask_for_no_other_prior_than_the_paper_s_grid() -> None:

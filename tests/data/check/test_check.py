@@ -14,7 +14,7 @@ from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.check import check
 from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
-from dwp_sweep.data.layouts import list_subjects
+from dwp_sweep.data.layouts import list_patients, list_subjects
 from dwp_sweep.data.splits import enough_problems
 
 
@@ -148,7 +148,7 @@ def test_uneven_voxel_sizes_are_a_warning_unless_they_are_resampled(root, write_
 def test_fewer_subjects_than_test_validation_and_training_need_are_refused(root):
     def problems(train_sizes, **values):
         settings = config(root, **values)
-        return enough_problems([subject.id for subject in list_subjects(settings)], settings, train_sizes)
+        return enough_problems(list_patients(settings), settings, train_sizes)
 
     assert not problems([3, 6], n_test=4, n_val=2)
     assert "12 subjects are fewer than test 4" in problems([3, 7], n_test=4, n_val=2)[0].what
