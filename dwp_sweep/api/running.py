@@ -13,7 +13,8 @@ from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking, Say, read_sweep, s
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.options import DEFAULT_WAIT_S, RunOptions
+from dwp_sweep.harness.run import RunOptions
+from dwp_sweep.harness.stopping import DEFAULT_WAIT_S
 from dwp_sweep.harness.view.status import SweepStatus, sweep_status
 from dwp_sweep.store.heartbeat import keys_in_hand
 from dwp_sweep.store.open_store import open_store

@@ -88,7 +88,7 @@ def search_figures(
 def read_search(sweep: str, store: Store, url: str | None) -> SearchReport | None:
     """What the studies of a sweep hold now; None where there are none."""
     from dwp_sweep.harness.search.importance import importances  # imports optuna: for searches only
-    from dwp_sweep.harness.search.trials import read_trials
+    from dwp_sweep.harness.search.study_database import read_trials
     from dwp_sweep.report.search.report import SearchReport
 
     trials = read_trials(sweep, store, url)

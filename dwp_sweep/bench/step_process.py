@@ -20,7 +20,7 @@ import torch
 
 from dwp_sweep.bench.frame import TimeSpent, Version, spent_on
 from dwp_sweep.bench.training_step import Step, StepKind, StepSetting, make_step
-from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
+from dwp_sweep.harness.trial import MALLOC_ENVIRONMENT
 
 _KIB = 1024
 

@@ -55,7 +55,7 @@ def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> 
 
     The same run command goes on from there. Exit code 1 if it has not ended when the wait is over.
     """
-    from dwp_sweep.harness.cancel import cancel_sweep, wait_for_end
+    from dwp_sweep.harness.stopping import cancel_sweep, wait_for_end
     from dwp_sweep.store.open_store import open_store
 
     store = open_store(storage)

@@ -1,6 +1,6 @@
 """Which node an executor computes next, and what became of it: leases, search and store in one place.
 
-All executors (`tune`, `here`) share it: each asks `next_node` for work, and says with `close` that a trial
+All executors share it: each asks `next_node` for work, and says with `close` that a trial
 has ended. What a trial achieved is read from the store, not from the executor: a trial can be stopped,
 aborted or reported twice, the store cannot.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dwp_sweep.config.node import Node, node_values
 from dwp_sweep.harness.dag.ledger import Ledger
-from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dag.resources import Admission, Resources
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
@@ -32,7 +32,7 @@ _LOOK_EVERY_S = 1.0
 
 
 class Executor(Protocol):
-    """Where nodes are computed: `TuneExecutor` or `HereExecutor`.
+    """Where nodes are computed: `TuneExecutor` or `InProcessExecutor`.
 
     Attributes:
         max_concurrent: Upper bound on nodes at once; None: as the machines allow.
@@ -99,8 +99,7 @@ class Dispatch:
         """Whether nothing is in hand and nothing more will be handed out."""
         if not self.ledger.is_finished:
             return False
-        is_stopping = self.ledger.is_draining or bool(self.ledger.spent)
-        return self.search is None or is_stopping or self.search.is_finished
+        return self.search is None or self.ledger.is_stopping or self.search.is_finished
 
     def next_node(self, trial_id: str) -> Node | None:
         """A node for a trial, which has it then; None while there is none, and when `is_finished`."""
@@ -117,7 +116,7 @@ class Dispatch:
                 self.ledger.hand_out(node, trial_id)
             return node
         except OSError as error:
-            self.ledger.give_up(f"the storage cannot be written ({error})")
+            self.ledger.start_no_more(f"the storage cannot be written ({error})", is_broken=True)
             return None
 
     def reported(self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
@@ -136,15 +135,14 @@ class Dispatch:
             lost: Why the worker was lost, if it was.
             give_up: A lost node is not tried again.
         """
-        work = self.ledger.work.get(trial_id)
+        work = self.ledger.in_hand.work.get(trial_id)
         if work is None:
             return
         self._admission.release(trial_id)
         node = work.node
         record = self.store.record(node.stage, node.key)
         if self.store.is_published(node.stage, node.key):
-            record = self.store.record(node.stage, node.key)  # it may have been published just now
-            self.ledger.done(node, record.wall_s if record else 0.0, record.metrics if record else {})
+            self._published(node)
         elif record is not None and record.status == "failed":
             self.ledger.failed(node, first_line(record.error))
         elif record is not None and record.status == "pruned":
@@ -170,7 +168,7 @@ class Dispatch:
         if self.search is not None:
             self.search.n_slots = self._admission.n_slots(resources)  # clusters grow and shrink
         # A cluster that has to grow first has no room, and grows only for nodes that are handed out.
-        return not self.ledger.work or self._admission.has_room(resources)
+        return not self.ledger.in_hand.work or self._admission.has_room(resources)
 
     def _next(self) -> Node | None:
         """The most urgent ready node whose resources are free: all nodes of a stage ask for the same."""
@@ -186,7 +184,7 @@ class Dispatch:
             return False
         # Looked up under the lease: whoever had it before may have published the node just now.
         if self.store.is_published(node.stage, node.key):
-            self._published_by_other(node)
+            self._published(node, by_other=True)
             return False
         return True
 
@@ -204,7 +202,7 @@ class Dispatch:
     def _look_at(self, node: Node, leases: Leases) -> None:
         record = self.store.record(node.stage, node.key)
         if self.store.is_published(node.stage, node.key):
-            self._published_by_other(node)
+            self._published(node, by_other=True)
         elif leases.other(node.stage, node.key) is not None:
             return
         elif record is not None and record.status == "failed":  # it was cleared when that run began it
@@ -212,11 +210,10 @@ class Dispatch:
         else:
             self.ledger.retry(node, "the run that was building it has ended without it")
 
-    def _published_by_other(self, node: Node) -> None:
+    def _published(self, node: Node, by_other: bool = False) -> None:
         record = self.store.record(node.stage, node.key)
-        self.ledger.published_by_other(
-            node, record.wall_s if record else 0.0, record.metrics if record else {}
-        )
+        wall_s, metrics = (record.wall_s, record.metrics) if record else (0.0, {})
+        self.ledger.published(node, wall_s, metrics, by_other)
         if self._leases is not None:
             self._leases.release(node.stage, node.key)
 

@@ -18,21 +18,17 @@ from typing import TYPE_CHECKING, Any
 from dwp_sweep.config.node import Node, entries_of, pipeline_order
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
-from dwp_sweep.harness.cancel import Interrupt
-from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.cost.past_runs import PastRuns
+from dwp_sweep.harness.cost.durations import Durations, PastRuns
 from dwp_sweep.harness.dag.budget import beyond_trials, forbids_start, without_effect
 from dwp_sweep.harness.dag.ledger import Ledger, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.plan import Plan, make_plan
-from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots
+from dwp_sweep.harness.dag.resources import Admission, Resources, impossible, resources_of, slots
 from dwp_sweep.harness.dispatch import Dispatch, Executor
-from dwp_sweep.harness.here import HereExecutor
-from dwp_sweep.harness.options import RunOptions
+from dwp_sweep.harness.in_process import InProcessExecutor
+from dwp_sweep.harness.stopping import DEFAULT_WAIT_S, Interrupt, Patience, Watch
 from dwp_sweep.harness.trial import TrialContext
-from dwp_sweep.harness.tune.executor import TuneExecutor
 from dwp_sweep.harness.view.progress import Progress, default_progress
-from dwp_sweep.harness.watch import Patience, Watch
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.heartbeat import (
     Heartbeat,
@@ -49,6 +45,45 @@ from dwp_sweep.tracking.client import shown_uri
 if TYPE_CHECKING:
     from dwp_sweep.harness.search.search_plan import SearchPlan
     from dwp_sweep.tracking.write.parent import Tracking
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a sweep is run.
+
+    Attributes:
+        address: Of an existing Ray cluster; None: see `ray_session`.
+        retry_failed: Whether nodes that failed in an earlier run are tried again.
+        max_concurrent: Upper bound on nodes at once; None: as the resources allow.
+        wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
+        here: Compute all nodes in this process, one after the other, without Ray.
+
+    Raises:
+        InputError: A cluster is named beside this process.
+    """
+
+    address: str | None = None
+    retry_failed: bool = True
+    max_concurrent: int | None = None
+    wait_s: float = DEFAULT_WAIT_S
+    here: bool = False
+
+    def __post_init__(self) -> None:
+        if self.here and self.address:
+            what = f"computes all nodes in this process, and --address {self.address} names a cluster"
+            raise InputError(Problem("--here", what, "leave one of the two out"))
+
+    def require_possible(self, sweep: Sweep) -> None:
+        """Make sure that a sweep can be run so: a search in one process gives no configuration up early.
+
+        Raises:
+            InputError: It does, by a rule that is Ray Tune's.
+        """
+        kind = sweep.search.scheduler.kind if sweep.search is not None else "none"
+        if self.here and kind != "none":
+            what = f"scheduler.kind = {kind} is a rule of Ray Tune's, and --here starts no Ray"
+            fix = "leave --here out, or try every configuration to its end: --set scheduler.kind=none"
+            raise InputError(Problem("--here", what, fix))
 
 
 def run_sweep(
@@ -170,8 +205,10 @@ class _Run:
             self.ledger.start_no_more(reason)
             return
         self._set_aside(plan.damaged)
-        executor: Executor = HereExecutor()
+        executor: Executor = InProcessExecutor()
         if not self.options.here:
+            from dwp_sweep.harness.tune.executor import TuneExecutor  # imports ray: where it is used only
+
             executor = TuneExecutor(self.options.address, self.options.max_concurrent)
         in_vain: Sequence[Problem] = ()
         try:

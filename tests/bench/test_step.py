@@ -8,7 +8,7 @@ from dwp_sweep.bench.frame import Setting
 from dwp_sweep.bench.step import step
 from dwp_sweep.bench.step_process import StepProcess, _environment
 from dwp_sweep.bench.training_step import StepKind, StepSetting
-from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
+from dwp_sweep.harness.trial import MALLOC_ENVIRONMENT
 
 TINY = StepSetting((16, 16, 16), (2, 2, 2, 2), "cpu")
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from dwp_sweep.bench.frame import Row, Setting
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.cost.simulation import lower_bound
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
+from tests.benchmarks.lower_bound import lower_bound
 from tests.benchmarks.plain_trials import Span, first_starts, gaps, plain_trials
 from tests.benchmarks.sleeping import STAGES, flat, paper_grid, phases, seconds_of
 

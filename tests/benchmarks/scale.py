@@ -18,7 +18,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
-from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dag.resources import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
@@ -67,7 +67,7 @@ def time_of_suggestions(size: int, store: Store, n_suggestions: int) -> tuple[fl
         node = dispatch.next_node(str(place))
         if node is None:
             raise RuntimeError("no node was handed out")
-        ledger.done(node, 1.0, {})
+        ledger.published(node, 1.0, {})
         admission.release(str(place))
     spent = time.perf_counter() - start, time.process_time() - start_cpu
     return spent[0] / n_suggestions, spent[1] / n_suggestions

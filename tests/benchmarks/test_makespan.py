@@ -7,10 +7,11 @@ import pytest
 
 from dwp_sweep.bench.frame import Setting
 from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.cost.simulation import list_schedule, lower_bound
+from dwp_sweep.harness.cost.simulation import list_schedule
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
+from tests.benchmarks.lower_bound import lower_bound
 from tests.benchmarks.makespan import makespan
 from tests.benchmarks.plain_trials import Span, first_starts, gaps
 from tests.benchmarks.sleeping import paper_grid, phases, seconds_of
@@ -58,7 +59,7 @@ def test_the_board_needs_little_longer_although_it_learns_the_durations_only_as_
         if not running:
             break
         now_s, key = heapq.heappop(running)
-        ledger.done(grid.nodes[key], seconds[key], {})
+        ledger.published(grid.nodes[key], seconds[key], {})
     assert ledger.is_finished
     # 1.12 where guesses by stage alone decide, 1.03 where all durations are known beforehand.
     assert now_s < 1.05 * lower_bound(list(grid.nodes.values()), seconds, 8)

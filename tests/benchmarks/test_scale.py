@@ -43,6 +43,6 @@ def test_choosing_a_node_looks_at_as_many_nodes_however_many_wait() -> None:
         for place in range(5):
             (node,) = ledger.board.heads()
             ledger.hand_out(node, str(place))
-            ledger.done(node, 1.0, {})
+            ledger.published(node, 1.0, {})
         looks.append(counted.n_looks)
     assert looks[0] == looks[1]

@@ -23,10 +23,9 @@ from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dag.resources import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
-from dwp_sweep.harness.options import RunOptions
-from dwp_sweep.harness.run import run_sweep
+from dwp_sweep.harness.run import RunOptions, run_sweep
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.harness.view.text import event_text
@@ -65,7 +64,9 @@ class Driver:
         return self.searcher.dispatch.ledger.board.states[node.key]
 
     def end(self, node: Node) -> None:
-        (trial,) = [t for t, work in self.searcher.dispatch.ledger.work.items() if work.node.key == node.key]
+        (trial,) = [
+            t for t, work in self.searcher.dispatch.ledger.in_hand.work.items() if work.node.key == node.key
+        ]
         self.searcher.on_trial_complete(trial, {})
 
     def build(self, node: Node) -> None:

@@ -12,7 +12,7 @@ from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cancel import cancel_sweep
+from dwp_sweep.harness.stopping import cancel_sweep
 from dwp_sweep.harness.view.explain import KnownNodes, differences, explain_node
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.gc import collect, survey

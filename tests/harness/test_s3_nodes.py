@@ -15,7 +15,7 @@ from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.errors import InputError, StorageError
 from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.search.past_configurations import storage_url
+from dwp_sweep.harness.search.study_database import storage_url
 from dwp_sweep.prediction.trained import find_trained
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.local.store import LocalStore

@@ -9,7 +9,7 @@ import pytest
 from dwp_sweep.config.node import entries_of
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cancel import cancel_sweep
+from dwp_sweep.harness.stopping import cancel_sweep
 from dwp_sweep.harness.view.explain import KnownNodes
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.store.gc import collect, survey

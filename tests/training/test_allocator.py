@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
+from dwp_sweep.harness.trial import MALLOC_ENVIRONMENT
 
 FAULTS = """
 import resource, sys, torch
 from dwp_sweep.nets.unet3d import UNet3D
-from dwp_sweep.harness.tune.worker_process import keep_large_blocks
+from dwp_sweep.harness.trial import keep_large_blocks
 
 if sys.argv[1] == "call":
     keep_large_blocks()

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dwp_sweep.harness.cluster.access import not_connected, require_open_door
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.private_apis import autoscaling_status, has_second_autoscaler
-from dwp_sweep.harness.tune.worker_process import MALLOC_ENVIRONMENT
+from dwp_sweep.harness.trial import MALLOC_ENVIRONMENT
 
 DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -16,7 +16,7 @@ from typing import Any
 from dwp_sweep.config.node import Node
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cluster.ray_session import Machine
-from dwp_sweep.harness.dag.slots import Resources, slots
+from dwp_sweep.harness.dag.resources import Resources, slots
 from dwp_sweep.stages.workload import workload_of
 
 _ANSWER_WITHIN_S = 60.0

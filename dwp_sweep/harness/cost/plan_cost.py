@@ -1,6 +1,6 @@
 """What a plan costs: hours of CPUs and GPUs with their spread, and how long it takes on so many slots.
 
-Durations come from past runs (`past_runs`), else from the bench (`step_rates`), else they are unknown and
+Durations come from past runs (`PastRuns`), else from the bench (`step_rates`), else they are unknown and
 counted as such. Random configurations (`search_sample`) stand for those that a search has yet to ask for.
 """
 
@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import HOUR_S
-from dwp_sweep.harness.cost.durations import Duration, Durations
-from dwp_sweep.harness.cost.past_runs import PastRuns
-from dwp_sweep.harness.cost.simulation import Schedule, list_schedule
-from dwp_sweep.harness.dag.budget import Pool, beyond_trials, forbids_start, without_effect
+from dwp_sweep.harness.cost.durations import Duration, Durations, PastRuns
+from dwp_sweep.harness.cost.simulation import Limit, Schedule, list_schedule
+from dwp_sweep.harness.dag.budget import (
+    beyond_trials,
+    forbids_start,
+    hours_spent,
+    limit_reached,
+    without_effect,
+)
 from dwp_sweep.harness.dag.plan import Plan
-from dwp_sweep.harness.dag.slots import Resources, resources_of, this_machine
+from dwp_sweep.harness.dag.resources import Resources, resources_of, this_machine
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.read.runs import has_mlflow, logged_durations
 
@@ -161,10 +166,10 @@ def _cost(
         slots = f"{n_slots} slot{'' if n_slots == 1 else 's'}"
         machine, taken = Resources(float(n_slots), 0.0), dict.fromkeys(resources, Resources(1.0, 0.0))
 
-    def schedule(to_start: Sequence[Node], pool: Pool | None = None) -> Schedule:
-        return list_schedule(to_start, seconds, taken, machine, pool)
+    def schedule(to_start: Sequence[Node], limit: Limit) -> Schedule:
+        return list_schedule(to_start, seconds, taken, machine, limit)
 
-    whole = schedule(nodes)
+    whole = list_schedule(nodes, seconds, taken, machine)
     cut, cut_by = _cut(plan, resources, share, schedule)
     return PlanCost(
         stages=tuple(
@@ -229,7 +234,7 @@ def _cut(
     plan: Plan,
     resources: Mapping[str, Resources],
     share: float,
-    schedule: Callable[[Sequence[Node], Pool], Schedule],
+    schedule: Callable[[Sequence[Node], Limit], Schedule],
 ) -> tuple[dict[str, int], str]:
     """Stage -> nodes that the budget keeps from starting, and the limit that does."""
     budget = plan.sweep.budget
@@ -238,7 +243,9 @@ def _cut(
     forbidden = forbids_start(budget).partition(" ")[0]
     beyond = beyond_trials(plan, None if budget.trials is None else round(budget.trials * share))
     allowed = [] if forbidden else [node for node in plan.to_build if node.key not in beyond]
-    limited = schedule(allowed, Pool.of(budget, resources, share))
+    limited = schedule(
+        allowed, lambda wall_s, seconds: limit_reached(budget, hours_spent(seconds, resources, wall_s), share)
+    )
     cut = Counter(node.stage for node in plan.to_build if node.key not in limited.starts)
     return dict(cut), (forbidden or limited.stopped_by or "budget.trials") if cut else ""
 

@@ -18,8 +18,8 @@ from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.plan import Plan, make_plan
-from dwp_sweep.harness.search.past_configurations import past_configurations
 from dwp_sweep.harness.search.samplers import drawn
+from dwp_sweep.harness.search.study_database import past_configurations
 from dwp_sweep.store.protocol import Store
 
 _N_DRAWN = 200
@@ -116,14 +116,11 @@ class _Study:
 
 def _study(sweep: Sweep, condition: SearchCondition, store: Store) -> _Study:
     assert sweep.search is not None
-    known = [
-        past
-        for past in past_configurations(sweep, store)
-        if past.condition is condition and not past.has_failed
-    ]
-    opened = [past.values for past in known if past.is_open]
+    trials = [trial for of, trial in past_configurations(sweep, store) if of is condition]
+    known = [trial for trial in trials if trial.state != "failed"]  # a run tries those once more
+    opened = [trial.values for trial in known if trial.state == "open"]
     n_new = max(sweep.search.searcher.n_trials - len(known), 0)
-    return _Study(sweep.search, condition, opened, n_new, {_point(past.values) for past in known})
+    return _Study(sweep.search, condition, opened, n_new, {_point(trial.values) for trial in known})
 
 
 def _in_turn(studies: Sequence[_Study], seed: int) -> Iterator[tuple[_Study, Mapping[str, Any]]]:

@@ -7,15 +7,17 @@ is computed.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.dag.board import Board, critical_path
-from dwp_sweep.harness.dag.budget import Pool
+from dwp_sweep.harness.dag.in_hand import InHand
 from dwp_sweep.harness.dag.node_state import node_states
-from dwp_sweep.harness.dag.slots import Admission, Resources
-from dwp_sweep.harness.dag.work import InHand
+from dwp_sweep.harness.dag.resources import Admission, Resources
+
+Limit = Callable[[float, Mapping[str, float]], str]
+"""``(seconds since the start, stage -> seconds of its trials)`` -> the limit that is reached; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def list_schedule(
     seconds: Mapping[str, float],
     resources: Mapping[str, Resources],
     machine: Resources,
-    pool: Pool | None = None,
+    limit: Limit = lambda wall_s, seconds: "",
 ) -> Schedule:
     """Start, whenever resources are free, the node with the longest way to go.
 
@@ -51,7 +53,7 @@ def list_schedule(
         seconds: Key -> expected duration.
         resources: Stage -> what its nodes take; must fit the machine.
         machine: What there is.
-        pool: What may be spent.
+        limit: Called before each start; where it names a limit, nothing more starts.
     """
     by_key = {node.key: node for node in nodes}
     board = Board(by_key, node_states(nodes, by_key, lambda *_: None), lambda node: seconds[node.key])
@@ -62,7 +64,7 @@ def list_schedule(
     stopped_by = ""
     while True:
         while (node := board.next(lambda stage: admission.admits(resources[stage]))) is not None:
-            stopped_by = pool.reached(now_s, in_hand.seconds_used()) if pool else ""
+            stopped_by = limit(now_s, in_hand.seconds_used())
             if stopped_by:
                 board.close()
                 break
@@ -82,24 +84,3 @@ def list_schedule(
             board.publish(node, "done")
     longest_s = max(critical_path(nodes, lambda node: seconds[node.key]).values(), default=0.0)
     return Schedule(starts, now_s, longest_s, stopped_by)
-
-
-def lower_bound(
-    nodes: Sequence[Node], seconds: Mapping[str, float], n_slots: int, free_s: Sequence[float] = ()
-) -> float:
-    """Seconds below which no schedule of these nodes ends: the longest chain, or the work over all slots.
-
-    Args:
-        nodes: Parents before children; each takes one slot.
-        seconds: Key -> duration.
-        n_slots: Nodes at once.
-        free_s: When each slot is first free, those that are not named at once.
-    """
-    if not nodes:
-        return 0.0
-    work = sum(seconds[node.key] for node in nodes)
-    starts = sorted([*free_s, *[0.0] * (n_slots - len(free_s))])[:n_slots]
-    longest = max(critical_path(nodes, lambda node: seconds[node.key]).values())
-    # Slots that become free late may stay idle: the bound holds for every number of first ones.
-    by_work = min((work + sum(starts[:n])) / n for n in range(1, n_slots + 1))
-    return max(starts[0] + longest, by_work)

@@ -19,7 +19,7 @@ from torch import nn
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Duration
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.stages.workload import TrainingSteps, workload_of
 from dwp_sweep.store.open_store import user_cache

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dwp_sweep.config.sections import HOUR_S, BudgetConfig
-from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -30,49 +29,14 @@ class Spent:
     wall_s: float
 
 
-@dataclass(frozen=True)
-class Pool:
-    """What may be spent before nothing more starts; None: without end.
-
-    Attributes:
-        resources: Stage -> resources that are paid for.
-        cpu_hours: CPU slots x hours.
-        gpu_hours: GPU slots x hours.
-        wall_s: Seconds since the start.
-    """
-
-    resources: Mapping[str, Resources]
-    cpu_hours: float | None = None
-    gpu_hours: float | None = None
-    wall_s: float | None = None
-
-    @classmethod
-    def of(cls, budget: BudgetConfig, resources: Mapping[str, Resources], share: float = 1.0) -> Pool:
-        """A share of a budget."""
-        limits = (budget.cpu_hours, budget.gpu_hours, budget.wall_s)
-        return cls(resources, *(None if limit is None else limit * share for limit in limits))
-
-    def reached(self, wall_s: float, seconds: Mapping[str, float]) -> str:
-        """The limit that is reached, as a dotted key; empty: none.
-
-        Args:
-            wall_s: Seconds since the start.
-            seconds: Stage -> seconds of nodes up to now, running ones included.
-        """
-        return limit_reached(self, _spent(seconds, self.resources, wall_s))
-
-
-def spent_by(ledger: Ledger, resources: Mapping[str, Resources]) -> Spent:
-    """What a run has used up to now.
+def hours_spent(seconds: Mapping[str, float], resources: Mapping[str, Resources], wall_s: float) -> Spent:
+    """What trials have used.
 
     Args:
-        ledger: Of the run.
-        resources: Stage -> resources of its trials.
+        seconds: Stage -> seconds of its trials up to now, running ones included.
+        resources: Stage -> resources of its trials; a stage that is not named is not paid for.
+        wall_s: Seconds since the start.
     """
-    return _spent(ledger.in_hand.seconds_used(), resources, ledger.wall_s)
-
-
-def _spent(seconds: Mapping[str, float], resources: Mapping[str, Resources], wall_s: float) -> Spent:
     used = {stage: used_s for stage, used_s in seconds.items() if stage in resources}
     return Spent(
         cpu_hours=sum(resources[stage].cpu * used_s for stage, used_s in used.items()) / HOUR_S,
@@ -81,14 +45,20 @@ def _spent(seconds: Mapping[str, float], resources: Mapping[str, Resources], wal
     )
 
 
-def limit_reached(limits: BudgetConfig | Pool, spent: Spent) -> str:
-    """The limit that is reached, as a dotted key; empty: none. `beyond_trials` decides on ``trials``."""
+def limit_reached(budget: BudgetConfig, spent: Spent, share: float = 1.0) -> str:
+    """The limit that is reached, as a dotted key; empty: none. `beyond_trials` decides on ``trials``.
+
+    Args:
+        budget: What may be spent.
+        spent: What is.
+        share: Share of the budget that counts.
+    """
     pairs = (
-        ("budget.gpu_hours", limits.gpu_hours, spent.gpu_hours),
-        ("budget.cpu_hours", limits.cpu_hours, spent.cpu_hours),
-        ("budget.wall", limits.wall_s, spent.wall_s),
+        ("budget.gpu_hours", budget.gpu_hours, spent.gpu_hours),
+        ("budget.cpu_hours", budget.cpu_hours, spent.cpu_hours),
+        ("budget.wall", budget.wall_s, spent.wall_s),
     )
-    return next((key for key, limit, used in pairs if limit is not None and used >= limit), "")
+    return next((key for key, limit, used in pairs if limit is not None and used >= limit * share), "")
 
 
 def exhausted(budget: BudgetConfig, spent: Spent) -> str:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.durations import Durations, node_left_s, time_left_s
+from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.in_hand import InHand
 from dwp_sweep.harness.dag.node_state import LEFT_FAILED, NodeState
 from dwp_sweep.harness.dag.plan import Plan
-from dwp_sweep.harness.dag.work import InHand, Work
-from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 
 EventKind = Literal[
     "started", "reading", "epoch", "done", "failed", "blocked", "retry", "stopped", "pruned",
@@ -132,19 +131,19 @@ class Ledger:
         self._listener = listener
 
     @property
-    def work(self) -> Mapping[str, Work]:
-        """Trial -> its node."""
-        return self.in_hand.work
-
-    @property
     def wall_s(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self._started_s
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more starts, for whatever reason."""
+        return self.is_draining or bool(self.spent)
+
+    @property
     def is_finished(self) -> bool:
-        """Whether nothing is in hand, here or in another run, and nothing will be handed out any more."""
-        return not self.work and not self.board.heads() and not self.leased_by_others()
+        """Whether no node is in hand, here or in another run, and none will be handed out any more."""
+        return not self.in_hand.work and not self.board.heads() and not self.leased_by_others()
 
     def leased_by_others(self) -> list[Node]:
         """Nodes that another run builds, and that this one waits for; none while stopping."""
@@ -181,20 +180,23 @@ class Ledger:
 
     def reads(self, trial_id: str, n_read: int, n_scans: int) -> None:
         """A trial waits for its scans to be prepared."""
-        work = self.work.get(trial_id)
+        work = self.in_hand.work.get(trial_id)
         if work is not None:
             work.reading = (n_read, n_scans)
             self._listener(Event("reading", work.node, work.activity))
 
-    def done(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
-        """This run has published a node: its children may become ready."""
-        self._published(node, "done", wall_s)
-        self._listener(Event("done", node, wall_s=wall_s, metrics=metrics))
-
-    def published_by_other(self, node: Node, wall_s: float, metrics: Mapping[str, float]) -> None:
-        """Another run has published a node: its children may become ready."""
-        self._published(node, "cached", wall_s)
-        self._listener(Event("published_by_other", node, "built by another run", wall_s, metrics))
+    def published(
+        self, node: Node, wall_s: float, metrics: Mapping[str, float], by_other: bool = False
+    ) -> None:
+        """This run, or another one, has published a node: its children may become ready."""
+        self._settle(node)
+        self.durations.observe(node, wall_s)
+        self.board.learned()
+        self.board.publish(node, "cached" if by_other else "done")
+        if by_other:
+            self._listener(Event("published_by_other", node, "built by another run", wall_s, metrics))
+        else:
+            self._listener(Event("done", node, wall_s=wall_s, metrics=metrics))
 
     def left_to(self, node: Node, builder: str) -> None:
         """Another run builds a ready node: it takes no slot here while this run waits for it.
@@ -228,7 +230,7 @@ class Ledger:
 
     def stopped(self, node: Node) -> None:
         """A node left at its checkpoint because the run is draining."""
-        has_begun = any(work.epoch for work in self.work.values() if work.node.key == node.key)
+        has_begun = any(work.epoch for work in self.in_hand.work.values() if work.node.key == node.key)
         self._settle(node, "ready")
         if has_begun:  # a queued node has no checkpoint
             self._listener(Event("stopped", node))
@@ -242,47 +244,18 @@ class Ledger:
         self.is_draining = True
         self.board.close()
 
-    def start_no_more(self, reason: str) -> None:
+    def start_no_more(self, reason: str, is_broken: bool = False) -> None:
         """Hand out nothing more; running nodes go on to their end.
 
         Args:
-            reason: What is spent, in words; the first reason stands.
+            reason: What is spent or broken, in words; the first reason stands.
+            is_broken: Something outside the run is broken: it ends with a failure.
         """
+        self.is_broken = self.is_broken or is_broken
         if not self.spent:
             self.spent = reason
             self.board.close()
             self.note(f"{reason}: nothing more starts, running nodes go on to their end")
-
-    def give_up(self, reason: str) -> None:
-        """Hand out nothing more, and end with a failure: something outside the run is broken.
-
-        Args:
-            reason: What is broken, in words; the first reason stands.
-        """
-        self.is_broken = True
-        self.start_no_more(reason)
-
-    def time_left_s(self, n_slots: int) -> float | None:
-        """Expected seconds to the end; None before anything is measured.
-
-        What a search has yet to ask for counts as if nothing of it were given up.
-        """
-        to_start = self.board.in_state("ready", "waiting", "leased_by_other", "queued")
-        n_unasked = self.search.n_to_ask * self.search.n_repeats
-        nodes = list(self.board.nodes.values()) if n_unasked else []
-        objective = next((node for node in nodes if node.stage == OBJECTIVE_STAGE), None)
-        unasked_s = n_unasked * self.durations.seconds(objective) if objective is not None else 0.0
-        return time_left_s(to_start, self.in_hand.progress(), self.durations, n_slots, unasked_s)
-
-    def work_left_s(self, work: Work) -> float | None:
-        """Expected seconds to the end of a node in hand; None before anything is measured."""
-        return node_left_s(work.progress(self.wall_s), self.durations)
-
-    def _published(self, node: Node, state: NodeState, wall_s: float) -> None:
-        self._settle(node)
-        self.durations.observe(node, wall_s)
-        self.board.learned()
-        self.board.publish(node, state)
 
     def _settle(self, node: Node, state: NodeState | None = None) -> None:
         """A node leaves all hands."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import HOUR_S, ObjectiveConfig
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.store.record import Record
 
 

@@ -15,8 +15,8 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from dwp_sweep.harness.search.study import objectives_of
-from dwp_sweep.harness.search.trials import counted, has_studies, studies_of
+from dwp_sweep.harness.search.study import counted, objectives_of
+from dwp_sweep.harness.search.study_database import has_studies, studies_of
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.read.trials import Importance
 
@@ -57,7 +57,7 @@ def study_importance(study: optuna.Study, place: int, metric: str, condition: st
         metric: Its name.
         condition: Name of the study's condition.
     """
-    trials = counted(study)
+    trials = counted(study.get_trials(deepcopy=False))
     complete = [
         trial for trial in trials if trial.state == TrialState.COMPLETE and math.isfinite(trial.values[place])
     ]

@@ -18,11 +18,11 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts
 from dwp_sweep.harness.dag.node_state import FAILED, PUBLISHED
 from dwp_sweep.harness.dag.plan import plan_target
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.search.configuration import Member, SearchConfiguration, learning_points, results
-from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name, target_nodes
-from dwp_sweep.harness.search.pruning import Incumbents
+from dwp_sweep.harness.search.incumbents import Incumbents
 from dwp_sweep.harness.search.study import Study, StudyTrial
+from dwp_sweep.harness.search.study_database import open_storage, storage_url, study_name, target_nodes
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import append_nodes
@@ -98,11 +98,6 @@ class SearchPlan:
         is_spent = limit is not None and self._n_begun >= limit and self.n_to_ask > 0
         return f"budget.trials = {limit} is spent" if is_spent else ""
 
-    @property
-    def open_configurations(self) -> tuple[SearchConfiguration, ...]:
-        """Those that have been asked for and have not ended."""
-        return tuple(self._open)
-
     def member(self, key: str) -> Member | None:
         """Whose target a node is; None for nodes upstream, which no search ever gives up."""
         return self._members.get(key)
@@ -116,7 +111,7 @@ class SearchPlan:
             Whether there may be more to do now; False: wait until something has ended.
         """
         self.update()
-        if self._ledger.is_draining or self._ledger.spent:
+        if self._ledger.is_stopping:
             return False
         for configuration in self._open:
             if self._wants_repeat(configuration):
@@ -189,8 +184,7 @@ class SearchPlan:
 
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials
-        is_stopping = self._ledger.is_draining or bool(self._ledger.spent)
-        return not is_stopping and (limit is None or self._n_begun < limit)
+        return not self._ledger.is_stopping and (limit is None or self._n_begun < limit)
 
     def _begin(self, name: str, trial: StudyTrial) -> None:
         study = self._studies[name]

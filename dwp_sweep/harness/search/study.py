@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,18 @@ STATES = {
     TrialState.FAIL: "failed",
 }
 """Optuna's words in ours."""
+
+
+def study_trial(trial: FrozenTrial) -> StudyTrial:
+    """A trial of Optuna's that has values, in our words."""
+    results = tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
+    keys = tuple(trial.user_attrs.get(NODES, ()))
+    return StudyTrial(trial.number, trial.user_attrs[VALUES], STATES[trial.state], results, keys)
+
+
+def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that are configurations of their study; points that the sampler repeated are none."""
+    return [trial for trial in trials if VALUES in trial.user_attrs and SAME_AS not in trial.user_attrs]
 
 
 def objectives_of(study: optuna.Study) -> tuple[str, ...]:
@@ -215,9 +227,7 @@ class Study:
             if trial.state == TrialState.RUNNING:
                 self._study.tell(trial.number, state=TrialState.FAIL)
             return
-        results = tuple(trial.values or ()) if trial.state == TrialState.COMPLETE else ()
-        keys = tuple(trial.user_attrs.get(NODES, ()))
-        self._known[_signature(values)] = StudyTrial(trial.number, values, STATES[trial.state], results, keys)
+        self._known[_signature(values)] = study_trial(trial)
 
     def _keep(self, trial: optuna.trial.Trial, values: Mapping[str, Any]) -> StudyTrial:
         trial.set_user_attr(VALUES, dict(values))

@@ -1,14 +1,25 @@
 """The executor of a cluster: Ray for the time of a run, and one `tune.Tuner` over all its nodes.
 
-Imports Ray only when it is opened.
+Searcher, callback and trainable are put together here. Imports Ray at the top: `run` imports this file only
+when there is something to build on Ray.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from ray import tune
+from ray.tune.error import TuneError
+from ray.tune.schedulers import FIFOScheduler
+
+from dwp_sweep.errors import StorageError
 from dwp_sweep.harness.cluster.ray_session import (
     RememberedMachines,
     cluster_grows,
@@ -16,10 +27,19 @@ from dwp_sweep.harness.cluster.ray_session import (
     ray_session,
 )
 from dwp_sweep.harness.cluster.visibility import data_paths, require_seen
+from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.node_state import OPEN
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.dispatch import Dispatch
+from dwp_sweep.harness.private_apis import keep_from_trials
 from dwp_sweep.harness.trial import TrialContext
+from dwp_sweep.harness.tune.searcher import DagSearcher, Reconcile
+from dwp_sweep.harness.tune.trainable import make_trainable
+from dwp_sweep.store.heartbeat import live_runs
+from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.s3.retries import OUTAGE_S
+
+_MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
 
 
 class TuneExecutor:
@@ -63,6 +83,116 @@ class TuneExecutor:
 
     def drain(self, dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
         """Compute nodes until none is left."""
-        from dwp_sweep.harness.tune.tuner import tune_nodes  # imports ray.tune
-
         tune_nodes(dispatch, context, experiment)
+
+
+def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> None:
+    """Hand out nodes through Tune until none is left.
+
+    Args:
+        dispatch: Of the run.
+        context: What the workers need.
+        experiment: Unique name: Tune's state of another run must not be taken up.
+    """
+    ledger, store = dispatch.ledger, dispatch.store
+    keep_from_trials("AWS_")  # every machine's Ray would log the driver's keys; workers have their own
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger reports what Tune would
+    trainable = tune.with_resources(
+        make_trainable(context),
+        # Workers unpickle this: a name of this module in it would make them import the driver's side.
+        lambda config: tune.PlacementGroupFactory([context.resources_by_stage[config["stage"]].bundle]),
+    )
+    tune_config = tune.TuneConfig(
+        search_alg=DagSearcher(dispatch),
+        scheduler=_scheduler(dispatch) if context.every_epoch else None,
+        num_samples=-1,
+        max_concurrent_trials=_MAX_PENDING,
+        reuse_actors=True,
+        trial_name_creator=lambda trial: f"{trial.config['stage']}_{trial.config['node'][:8]}",
+        trial_dirname_creator=lambda trial: f"{trial.config['stage']}_{trial.trial_id}",
+    )
+    run_config = tune.RunConfig(
+        name=experiment,
+        storage_path=str(store.root / "ray"),
+        failure_config=tune.FailureConfig(max_failures=dispatch.max_lost),
+        callbacks=[Reconcile(dispatch)],
+        stop=_NothingRuns(ledger),
+        progress_reporter=_Silent(),
+        verbose=0,
+    )
+    try:
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    except (OSError, TuneError) as error:
+        # Tune wraps what the searcher meets as text; what is published is safe.
+        if not (reason := _reason_of_storage(error)):
+            raise
+        ledger.start_no_more(f"the storage cannot be written ({reason}: {store.place})", is_broken=True)
+    finally:
+        _remove_pickles(store, experiment)
+    if not ledger.messages:
+        # The store has every result; what Tune wrote only helps to look into a failure.
+        shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+def _reason_of_storage(error: Exception) -> str:
+    """Why the storage ended the run, in words; empty where something else did."""
+    text = str(error)
+    if os.strerror(errno.ENOSPC) in text:
+        return os.strerror(errno.ENOSPC)
+    if isinstance(error, StorageError) or StorageError.__name__ in text:
+        return f"its server was away for more than {OUTAGE_S:g} s, or refuses"
+    return ""
+
+
+def _remove_pickles(store: Store, experiment: str) -> None:
+    """Tune pickles the trainable with all that it holds: the tracking URI, which may have a password.
+
+    Those of drivers that were killed are removed as well; those of live ones are kept.
+    """
+    live = tuple(f"-{run.run}" for run in live_runs(store))
+    folder = store.root / "ray"
+    for state in folder.iterdir() if folder.is_dir() else ():
+        if state.name == experiment or not (live and state.name.endswith(live)):
+            for path in state.rglob("*.pkl"):
+                path.unlink(missing_ok=True)
+
+
+class _NothingRuns(tune.Stopper):
+    """Ends the wait for places once nothing more shall start: on a cluster that lacks them it has no end."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped for what it reports."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all that is in hand waits for a place that it shall not take any more."""
+        in_hand = list(self._ledger.in_hand.work.values())
+        return self._ledger.is_stopping and bool(in_hand) and all(work.started_s is None for work in in_hand)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to restore from: the store is the truth."""
+        return {}
+
+
+class _Silent(tune.ProgressReporter):
+    """Tune's own reporter would wipe a notebook's output, our display with it."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        return None
+
+
+def _scheduler(dispatch: Dispatch) -> FIFOScheduler | None:
+    if dispatch.search is None:
+        return None
+    from dwp_sweep.harness.search.scheduler import SearchScheduler  # imports optuna: for searches only
+
+    scheduler = SearchScheduler(dispatch.search, dispatch.store)
+    dispatch.search.watch_record = scheduler.learn
+    dispatch.search.replay()
+    return scheduler

@@ -90,7 +90,7 @@ class Reconcile(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune tries a trial again whose worker was lost."""
-        work = self._ledger.work.get(trial.trial_id)
+        work = self._ledger.in_hand.work.get(trial.trial_id)
         if work is not None:
             reason = first_line(_reason(trial))
             self._ledger.note(f"{work.node.title}: {reason}; it goes on from its checkpoint")
@@ -102,7 +102,7 @@ class Reconcile(Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Settle nodes of trials that ended without the searcher's knowledge."""
         self._ledger.watch()
-        in_hand = self._ledger.work
+        in_hand = self._ledger.in_hand.work
         if self._ledger.is_draining and not self._says_draining:
             # Not from the signal's handler: printing there may meet a print half done.
             self._says_draining = True

@@ -18,14 +18,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dwp_sweep.harness.cost.durations import node_left_s
+from dwp_sweep.harness.dag.in_hand import Work
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
-from dwp_sweep.harness.dag.work import Work
 from dwp_sweep.harness.view.text import (
     duration,
     event_text,
     metric_text,
     outcome_text,
     progress_counts,
+    run_left_s,
     stage_rows,
 )
 
@@ -115,7 +117,7 @@ class LiveDisplay:
         if self._outcome is not None:
             return duration(self._outcome.wall_s)
         gone = duration(float(int(ledger.wall_s)) + 1e-9).replace(".0 s", " s")
-        left = ledger.time_left_s(self._n_slots)
+        left = run_left_s(ledger, self._n_slots)
         if ledger.is_draining:
             return f"{gone}, stopping"
         return f"{gone}, about {_coarse(left)} left" if left is not None else gone
@@ -225,7 +227,7 @@ def _running(ledger: Ledger, running: list[Work]) -> RenderableType:
 def _running_row(ledger: Ledger, work: Work) -> tuple[RenderableType, ...]:
     """Epoch, bar, metric or activity, and time."""
     if work.n_epochs and not work.reading:
-        left = ledger.work_left_s(work)
+        left = node_left_s(work.progress(ledger.wall_s), ledger.durations)
         return (
             Text(f"epoch {work.epoch}/{work.n_epochs}"),
             ProgressBar(work.n_epochs, work.epoch, width=20, complete_style="cyan"),

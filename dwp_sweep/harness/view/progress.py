@@ -9,7 +9,14 @@ from typing import Protocol
 from rich.console import Console
 
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
-from dwp_sweep.harness.view.text import duration, event_text, outcome_text, progress_counts, summary
+from dwp_sweep.harness.view.text import (
+    duration,
+    event_text,
+    outcome_text,
+    progress_counts,
+    run_left_s,
+    summary,
+)
 
 EPOCH_LINE_EVERY_S = 15.0
 
@@ -92,7 +99,7 @@ class LineProgress:
     def _standing(self, event: Event) -> str:
         if self._ledger is None or event.kind not in ("done", "published_by_other", "failed"):
             return ""
-        left = self._ledger.time_left_s(self._n_slots)
+        left = run_left_s(self._ledger, self._n_slots)
         n_ended, n_all = progress_counts(self._ledger)
         return f" [{n_ended}/{n_all}" + (f", about {duration(left)} left]" if left is not None else "]")
 

@@ -14,10 +14,9 @@ from typing import Any
 
 from dwp_sweep.config.node import Node, nodes_of, pipeline_order
 from dwp_sweep.config.sections import HOUR_S
-from dwp_sweep.harness.cost.durations import Durations, RunningNode, time_left_s
-from dwp_sweep.harness.cost.past_runs import PastRuns
+from dwp_sweep.harness.cost.durations import Durations, PastRuns, RunningNode, time_left_s
+from dwp_sweep.harness.dag.in_hand import reading_text
 from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
-from dwp_sweep.harness.dag.work import reading_text
 from dwp_sweep.store.heartbeat import LiveRun, live_runs
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes, recorded_resources, require_sweep

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dwp_sweep.config.node import Node
+from dwp_sweep.harness.cost.durations import time_left_s
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 
 SHOWN_METRICS = ("test_dice", "best_val_dice", "val_dice", "best_val_loss", "val_loss", "train_loss")
 
@@ -83,6 +85,19 @@ def progress_counts(ledger: Ledger) -> tuple[int, int]:
     n_to_come = ledger.search.n_to_ask * ledger.search.n_repeats
     n_all = sum(counts.values()) - counts.get("unneeded", 0) + n_to_come
     return sum(counts.get(state, 0) for state in ("done", "cached", "pruned", "failed", "blocked")), n_all
+
+
+def run_left_s(ledger: Ledger, n_slots: int) -> float | None:
+    """Expected seconds to the end of a run; None before anything is measured.
+
+    What a search has yet to ask for counts as if nothing of it were given up.
+    """
+    to_start = ledger.board.in_state("ready", "waiting", "leased_by_other", "queued")
+    n_unasked = ledger.search.n_to_ask * ledger.search.n_repeats
+    nodes = list(ledger.board.nodes.values()) if n_unasked else []
+    objective = next((node for node in nodes if node.stage == OBJECTIVE_STAGE), None)
+    unasked_s = n_unasked * ledger.durations.seconds(objective) if objective is not None else 0.0
+    return time_left_s(to_start, ledger.in_hand.progress(), ledger.durations, n_slots, unasked_s)
 
 
 def duration(seconds: float) -> str:

@@ -6,8 +6,7 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.cost.past_runs import PastRuns
+from dwp_sweep.harness.cost.durations import Durations, PastRuns
 from dwp_sweep.harness.dag.board import critical_path
 from dwp_sweep.stages.workload import WORKLOADS
 from dwp_sweep.store.local.store import LocalStore

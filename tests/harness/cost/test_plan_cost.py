@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from io import StringIO
@@ -16,23 +17,22 @@ from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep, build_sweep
 from dwp_sweep.harness.attempt import run_node
-from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.cost.past_runs import PastRuns
+from dwp_sweep.harness.cost.durations import Durations, PastRuns
 from dwp_sweep.harness.cost.plan_cost import plan_cost
-from dwp_sweep.harness.cost.simulation import list_schedule
+from dwp_sweep.harness.cost.simulation import Limit, list_schedule
 from dwp_sweep.harness.cost.step_rates import keep_rates
 from dwp_sweep.harness.dag.budget import (
-    Pool,
     Spent,
     beyond_trials,
     exhausted,
     forbids_start,
-    spent_by,
+    hours_spent,
+    limit_reached,
     without_effect,
 )
 from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.view.progress import LineProgress
 from dwp_sweep.store.local.store import LocalStore
@@ -48,8 +48,17 @@ FAR = toy_node("target", "far", [OTHER])
 SWEEP = toy_sweep(SOURCE, OTHER, TUNED, FREE, FAR)
 
 
-def schedule(nodes: list[Node], seconds: float, n_slots: int, pool: Pool | None = None) -> tuple[float, int]:
-    found = list_schedule(nodes, {n.key: seconds for n in nodes}, ONE, Resources(float(n_slots), 0.0), pool)
+def unlimited(wall_s: float, seconds: Mapping[str, float]) -> str:
+    return ""
+
+
+def limit_of(resources: Mapping[str, Resources], **limits: float | str) -> Limit:
+    budget = BudgetConfig(**limits)  # type: ignore[arg-type]
+    return lambda wall_s, seconds: limit_reached(budget, hours_spent(seconds, resources, wall_s))
+
+
+def schedule(nodes: list[Node], seconds: float, n_slots: int, limit: Limit = unlimited) -> tuple[float, int]:
+    found = list_schedule(nodes, {n.key: seconds for n in nodes}, ONE, Resources(float(n_slots), 0.0), limit)
     return found.end_s, len(found.starts)
 
 
@@ -73,11 +82,11 @@ def test_a_schedule_is_never_below_either_bound_nor_above_twice_their_larger() -
 
 def test_a_pool_of_hours_lets_nodes_start_until_it_is_spent() -> None:
     nodes = [toy_node("target", f"t{i}") for i in range(10)]
-    pool = Pool(ONE, cpu_hours=4.0)
-    assert schedule(nodes, 3600.0, 2, pool) == (7200.0, 4)
-    assert schedule(nodes, 3600.0, 2, Pool(ONE, wall_s=3600.0)) == (3600.0, 2)
-    assert schedule(nodes, 3600.0, 2, Pool(ONE, wall_s=3601.0)) == (7200.0, 4)
-    assert schedule(nodes, 3600.0, 2, Pool({"target": Resources(1.0, 0.5)}, gpu_hours=1.0)) == (3600.0, 2)
+    half_gpu = {"target": Resources(1.0, 0.5)}
+    assert schedule(nodes, 3600.0, 2, limit_of(ONE, cpu_hours=4.0)) == (7200.0, 4)
+    assert schedule(nodes, 3600.0, 2, limit_of(ONE, wall="3600s")) == (3600.0, 2)
+    assert schedule(nodes, 3600.0, 2, limit_of(ONE, wall="3601s")) == (7200.0, 4)
+    assert schedule(nodes, 3600.0, 2, limit_of(half_gpu, gpu_hours=1.0)) == (3600.0, 2)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +170,9 @@ def board_of(sweep: Sweep, tmp_path: Path, events: list[Event], held: frozenset[
 def test_held_nodes_are_not_handed_out_and_do_not_keep_the_run_open(tmp_path: Path) -> None:
     ledger = board_of(SWEEP, tmp_path, [], frozenset({OTHER.key, FREE.key, FAR.key}))
     assert ledger.board.ready() == [SOURCE]
-    ledger.done(SOURCE, 1.0, {})
+    ledger.published(SOURCE, 1.0, {})
     assert ledger.board.ready() == [TUNED]
-    ledger.done(TUNED, 1.0, {})
+    ledger.published(TUNED, 1.0, {})
     assert ledger.is_finished
 
 
@@ -179,7 +188,7 @@ def test_a_spent_budget_hands_out_nothing_more_and_waits_for_what_runs(tmp_path:
         and not ledger.is_finished
         and not ledger.is_draining
     )
-    ledger.done(SOURCE, 1.0, {})
+    ledger.published(SOURCE, 1.0, {})
     assert ledger.is_finished and ledger.spent == "budget.wall = 1s is spent"
     assert [event.text for event in events if event.kind == "note"] == [
         "budget.wall = 1s is spent: nothing more starts, running nodes go on to their end"
@@ -205,9 +214,8 @@ def test_hours_count_running_trials_and_failed_ones(tmp_path: Path, monkeypatch:
     now[0] = 3600.0
     ledger.failed(SOURCE, "diverged")
     now[0] = 7200.0
-    assert spent_by(ledger, {"source": Resources(2.0, 0.5)}) == Spent(
-        cpu_hours=6.0, gpu_hours=1.5, wall_s=7200.0
-    )
+    seconds, resources = ledger.in_hand.seconds_used(), {"source": Resources(2.0, 0.5)}
+    assert hours_spent(seconds, resources, ledger.wall_s) == Spent(6.0, 1.5, 7200.0)
 
 
 def test_durations_come_from_nodes_of_the_same_stage_and_size_and_else_are_unknown() -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.cost.past_runs import PastRuns
+from dwp_sweep.harness.cost.durations import PastRuns
 from dwp_sweep.harness.cost.plan_cost import plan_cost
 from dwp_sweep.harness.cost.search_sample import guess_search
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.search.past_configurations import open_storage, storage_url, study_name
 from dwp_sweep.harness.search.study import Study
+from dwp_sweep.harness.search.study_database import open_storage, storage_url, study_name
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.tracking.mlflow_format import encode, flatten
 from tests.harness.toy_search import build, search_space, search_sweep

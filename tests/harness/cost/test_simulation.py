@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.harness.cost.simulation import list_schedule, lower_bound
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.cost.simulation import list_schedule
+from dwp_sweep.harness.dag.resources import Resources
+from tests.benchmarks.lower_bound import lower_bound
 
 ONE = {"target": Resources(1.0, 0.0)}
 

@@ -10,7 +10,7 @@ import pytest
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.step_rates import StepRates, keep_rates, macs
-from dwp_sweep.harness.dag.slots import Resources
+from dwp_sweep.harness.dag.resources import Resources
 
 RATES = {"cpu": {"fp32": 0.3, "dwp fp32": 0.45, "threads": 4}, "cuda": {"fp32": 0.003, "threads": 4}}
 WHOLE, ON_GPU = Resources(4.0, 0.0), Resources(1.0, 0.25)

@@ -8,6 +8,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.view.text import run_left_s
 from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import toy_node, toy_sweep
 
@@ -40,9 +41,9 @@ def test_the_node_with_the_longest_way_to_go_comes_first(ledger: Ledger) -> None
 
 
 def test_a_child_is_ready_when_its_last_input_is_done(ledger: Ledger) -> None:
-    ledger.done(SOURCE, 1.0, {})
+    ledger.published(SOURCE, 1.0, {})
     assert TUNED in ledger.board.ready() and PRIOR not in ledger.board.ready()
-    ledger.done(OTHER, 1.0, {})
+    ledger.published(OTHER, 1.0, {})
     assert ledger.board.ready()[0] == PRIOR
 
 
@@ -69,7 +70,7 @@ def test_the_board_is_finished_when_nothing_is_in_hand_and_nothing_can_start(led
         assert not ledger.is_finished
         work_on(ledger, node)
         assert not ledger.is_finished
-        ledger.done(node, 1.0, {})
+        ledger.published(node, 1.0, {})
     assert ledger.is_finished
 
 
@@ -96,8 +97,8 @@ def test_a_node_that_goes_back_can_be_handed_out_again(ledger: Ledger) -> None:
     work_on(ledger, SOURCE)
     ledger.retry(SOURCE, "worker lost")
     work_on(ledger, SOURCE)
-    ledger.done(SOURCE, 1.0, {})
-    assert ledger.work == {} and ledger.board.states[SOURCE.key] == "done"
+    ledger.published(SOURCE, 1.0, {})
+    assert ledger.in_hand.work == {} and ledger.board.states[SOURCE.key] == "done"
 
 
 def test_word_of_a_trial_that_has_nothing_in_hand_is_ignored(ledger: Ledger, events: list[Event]) -> None:
@@ -108,7 +109,7 @@ def test_word_of_a_trial_that_has_nothing_in_hand_is_ignored(ledger: Ledger, eve
 
 def test_time_left_is_unknown_until_something_is_measured(ledger: Ledger) -> None:
     work_on(ledger, SOURCE)
-    assert ledger.time_left_s(1) is None
+    assert run_left_s(ledger, 1) is None
 
 
 def test_time_left_shares_the_work_among_the_slots_but_never_undercuts_the_longest_node(
@@ -123,10 +124,10 @@ def test_time_left_shares_the_work_among_the_slots_but_never_undercuts_the_longe
         (FREE, 10.0),
     ):
         ledger.durations.observe(node, seconds)
-    assert ledger.time_left_s(2) == pytest.approx(30.0)
-    assert ledger.time_left_s(1) == pytest.approx(60.0)
+    assert run_left_s(ledger, 2) == pytest.approx(30.0)
+    assert run_left_s(ledger, 1) == pytest.approx(60.0)
     work_on(ledger, SOURCE)
-    many_slots = ledger.time_left_s(1000)
+    many_slots = run_left_s(ledger, 1000)
     assert many_slots is not None and 9.0 < many_slots <= 10.0
 
 
@@ -137,9 +138,9 @@ def test_a_node_of_another_run_is_waited_for_without_being_handed_out(
     assert SOURCE not in ledger.board.ready() and ledger.leased_by_others() == [SOURCE]
     for node in (OTHER, FREE):
         work_on(ledger, node)
-        ledger.done(node, 1.0, {})
+        ledger.published(node, 1.0, {})
     assert not ledger.is_finished
-    ledger.published_by_other(SOURCE, 2.0, {})
+    ledger.published(SOURCE, 2.0, {}, by_other=True)
     assert ledger.board.states[SOURCE.key] == "cached" and ledger.board.ready() == [PRIOR, TUNED]
     assert ledger.builders == {} and [event.kind for event in events if event.node == SOURCE] == [
         "leased_by_other", "published_by_other",
@@ -148,7 +149,7 @@ def test_a_node_of_another_run_is_waited_for_without_being_handed_out(
 
 def test_something_broken_outside_ends_the_run_and_is_no_budget(ledger: Ledger) -> None:
     work_on(ledger, SOURCE)
-    ledger.give_up("the storage cannot be written")
+    ledger.start_no_more("the storage cannot be written", is_broken=True)
     assert ledger.board.heads() == [] and not ledger.is_finished and ledger.is_broken
     ledger.retry(SOURCE, "no space left")
     assert ledger.is_finished and ledger.spent

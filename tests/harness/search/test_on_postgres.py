@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.harness.search.trials import read_trials
+from dwp_sweep.harness.search.study_database import read_trials
 from dwp_sweep.store.local.store import LocalStore
 from tests.benchmarks.postgres import started_postgres, why_no_postgres
 from tests.benchmarks.servers import free_port

@@ -15,10 +15,9 @@ from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.importance import importances, study_importance
-from dwp_sweep.harness.search.past_configurations import open_storage, storage_url
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import Study
-from dwp_sweep.harness.search.trials import read_trials
+from dwp_sweep.harness.search.study_database import open_storage, read_trials, storage_url
 from dwp_sweep.harness.view.text import progress_counts, summary
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store

@@ -19,9 +19,9 @@ from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.configuration import learning_points
-from dwp_sweep.harness.search.past_configurations import open_storage
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import SAME_AS, VALUES
+from dwp_sweep.harness.search.study_database import open_storage
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from tests.harness.toy_search import build, search_space, search_sweep
@@ -79,7 +79,7 @@ def drive(
         record = store.record(node.stage, node.key)
         assert record is not None
         if status == "published":
-            ledger.done(node, record.wall_s, record.metrics)
+            ledger.published(node, record.wall_s, record.metrics)
         elif status == "pruned":
             ledger.pruned(node, record.error or "")
         else:
@@ -234,7 +234,7 @@ def test_a_second_split_that_ends_first_is_held_against_the_second_split(store: 
         for node in reversed(ledger.board.ready()):  # the last repeat first
             ledger.hand_out(node, node.key)
             build(store, node)
-            ledger.done(node, 1.0, {})
+            ledger.published(node, 1.0, {})
             search.update()
     assert {1: 1} in compared and all(place == index for one in compared for place, index in one.items())
 
@@ -279,7 +279,7 @@ def test_nothing_is_asked_while_as_many_configurations_are_open_as_there_are_slo
     search.n_slots = 2
     while search.start_next():
         pass
-    assert len(search.open_configurations) == 2
+    assert [trial.state for trial in trials(store)] == [TrialState.RUNNING] * 2
 
 
 def test_a_network_that_was_given_up_ends_its_configuration_and_is_not_built_again(store: Store) -> None:

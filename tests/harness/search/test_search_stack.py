@@ -18,15 +18,15 @@ from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dag.resources import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
-from dwp_sweep.harness.search.early_stopping import SearchScheduler
+from dwp_sweep.harness.search.scheduler import SearchScheduler
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import SAME_AS
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
-from tests.harness.search.test_early_stopping import Tune
+from tests.harness.search.test_scheduler import Tune
 from tests.harness.toy_search import SEARCH_STAGES, search_space, search_sweep
 
 

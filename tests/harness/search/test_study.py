@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.search.past_configurations import open_storage, study_name
 from dwp_sweep.harness.search.study import SAME_AS, Study
+from dwp_sweep.harness.search.study_database import open_storage, study_name
 from tests.harness.toy_search import search_space
 
 EVERYTHING = {

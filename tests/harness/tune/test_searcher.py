@@ -12,7 +12,7 @@ from dwp_sweep.harness.attempt import run_node
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.dag.slots import Admission, Resources
+from dwp_sweep.harness.dag.resources import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.store.local.store import LocalStore
@@ -142,7 +142,7 @@ def test_epochs_reach_the_board(store: Store) -> None:
     searcher = searcher_of(store, toy_sweep(SOURCE, CHILD))
     searcher.suggest("1")
     searcher.on_trial_result("1", {"epoch": 3, "n_epochs": 9, "metrics/val_loss": 0.5, "pid": 7})
-    work = searcher.dispatch.ledger.work["1"]
+    work = searcher.dispatch.ledger.in_hand.work["1"]
     assert (work.epoch, work.n_epochs, work.metrics) == (3, 9, {"val_loss": 0.5})
 
 

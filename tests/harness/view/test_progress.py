@@ -36,8 +36,8 @@ def a_run(progress: Progress, tmp_path: Path) -> tuple[Ledger, Outcome]:
     for node in sources:
         ledger.hand_out(node, node.key)
         ledger.started(node.key)
-    ledger.done(sources[0], 4.0, {"best_val_dice": 0.5})
-    ledger.done(sources[1], 6.0, {"best_val_dice": 0.6})
+    ledger.published(sources[0], 4.0, {"best_val_dice": 0.5})
+    ledger.published(sources[1], 6.0, {"best_val_dice": 0.6})
     ledger.failed(bad, "the loss became nan in step 7")
     harvest = ledger.board.ready()[0]
     ledger.hand_out(harvest, "harvest trial")
@@ -104,7 +104,7 @@ def test_a_terminal_names_the_run_that_builds_a_node_elsewhere(screen: io.String
         console.print(display.render())
     assert "target shared: built by another run on host7 (sweep toy)" in capture.get()
     assert "starting" not in capture.get() and stage_rows(ledger)[0][1]["running"] == 1
-    ledger.published_by_other(node, 1.0, {})
+    ledger.published(node, 1.0, {}, by_other=True)
     with console.capture() as capture:
         console.print(display.render())
     assert "host7" not in capture.get() and "1/1 nodes" in capture.get()

@@ -13,7 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.harness.search.configuration import Member
-from dwp_sweep.harness.search.early_stopping import SearchScheduler
+from dwp_sweep.harness.search.scheduler import SearchScheduler
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record

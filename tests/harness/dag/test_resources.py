@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dwp_sweep.config.sections import ResourcesConfig
-from dwp_sweep.harness.dag.slots import Admission, Resources, impossible, resources_of, slots
+from dwp_sweep.harness.dag.resources import Admission, Resources, impossible, resources_of, slots
 
 LAPTOP = [Resources(2, 0)]
 GPU_SERVER = [Resources(16, 4)]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dwp_sweep.harness.dag.slots import Resources, this_machine
+from dwp_sweep.harness.dag.resources import Resources, this_machine
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.trial import TrialContext, run_trial
 from dwp_sweep.store.open_store import open_store
@@ -25,7 +25,7 @@ from dwp_sweep.store.open_store import open_store
 _LOOK_EVERY_S = 0.5
 
 
-class HereExecutor:
+class InProcessExecutor:
     """Computes nodes in this process."""
 
     max_concurrent: int | None = 1

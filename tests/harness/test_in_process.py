@@ -19,8 +19,7 @@ from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Outcome
-from dwp_sweep.harness.options import RunOptions
-from dwp_sweep.harness.run import run_sweep
+from dwp_sweep.harness.run import RunOptions, run_sweep
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.local.store import LocalStore
 from tests.harness.test_run import Witness
@@ -38,7 +37,7 @@ def run(
 def test_a_demo_runs_in_this_process_in_the_order_of_its_dag_without_ray(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     code = (
-        "import sys; from pathlib import Path; from tests.harness import test_here as t\n"
+        "import sys; from pathlib import Path; from tests.harness import test_in_process as t\n"
         "outcome = t.run(t.demo_sweep(sys.argv[2]), Path(sys.argv[1]))\n"
         "heavy = sorted({'ray', 'optuna', 'mlflow'} & {*sys.modules})\n"
         "print(outcome.exit_code, outcome.counts['done'], heavy)"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from dwp_sweep.harness.dag.node_state import was_pruned
-from dwp_sweep.harness.search.pruning import VAL_SCORES, is_worse, validation_scores
+from dwp_sweep.harness.search.incumbents import VAL_SCORES, is_worse, validation_scores
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 from tests.harness.toy_stages import toy_node
