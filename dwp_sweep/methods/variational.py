@@ -56,11 +56,13 @@ class KernelGroup:
         number: Group, 1 to 7.
         layers: Its variational convolutions.
         scale: Raw weight of one standardised unit for every kernel ``(n, 1)``, in order of the layers.
+        first_log_var: Log-variances at the start ``(n, 27)``, without graph.
     """
 
     number: int
     layers: tuple[BayesConv3d, ...]
     scale: Tensor
+    first_log_var: Tensor
 
     def mean(self) -> Tensor:
         """Posterior means of all kernels, ``(n, 27)``, with graph."""
@@ -121,32 +123,47 @@ def make_posterior(
         modules = (net.get_submodule(name) for name in names)
         layers = tuple(module for module in modules if isinstance(module, BayesConv3d))
         assert len(layers) == len(names), "make_bayesian replaces every 3x3x3 convolution"
-        groups.append(KernelGroup(number, layers, torch.cat([scales[name] for name in names]).to(device)))
+        scale = torch.cat([scales[name] for name in names]).to(device)
+        log_var = torch.cat([as_kernels(layer.log_var.detach().clone()) for layer in layers])
+        groups.append(KernelGroup(number, layers, scale, log_var))
     return tuple(groups)
 
 
 def posterior_param_groups(
-    groups: Sequence[KernelGroup], inputs: MethodInputs, net: UNet3D
+    groups: Sequence[KernelGroup], inputs: MethodInputs, net: UNet3D, log_var_lr: float | None = None
 ) -> list[dict[str, Any]]:
-    """Weights, then log-variances without weight decay, which would pull the noise to a deviation of 1."""
+    """Weights, then log-variances without weight decay, which would pull the noise to a deviation of 1.
+
+    Args:
+        groups: Of the posterior.
+        inputs: With the rate of the weights.
+        net: With its posterior.
+        log_var_lr: Rate of the log-variances; None where they do not learn.
+    """
     log_vars = [layer.log_var for group in groups for layer in group.layers]
     is_log_var = {id(parameter) for parameter in log_vars}
     weights = [parameter for parameter in net.parameters() if id(parameter) not in is_log_var]
-    learned = [parameter for parameter in log_vars if parameter.requires_grad]
-    return weight_groups(net, inputs, weights) + (
-        [{"params": learned, "weight_decay": 0.0}] if learned else []
-    )
+    param_groups = weight_groups(net, inputs, weights)
+    if log_var_lr is not None:
+        param_groups.append({"params": log_vars, "lr": log_var_lr, "weight_decay": 0.0})
+    return param_groups
 
 
 @torch.no_grad()
 def posterior_metrics(groups: Sequence[KernelGroup]) -> dict[str, float]:
-    """By group: mean posterior deviation, raw, and as a share of the root mean square of the means."""
+    """By group: mean posterior deviation, raw and as a share of the means' root mean square, and its way.
+
+    ``log_var_distance`` is the mean distance of the log-variances from their start: near 0, the posterior
+    is what ``init_log_var`` says and nothing that was learned.
+    """
     metrics = {}
     for group in groups:
         std = (0.5 * group.log_var()).exp()
         rms = group.mean().square().mean().sqrt()
         metrics[f"posterior_std_group{group.number}"] = float(std.mean())
         metrics[f"posterior_std_share_group{group.number}"] = float(std.square().mean().sqrt() / rms)
+        distance = (group.log_var() - group.first_log_var).abs().mean()
+        metrics[f"log_var_distance_group{group.number}"] = float(distance)
     return metrics
 
 
@@ -168,10 +185,14 @@ class DivergenceConfig(PosteriorConfig):
     Attributes:
         kl_weight: Weight of the divergence; 1 is exact Bayes with ``likelihood: ce``, a tempering that
             must be searched with the Dice mixture.
+        log_var_lr: Learning rate of the log-variances; it falls together with the rate of the weights. They
+            count in nats and have units of way to go, where weights have hundredths: at the rate of the
+            weights a posterior stays as wide as it starts.
         kl_annealing_steps: Steps over which the weight rises linearly from 0.
     """
 
     kl_weight: float = Field(1e-5, ge=0)
+    log_var_lr: float = Field(1e-2, gt=0)
     kl_annealing_steps: int = Field(100, ge=0)
 
 
@@ -186,8 +207,9 @@ def prepare_unpulled(
     config: PosteriorConfig,
     inputs: MethodInputs,
     noise: torch.Generator,
+    log_var_lr: float | None = None,
 ) -> TrainingSetup:
-    """Minimise the data term alone under weight noise."""
+    """Minimise the data term alone under weight noise, of a fixed variance where ``log_var_lr`` is None."""
     likelihood = config.data_loss(inputs.loss)
 
     def data_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -196,7 +218,7 @@ def prepare_unpulled(
     return TrainingSetup(
         net=net,
         state=net,
-        param_groups=posterior_param_groups(groups, inputs, net),
+        param_groups=posterior_param_groups(groups, inputs, net, log_var_lr),
         batch_loss=lambda logits, masks, step: {"loss": data_loss(logits, masks)},
         data_loss=data_loss,
         noise=noise,
@@ -222,7 +244,7 @@ def prepare_pulled(
         noise: Source of the posterior's noise.
         divergence: What pulls it.
     """
-    unpulled = prepare_unpulled(net, groups, config, inputs, noise)
+    unpulled = prepare_unpulled(net, groups, config, inputs, noise, config.log_var_lr)
 
     def batch_loss(logits: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
         nats = divergence()

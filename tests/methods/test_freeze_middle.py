@@ -16,7 +16,6 @@ from dwp_sweep.errors import StopTrial
 from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.methods.freeze_middle import BLOCKS, ENDS, FreezeConfig
 from dwp_sweep.stages.network_training import train_network
-from dwp_sweep.strict import keyed_values
 from dwp_sweep.training.checkpoint import load_checkpoint, under_prefix
 from dwp_sweep.training.compute import ComputeConfig
 from dwp_sweep.training.loop import TrainConfig
@@ -160,8 +159,3 @@ def test_two_words_on_what_is_frozen_are_refused() -> None:
         FreezeConfig(trainable=("out",), n_frozen=3)
     with pytest.raises(ValidationError):
         FreezeConfig(n_frozen=11)
-
-
-def test_what_came_later_is_no_part_of_a_key_until_it_is_used() -> None:
-    assert keyed_values(FreezeConfig()) == {"trainable": list(ENDS)}
-    assert keyed_values(FreezeConfig(thaw_epoch=3)) == {"trainable": list(ENDS), "thaw_epoch": 3}

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from dwp_sweep.methods import METHODS
+from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.methods.gaussian_prior import GaussianPriorConfig, gaussian_divergence
 from dwp_sweep.methods.start import measured_scales
 from dwp_sweep.methods.variational import PosteriorConfig, annealing, make_posterior, posterior_metrics
@@ -17,6 +19,7 @@ from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import kernel_layers
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, he_init
+from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -59,6 +62,45 @@ def test_posterior_metrics_are_deviations_and_their_share_of_the_weights() -> No
     rms = groups[3].mean().square().mean().sqrt()
     assert metrics["posterior_std_group4"] == pytest.approx(math.exp(-4))
     assert metrics["posterior_std_share_group4"] == pytest.approx(math.exp(-4) / float(rms.detach()))
+
+
+def log_vars(prepared: TrainingSetup) -> Tensor:
+    layers = [layer for layer in prepared.net.modules() if isinstance(layer, BayesConv3d)]
+    return torch.cat([layer.log_var.detach().flatten() for layer in layers])
+
+
+def test_by_the_divergence_alone_the_variance_becomes_the_priors(prepare: Prepare) -> None:
+    """The closed form: ``KL(N(m, v) || N(0, u ** 2))`` is smallest at ``v = u ** 2``, whatever m is."""
+    prepared = prepare("gaussian_prior", init_log_var=-4, kl_annealing_steps=0)
+    before = log_vars(prepared)
+    optimizer = torch.optim.Adam(prepared.param_groups, lr=1e-3)
+    says_nothing = torch.zeros(2, 2, 16, 16, 16)
+    for step in range(1500):
+        optimizer.zero_grad()
+        prepared.batch_loss(says_nothing, MASKS, step)["loss"].backward()
+        optimizer.step()
+    # The unit is the layer's root mean square at the start, and the noise began at exp(-4) of its square.
+    torch.testing.assert_close(log_vars(prepared), before + 4, atol=0.05, rtol=0)
+    distances = [prepared.diagnostics()[f"log_var_distance_group{group}"] for group in range(1, 8)]
+    assert distances == pytest.approx([4] * 7, abs=0.05)
+
+
+def test_the_rates_of_weights_and_log_variances_fall_together(prepare: Prepare, tmp_path: Path) -> None:
+    prepared = prepare("gaussian_prior", log_var_lr=0.02)
+    names = ("weights", "log_vars")
+    assert [group.get("lr") for group in prepared.param_groups] == [None, 0.02]
+
+    def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
+        return prepared.batch_loss(prepared.net(IMAGES), MASKS, step)
+
+    learner = Learner(
+        prepared.state, prepared.param_groups, batch_loss, lambda: {"val_loss": 1.0}, lower_val_loss,
+        noise=prepared.noise,
+    )  # fmt: skip
+    config = TrainConfig(max_epochs=4, patience=0, factor=0.5)
+    fit(learner, config, 2, 0, tmp_path / "checkpoint.safetensors", lambda epoch, metrics: None)
+    rates = dict(zip(names, (group["lr"] for group in prepared.param_groups), strict=True))
+    assert rates == pytest.approx({"weights": 1e-3 / 8, "log_vars": 0.02 / 8})
 
 
 def test_noise_without_a_prior_keeps_its_variance_and_still_learns(prepare: Prepare) -> None:
