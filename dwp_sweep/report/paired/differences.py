@@ -55,10 +55,11 @@ class PairedDifference:
         by_split: Split -> mean difference over its test subjects, seeds averaged.
         mean: Mean of them.
         over_splits: 95 % t interval over the splits' means; None for one split.
-        over_subjects: 95 % bootstrap interval over test subjects, for these networks.
+        over_subjects: 95 % bootstrap interval over test subjects, for these networks. Subjects are patients:
+            several scans of one are drawn together.
         n_ahead: Splits whose mean difference is on the better side of 0.
-        n_subjects: Different test subjects.
-        by_subject: Test subject -> its mean difference over the splits that test it: independent values.
+        n_subjects: Different patients in the test sets.
+        by_subject: Patient -> the mean difference over all scans and splits that test it: independent values.
     """
 
     name: str
@@ -167,13 +168,18 @@ def paired_table(
                 differences = reader.differences(
                     _runs(targets, name, size), base, f"{columns[name]}, m = {size}"
                 )
-                rows += [_difference(columns[name], size, differences, metric)] if differences else []
+                if differences:
+                    rows.append(_difference(columns[name], size, differences, metric, reader.patients))
     if not rows:
         raise InputError(
             Problem(f"--versus {reference}", f"nothing to compare it with: {_brief(reader.notes)}")
         )
     label = columns[chosen_reference]
-    return PairedTable(label, metric, tuple(rows), (*_method_notes(rows, label), *reader.notes))
+    of_patients = (
+        ["subjects are patients: several scans of one are drawn together"] if reader.patients else []
+    )
+    notes = (*_method_notes(rows, label), *of_patients, *reader.notes)
+    return PairedTable(label, metric, tuple(rows), notes)
 
 
 def known_column(reference: str, columns: Mapping[str, str]) -> str:
@@ -203,6 +209,8 @@ class _Reader:
     def __init__(self, read: ReadScores, metric: str) -> None:
         self._read, self._metric = read, metric
         self.notes: list[str] = []
+        self.patients: dict[str, str] = {}
+        """Scan -> patient, where patients have names of their own."""
 
     def differences(
         self, mine: Mapping[Repeat, Target], base: Mapping[Repeat, Target], place: str
@@ -230,6 +238,7 @@ class _Reader:
 
     def _values(self, target: Target) -> dict[str, float]:
         scores, name = self._read(target.key, target.run_id), self._metric.removeprefix("test_")
+        self.patients |= {subject: row["patient"] for subject, row in scores.items() if "patient" in row}
         values = {
             subject: value for subject, row in scores.items() if (value := number(row.get(name))) is not None
         }
@@ -254,9 +263,17 @@ def _runs(targets: Sequence[Target], name: str, size: int) -> dict[Repeat, Targe
 
 
 def _difference(
-    label: str, size: int, by_subject_of_split: Mapping[int, Mapping[str, float]], metric: str
+    label: str,
+    size: int,
+    by_subject_of_split: Mapping[int, Mapping[str, float]],
+    metric: str,
+    patients: Mapping[str, str],
 ) -> PairedDifference:
     better = -1 if metric in LOWER_IS_BETTER else 1
+    by_patient: dict[str, list[float]] = {}
+    for subjects in by_subject_of_split.values():
+        for subject, value in subjects.items():
+            by_patient.setdefault(patients.get(subject, subject), []).append(value)
     by_split = {split: statistics.fmean(subjects.values()) for split, subjects in by_subject_of_split.items()}
     return PairedDifference(
         name=label,
@@ -264,10 +281,10 @@ def _difference(
         by_split=by_split,
         mean=statistics.fmean(by_split.values()),
         over_splits=split_interval(list(by_split.values())),
-        over_subjects=subject_interval(list(by_subject_of_split.values())),
+        over_subjects=subject_interval(list(by_subject_of_split.values()), patients=patients),
         n_ahead=sum(better * value > 0 for value in by_split.values()),
-        n_subjects=len({subject for subjects in by_subject_of_split.values() for subject in subjects}),
-        by_subject=_mean_by_subject(list(by_subject_of_split.values())),
+        n_subjects=len(by_patient),
+        by_subject={name: statistics.fmean(by_patient[name]) for name in sorted(by_patient)},
     )
 
 

@@ -88,28 +88,34 @@ def subject_interval(
     level: float = LEVEL,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
+    patients: Mapping[str, str] | None = None,
 ) -> Interval | None:
     """Percentile bootstrap interval of the mean over splits of the mean difference over test subjects.
 
     Subjects are resampled, not their scores: one that is in the test sets of several splits is drawn
-    for all of them at once, since its differences there are alike. The networks stay as they are, so
-    this says how much other test subjects would move the result, and nothing of retraining.
+    for all of them at once, since its differences there are alike; so are all scans of a patient. The
+    networks stay as they are, so this says how much other test subjects would move the result, and nothing
+    of retraining.
 
     Args:
         by_split: Subject -> difference, one mapping a split.
         level: Of confidence.
         n_resamples: Draws; one that leaves a split without subjects is left out.
         seed: Of the draws: the same differences give the same interval.
+        patients: Scan -> patient; a scan that is not there is a patient of its own.
 
     Returns:
-        None for fewer than two subjects.
+        None for fewer than two patients.
     """
     subjects = sorted({subject for split in by_split for subject in split})
-    if len(subjects) < 2:
+    patient_of = [(patients or {}).get(subject, subject) for subject in subjects]
+    names = sorted(set(patient_of))
+    if len(names) < 2:
         return None
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(subjects), [1 / len(subjects)] * len(subjects), size=n_resamples)
-    means = _weighted_means(by_split, subjects, weights.astype(np.float64))
+    drawn = rng.multinomial(len(names), [1 / len(names)] * len(names), size=n_resamples).astype(np.float64)
+    weights = drawn[:, [names.index(patient) for patient in patient_of]]
+    means = _weighted_means(by_split, subjects, weights)
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high))
 

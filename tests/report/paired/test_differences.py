@@ -70,6 +70,18 @@ def test_a_constant_shift_is_found_without_any_width(shift: float) -> None:
     assert row.n_subjects == 22  # 12 a split, of which neighbours share 7
 
 
+def test_scans_of_one_patient_are_one_subject() -> None:
+    found = runs(0.1)
+    for scores in found.scores.values():
+        for name, row in scores.items():
+            row["patient"] = f"p{int(name[1:]) // 2}"
+    table = found.table()
+    (row,) = table.rows
+    assert row.n_subjects == 6 and row.by_subject == pytest.approx({f"p{n}": 0.1 for n in range(6)})
+    assert any("subjects are patients" in note for note in table.notes)
+    assert not any("subjects are patients" in note for note in runs(0.1).table().notes)
+
+
 def test_shifts_by_split_move_the_t_interval_and_leave_the_networks_own() -> None:
     (row,) = runs(0.0, 0.1, 0.2).table().rows
     assert row.by_split == pytest.approx({0: 0.0, 1: 0.1, 2: 0.2})

@@ -51,6 +51,17 @@ def test_a_subject_of_several_splits_counts_as_one() -> None:
     assert width(others) == pytest.approx(once / math.sqrt(3), rel=0.1)
 
 
+def test_scans_of_one_patient_count_as_one() -> None:
+    # Each patient's scans are copies of one: they tell no more than the one does.
+    values = np.random.default_rng(5).normal(0, 1, 60)
+    copies = {f"s{n}v{visit}": value for n, value in enumerate(values) for visit in range(4)}
+    patients = {name: name.partition("v")[0] for name in copies}
+    as_patients = subject_interval([copies], patients=patients) or (0.0, 0.0)
+    assert as_patients == pytest.approx(subject_interval([split(*values)]))
+    assert width([copies]) == pytest.approx((as_patients[1] - as_patients[0]) / 2, rel=0.1)
+    assert subject_interval([copies], patients=dict.fromkeys(copies, "one")) is None
+
+
 def test_a_split_weighs_as_much_as_any_other_whatever_its_size() -> None:
     large, small = split(*[1.0] * 90), {"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0}
     assert subject_interval([large, small]) == pytest.approx((0.5, 0.5))
