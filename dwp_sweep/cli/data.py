@@ -222,6 +222,7 @@ def _summary_lines(report: CheckReport) -> list[str]:
     lines = {
         "voxels": _shapes([row.shape for row in rows]),
         "mm": _counted(_joined(row.spacing_mm, "{:.3g}") for row in rows),
+        "axes": _counted(row.orientation for row in rows),
         "labels": _counted(",".join(map(str, row.labels)) for row in rows),
         "foreground": f"{shares[0]:.2%} to {shares[-1]:.2%}, median {median(shares):.2%}",
         "input": f"{channels} of {_shapes([row.input_shape[1:] for row in rows])}",
@@ -253,7 +254,7 @@ def _table(report: CheckReport) -> Table:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("subject", overflow="fold")
-    for name in ("voxels", "mm", "foreground", "labels"):
+    for name in ("voxels", "mm", "orientation", "foreground", "labels"):
         table.add_column(name, justify="right", no_wrap=True)
     if any(row.suspicions for row in report.subjects) or report.unusable:
         table.add_column("look at", overflow="fold")
@@ -262,6 +263,7 @@ def _table(report: CheckReport) -> Table:
             visible(row.id, one_line=True),
             _joined(row.shape, "{:d}"),
             _joined(row.spacing_mm, "{:.3g}"),
+            row.orientation,
             f"{row.foreground_share:.2%}",
             ",".join(map(str, row.labels)),
             Text(", ".join(row.suspicions), "yellow"),
@@ -270,7 +272,7 @@ def _table(report: CheckReport) -> Table:
     }
     for name, problems in report.unusable.items():
         n_problems = Text(f"{_count(len(problems), 'problem')}, below", "red")
-        rows[name] = [visible(name, one_line=True), "", "", "", "", n_problems]
+        rows[name] = [visible(name, one_line=True), *[""] * 5, n_problems]
     for name in sorted(rows):
         table.add_row(*rows[name][: len(table.columns)])
     return table

@@ -11,11 +11,13 @@ mm, whatever the header's unit is, and a header made for a result says the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -23,6 +25,9 @@ Affine = NDArray[np.float64]
 
 MM_OF_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 """A header without a unit is taken to mean mm, as everybody takes it."""
+
+CORNER_TOLERANCE = 0.1
+"""Of a voxel, by which corners may lie apart and still be one place: headers round, shifts are larger."""
 
 _FIELDS = (
     "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
@@ -81,6 +86,30 @@ def read_forms(header: Any) -> Forms:
         stored,
         int(header["sizeof_hdr"]) == _NIFTI2_BYTES,
     )
+
+
+def orientation(affine: Affine) -> str:
+    """Where the axes point, nearest to the patient's: three letters such as RAS or LPI."""
+    return "".join(aff2axcodes(affine))
+
+
+def corner_distance_mm(shape: Sequence[int], one: Affine, other: Affine) -> float:
+    """How far apart two affines place the farthest corner of a volume.
+
+    Args:
+        shape: Voxels of the volume.
+        one: (4, 4), voxel index to mm.
+        other: Likewise.
+    """
+    corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in shape))], dtype=float)
+    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
+
+
+def disagree_about_sides(one: Affine, other: Affine) -> bool:
+    """Whether what is left in one is right in the other, or one mirrors the other along any axis."""
+    sides = {"L", "R"}
+    turned = any({a, b} == sides for a, b in zip(orientation(one), orientation(other), strict=True) if a != b)
+    return turned or bool(np.linalg.det(one[:3, :3]) * np.linalg.det(other[:3, :3]) < 0)
 
 
 def _qform(header: Any, to_mm: Affine) -> Affine | None:

@@ -6,7 +6,6 @@ what passes the check also trains.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import DatasetConfig, several
-from dwp_sweep.data.forms import Affine
+from dwp_sweep.data.forms import CORNER_TOLERANCE, corner_distance_mm
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.volumes import Header, Volume, read_header, read_volume, times
+from dwp_sweep.data.volumes import Volume, read_header, read_volume, times
 from dwp_sweep.errors import InputError, Problem
-
-AFFINE_TOLERANCE = 0.1
-"""Largest distance of a corner in image and mask, in voxels: headers round, shifts are larger."""
 
 _LABEL_ROUNDING = 1e-3
 
@@ -118,17 +114,12 @@ def geometry_problems(first: Path, other: Path, role: str) -> list[Problem]:
     if image.shape != header.shape:
         what = f"shape {times(header.shape)} differs from {times(image.shape)} of {its} {first}"
         return [Problem(str(other), what, f"resample the {role} to the grid of {its}")]
-    apart_mm = _corner_distance_mm(image, header.affine)
-    if apart_mm > AFFINE_TOLERANCE * min(image.spacing_mm):
+    apart_mm = corner_distance_mm(image.shape, image.affine, header.affine)
+    if apart_mm > CORNER_TOLERANCE * min(image.spacing_mm):
         apart = f"corners lie up to {apart_mm:.3g} mm apart"
         what = f"affine differs from that of {its} {first}: {apart}"
         return [Problem(str(other), what, f"save the {role} with the affine of {its}, or resample it")]
     return []
-
-
-def _corner_distance_mm(image: Header, other: Affine) -> float:
-    corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in image.shape))], dtype=float)
-    return float(np.linalg.norm(corners @ (image.affine - other).T, axis=1).max())
 
 
 def _label_problems(path: Path, mask: Volume, label_set: frozenset[int] | None) -> list[Problem]:

@@ -32,7 +32,9 @@ def test_a_phantom_is_a_folder_that_the_check_accepts(scans: Path) -> None:
     found = data("check", scans, "--layout", "msd")
     assert found.exit_code == 0, found.output
     assert found.stdout.count("16x16x16  12.1x12.1x12.1") == 3
+    assert found.stdout.count("12.1x12.1x12.1          RAS") == 3
     assert "voxels     16x16x16 (3)" in found.stdout
+    assert "axes       RAS (3)" in found.stdout
     assert "3 subjects, ready to use" in found.stdout
 
 

@@ -18,15 +18,20 @@ from typing import Any
 from dwp_sweep.data.cache.cases import CACHE_VERSION, entry_folder, publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, memory_file, recall, remember, side_by_side
 from dwp_sweep.data.check.suspicions import (
+    SIDES,
+    TWO_FORMS,
     Suspicion,
     at_border,
     empty_mask,
+    header_suspicions,
     lost_foreground,
     same_scans,
     saturated,
     uneven_spacing,
+    warnings_of,
 )
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.forms import orientation
 from dwp_sweep.data.layouts import Listing, Subject, scan_layout
 from dwp_sweep.data.pair import Pair, foreground_of, read_pair
 from dwp_sweep.data.preprocess import Prepared, preprocess
@@ -34,7 +39,7 @@ from dwp_sweep.data.volumes import content_hash
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CHECK_VERSION = 2
+CHECK_VERSION = 3
 """Raised by hand when the check says other things of the same scan."""
 
 
@@ -50,6 +55,7 @@ class SubjectRow:
         labels: Distinct values of the mask, rising.
         input_shape: Channels and voxels of what the network would get.
         suspicions: What to look at, a few words each; the report's warnings say them in full.
+        orientation: Where the file's axes point, such as RAS.
     """
 
     id: str
@@ -59,6 +65,7 @@ class SubjectRow:
     labels: tuple[int, ...]
     input_shape: tuple[int, ...] = ()
     suspicions: tuple[str, ...] = ()
+    orientation: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,14 +130,21 @@ def _finding(subject: Subject, config: DatasetConfig, pair: Pair, prepared: Prep
     foreground = foreground_of(pair.labels, config.labels)
     share = float(foreground.mean())
     row = SubjectRow(
-        subject.id, pair.labels.shape, pair.image.spacing_mm, share, pair.label_values, prepared.image.shape
+        subject.id,
+        pair.labels.shape,
+        pair.image.spacing_mm,
+        share,
+        pair.label_values,
+        prepared.image.shape,
+        orientation=orientation(pair.image.affine),
     )
     if share == 0.0:
         suspicions: tuple[Suspicion, ...] = (empty_mask(subject, pair.label_values, config),)
     else:
         suspicions = (*lost_foreground(subject, prepared), *at_border(subject, foreground))
     hashes = tuple(content_hash(image) for image in pair.images)
-    return Finding(row, (*suspicions, *saturated(subject, pair.images, config)), hashes)
+    suspicions += saturated(subject, pair.images, config) + header_suspicions(subject, pair.images)
+    return Finding(row, suspicions, hashes)
 
 
 def _memory(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None, keep: Keep) -> Path:
@@ -199,7 +213,8 @@ def check_dataset(
             findings.append(answer)
     suspicions = [suspicion for finding in findings for suspicion in finding.suspicions]
     suspicions += same_scans({finding.row.id: finding.hashes for finding in findings})
-    uneven = uneven_spacing([finding.row.spacing_mm for finding in findings], config)
+    trusted = not any(suspicion.words in (TWO_FORMS, SIDES) for suspicion in suspicions)
+    uneven = uneven_spacing([finding.row.spacing_mm for finding in findings], config, trusted)
     return CheckReport(
         tuple(
             replace(
@@ -209,7 +224,7 @@ def check_dataset(
             for finding in findings
         ),
         tuple(problems),
-        (*(suspicion.warning for suspicion in suspicions), *uneven),
+        (*warnings_of(suspicions), *uneven),
         unusable,
     )
 

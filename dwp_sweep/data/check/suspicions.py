@@ -6,13 +6,15 @@ show it in the subject's row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.forms import CORNER_TOLERANCE, corner_distance_mm, disagree_about_sides, orientation
 from dwp_sweep.data.layouts import Subject
 from dwp_sweep.data.preprocess import Prepared, foreground_mask
 from dwp_sweep.data.volumes import FloatArray, Volume
@@ -29,6 +31,10 @@ SATURATED_SHARE_WORTH_A_WARNING = 1e-3
 SATURATED_HEAP = 2
 """So many times more voxels at the maximum than at the next lower value: few grey levels make no heap."""
 _FEWEST_SATURATED = 20
+
+
+NO_FORM, TWO_FORMS, SIDES, UNIT = "no orientation", "two places", "left or right?", "unit"
+"""What headers are suspected of: said once for all subjects, since it is mostly the same in all."""
 
 
 class Suspicion(NamedTuple):
@@ -91,15 +97,18 @@ def saturated(subject: Subject, images: Sequence[Volume], config: DatasetConfig)
     Values that `preprocess.window` clips anyway do not count.
     """
     suspicions = []
-    # A file each, or one file that holds several channels.
-    paths = subject.images if len(subject.images) == len(images) else (subject.image,) * len(images)
-    for path, image in zip(paths, images, strict=True):
+    for path, image in zip(_files(subject, images), images, strict=True):
         share = saturated_share(image.data, config.preprocess.window)
         if share > SATURATED_SHARE_WORTH_A_WARNING:
             what = f"{share:.1%} of the patient's voxels have exactly the maximum, {image.data.max():g}"
             problem = Problem(str(path), f"saturated: {what}", "export the scan again without clipping")
             suspicions.append(Suspicion(subject.id, "saturated", problem))
     return tuple(suspicions)
+
+
+def _files(subject: Subject, images: Sequence[Volume]) -> tuple[Path, ...]:
+    """A file each, or one file that holds several channels."""
+    return subject.images if len(subject.images) == len(images) else (subject.image,) * len(images)
 
 
 def saturated_share(data: FloatArray, window: tuple[float, float] | None) -> float:
@@ -119,6 +128,60 @@ def saturated_share(data: FloatArray, window: tuple[float, float] | None) -> flo
     lower = inside[inside < highest]
     n_below = int(np.count_nonzero(lower == lower.max())) if lower.size else 0
     return n / inside.size if n >= SATURATED_HEAP * n_below else 0.0
+
+
+def header_suspicions(subject: Subject, images: Sequence[Volume]) -> tuple[Suspicion, ...]:
+    """What the headers leave open: where the scan lies, what is left and right, how large it is."""
+    suspicions = dict[str, Suspicion]()
+    for path, image in zip(_files(subject, images), images, strict=True):
+        for words, what, fix in _header_doubts(image):
+            suspicions.setdefault(words, Suspicion(subject.id, words, Problem(str(path), what, fix)))
+    return tuple(suspicions.values())
+
+
+def _header_doubts(image: Volume) -> Iterator[tuple[str, str, str]]:
+    """Words for the table, a sentence, and what to do."""
+    forms = image.forms
+    if forms is None:
+        return
+    if forms.unit in ("meter", "micron"):
+        size = " x ".join(f"{size:.3g}" for size in image.spacing_mm)
+        fix = "is it meant so? Otherwise correct xyzt_units"
+        yield UNIT, f"its unit of length is the {forms.unit}: voxels of {size} mm", fix
+    if forms.sform is None and forms.qform is None:
+        what = "has neither sform nor qform (both codes are 0): where left and right are is a guess"
+        fix = "convert it again from the scanner's files, or check by eye that all scans lie alike"
+        yield NO_FORM, f"{what}, {orientation(forms.affine)}", fix
+    elif forms.sform is not None and forms.qform is not None:
+        apart_mm = corner_distance_mm(image.data.shape, forms.sform, forms.qform)
+        if apart_mm <= CORNER_TOLERANCE * min(image.spacing_mm):
+            return
+        fix = "find out which is right and copy it over the other; the sform is used here"
+        if disagree_about_sides(forms.sform, forms.qform):
+            letters = f"{orientation(forms.sform)} and {orientation(forms.qform)}"
+            yield (
+                SIDES,
+                f"its sform and qform contradict each other in left and right: {letters}",
+                fix,
+            )
+        else:
+            yield TWO_FORMS, f"its sform and qform differ: corners lie up to {apart_mm:.3g} mm apart", fix
+
+
+def warnings_of(suspicions: Sequence[Suspicion]) -> list[Problem]:
+    """The warnings in full; of headers one for all subjects with the same doubt."""
+    in_headers = {words: list[Suspicion]() for words in (NO_FORM, TWO_FORMS, SIDES, UNIT)}
+    warnings = []
+    for suspicion in suspicions:
+        if suspicion.words in in_headers:
+            in_headers[suspicion.words].append(suspicion)
+        else:
+            warnings.append(suspicion.warning)
+    for same in filter(None, in_headers.values()):
+        first = same[0].warning
+        more = f"; the same in {len(same) - 1} more" if len(same) > 1 else ""
+        warnings.append(Problem(first.where, first.what + more, first.fix))
+    return warnings
 
 
 def at_border(subject: Subject, foreground: NDArray[np.bool_]) -> tuple[Suspicion, ...]:
@@ -157,9 +220,15 @@ def same_scans(hashes: Mapping[str, Sequence[str]]) -> list[Suspicion]:
 
 
 def uneven_spacing(
-    spacings_mm: Sequence[tuple[float, float, float]], config: DatasetConfig
+    spacings_mm: Sequence[tuple[float, float, float]], config: DatasetConfig, trusted: bool = True
 ) -> tuple[Problem, ...]:
-    """Voxel sizes that differ between subjects, where nothing brings them to one."""
+    """Voxel sizes that differ between subjects, where nothing brings them to one.
+
+    Args:
+        spacings_mm: Of each subject.
+        config: `preprocess` is read.
+        trusted: Whether every header has one place only: resampling by a wrong form would do harm.
+    """
     if not spacings_mm or config.preprocess.spacing_mm is not None:
         return ()
     sizes = np.array([np.sort(spacing) for spacing in spacings_mm])
@@ -168,4 +237,5 @@ def uneven_spacing(
         return ()
     worst = int(np.argmax(high / low))
     what = f"voxel sizes differ between subjects, from {low[worst]:.3g} to {high[worst]:.3g} mm"
-    return (Problem(config.root or config.layout, what, "consider preprocess.spacing_mm"),)
+    fix = "consider preprocess.spacing_mm" if trusted else "first correct the headers with two places"
+    return (Problem(config.root or config.layout, what, fix),)
