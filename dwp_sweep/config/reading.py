@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,13 @@ from dwp_sweep.config.variants import (
     same_settings,
     variant_problems,
 )
+from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.strict import parse
+
+_VOXEL_GRID = ("orientation", "spacing_mm", "shape", "crop_foreground")
+"""Settings of a target's preprocessing that decide which voxels are scored."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,30 @@ def read_values(values: Mapping[str, Any], taken: Mapping[str, Any], where: str)
     if VARIANT in grid and not wrong:
         problems += same_settings(named, where)
     variants, conditions = tuple(name for name, _ in named), tuple(condition for _, condition in named)
+    problems += _voxel_grid_problems(conditions, where)
     space = make_search(file, search, grid, conditions, variants) if search and not problems else None
     return Reading(file, bad, base, grid, conditions, variants, tuple(dict.fromkeys(problems)), space)
+
+
+def _voxel_grid_problems(conditions: Sequence[ExperimentConfig], where: str) -> list[Problem]:
+    """Scans of one target on several voxel grids: Dice differs by the grid, and the best one would win."""
+    seen: dict[tuple[DatasetConfig, str], dict[str, None]] = {}
+    for target in (condition.data.target for condition in conditions):
+        same_scans = target.model_copy(update={"preprocess": PreprocessConfig()})
+        for name in _VOXEL_GRID:
+            value = json.dumps(getattr(target.preprocess, name))
+            seen.setdefault((same_scans, name), {})[value] = None
+    fix = "give each value a sweep of its own, and compare predictions on the scans' own grid"
+    return [
+        Problem(
+            where,
+            f"data.target.preprocess.{name} takes {len(values)} values ({', '.join(values)}): "
+            "validation scores on different voxel grids cannot be compared",
+            fix,
+        )
+        for (_, name), values in seen.items()
+        if len(values) > 1
+    ]
 
 
 def _sound_part(values: Mapping[str, Any], where: str) -> tuple[SpaceFile, frozenset[str], list[Problem]]:

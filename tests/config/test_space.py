@@ -321,3 +321,31 @@ def test_a_bad_value_of_an_axis_is_named_with_the_axis_and_the_nearest_choice() 
 @pytest.mark.parametrize("smoke", [False, True])
 def test_every_file_of_the_project_is_valid(path: Path, smoke: bool) -> None:
     assert load_space(path, smoke=smoke).conditions
+
+
+TARGET_GRIDS = [
+    ({"data.target.preprocess.spacing_mm": [[1, 1, 1], [2, 2, 2]]}, "spacing_mm takes 2 values"),
+    ({"data.target.preprocess.orientation": ["RAS", "SRA"]}, "orientation takes 2 values"),
+    (
+        {"data.target.preprocess": [{"shape": [16, 16, 16]}, {"shape": [24, 24, 24]}, {}]},
+        "shape takes 3 values",
+    ),
+    (
+        {"variant": {"a": {}, "b": {"data.target.preprocess.crop_foreground": False}}},
+        "crop_foreground takes 2 values",
+    ),
+]
+
+
+@pytest.mark.parametrize(("grid", "says"), TARGET_GRIDS)
+def test_scores_on_different_voxel_grids_are_no_axis(grid: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=f"data.target.preprocess.{says} .*cannot be compared"):
+        load_space(a_space(grid=grid))
+
+
+def test_the_sources_voxel_grid_and_other_preparation_may_be_axes() -> None:
+    grid = {
+        "data.source.preprocess.spacing_mm": [[1, 1, 1], [2, 2, 2]],
+        "data.target.preprocess.percentiles": [[0, 100], [1, 99]],
+    }
+    assert len(load_space(a_space(grid=grid)).conditions) == 4
