@@ -17,6 +17,9 @@ Layout = Literal["msd", "brats", "brats18", "ms", "pairs", "phantom"]
 BRATS_LAYOUTS = frozenset({"brats", "brats18"})
 """Two names of one layout; ``brats18`` stays for search spaces that say so."""
 
+HIGHEST_LABEL = 2**31 - 1
+"""Of a mask."""
+
 _RANGE = re.compile(r"^\s*(-?\d+)?\s*:\s*(-?\d+)?\s*$")
 ValueT = TypeVar("ValueT")
 
@@ -107,7 +110,8 @@ class DatasetConfig(StrictModel):
         layout: How the folder is organised, see `dwp_sweep.data.layouts`.
         root: The folder (for ``pairs`` the CSV file).
         subjects: None for all; a range such as ``"0:90"`` over the sorted ids; or a list of ids.
-        labels: Values of the mask that are foreground; None takes everything above 0.
+        labels: Values of the mask that are foreground, the others being background; None takes everything
+            above 0, unless ``dataset.json`` has a label ``ignore``: then they must be named.
         label_set: All values that a mask may hold. Unless given, ``msd`` takes them from
             ``dataset.json`` and ``brats`` allows 0 to 4; elsewhere None checks nothing.
         channel: Which volume of a 4D image, from 0; several become the network's input channels.
@@ -182,6 +186,8 @@ class DatasetConfig(StrictModel):
     def _foreground(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if value is not None and (not value or 0 in value):
             raise ValueError("must name at least one label, and 0 is the background")
+        if value is not None and not 0 < min(value) <= max(value) <= HIGHEST_LABEL:
+            raise ValueError(f"labels are whole numbers from 1 to {HIGHEST_LABEL}")
         return value
 
     @field_validator("channel", mode="before")

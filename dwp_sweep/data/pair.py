@@ -14,10 +14,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dwp_sweep.data.config import DatasetConfig, several
+from dwp_sweep.data.config import HIGHEST_LABEL, DatasetConfig, several
 from dwp_sweep.data.forms import CORNER_TOLERANCE, corner_distance_mm
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.volumes import Volume, read_header, read_volume, times
+from dwp_sweep.data.volumes import Volume, read_header, read_mask, read_volume, times
 from dwp_sweep.errors import InputError, Problem
 
 _LABEL_ROUNDING = 1e-3
@@ -53,16 +53,17 @@ def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int]
     Args:
         subject: Its files.
         config: `channel` is read.
-        label_set: Values that the mask may hold; None allows any whole number.
+        label_set: Values that the mask may hold; None allows any from 0 to `HIGHEST_LABEL`.
 
     Raises:
         InputError: All problems of the files at once: unreadable, shapes or affines that differ,
-            a constant image, label values that are no whole numbers or not in the set.
+            a constant image, label values that are no whole numbers (by more than 1e-3), below 0, too
+            large, or not in the set.
     """
     problems: list[Problem] = []
     sources = [(path, channel) for path in subject.images for channel in several(config.channel)]
     images = [_read_image(problems, path, channel) for path, channel in sources]
-    mask = _attempt(problems, lambda: read_volume(subject.mask))
+    mask = _attempt(problems, lambda: read_mask(subject.mask))
     for other in (subject.mask, *subject.further):
         problems += geometry_problems(subject.image, other, "mask" if other == subject.mask else "image")
     if mask is not None:
@@ -70,7 +71,7 @@ def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int]
     readable = [image for image in images if image is not None]
     if problems or len(readable) < len(images) or mask is None:
         raise InputError(dict.fromkeys(problems))
-    labels = np.rint(mask.data).astype(np.int32)
+    labels = np.rint(mask).astype(np.int32)
     return Pair(readable[0], labels, tuple(int(value) for value in np.unique(labels)), tuple(readable[1:]))
 
 
@@ -122,13 +123,19 @@ def geometry_problems(first: Path, other: Path, role: str) -> list[Problem]:
     return []
 
 
-def _label_problems(path: Path, mask: Volume, label_set: frozenset[int] | None) -> list[Problem]:
-    values = np.unique(mask.data)
+def _label_problems(
+    path: Path, mask: NDArray[np.floating], label_set: frozenset[int] | None
+) -> list[Problem]:
+    values = np.unique(mask)
     uneven = values[np.abs(values - np.rint(values)) > _LABEL_ROUNDING]
     if uneven.size:
         what = f"label values are no whole numbers: {_some(uneven)}"
         return [Problem(str(path), what, "is this the mask? Resample masks with nearest neighbour")]
     whole = {int(value) for value in np.rint(values)}
+    outside = sorted(value for value in whole if not 0 <= value <= HIGHEST_LABEL)
+    if outside:
+        what = f"label values {_some(np.array(outside))} are not from 0 to {HIGHEST_LABEL}"
+        return [Problem(str(path), what, "is this the mask? Give each label a number from 1, background 0")]
     strange = whole - label_set if label_set is not None else set[int]()
     if label_set is not None and strange:
         what = f"label values {_some(np.array(sorted(strange)))} are not in the set {sorted(label_set)}"

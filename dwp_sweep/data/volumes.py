@@ -104,13 +104,22 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
     """
     image = _open(path)
     header = _header(path, image)
-    data = _voxels(path, image, _chosen(path, header, channel))
-    n_bad = int(data.size - np.count_nonzero(np.isfinite(data)))
-    if n_bad:
-        raise _error(
-            path, f"{n_bad} of {data.size} voxels are NaN or infinite", "replace them by finite values"
-        )
+    data = _voxels(path, image, _chosen(path, header, channel), np.dtype(np.float32))
     return Volume(data, header.affine, header.spacing_mm, header.forms)
+
+
+def read_mask(path: Path) -> NDArray[np.floating[Any]]:
+    """Label values (D, H, W) as stored, exactly: float64 where float32 rounds large ones.
+
+    Raises:
+        InputError: As `read_header`; a truncated or damaged file; 4D; NaN or infinite voxels.
+    """
+    image = _open(path)
+    header = _header(path, image)
+    if header.n_channels > 1:
+        what = f"4D mask of shape {times((*header.shape, header.n_channels))} where 3D is expected"
+        raise _error(path, what, "save one label value a voxel; of one channel a label, take the largest")
+    return _voxels(path, image, 0, np.result_type(image.get_data_dtype(), np.float32))
 
 
 def content_hash(volume: Volume) -> str:
@@ -204,7 +213,7 @@ def _chosen(path: Path, header: Header, channel: int | None) -> int:
     return channel or 0
 
 
-def _voxels(path: Path, image: Any, channel: int) -> FloatArray:
+def _voxels(path: Path, image: Any, channel: int, as_type: np.dtype[Any]) -> NDArray[Any]:
     """Read by our own reader: nibabel's never sees the checksum of a gzip file."""
     stored, shape, dtype = image.dataobj, image.shape[:3], image.get_data_dtype()
     source = Path(image.file_map["image"].filename)  # the .img beside a .hdr, else the file itself
@@ -215,11 +224,17 @@ def _voxels(path: Path, image: Any, channel: int) -> FloatArray:
         voxels = content.view(dtype).reshape(shape, order="F")
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = apply_read_scaling(voxels, np.float64(stored.slope), np.float64(stored.inter))
-            return np.ascontiguousarray(scaled, dtype=np.float32)
+            data = np.ascontiguousarray(scaled, dtype=as_type)
     except _UNREADABLE as error:
         raise _error(
             path, f"truncated or damaged: {_first_line(error)}", "export or copy the file again"
         ) from None
+    n_bad = int(data.size - np.count_nonzero(np.isfinite(data)))
+    if n_bad:
+        raise _error(
+            path, f"{n_bad} of {data.size} voxels are NaN or infinite", "replace them by finite values"
+        )
+    return data
 
 
 def _require_plausible(path: Path, source: Path, image: Any) -> None:

@@ -21,6 +21,8 @@ from dwp_sweep.strict import keyed_values, parse
         ({"layout": "msd", "subjects": []}, "subjects"),
         ({"layout": "msd", "labels": [0, 1]}, "labels"),
         ({"layout": "msd", "labels": []}, "labels"),
+        ({"layout": "msd", "labels": [1, -1]}, "labels"),
+        ({"layout": "msd", "labels": [2**31]}, "labels"),
         ({"layout": "msd", "channel": -1}, "channel"),
         ({"layout": "msd", "channel": [0, 0]}, "channel"),
         ({"layout": "msd", "channel": []}, "channel"),

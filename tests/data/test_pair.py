@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -82,6 +83,54 @@ def test_a_mask_of_fractions_is_refused_and_rounding_of_stored_labels_is_not(sub
 
     write_scan(subject.mask, mask() * np.float32(0.3))
     assert "no whole numbers: 0.3, 0.6" in problems(subject)[0]
+
+
+@pytest.mark.parametrize("off", [-9e-4, 9e-4])
+def test_stored_labels_may_be_a_thousandth_off(subject, write_scan, mask, off):
+    write_scan(subject.mask, mask() + np.float32(off))
+    assert read_pair(subject, CONFIG, frozenset({0, 1, 2})).label_values == (0, 1, 2)
+
+    write_scan(subject.mask, mask() + np.float32(1.2 * off))
+    assert "no whole numbers" in problems(subject)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "shown"),
+    [
+        (-1, np.int16, "-1"),
+        (-0.9999, np.float32, "-1"),
+        (2**31, np.uint32, "2.14748e+09"),
+        (2**31, np.float64, "2.14748e+09"),
+        (2**40, np.int64, "1.09951e+12"),
+    ],
+)
+def test_label_values_below_0_or_above_32_bits_are_refused(subject, write_scan, mask, value, dtype, shown):
+    labels = mask().astype(dtype)
+    labels[0, 0, 0] = value
+    nib.save(nib.Nifti1Image(labels, np.eye(4), dtype=dtype), subject.mask)
+
+    (text,) = problems(subject)
+    assert f"label values {shown} are not from 0 to 2147483647" in text
+
+
+@pytest.mark.parametrize("value", [2**24 + 1, 2**31 - 1])
+@pytest.mark.parametrize("dtype", [np.int32, np.float64])
+def test_large_labels_are_read_as_they_are_stored(subject, mask, value, dtype):
+    labels = mask().astype(dtype)
+    labels[0, 0, 0] = value
+    nib.save(nib.Nifti1Image(labels, np.eye(4), dtype=dtype), subject.mask)
+
+    assert read_pair(subject, CONFIG).label_values == (0, 1, 2, value)
+
+
+def test_a_4d_mask_is_not_told_to_choose_a_channel(subject, write_scan, mask):
+    write_scan(subject.mask, np.stack([mask(), mask()], axis=-1))
+
+    with pytest.raises(InputError) as caught:
+        read_pair(subject, CONFIG)
+    (only,) = caught.value.problems
+    assert "4D mask of shape 10x12x8x2" in only.what
+    assert "choose" not in only.fix and "one label value a voxel" in only.fix
 
 
 def test_all_that_is_wrong_with_a_pair_is_said_at_once(subject, write_scan, image, mask):

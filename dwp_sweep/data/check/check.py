@@ -39,7 +39,7 @@ from dwp_sweep.data.volumes import content_hash
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CHECK_VERSION = 3
+CHECK_VERSION = 4
 """Raised by hand when the check says other things of the same scan."""
 
 

@@ -22,6 +22,7 @@ from dwp_sweep.errors import InputError, Problem
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 COLUMNS = ("image", "mask", "subject")
 """Of the table of ``pairs``."""
+IGNORE = "ignore"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def list_msd(config: DatasetConfig, root: Path) -> Listing:
     described = _read(path)
     if isinstance(described, Problem):
         return Listing((), (described,))
-    subjects, problems, broken = [], [], {}
+    labels = _labels(described.get("labels"))
+    subjects, problems, broken = [], _ignored_labels(config, labels or (), path), {}
     for number, entry in enumerate(described["training"]):
         image = _file(entry, "image")
         label = _file(entry, "label")
@@ -138,7 +140,8 @@ def list_msd(config: DatasetConfig, root: Path) -> Listing:
             broken[stem(root / image)] = (Problem(str(path), what, 'write {"image": ..., "label": ...}'),)
         else:
             subjects.append(Subject(stem(root / image), root / image, root / label))
-    return make_listing(subjects, problems, broken, _label_set(described.get("labels")))
+    label_set = None if labels is None else frozenset({0}).union(*(values for _, values in labels))
+    return make_listing(subjects, problems, broken, label_set)
 
 
 def _read(path: Path) -> dict[str, Any] | Problem:
@@ -164,16 +167,35 @@ def _file(entry: object, role: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _label_set(labels: object) -> frozenset[int] | None:
-    """Values of ``{"0": "background"}`` or, in newer files, ``{"background": 0}``."""
+def _labels(labels: object) -> list[tuple[str, frozenset[int]]] | None:
+    """Names with values: ``{"0": "background"}``, or in newer files ``{"lesion": 1, "whole": [1, 2]}``."""
     if not isinstance(labels, Mapping):
         return None
-    for values in (labels.keys(), labels.values()):
+    for pairs in ([(name, value) for value, name in labels.items()], labels.items()):
         try:
-            return frozenset(int(value) for value in values) | {0}
+            return [
+                (str(name), frozenset(int(part) for part in (value if isinstance(value, list) else [value])))
+                for name, value in pairs
+            ]
         except (TypeError, ValueError):
             continue
     return None
+
+
+def _ignored_labels(
+    config: DatasetConfig, labels: Iterable[tuple[str, frozenset[int]]], path: Path
+) -> list[Problem]:
+    """nnU-Net's label ``ignore`` marks what nobody annotated: foreground by default would be wrong."""
+    values = sorted(value for name, values in labels if name.lower() == IGNORE for value in values)
+    chosen = values if config.labels is None else [value for value in values if value in config.labels]
+    return [
+        Problem(
+            str(path),
+            f"label {value} is {IGNORE!r}: voxels that nobody annotated, which are no foreground",
+            "choose the foreground by labels, without it; voxels of other labels count as background",
+        )
+        for value in chosen
+    ]
 
 
 def list_pairs(config: DatasetConfig, root: Path) -> Listing:

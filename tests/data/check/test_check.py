@@ -104,6 +104,14 @@ def test_a_label_that_no_mask_may_hold_is_a_problem_and_one_that_is_absent_a_war
     assert "no voxel is in 2; the file holds 0, 1" in report.warnings[0].what
 
 
+def test_regions_keep_the_check_of_label_values_on(tmp_path, write_msd, write_scan, mask):
+    root = write_msd(tmp_path / "regions", labels={"background": 0, "whole": [1, 2], "core": [2]})
+    write_scan(root / "labelsTr" / "case_01.nii.gz", 3 * mask())
+
+    (problem,) = check_dataset(config(root)).problems
+    assert "label values 3, 6 are not in the set [0, 1, 2]" in problem.what
+
+
 def test_a_given_label_set_goes_before_that_of_the_folder(root):
     assert "are not in the set [0, 1]" in str(check_dataset(config(root, label_set=(1,))).problems[0])
     assert check_dataset(config(root, label_set=(1, 2, 9))).problems == ()

@@ -55,6 +55,36 @@ def test_msd_reads_labels_written_the_new_way_round(tmp_path, write_msd):
     assert scan_layout(DatasetConfig(layout="msd", root=str(root))).label_set == {0, 4}
 
 
+REGIONS = {"background": 0, "whole tumour": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+
+
+def test_msd_takes_regions_of_labels_apart(tmp_path, write_msd):
+    root = write_msd(tmp_path, labels=REGIONS)
+
+    assert scan_layout(DatasetConfig(layout="msd", root=str(root))).label_set == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["ignore", "Ignore"])
+@pytest.mark.parametrize("labels", [{"lesion": 1, "other": 2}, {"all": [1, 2]}])
+def test_what_nobody_annotated_is_no_foreground(tmp_path, write_msd, name, labels):
+    root = write_msd(tmp_path, labels={"background": 0, **labels, name: 3})
+    config = DatasetConfig(layout="msd", root=str(root))
+
+    (problem,) = scan_layout(config).problems
+    assert "label 3 is 'ignore'" in problem.what and "labels" in problem.fix
+    assert scan_layout(config.model_copy(update={"labels": (1, 2)})).problems == ()
+    (problem,) = scan_layout(config.model_copy(update={"labels": (1, 3)})).problems
+    assert "label 3 is 'ignore'" in problem.what
+    assert scan_layout(config).label_set == {0, 1, 2, 3}
+
+
+def test_what_nobody_annotated_is_known_in_files_of_the_old_way_round(tmp_path, write_msd):
+    root = write_msd(tmp_path, labels={"0": "background", "1": "lesion", "2": "lesion", "255": "ignore"})
+
+    (problem,) = scan_layout(DatasetConfig(layout="msd", root=str(root))).problems
+    assert "label 255 is 'ignore'" in problem.what
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
