@@ -24,6 +24,7 @@ from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from dwp_sweep.stages.network_training import arrange
 from dwp_sweep.training.compute import ComputeConfig, autocast
+from dwp_sweep.training.loop import TrainingLength
 
 Step = Callable[[], object]
 BATCH = 2
@@ -155,6 +156,7 @@ def _inputs(kind: StepKind, setting: StepSetting) -> Iterator[MethodInputs]:
             n_train=10,
             seed=setting.seed,
             device=torch.device(setting.device),
+            length=TrainingLength(1, 10),
             priors=_save_priors(setting, Path(folder)) if kind.network == _DWP else (),
         )
 

@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import Field, create_model, field_validator, model_validator
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.draws import n_validation
 from dwp_sweep.data.patches import too_large
 from dwp_sweep.errors import did_you_mean
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
+from dwp_sweep.methods.contract import Surroundings
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.harvest import HarvestConfig
 from dwp_sweep.stages.prior_fit import PriorConfig
@@ -96,6 +98,16 @@ class ExperimentConfig(StrictModel):
                 f"set unet.in_channels: {dataset.n_channels}, or list {wanted} of modality, image_pattern or "
                 f"channel in data.{task}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> ExperimentConfig:
+        target, n_train = self.data.target, self.train_size
+        if target.validation == "train":
+            n_train -= n_validation(n_train, target.validation_share)
+        around = Surroundings(self.target.length(max(1, n_train)))
+        if problems := METHODS[self.method].misfits(method_settings(self), around):
+            raise ValueError("; ".join(f"{one.where} = {one.what}; {one.fix}" for one in problems))
         return self
 
     @model_validator(mode="after")

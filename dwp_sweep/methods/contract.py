@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dwp_sweep.errors import Problem
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.strict import StrictModel
-from dwp_sweep.training.loop import same_every_epoch
+from dwp_sweep.training.loop import TrainingLength, same_every_epoch
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class MethodInputs:
         n_train: Number of training images, N in the paper's objective.
         seed: Of all that the training draws; a target's follows seed and split.
         device: Where to train.
+        length: Of the training.
         source: Folder of a source network, where `Method.needs` names it.
         priors: Folders of the seven kernel priors, where `Method.needs` names them.
         bank: Folder of the kernel bank, where `Method.needs` names it.
@@ -46,6 +48,7 @@ class MethodInputs:
     n_train: int
     seed: int
     device: torch.device
+    length: TrainingLength
     source: Path | None = None
     priors: tuple[Path, ...] = ()
     bank: Path | None = None
@@ -66,6 +69,7 @@ class TrainingSetup(NamedTuple):
         noise: Generator drawn from in forward passes or ``batch_loss``, if any.
         diagnostics: Metrics of the method's own state, once an epoch.
         begin_epoch: As in `dwp_sweep.training.loop.Learner`: what may learn from this epoch on.
+        warm_up: As there: steps before the objective is the one that is meant.
     """
 
     net: nn.Module
@@ -76,6 +80,22 @@ class TrainingSetup(NamedTuple):
     noise: torch.Generator | None = None
     diagnostics: Callable[[], dict[str, float]] = dict
     begin_epoch: Callable[[int], None] = same_every_epoch
+    warm_up: int = 0
+
+
+class Surroundings(NamedTuple):
+    """What a method's settings must fit to.
+
+    Attributes:
+        length: Of the training.
+    """
+
+    length: TrainingLength
+
+
+def always_fits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:
+    """The usual `Method.misfits`: every value that is valid by itself fits."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -87,9 +107,11 @@ class Method:
         sections: Config sections that the method reads, by YAML key.
         needs: Upstream outputs for given sections: any of ``source``, ``bank`` and ``priors``.
         prepare: Builds what to train.
+        misfits: What cannot hold together in given sections, with the dotted keys of a search space.
     """
 
     label: str
     sections: Mapping[str, type[StrictModel]]
     needs: Callable[[Mapping[str, Any]], tuple[str, ...]]
     prepare: Callable[[MethodInputs], TrainingSetup]
+    misfits: Callable[[Mapping[str, Any], Surroundings], tuple[Problem, ...]] = always_fits

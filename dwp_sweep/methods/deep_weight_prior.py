@@ -15,8 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from dwp_sweep.errors import Problem
 from dwp_sweep.losses.kernel_bound import kernel_bound, prior_cost, subset
-from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
+from dwp_sweep.methods.contract import Method, MethodInputs, Surroundings, TrainingSetup
 from dwp_sweep.methods.start import Scales, constant_scales, measured_scales
 from dwp_sweep.methods.variational import (
     DivergenceConfig,
@@ -71,6 +72,12 @@ class DwpConfig(DivergenceConfig):
 def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The priors, and the source network where the posterior starts from it."""
     return ("priors", "source") if settings["dwp"].init == "source" else ("priors",)
+
+
+def misfits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:
+    """An annealing that outlasts the training."""
+    config: DwpConfig = settings["dwp"]
+    return config.annealing_misfits("dwp", around.length)
 
 
 def prepare(inputs: MethodInputs) -> TrainingSetup:
@@ -230,4 +237,4 @@ def _encoder_group(priors: Priors, config: DwpConfig) -> list[dict[str, Any]]:
     return [{"params": encoders, "lr": config.encoder_lr, "weight_decay": 0.0}] if encoders else []
 
 
-method = Method(label="UNet-DWP", sections={"dwp": DwpConfig}, needs=needs, prepare=prepare)
+method = Method(label="UNet-DWP", sections={"dwp": DwpConfig}, needs=needs, prepare=prepare, misfits=misfits)

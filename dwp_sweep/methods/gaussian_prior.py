@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from dwp_sweep.errors import Problem
 from dwp_sweep.losses.gaussian import kl_from_standard
-from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
+from dwp_sweep.methods.contract import Method, MethodInputs, Surroundings, TrainingSetup
 from dwp_sweep.methods.start import Scales, constant_scales, measured_scales
 from dwp_sweep.methods.variational import (
     DivergenceConfig,
@@ -46,6 +47,12 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The source network where the posterior starts from it, the bank where it gives the variance."""
     config: GaussianPriorConfig = settings["gaussian_prior"]
     return ("source",) * (config.init == "source") + ("bank",) * (config.scale == "source")
+
+
+def misfits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:
+    """An annealing that outlasts the training."""
+    config: GaussianPriorConfig = settings["gaussian_prior"]
+    return config.annealing_misfits("gaussian_prior", around.length)
 
 
 def prepare(inputs: MethodInputs) -> TrainingSetup:
@@ -83,5 +90,9 @@ def _units(config: GaussianPriorConfig, inputs: MethodInputs, net: UNet3D) -> Sc
 
 
 method = Method(
-    label="Gaussian prior", sections={"gaussian_prior": GaussianPriorConfig}, needs=needs, prepare=prepare
+    label="Gaussian prior",
+    sections={"gaussian_prior": GaussianPriorConfig},
+    needs=needs,
+    prepare=prepare,
+    misfits=misfits,
 )

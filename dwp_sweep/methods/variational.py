@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from dwp_sweep.errors import Problem
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
 from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.methods.start import Scales, load_source, new_network, rescale_with_scales, weight_groups
@@ -21,6 +22,10 @@ from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
 from dwp_sweep.nets.kernel_groups import as_kernels, kernel_layers
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.strict import StrictModel, expert
+from dwp_sweep.training.loop import TrainingLength
+
+ANNEALING_STEPS = 100
+"""Of a training that is long enough; the paper names no number."""
 
 EXACT_BAYES = LossConfig(dice_weight=0.0, ce_weight=1.0, ce_reduction="sum")
 
@@ -188,12 +193,45 @@ class DivergenceConfig(PosteriorConfig):
         log_var_lr: Learning rate of the log-variances; it falls together with the rate of the weights. They
             count in nats and have units of way to go, where weights have hundredths: at the rate of the
             weights a posterior stays as wide as it starts.
-        kl_annealing_steps: Steps over which the weight rises linearly from 0.
+        kl_annealing_steps: Steps over which the weight rises linearly from 0. Until then no epoch is a
+            candidate for the best one, and the plateau waits. None: 100, or half of the training's steps
+            where that is less.
+        kl_annealing_epochs: The same, counted in epochs.
     """
 
     kl_weight: float = Field(1e-5, ge=0)
     log_var_lr: float = Field(1e-2, gt=0)
-    kl_annealing_steps: int = Field(100, ge=0)
+    kl_annealing_steps: int | None = Field(None, ge=0)
+    kl_annealing_epochs: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _annealing_is_said_once(self) -> DivergenceConfig:
+        if self.kl_annealing_steps is not None and self.kl_annealing_epochs is not None:
+            raise ValueError("kl_annealing_steps and kl_annealing_epochs say the same: give one of them")
+        return self
+
+    def annealing_steps(self, length: TrainingLength) -> int:
+        """Steps before the prior is fully on; 0 where it never is."""
+        if self.kl_weight == 0:
+            return 0
+        if self.kl_annealing_epochs is not None:
+            return self.kl_annealing_epochs * length.steps_per_epoch
+        if self.kl_annealing_steps is not None:
+            return self.kl_annealing_steps
+        return min(ANNEALING_STEPS, length.n_steps // 2)
+
+    def annealing_misfits(self, section: str, length: TrainingLength) -> tuple[Problem, ...]:
+        """The problem with an annealing that outlasts the training."""
+        if (n_steps := self.annealing_steps(length)) < length.n_steps:
+            return ()
+        unit = "steps" if self.kl_annealing_epochs is None else "epochs"
+        value = self.kl_annealing_steps if self.kl_annealing_epochs is None else self.kl_annealing_epochs
+        what = (
+            f"{value}: the prior is fully on after {n_steps} steps, and the training has {length.n_steps} "
+            f"({length.max_epochs} epochs of {length.steps_per_epoch}): no epoch could be the best one"
+        )
+        fix = "lower it, or raise target.max_epochs or target.steps_per_epoch"
+        return (Problem(f"{section}.kl_annealing_{unit}", what, fix),)
 
 
 def annealing(step: int, n_steps: int) -> float:
@@ -244,6 +282,7 @@ def prepare_pulled(
         noise: Source of the posterior's noise.
         divergence: What pulls it.
     """
+    n_annealing = config.annealing_steps(inputs.length)
     unpulled = prepare_unpulled(net, groups, config, inputs, noise, config.log_var_lr)
 
     def batch_loss(logits: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
@@ -251,7 +290,7 @@ def prepare_pulled(
         # Groups first: where the loss is not finite, the first bad term named is the one to blame.
         terms = {f"bound_per_kernel_group{g.number}": nats[g.number] / len(g.scale) for g in groups}
         bound, data = torch.stack(list(nats.values())).sum(), unpulled.data_loss(logits, masks)
-        weight = config.kl_weight / inputs.n_train * annealing(step, config.kl_annealing_steps)
+        weight = config.kl_weight / inputs.n_train * annealing(step, n_annealing)
         return terms | {"data_loss": data, "bound": bound, "loss": data + weight * bound}
 
-    return unpulled._replace(batch_loss=batch_loss)
+    return unpulled._replace(batch_loss=batch_loss, warm_up=n_annealing)

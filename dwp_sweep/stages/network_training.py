@@ -101,6 +101,7 @@ def train_network(
             noise=prepared.noise,
             begin_epoch=prepared.begin_epoch,
             upcoming=batches.upcoming,
+            warm_up=prepared.warm_up,
         )
         return fit(learner, config, len(train), seed, checkpoint, emit)
 

@@ -166,7 +166,7 @@ class _VaeFit:
         settings, n_epochs = self.settings, self.settings.kl_warmup_epochs
         if not n_epochs:
             return FitResult(0, {}, (), 0)
-        steps_per_epoch = settings.steps_per_epoch or math.ceil(len(self.train) / settings.batch_size)
+        steps_per_epoch = settings.length(len(self.train)).steps_per_epoch
         return fit(
             self._learner(n_epochs * steps_per_epoch)._replace(better=lambda new, best: True),
             settings.model_copy(update={"max_epochs": n_epochs, "patience": n_epochs}),

@@ -141,7 +141,9 @@ def _train_cycle(
     emit: Emit,
 ) -> FitResult:
     device = resolve_device(config.compute)
-    inputs = MethodInputs(config.unet, config.loss, {}, len(train), config.seed, device)
+    inputs = MethodInputs(
+        config.unet, config.loss, {}, len(train), config.seed, device, config.source.length(len(train))
+    )
     prepared = METHODS["random_init"].prepare(inputs)
     if cycle:
         prepared.net.load_state_dict(load_net(out_dir / f"cycle{cycle - 1}").state_dict())

@@ -177,6 +177,7 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         n_train=n_train,
         seed=repetition_seed(config.seed, config.split),
         device=resolve_device(config.compute),
+        length=config.target.length(n_train),
     )
 
 

@@ -33,6 +33,18 @@ SPENT = 1.5
 """Rates below this times ``stop_lr`` end training: 1e-3 * 0.1**3 is 1.0000000000000002e-06 as a float."""
 
 
+class TrainingLength(NamedTuple):
+    """How long a training may become, in steps."""
+
+    max_epochs: int
+    steps_per_epoch: int
+
+    @property
+    def n_steps(self) -> int:
+        """Of the whole training, if the rate does not end it before."""
+        return self.max_epochs * self.steps_per_epoch
+
+
 class TrainConfig(StrictModel):
     """Schedule of one training (Table 1 of the paper).
 
@@ -60,6 +72,10 @@ class TrainConfig(StrictModel):
     threshold: float = expert(1e-4, ge=0)
     stop_lr: float = expert(1e-6, ge=0)
     checkpoint_every: int = unkeyed(1, expert=True, ge=1)
+
+    def length(self, n_train: int) -> TrainingLength:
+        """Of a training on so many images (or kernels)."""
+        return TrainingLength(self.max_epochs, self.steps_per_epoch or math.ceil(n_train / self.batch_size))
 
     @model_validator(mode="after")
     def _takes_a_step(self) -> TrainConfig:
@@ -92,6 +108,8 @@ class Learner(NamedTuple):
         upcoming: Called with ``(indices, step)`` of the next step before each ``batch_loss``, across the ends
             of epochs, so that its data can be made beforehand; None: not called. It is not called before
             the first step, and may name a step that is never taken, when the rate is spent.
+        warm_up: Steps before the objective is the one that is meant. An epoch that ends by then is no
+            candidate for the best one, and the plateau does not see it.
     """
 
     state: nn.Module
@@ -102,6 +120,7 @@ class Learner(NamedTuple):
     noise: torch.Generator | None = None
     begin_epoch: Callable[[int], None] = same_every_epoch
     upcoming: Callable[[Tensor, int], None] | None = None
+    warm_up: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,9 +169,12 @@ def fit(
         emit: Called with (epoch, metrics) after every epoch; may raise `StopTrial`.
 
     Raises:
+        ValueError: The warm-up is as long as the training.
         DivergedError: A loss was not finite.
         StopTrial: From ``emit``; a checkpoint of the last epoch is on disk.
     """
+    if learner.warm_up >= config.length(n_train).n_steps:
+        raise ValueError(f"no epoch would be a candidate: the warm-up takes {learner.warm_up} steps")
     training = _Training(learner, config, n_train, seed)
     resumed = training.resume(checkpoint)
     if resumed:
@@ -206,15 +228,19 @@ class _Training:
         metrics |= self.learner.validate()
         metrics["lr"] = float(self.optimizer.param_groups[0]["lr"])
         self._check_finite("val_loss", metrics["val_loss"], self.step)
-        self.plateau.step(metrics["val_loss"])
         self.epoch += 1
         self.history.append(metrics)
+        if self.step > self.learner.warm_up:
+            self._judge(metrics)
+        return metrics
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        self.plateau.step(metrics["val_loss"])
         if not self.best_epoch or self.learner.better(metrics, self.history[self.best_epoch - 1]):
             self.best_epoch = self.epoch
             self.best_state = {
                 name: value.detach().clone() for name, value in self.learner.state.state_dict().items()
             }
-        return metrics
 
     def save(self, path: Path) -> None:
         optimizer, rates = flatten_optimizer(self.optimizer)

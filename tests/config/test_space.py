@@ -40,6 +40,38 @@ def test_dotted_and_nested_keys_mean_the_same() -> None:
     assert nested.conditions == dotted.conditions
 
 
+@pytest.mark.parametrize(
+    ("method", "setting", "problem"),
+    [
+        (
+            "deep_weight_prior", {"dwp.kl_annealing_steps": 30},
+            "dwp.kl_annealing_steps = 30: the prior is fully on after 30 steps, and the training has 30 "
+            "(10 epochs of 3)",
+        ),
+        (
+            "gaussian_prior", {"gaussian_prior.kl_annealing_epochs": 10},
+            "gaussian_prior.kl_annealing_epochs = 10: the prior is fully on after 30 steps, and",
+        ),
+        (
+            "gaussian_prior",
+            {"gaussian_prior.kl_annealing_epochs": 1, "gaussian_prior.kl_annealing_steps": 1},
+            "kl_annealing_steps and kl_annealing_epochs say the same: give one of them",
+        ),
+    ],
+)  # fmt: skip
+def test_an_annealing_that_outlasts_the_training_is_refused(
+    method: str, setting: dict[str, Any], problem: str
+) -> None:
+    fixed = {"target.max_epochs": 10, "train_size": 5, "target.batch_size": 2, **setting}
+    assert problem in problems(a_space(fixed={**fixed, "method": method}))
+    load_space(a_space(fixed={**fixed, "method": "random_init"} if "say" not in problem else {}))
+    # Of five images two steps an epoch are left where two of them validate.
+    share = {"data.target.validation": "train", "data.target.validation_share": 0.4}
+    if method == "deep_weight_prior":
+        fewer = {"dwp.kl_annealing_steps": 20, "method": method}
+        assert "the training has 20 (10 epochs of 2)" in problems(a_space(fixed={**fixed, **fewer, **share}))
+
+
 def test_an_override_takes_the_place_of_a_grid_axis() -> None:
     space = load_space(
         a_space(grid={"train_size": [5, 10], "split": [0, 1]}), ["train_size=7", "target.lr=1e-4"]

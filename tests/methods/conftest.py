@@ -18,7 +18,10 @@ from dwp_sweep.nets.kernel_prior import KernelPrior, save_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig, he_init
+from dwp_sweep.training.loop import TrainingLength
 from tests.methods.tiny import UNET, Prepare
+
+LONG = TrainingLength(500, 3)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +51,7 @@ def prepare(upstream: Path) -> Prepare:
         groups: Sequence[int] = GROUPS,
         rescale: bool = False,
         lr_by_scale: bool = False,
+        length: TrainingLength = LONG,
         **settings: Any,
     ) -> TrainingSetup:
         method = METHODS[name]
@@ -64,6 +68,7 @@ def prepare(upstream: Path) -> Prepare:
                 n_train=n_train,
                 seed=seed,
                 device=torch.device("cpu"),
+                length=length,
             )
         )
 

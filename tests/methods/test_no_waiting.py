@@ -65,7 +65,16 @@ def test_no_step_reads_a_value_back(
     cases = [case("a"), case("bb")]
     config = TrainConfig(max_epochs=2)
     path = tmp_path / "checkpoint.safetensors"
-    train_network(prepare(method), cases, cases, config, compute, 0, path, lambda epoch, metrics: None)
+    train_network(
+        prepare(method, length=config.length(2)),
+        cases,
+        cases,
+        config,
+        compute,
+        0,
+        path,
+        lambda epoch, metrics: None,
+    )
     assert mode.n_seen > 100
     with pytest.raises(AssertionError, match="waits for the device"), mode:
         float(torch.ones(1).sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_groups import kernel_layers
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.nets.unet3d import UNet3D, he_init
-from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
+from dwp_sweep.training.loop import Learner, TrainConfig, TrainingLength, fit, lower_val_loss
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -36,6 +37,36 @@ def network() -> UNet3D:
 def test_annealing_rises_linearly_from_zero_to_one() -> None:
     assert [annealing(step, 4) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
     assert annealing(0, 0) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_steps"),
+    [
+        ({}, 100),
+        ({"kl_annealing_steps": 7}, 7),
+        ({"kl_annealing_steps": 0}, 0),
+        ({"kl_annealing_epochs": 2}, 80),
+        ({"kl_annealing_steps": 7, "kl_weight": 0.0}, 0),
+    ],
+)
+def test_epochs_before_the_prior_is_fully_on_are_a_warm_up(
+    prepare: Prepare, settings: dict[str, Any], n_steps: int
+) -> None:
+    for method in ("gaussian_prior", "deep_weight_prior"):
+        prepared = prepare(method, length=TrainingLength(10, 40), **settings)
+        assert prepared.warm_up == n_steps
+    logits = torch.zeros(2, 2, 16, 16, 16)
+    for step in {0, n_steps // 2, n_steps}:
+        with torch.no_grad():
+            terms = prepared.batch_loss(logits, MASKS, step)
+        share = 1 if not n_steps else step / n_steps
+        weight = settings.get("kl_weight", 1e-5) / 5 * share
+        assert float(terms["loss"]) == pytest.approx(float(terms["data_loss"] + weight * terms["bound"]))
+
+
+def test_in_a_short_training_half_of_the_steps_are_annealing(prepare: Prepare) -> None:
+    assert prepare("gaussian_prior", length=TrainingLength(2, 3)).warm_up == 3
+    assert prepare("gaussian_prior", length=TrainingLength(1, 1)).warm_up == 0
 
 
 def test_noise_in_units_of_the_scale_is_the_same_share_of_every_layer() -> None:

@@ -19,7 +19,7 @@ def test_a_network_pads_with_the_background_of_what_it_trains_on(tmp_path) -> No
     unet = UNetConfig(channels=(2, 2, 2, 2))
     config, compute = TargetConfig(max_epochs=1), ComputeConfig(device="cpu")
     for background in (-1.0, 0.0):
-        inputs = MethodInputs(unet, LossConfig(), {}, 1, 0, torch.device("cpu"))
+        inputs = MethodInputs(unet, LossConfig(), {}, 1, 0, torch.device("cpu"), config.length(1))
         prepared = METHODS["random_init"].prepare(inputs)
         image = np.random.default_rng(0).normal(size=(1, 9, 9, 9)).astype(np.float32)
         case = Case("s", image, (image[0] > 1).astype(np.uint8), background=background)

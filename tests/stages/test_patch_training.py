@@ -20,7 +20,7 @@ from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.network_training import train_network
 from dwp_sweep.training.compute import ComputeConfig
-from dwp_sweep.training.loop import FitResult, TrainConfig
+from dwp_sweep.training.loop import FitResult, TrainConfig, TrainingLength
 
 PATCH = PatchConfig(shape=(16, 16, 8))
 CONFIG = TrainConfig(batch_size=2, max_epochs=3, steps_per_epoch=2)
@@ -34,7 +34,8 @@ def case(seed: int, shape: tuple[int, int, int] = (20, 18, 10)) -> Case:
 
 
 def prepared() -> TrainingSetup:
-    inputs = MethodInputs(UNetConfig(channels=(2, 2, 2, 2)), LossConfig(), {}, 3, 0, torch.device("cpu"))
+    unet, length = UNetConfig(channels=(2, 2, 2, 2)), TrainingLength(3, 2)
+    inputs = MethodInputs(unet, LossConfig(), {}, 3, 0, torch.device("cpu"), length)
     return METHODS["random_init"].prepare(inputs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -129,6 +129,49 @@ def test_an_improvement_below_the_absolute_threshold_does_not_count(tmp_path: Pa
     # Epochs 1, 5 and 9 are better than the best by more than 1e-4; two epochs after each the rate falls.
     assert epochs(0.3e-4) == 11
     assert epochs(1.1e-4) == 40
+
+
+def losses_of(learner: Learner, losses: Sequence[float]) -> Learner:
+    values = iter(losses)
+    return learner._replace(validate=lambda: {"val_loss": next(values)})
+
+
+@pytest.mark.parametrize(("warm_up", "best"), [(0, 1), (2, 1), (3, 2), (8, 3), (9, 4)])
+def test_an_epoch_that_ends_in_the_warm_up_is_no_candidate(tmp_path: Path, warm_up: int, best: int) -> None:
+    # Three steps an epoch, and each epoch is worse than the one before.
+    config = TrainConfig(max_epochs=5, steps_per_epoch=3)
+    learner = losses_of(noisy_learner(), [1, 2, 3, 4, 5])._replace(warm_up=warm_up)
+    result = fit(learner, config, N_TRAIN, 0, tmp_path / "c", ignore)
+    assert (result.best_epoch, len(result.history)) == (best, 5)
+
+
+def test_the_plateau_waits_for_the_end_of_the_warm_up(tmp_path: Path) -> None:
+    # After four epochs of low loss, which are no measure, the loss falls from 9.
+    config = TrainConfig(max_epochs=8, steps_per_epoch=3, patience=0)
+    learner = losses_of(noisy_learner(), [0, 0, 0, 0, 9, 8, 7, 6])._replace(warm_up=12)
+    result = fit(learner, config, N_TRAIN, 0, tmp_path / "c", ignore)
+    assert {metrics["lr"] for metrics in result.history} == {1e-3} and result.best_epoch == 8
+
+
+def test_a_training_that_stops_in_its_warm_up_goes_on_bit_equal(tmp_path: Path) -> None:
+    config = TrainConfig(lr=0.05, max_epochs=6, steps_per_epoch=3)
+
+    def stop_at_two(epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch == 2:
+            raise StopTrial
+
+    whole, cut = (noisy_learner()._replace(warm_up=12) for _ in range(2))
+    expected = fit(whole, config, N_TRAIN, 3, tmp_path / "whole", ignore)
+    with pytest.raises(StopTrial):
+        fit(cut, config, N_TRAIN, 3, tmp_path / "cut", stop_at_two)
+    assert fit(cut, config, N_TRAIN, 3, tmp_path / "cut", ignore) == expected
+    assert torch.equal(cut.state.weight, whole.state.weight)
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused(tmp_path: Path) -> None:
+    config = TrainConfig(max_epochs=2, steps_per_epoch=3)
+    with pytest.raises(ValueError, match="no epoch would be a candidate: the warm-up takes 6 steps"):
+        fit(noisy_learner()._replace(warm_up=6), config, N_TRAIN, 0, tmp_path / "c", ignore)
 
 
 def test_steps_per_epoch_gives_every_training_size_the_same_steps(tmp_path: Path) -> None:
