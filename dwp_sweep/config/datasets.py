@@ -15,14 +15,15 @@ from functools import cache, partial
 from pathlib import Path
 
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
+from dwp_sweep.data.alignment import orientation_warnings, slice_warnings
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import Listing, list_patients, scan_layout
+from dwp_sweep.data.leakage import read_task, repeated_scans, shared_data
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
 from dwp_sweep.data.phantom.dataset import ensure_phantom
 from dwp_sweep.data.splits import enough_problems, overlap_warnings
-from dwp_sweep.data.two_tasks import orientation_warnings, read_task, shared_data
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods import METHODS
 from dwp_sweep.store.record import write_json
@@ -113,29 +114,36 @@ def prepare_datasets(
             problems += _located(error.problems, task.key, config)
     if problems:
         raise InputError(dict.fromkeys(problems))
-    warnings += _of_both_tasks(conditions, prepared, storage / "cache")
+    warnings += _two_sides(conditions, prepared, storage / "cache")
     return PreparedData(prepared, tuple(dict.fromkeys(warnings)))
 
 
-def _of_both_tasks(
+def _two_sides(
     conditions: Sequence[ExperimentConfig],
     prepared: Mapping[DatasetConfig, DatasetConfig],
     cache_dir: Path,
 ) -> list[str]:
-    """Warnings of sources and targets that are used together; scans in both are refused unless allowed."""
+    """Warnings of sources and targets that are used together.
+
+    Raises:
+        InputError: Scans or patients in both, or scans of a target that are there twice, unless allowed.
+    """
     read = cache(lambda config: read_task(config, cache_dir))
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for tasks in dict.fromkeys(condition.data for condition in conditions):
-        if tasks.source is None or tasks.source not in prepared:
-            continue
-        source, target = prepared[tasks.source], prepared[tasks.target]
-        shared = shared_data(read(source), read(target))
-        (warnings if tasks.allow_shared_scans else problems).extend(shared.problems)
-        warnings += (*shared.warnings, *orientation_warnings(source, target))
+        target = read(prepared[tasks.target])
+        shared = list(repeated_scans(target))
+        if tasks.source is not None and tasks.source in prepared:
+            source = read(prepared[tasks.source])
+            of_both = shared_data(source, target)
+            shared += of_both.problems
+            warnings += (*of_both.warnings, *orientation_warnings(source.config, target.config))
+            warnings += slice_warnings(source, target)
+        (warnings if tasks.allow_shared_scans else problems).extend(shared)
     if problems:
         raise InputError(dict.fromkeys(problems))
-    return [str(warning) for warning in warnings]
+    return [str(warning) for warning in dict.fromkeys(warnings)]
 
 
 def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _WantedDataset]:

@@ -31,8 +31,8 @@ class DataConfig(StrictModel):
     Attributes:
         source: Where knowledge comes from; not needed where network, bank or priors are brought.
         target: Where it goes.
-        allow_shared_scans: Go on where scans or patients of the target are in the source too, with a warning
-            in place of the error: the target's test is then not blind.
+        allow_shared_scans: Go on where scans or patients of the target are in the source too, or scans are
+            twice in the target, with a warning in place of the error: the target's test is then not blind.
     """
 
     source: DatasetConfig | None = None

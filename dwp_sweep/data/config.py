@@ -109,7 +109,8 @@ class DatasetConfig(StrictModel):
     Attributes:
         layout: How the folder is organised, see `dwp_sweep.data.layouts`.
         root: The folder (for ``pairs`` the CSV file).
-        subjects: None for all; a range such as ``"0:90"`` over the sorted ids; or a list of ids.
+        subjects: None for all; a list of ids; or a range such as ``"0:90"`` over the sorted ids, where the
+            scans of a patient go with the first of them.
         labels: Values of the mask that are foreground, the others being background; None takes everything
             above 0, unless ``dataset.json`` has a label ``ignore``: then they must be named.
         label_set: All values that a mask may hold. Unless given, ``msd`` takes them from

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts.listing import Subject
@@ -21,32 +21,31 @@ _BRATS = (
 _BIDS = re.compile(r"(sub-[a-z0-9]+)(?:_.*)?", re.IGNORECASE)  # sub-01_ses-02_FLAIR
 
 
-@dataclass(frozen=True)
-class PatientNames:
-    """Subjects with their patients, and what is wrong with the pattern that names them."""
-
-    subjects: tuple[Subject, ...]
-    problems: tuple[Problem, ...] = ()
-
-
-def with_patients(subjects: Sequence[Subject], config: DatasetConfig, where: str) -> PatientNames:
-    """Give every subject the patient that `config.patients` says.
+def with_patients(subjects: Sequence[Subject], config: DatasetConfig) -> tuple[Subject, ...]:
+    """Give every subject the patient that `config.patients` says; an empty one where a pattern does not fit.
 
     Args:
         subjects: Those with a patient have it from the column of ``pairs``.
         config: `patients` is read.
+    """
+    return tuple(replace(subject, patient=_patient(subject, config.patients)) for subject in subjects)
+
+
+def pattern_problems(subjects: Sequence[Subject], config: DatasetConfig, where: str) -> tuple[Problem, ...]:
+    """Subjects without a patient: the user's pattern does not fit them.
+
+    Args:
+        subjects: From `with_patients`.
+        config: `patients` is read.
         where: Folder or file named in problems.
     """
-    patients = [_patient(subject, config.patients) for subject in subjects]
-    unfit = [subject.id for subject, patient in zip(subjects, patients, strict=True) if not patient]
-    if unfit:
-        n_unfit = f"{len(unfit)} of {len(subjects)} ids"
-        what = f"patients: {config.patients!r} does not fit {n_unfit}, first {unfit[0]!r}"
-        fix = "the pattern must fit whole ids, and its group must hold the patient's name"
-        return PatientNames(tuple(subjects), (Problem(where, what, fix),))
-    return PatientNames(
-        tuple(replace(one, patient=patient) for one, patient in zip(subjects, patients, strict=True))
-    )
+    unfit = [subject.id for subject in subjects if not subject.patient]
+    if not unfit:
+        return ()
+    n_unfit = f"{len(unfit)} of {len(subjects)} ids"
+    what = f"patients: {config.patients!r} does not fit {n_unfit}, first {unfit[0]!r}"
+    fix = "the pattern must fit whole ids, and its group must hold the patient's name"
+    return (Problem(where, what, fix),)
 
 
 def patient_by_name(subject_id: str) -> str:

@@ -371,6 +371,19 @@ def test_scans_in_both_tasks_matter_only_where_source_networks_are_trained(
     )
 
 
+def test_a_target_scan_that_is_there_twice_is_refused_unless_allowed(
+    one_root: dict[str, Any], tmp_path: Path
+) -> None:
+    images = Path(one_root["target"]["root"]) / "imagesTr"
+    shutil.copy(min(images.glob("*_0007.nii.gz")), min(images.glob("*_0009.nii.gz")))
+    space = {"data": {"target": one_root["target"]}, "fixed": {"train_size": 2}}
+
+    (line,), _ = data_problems(tmp_path / "runs", **space)
+    assert line.startswith("data.target: 1 pair of scans") and "_0009.nii.gz" in line
+    allowed = load_space({**SPACE, **space}, ["data.allow_shared_scans=true"]).conditions
+    assert prepare_datasets(allowed, tmp_path / "runs").warnings
+
+
 def test_orientations_that_differ_are_a_warning_of_the_sweep(storage: Path) -> None:
     turned = ["method=fine_tune", "data.source.preprocess={orientation: SRA}"]
 

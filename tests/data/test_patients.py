@@ -95,6 +95,23 @@ def test_a_pattern_names_patients_of_folders(tmp_path: Path) -> None:
         list_patients(config.model_copy(update={"patients": "(P1)_.*"}))
 
 
+def test_ranges_side_by_side_share_no_patient(pairs) -> None:
+    config = pairs(*ROWS)
+    first, second = (config.model_copy(update={"subjects": text}) for text in ("0:1", "1:3"))
+
+    assert list(list_patients(first)) == ["v1", "v2"] and list(list_patients(second)) == ["v3"]
+    each = second.model_copy(update={"patients": "scan"})
+    assert list(list_patients(each)) == ["v2", "v3"]
+
+
+def test_a_pattern_need_not_fit_subjects_that_are_not_selected(pairs) -> None:
+    config = pairs(*ROWS).model_copy(update={"patients": "(v[12])"})
+
+    assert list_patients(config.model_copy(update={"subjects": "0:2"})) == {"v1": "v1", "v2": "v2"}
+    with pytest.raises(InputError, match="does not fit 1 of 3 ids, first 'v3'"):
+        list_patients(config)
+
+
 @pytest.mark.parametrize("value", ["P\\d+", "(P)(\\d+)", "(", "folder"])
 def test_a_pattern_without_one_group_is_refused(value: str) -> None:
     with pytest.raises(InputError, match=r"data\.target\.patients"):

@@ -5,12 +5,13 @@ First step of the pipeline after the configuration. Knows file names, never voxe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
 from dwp_sweep.data.layouts.folders import list_brats, list_ms
 from dwp_sweep.data.layouts.listing import Lister, Listing, Subject, list_msd, list_pairs
-from dwp_sweep.data.patients import with_patients
+from dwp_sweep.data.patients import pattern_problems, with_patients
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 
 __all__ = ["LISTERS", "Listing", "Subject", "list_patients", "list_subjects", "scan_layout"]
@@ -58,16 +59,16 @@ def scan_layout(config: DatasetConfig) -> Listing:
             Problem(str(root), "no subjects found", f"is its layout {config.layout}?"),
         )
         return Listing((), problems, {}, listing.label_set)
-    ids, wrong = _selected(listing.ids, config.subjects, str(root))
+    listing = replace(listing, subjects=with_patients(listing.subjects, config))
+    ids, wrong = _selected(listing, config.subjects, str(root))
     labels = frozenset(config.label_set) | {0} if config.label_set else listing.label_set
-    selected = [subject for subject in listing.subjects if subject.id in ids]
-    named = with_patients(selected, config, str(root))
+    selected = tuple(subject for subject in listing.subjects if subject.id in ids)
     return Listing(
-        named.subjects,
+        selected,
         (
             *listing.problems,
             *wrong,
-            *named.problems,
+            *pattern_problems(selected, config, str(root)),
             *(problem for name in sorted(ids) for problem in listing.broken.get(name, ())),
         ),
         {name: listing.broken[name] for name in sorted(ids) if name in listing.broken},
@@ -93,12 +94,13 @@ def _root(config: DatasetConfig) -> Path | Problem:
 
 
 def _selected(
-    ids: tuple[str, ...], wanted: str | tuple[str, ...] | None, where: str
+    listing: Listing, wanted: str | tuple[str, ...] | None, where: str
 ) -> tuple[frozenset[str], list[Problem]]:
+    ids = listing.ids
     if wanted is None:
         return frozenset(ids), []
     if isinstance(wanted, str):
-        return _range(ids, wanted, where)
+        return _range(listing, wanted, where)
     unknown = [name for name in wanted if name not in ids]
     there = "ids look like " + ", ".join(map(repr, ids[:3]))
     return frozenset(wanted) & frozenset(ids), [
@@ -106,9 +108,12 @@ def _selected(
     ]
 
 
-def _range(ids: tuple[str, ...], text: str, where: str) -> tuple[frozenset[str], list[Problem]]:
-    wanted = subject_range(text)
-    chosen = frozenset(ids[wanted])
+def _range(listing: Listing, text: str, where: str) -> tuple[frozenset[str], list[Problem]]:
+    """Ids in a range; a patient's scans go with the first of them, so that no range divides a patient."""
+    ids, wanted = listing.ids, subject_range(text)
+    inside, patients = frozenset(ids[wanted]), listing.patients
+    first: dict[str, str] = {}
+    chosen = frozenset(name for name in ids if first.setdefault(patients[name], name) in inside)
     if max(abs(wanted.start or 0), abs(wanted.stop or 0)) > len(ids):
         return chosen, [
             Problem(where, f"subjects {text!r} goes past the {len(ids)} there are", "use a smaller range")

@@ -1,4 +1,4 @@
-"""Source and target side by side: scans and patients that serve both, and grids that do not match.
+"""Scans and patients on two sides: in source and target, or in training and test.
 
 A network that has seen a scan in the source task is not tested blindly on it in the target task. Equal scans
 are found by their voxels, whatever their files are called; patients by their names, which mean something
@@ -31,12 +31,17 @@ class TaskScans:
     Attributes:
         config: Of its data set.
         subjects: The selected ones.
-        contents: Subject id -> hashes of the voxels of its channels.
+        findings: Subject id -> what the check says of it, the hashes of its channels' voxels among it.
     """
 
     config: DatasetConfig
     subjects: Sequence[Subject]
-    contents: Mapping[str, Sequence[str]]
+    findings: Mapping[str, Finding]
+
+    def contents(self, subject: Subject) -> Sequence[str]:
+        """Hashes of the voxels of a subject's channels."""
+        finding = self.findings.get(subject.id)
+        return finding.hashes if finding is not None else ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class SharedData:
 
 
 def read_task(config: DatasetConfig, cache_dir: Path) -> TaskScans:
-    """The scans of a checked data set with the hashes of their voxels, which the check has remembered.
+    """The scans of a checked data set with the findings that the check has remembered.
 
     Args:
         config: Of a data set without problems.
@@ -63,7 +68,7 @@ def read_task(config: DatasetConfig, cache_dir: Path) -> TaskScans:
     keep = keep_in(cache_dir, listing.subjects)
     read = side_by_side(lambda one: examine(one, config, listing.label_set, keep), listing.subjects)
     findings = [finding for _, finding in read if isinstance(finding, Finding)]
-    return TaskScans(config, listing.subjects, {finding.row.id: finding.hashes for finding in findings})
+    return TaskScans(config, listing.subjects, {finding.row.id: finding for finding in findings})
 
 
 def shared_data(source: TaskScans, target: TaskScans) -> SharedData:
@@ -91,26 +96,26 @@ def shared_data(source: TaskScans, target: TaskScans) -> SharedData:
     return SharedData(tuple(problems), tuple(warnings))
 
 
-def orientation_warnings(source: DatasetConfig, target: DatasetConfig) -> tuple[Problem, ...]:
-    """Orientations that differ: kernels along one axis of the patient meet another axis in the target.
+def repeated_scans(target: TaskScans) -> tuple[Problem, ...]:
+    """Scans of the target with the same voxels under several patients: one may train while another tests.
 
-    A source network whose input was turned so fell from Dice 0.75 to 0.53 on its own scans.
+    Args:
+        target: Of a target task; in a source task nobody tests.
     """
-    ours, theirs = source.preprocess.orientation, target.preprocess.orientation
-    if ours == theirs:
+    first: dict[str, Subject] = {}
+    pairs: dict[tuple[str, str], tuple[Subject, Subject]] = {}
+    for subject in target.subjects:
+        for content in target.contents(subject):
+            other = first.setdefault(content, subject)
+            if other.patient != subject.patient:
+                pairs[other.id, subject.id] = other, subject
+    if not pairs:
         return ()
-    axes = {"R": "left-right", "A": "front-back", "S": "up-down"}
-    first, second = (
-        [axes[letter.translate(str.maketrans("LPI", "RAS"))] for letter in one] for one in (ours, theirs)
-    )
-    turned = [f"{one} meets {other}" for one, other in zip(first, second, strict=True) if one != other]
-    how = ", ".join(turned) or "an axis runs the other way"
-    what = (
-        f"preprocess.orientation is {ours} in the source and {theirs} in the target: kernels that learned "
-        f"one direction of the body are applied along another ({how})"
-    )
-    fix = "give both the same orientation, and turn shape and spacing_mm with it"
-    return (Problem(TASKS, what, fix),)
+    named = _named(f"{one.image} = {other.image}" for one, other in pairs.values())
+    n_pairs = f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of scans"
+    what = f"{n_pairs} with the same voxels may stand on two sides of a split: {named}"
+    fix = f"leave one of each out by a list of subjects, give both one patient, or say {ALLOW}: true"
+    return (Problem("data.target", what, fix),)
 
 
 def _same_scans(source: TaskScans, target: TaskScans) -> list[tuple[Subject, Subject]]:
@@ -127,7 +132,7 @@ def _same_scans(source: TaskScans, target: TaskScans) -> list[tuple[Subject, Sub
 
 
 def _tokens(subject: Subject, task: TaskScans) -> Iterable[str]:
-    yield from task.contents.get(subject.id, ())
+    yield from task.contents(subject)
     yield from (str(image.resolve()) for image in subject.images)
 
 

@@ -1,4 +1,4 @@
-"""Scans and patients in both tasks, by content and by name; orientations that differ."""
+"""Scans and patients in both tasks or on two sides of a split, by content and by name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
-from dwp_sweep.data.two_tasks import SharedData, orientation_warnings, read_task, shared_data
+from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.leakage import SharedData, read_task, repeated_scans, shared_data
 from dwp_sweep.data.volumes import content_hash, read_volume
 from tests.data.editions import write_edition
 
@@ -123,21 +123,16 @@ def test_names_that_brats_gives_out_mean_one_patient_in_every_folder(tmp_path, s
     assert problem.what.startswith("1 patient has scans in both tasks: BraTS-GLI-00001 (")
 
 
-@pytest.mark.parametrize(
-    ("source", "target", "says"),
-    [
-        ("SRA", "RAS", "up-down meets left-right, left-right meets front-back, front-back meets up-down"),
-        ("RAS", "LAS", "an axis runs the other way"),
-    ],
-)
-def test_orientations_that_differ_are_a_warning_with_its_reason(source: str, target: str, says: str) -> None:
-    one, other = (
-        DatasetConfig(layout="ms", preprocess=PreprocessConfig(orientation=axes)) for axes in (source, target)
-    )
+def test_the_same_scan_under_two_patients_of_the_target_is_an_error(
+    tmp_path, write_msd, image, write_scan
+) -> None:
+    root = write_msd(tmp_path / "set", 4)
+    write_scan(root / "imagesTr/case_03.nii.gz", image(1))
 
-    (warning,) = orientation_warnings(one, other)
-    assert f"is {source} in the source and {target} in the target" in warning.what and says in warning.what
-    assert orientation_warnings(one, one) == ()
+    (problem,) = repeated_scans(read_task(msd(root), tmp_path / "cache"))
+    assert problem.where == "data.target" and "case_01.nii.gz = " in problem.what
+    one_patient = msd(root, patients="(case).*")
+    assert repeated_scans(read_task(one_patient, tmp_path / "cache")) == ()
 
 
 def test_a_content_hash_sees_shape_and_values(tmp_path, write_scan) -> None:
