@@ -13,7 +13,7 @@ SLOW := slow or cluster or browser or gpu
 # A file's tests stay in one process, since they share servers and finished sweeps.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo bench test fast chaos audit lint format hooks
+.PHONY: help setup demo bench test fast chaos audit release lint format hooks
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -61,6 +61,9 @@ format: $(STAMP) ## Format the code and fix what can be fixed without a thought
 audit: $(STAMP) ## Look the pinned versions up among known vulnerabilities (needs the package index)
 	@$(PIP) install --quiet pip-audit || { echo "nothing was audited: pip-audit cannot be installed" >&2; exit 2; }
 	@$(BIN)/python deploy/audit.py
+
+release: ## Build the wheel and check it in a new environment: dist/ (TAG=--tag: tag it as well)
+	PYTHON=$(PYTHON) deploy/release.sh $(TAG)
 
 hooks: $(STAMP) ## Install the checks of `make lint` as a git hook (needs pre-commit)
 	pre-commit install

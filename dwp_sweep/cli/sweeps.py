@@ -16,6 +16,9 @@ from dwp_sweep.errors import InputError, Problem
 if TYPE_CHECKING:
     from dwp_sweep.api import SweepRun
 
+DEMO = Path("search_spaces") / "demo.yaml"
+"""Of the current folder, else the one that comes with the package."""
+
 
 @click.command()
 @options.space
@@ -36,7 +39,7 @@ def run(ctx: click.Context, /, space: Path, **values: Any) -> None:
 @click.pass_context
 def demo(ctx: click.Context, /, **values: Any) -> None:
     """Run search_spaces/demo.yaml: all methods on generated scans, some minutes on 2 cores."""
-    _run(ctx, demo_space(), values)
+    _run(ctx, DEMO, values)
 
 
 @click.command(short_help="Run the sweep on a Ray cluster, and follow it from here.")
@@ -143,19 +146,6 @@ def show_run(run: SweepRun, storage: Path | str) -> None:
         return
     for what, command in _ways_on(run, storage):
         print_line(console, f"  {what:<24}{command}")
-
-
-def demo_space() -> Path:
-    """The demo's search space: of the current folder, else of the checkout that this package lies in.
-
-    Raises:
-        InputError: There is neither.
-    """
-    name = Path("search_spaces") / "demo.yaml"
-    for folder in (Path(), Path(__file__).resolve().parents[2]):
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(Problem(str(name), "no such file here", "run the demo from a clone of the repository"))
 
 
 def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from dwp_sweep.config.reading import Reading, read_values
 from dwp_sweep.config.search.checks import out_of_reach
 from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig, SpaceFile
+from dwp_sweep.config.shipped import space_path
 from dwp_sweep.config.variants import VARIANT, with_variant_value
 from dwp_sweep.errors import InputError, Problem, nearest_names
 from dwp_sweep.stages.registry import STAGES
@@ -68,7 +69,8 @@ def load_space(
     """Read and validate a search space.
 
     Args:
-        source: A YAML file, or its content as a mapping (then with ``name``).
+        source: A YAML file, or its content as a mapping (then with ``name``). A path below
+            ``search_spaces`` that does not exist means the file of that name that comes with the package.
         overrides: ``key=value`` texts; the value is YAML. A dotted key of the experiment
             (``target.lr=1e-4``, ``data.source.root=...``) replaces the file's value or grid axis, or a
             setting in every variant; a key of the file itself (``name``,
@@ -212,7 +214,7 @@ def _settings(reading: Reading, where: str) -> dict[str, Any]:
 
 def _read(path: Path) -> YamlText:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = space_path(path).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         close = nearest_names(path.name, _yaml_files(path.parent))
         advice = _listed(path.parent) or "give the path of a YAML file"
@@ -240,6 +242,7 @@ def _listed(folder: Path) -> str:
 
 
 def _yaml_files(folder: Path) -> list[str]:
+    folder = space_path(folder)
     return sorted(item.name for item in folder.glob("*.y*ml")) if folder.is_dir() else []
 
 

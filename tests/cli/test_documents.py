@@ -20,7 +20,7 @@ SHELL = [
 COMMANDS = sorted({line[line.index("dwp-sweep ") :] for line in SHELL if "dwp-sweep " in line})
 
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 
 
 def links() -> list[str]:

@@ -147,7 +147,7 @@ def test_ray_scales_from_nothing_on_gpus_and_asks_for_a_token() -> None:
 def test_the_job_runs_on_the_cluster_of_the_other_file() -> None:
     (job,), (cluster,) = of_kind("RayJob"), of_kind("RayCluster")
     assert job["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
-    assert job["spec"]["entrypoint"].startswith("dwp-sweep run /app/search_spaces/")
+    assert job["spec"]["entrypoint"].startswith("dwp-sweep run search_spaces/")
     assert (KUBERAY.parents[1] / job["spec"]["entrypoint"].split()[-1].removeprefix("/app/")).is_file()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dwp_sweep
+from dwp_sweep.config.shipped import space_path
 from dwp_sweep.config.space import Space, load_space
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
@@ -69,6 +70,7 @@ def job_request(
         InputError: The file or an override is wrong; a path means something here, but nothing there; the
             tracking URI, the file or an override holds a password.
     """
+    space_file = space_path(space_file)
     space = load_space(space_file, overrides, smoke)
     problems = [*_local_paths(space), *_place_problems(storage, tracking_uri)]
     problems += _secrets(space_file, overrides)

@@ -83,7 +83,7 @@ def test_the_package_holds_the_file_and_our_source_and_nothing_else(tmp_path: Pa
     n_bytes = write_package(job_request(DEMO), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"demo.yaml", "dwp_sweep"}
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".py", ".yaml", ".html", ".css"}
+    assert {path.suffix for path in files} == {".py", ".yaml", ".html", ".css", ".typed"}
     assert n_bytes == sum(len(path.read_bytes()) for path in files) < RAYS_LIMIT_BYTES / 20
     assert (tmp_path / "dwp_sweep" / "cli" / "__init__.py").is_file()
 
