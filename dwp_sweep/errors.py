@@ -7,6 +7,7 @@ mistyped name is worded here, for every name that a user may give.
 from __future__ import annotations
 
 import difflib
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ def visible(text: str, one_line: bool = False) -> str:
         text: Of a user: names and paths may hold any character.
         one_line: Write out line breaks and tabs as well.
     """
+    if text.isprintable():
+        return text
     kept = "" if one_line else "\n\t"
     return "".join(
         character.encode("unicode_escape").decode()
@@ -55,6 +58,26 @@ def visible(text: str, one_line: bool = False) -> str:
         else character
         for character in text
     )
+
+
+def figure_text(text: str, width: int = 60, n_lines: int = 1) -> str:
+    r"""A user's text as matplotlib draws it: no part of it is a formula, and a long one loses its middle.
+
+    Text between two ``$`` is a formula to matplotlib, and an error where it is none; ``\$`` is drawn as
+    ``$``. A legend leaves out labels that begin with ``_``, so those begin with a hair space.
+
+    Args:
+        text: A name, or a title with names in it.
+        width: Characters that a line has room for.
+        n_lines: Lines that there is room for.
+    """
+    text, longest = visible(text, one_line=True), width * n_lines
+    if len(text) > longest:
+        text = f"{text[: longest - longest // 3 - 1]}…{text[-(longest // 3) :]}"
+    lines = textwrap.wrap(text, width, break_on_hyphens=False) if len(text) > width else [text]
+    if len(lines) > n_lines:
+        lines = [text[start : start + width] for start in range(0, len(text), width)]
+    return ("\u200a" if text.startswith("_") else "") + "\n".join(lines).replace("$", r"\$")
 
 
 def nearest_names(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from dwp_sweep.errors import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,8 +49,12 @@ _NOTEBOOK = """
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "−": r"$-$",
-    "<": r"$<$", ">": r"$>$", "|": r"$|$",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$", "`": r"\textasciigrave{}",
 }  # fmt: skip
+_MARKDOWN = re.compile(r"[\\`*<|~$]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|&(?=[#\w]+;)")
+"""What Markdown would take for its own: a ``_`` within a word and a ``[`` without a link are none."""
+_MARKDOWN_START = re.compile(r"^(?:(?=[-+>#=])|(\d{1,9})(?=[.)](?:\s|$)))")
+"""A line that begins like this is a list, a heading or a quotation."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,21 @@ class Table:
         header = [column.title for column in self.columns]
         return [header, *([cell.text + cell.aside for cell in row] for row in self.rows)]
 
+    def visible(self) -> Table:
+        """The same with every text in one line, its control characters written out: names may hold any."""
+
+        def cell(shown: TableCell) -> TableCell:
+            return replace(shown, text=_line(shown.text), aside=_line(shown.aside), about=_line(shown.about))
+
+        return Table(
+            columns=tuple(replace(column, title=_line(column.title)) for column in self.columns),
+            rows=tuple(tuple(map(cell, row)) for row in self.rows),
+            title=_line(self.title),
+            subtitle=_line(self.subtitle),
+            lines=tuple(map(cell, self.lines)),
+            notes=tuple(map(_line, self.notes)),
+        )
+
 
 def left(*titles: str) -> tuple[TableColumn, ...]:
     """Columns of words, aligned to the left."""
@@ -142,7 +164,7 @@ def print_tables(tables: tuple[Table, ...], console: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    for table in tables:
+    for table in map(Table.visible, tables):
         if table.title:
             console.print(Text.assemble((table.title, "bold"), table.subtitle), soft_wrap=True)
         if table.rows:
@@ -162,6 +184,7 @@ def print_framed(tables: tuple[Table, ...], console: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    tables = tuple(map(Table.visible, tables))
     for table in tables:
         framed = RichTable(title=Text(table.title, "bold"), title_justify="left")
         console.print(_filled(framed, table))
@@ -171,12 +194,25 @@ def print_framed(tables: tuple[Table, ...], console: Console) -> None:
 
 def plain_text(*tables: Table) -> str:
     """Every table under its title, in aligned columns, notes below it."""
-    return _joined(tables, "{}\n{}", _aligned_lines)
+    parts = []
+    for table in map(Table.visible, tables):
+        parts.append(f"{table.title}\n{_aligned_lines(table)}")
+        if table.notes:
+            parts.append("\n".join(f"* {note}" for note in table.notes))
+    return "\n\n".join(parts)
 
 
 def markdown(*tables: Table) -> str:
-    """Every table as a Markdown table under its title in bold, notes as a list below it."""
-    return _joined(tables, "**{}**\n\n{}", _markdown_lines)
+    """Every table as a Markdown table under its title in bold, notes as a list below it.
+
+    A text that Markdown would read as a link, as HTML, as a formula or as the end of a cell is escaped.
+    """
+    parts = []
+    for table in map(Table.visible, tables):
+        parts.append(f"**{_markdown(table.title.strip())}**\n\n{_markdown_lines(table)}")
+        if table.notes:
+            parts.append("\n".join(f"* {_markdown_line(note)}" for note in table.notes))
+    return "\n\n".join(parts)
 
 
 def notebook_html(tables: tuple[Table, ...]) -> str:
@@ -184,7 +220,7 @@ def notebook_html(tables: tuple[Table, ...]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    return environment.from_string(_NOTEBOOK).render(tables=tables)
+    return environment.from_string(_NOTEBOOK).render(tables=[table.visible() for table in tables])
 
 
 def latex_of(table: Table, label: str) -> str:
@@ -194,6 +230,7 @@ def latex_of(table: Table, label: str) -> str:
         table: Of plain texts.
         label: For ``\ref``.
     """
+    table = table.visible()
     header = [latex(column.title) for column in table.columns]
     rows = [[bold(latex(cell.text), cell.emphasis == "strong") for cell in row] for row in table.rows]
     return latex_table(header, rows, table.title, label)
@@ -227,15 +264,25 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: s
 
 
 def csv_text(lines: Iterable[Iterable[object]]) -> str:
-    """Rows as CSV; None is an empty cell."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()
+    """Rows as CSV; None is an empty cell.
+
+    Texts are kept as they are, also those that begin with ``=`` or ``@``: a spreadsheet evaluates them unless
+    it is told to read text.
+    """
+    rows = []
+    for line in lines:
+        buffer = io.StringIO()
+        # The writer quotes what holds a character of its line end: both may stand within a text.
+        csv.writer(buffer, lineterminator="\r\n").writerow(line)
+        rows.append(buffer.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(rows)
 
 
 def latex(text: str) -> str:
-    """Plain text with LaTeX's own characters escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Plain text with LaTeX's own characters escaped, in one line."""
+    escaped = "".join(_LATEX.get(character, character) for character in _line(text)).replace("--", "-{}-")
+    # After the end of a row a bracket or a star would be its option.
+    return ("{}" if text.startswith(("[", "(", "*")) else "") + escaped.replace("--", "-{}-")
 
 
 def bold(text: str, is_bold: bool) -> str:
@@ -259,29 +306,34 @@ def _rich_text(cell: TableCell) -> Text:
     return Text.assemble((cell.text, _STYLES[cell.emphasis]), (cell.aside, "dim" if cell.aside else ""))
 
 
-def _joined(tables: tuple[Table, ...], form: str, draw: Callable[[Table], str]) -> str:
-    parts = []
-    for table in tables:
-        parts.append(form.format(table.title, draw(table)))
-        if table.notes:
-            parts.append("\n".join(f"* {note}" for note in table.notes))
-    return "\n\n".join(parts)
+def _line(text: str) -> str:
+    return visible(text, one_line=True)
 
 
 def _aligned_lines(table: Table) -> str:
-    widths = [max(map(len, column)) for column in zip(*table.texts, strict=True)]
-    lines = (
-        "  ".join(
-            text.ljust(width) if column.align == "left" else text.rjust(width)
-            for column, text, width in zip(table.columns, line, widths, strict=True)
-        )
-        for line in table.texts
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    from rich.cells import cell_len  # Chinese letters take two columns, accents of their own none
+
+    widths = [max(map(cell_len, column)) for column in zip(*table.texts, strict=True)]
+    lines = []
+    for line in table.texts:
+        cells = []
+        for column, text, width in zip(table.columns, line, widths, strict=True):
+            gap = " " * (width - cell_len(text))
+            cells.append(text + gap if column.align == "left" else gap + text)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def _markdown_line(text: str) -> str:
+    return _MARKDOWN_START.sub(r"\1\\", _markdown(text.strip()))
 
 
 def _markdown_lines(table: Table) -> str:
-    header, *rows = [[text.replace("|", "\\|") for text in line] for line in table.texts]
+    header, *rows = [[_markdown(text) for text in line] for line in table.texts]
     rule = [":--" if column.align == "left" else "--:" for column in table.columns]
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import io
+from collections.abc import Callable
+from html.parser import HTMLParser
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
+from dwp_sweep.errors import visible
 from dwp_sweep.tables import (
     Table,
     TableCell,
+    csv_text,
+    latex,
     latex_of,
     left,
     markdown,
@@ -20,6 +29,7 @@ from dwp_sweep.tables import (
     right,
     table_row,
 )
+from tests.hostile_texts import HOSTILE
 
 TABLE = Table(
     (*left("method"), *right("Dice")),
@@ -43,8 +53,8 @@ def terminal(width: int = 200, is_framed: bool = False) -> str:
 
 @pytest.mark.parametrize(
     "text",
-    [terminal(), terminal(is_framed=True), plain_text(TABLE), markdown(TABLE).replace("\\|", "|")],
-    ids=["terminal", "framed", "text", "markdown"],
+    [terminal(), terminal(is_framed=True), plain_text(TABLE)],
+    ids=["terminal", "framed", "text"],
 )
 def test_texts_stand_as_they_are(text: str) -> None:
     for part in ("Scores & more", "a_b <i> | [red]", "0.7", "missing of 3", "50 % [note]"):
@@ -80,3 +90,113 @@ def test_latex_holds_the_table_with_its_own_characters_escaped() -> None:
     text = latex_of(TABLE, "tab:toy_scores")
     assert r"a\_b $<$i$>$ $|$ [red] & \textbf{0.7} \\" in text
     assert r"\caption{Scores \& more.}" in text and r"\label{tab:toy-scores}" in text
+
+
+TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(HOSTILE)
+"""Of any characters, bytes that are no text among them."""
+
+
+class Cells(HTMLParser):
+    """Texts of a page's cells, notes and bold lines, as a reader sees them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag in ("td", "th", "li", "p", "b", "small", "div"):
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cells:
+            self.cells[-1] += data
+
+
+def of(text: str) -> Table:
+    cell = TableCell(text, "strong")
+    return Table(left(text, "other"), (table_row([cell, text]),), text, "", (cell,), (text,))
+
+
+def line(text: str) -> str:
+    return " ".join(visible(text, one_line=True).split())
+
+
+def hostile(test: Callable[[str], None]) -> Callable[[], None]:
+    """The test of any text, and of the hostile ones in any case."""
+    for text in HOSTILE:
+        test = example(text)(test)
+    return settings(max_examples=150, deadline=None)(given(TEXTS)(test))
+
+
+@hostile
+def test_any_text_is_one_cell_of_a_terminal(text: str) -> None:
+    for print_table in (print_tables, print_framed):
+        screen = io.StringIO()
+        print_table((of(text),), Console(file=screen, width=5000, force_terminal=True, color_system=None))
+        printed = screen.getvalue()
+        assert visible(text, one_line=True) in printed
+        assert not any(character in printed for character in "\x1b\x07\x00\r\u202e")
+
+
+@hostile
+def test_any_text_is_one_line_of_plain_text(text: str) -> None:
+    lines = plain_text(of(text)).split("\n")
+    assert len(lines) == 5 and len(plain_text(of(text)).splitlines()) in (4, 5)
+    assert all(visible(text, one_line=True).rstrip() in printed for printed in lines if printed)
+
+
+@hostile
+def test_any_text_is_one_cell_of_markdown(text: str) -> None:
+    page = Cells(MarkdownIt("gfm-like", {"linkify": False}).render(markdown(of(text))))
+    shown = [" ".join(cell.split()) for cell in page.cells]
+    if line(text):  # bold needs something to be bold
+        assert page.tags <= {"p", "strong", "table", "thead", "tbody", "tr", "th", "td", "ul", "li"}, (
+            page.tags
+        )
+        assert shown == [line(text), line(text), "other", line(text), line(text), line(text)]
+
+
+@hostile
+def test_any_text_is_one_cell_of_html(text: str) -> None:
+    page = Cells(notebook_html((of(text),)))
+    assert page.tags <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "small"}
+    assert [cell for cell in page.cells if cell not in ("", "other")] in (
+        [visible(text, one_line=True)] * 6, [],
+    )  # fmt: skip
+
+
+@hostile
+def test_any_text_comes_back_from_csv(text: str) -> None:
+    written = csv_text([["name", "value"], [text, 1.5], [1, text]])
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [
+        ["name", "value"], [text, "1.5"], ["1", text],
+    ]  # fmt: skip
+
+
+COMMANDS = {
+    r"\textbackslash{}": "\\", r"\&": "&", r"\%": "%", r"\$": "$", r"\#": "#", r"\_": "_", r"\{": "{",
+    r"\}": "}", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"$\times$": "×", r"$-$": "−",
+    r"$<$": "<", r"$>$": ">", r"$|$": "|", r"\textasciigrave{}": "`", "{}": "",
+}  # fmt: skip
+
+
+@hostile
+def test_any_text_is_one_cell_of_latex(text: str) -> None:
+    written, read, place = latex(text), "", 0
+    assert not written.startswith(("[", "(", "*")), "an option of the end of the row above"
+    assert "--" not in written and "\n" not in written
+    while place < len(written):
+        command = next((name for name in COMMANDS if written.startswith(name, place)), None)
+        assert command or written[place] not in "\\{}$&#^_%~<>|`", written[place:]
+        read += COMMANDS[command] if command else written[place]
+        place += len(command) if command else 1
+    assert read == visible(text, one_line=True)
+
+
+def test_columns_of_wide_letters_are_aligned() -> None:
+    table = Table(left("name", "m"), (table_row(["中文", "1"]), table_row(["abcdef", "2"])))
+    assert plain_text(table).split("\n")[2:] == ["中文    1", "abcdef  2"]

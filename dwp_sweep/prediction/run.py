@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from dwp_sweep.atomic_write import place_beside
 from dwp_sweep.data.volumes import write_volume
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError, Problem, figure_text
 from dwp_sweep.prediction.jobs import PredictionJob
 from dwp_sweep.prediction.request import Ready, read_channels
 from dwp_sweep.prediction.segment import Segmentation, segment
@@ -142,7 +142,7 @@ def draw(segmentation: Segmentation, path: Path, title: str, orientation: str = 
     bar = figure.colorbar(shown, ax=list(below), location="bottom", fraction=0.05, aspect=50)
     bar.set_label("Predictive entropy, nats", fontsize=9, color=MUTED)
     bar.ax.tick_params(colors=MUTED, labelsize=8)
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(figure_text(title, 100), fontsize=11, color=INK)
     label = "Prediction" if mask.any() else "Prediction: no foreground"
     lines = [Line2D([], [], color=PREDICTION, lw=2)]
     figure.legend(lines, [label], loc="outside lower center", frameon=False, fontsize=9)

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dwp_sweep.data.placement import fullest_slice
+from dwp_sweep.errors import figure_text
 
 INK, MUTED, GRID = "#22252b", "#6b7280", "#e5e7eb"
 TRUTH, PREDICTION = "#00E0B8", "#FF8A1F"
@@ -113,7 +114,7 @@ def learning_curve(
         if names and not names[0].startswith("val_"):
             _set_scale(axis, names, history)
     _mark_schedule(axes, history)
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(figure_text(title, 80), fontsize=11, color=INK)
     axes[-1].set_xlabel("Epoch", fontsize=9, color=MUTED)
     save(figure, path)
 
@@ -139,7 +140,7 @@ def kernel_figure(kernels: Any, samples: Any, path: Path, title: str) -> None:
         axis.imshow(_mosaic(rows), cmap=_DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
         axis.set_title(f"{name}: {len(rows)} kernels, weight std {_std(rows)}", fontsize=9, color=MUTED)
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(figure_text(title, 100), fontsize=11, color=INK)
     figure.supxlabel(
         "each kernel: its planes 0, 1, 2, as shares of its own largest weight; blue below 0, orange above",
         fontsize=8,

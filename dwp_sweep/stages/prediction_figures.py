@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
+from dwp_sweep.errors import figure_text
 from dwp_sweep.metrics.calibration import Reliability, entropy
 from dwp_sweep.stages.figures import (
     GRID,
@@ -60,7 +61,7 @@ def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str)
             outline(axis, np.take(mask, centre[plane], axis=plane).T, colour, width)
         axis.set_title(f"{name}, slice {centre[plane]}", fontsize=9, color=MUTED)
         axis.set_axis_off()
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(figure_text(title, 100), fontsize=11, color=INK)
     names = [
         ("Truth", "Prediction")[side] + ("" if mask.any() else " (empty)") for side, mask in enumerate(masks)
     ]
@@ -105,7 +106,7 @@ def uncertainty_figure(
     for axis in (first, *others):
         for mask, colour, width in zip(masks, (TRUTH, PREDICTION), (2.6, 1.2), strict=True):
             outline(axis, mask[..., index].T, colour, width)
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(figure_text(title, 80), fontsize=11, color=INK)
     names = ["Truth", "Prediction (probability above 1/2)"]
     labels = [
         name + ("" if mask[..., index].any() else " (none in this slice)")
@@ -134,7 +135,7 @@ def calibration_figure(bins: Reliability, brier: float, ece: float, path: Path, 
     above.set_title(
         f"{means}\nECE {bins.ece:.3f}: all their voxels pooled", loc="left", fontsize=9, color=MUTED
     )
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(figure_text(title, 60), fontsize=11, color=INK)
     save(figure, path)
 
 

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import dwp_sweep
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.errors import InputError
 from dwp_sweep.prediction import run as prediction_run
+from dwp_sweep.prediction.segment import Segmentation
+from tests.hostile_texts import WORST, assert_drawn, figures_saved
 from tests.prediction.conftest import AFFINE, KEY, save_scan, voxels
 
 
@@ -236,3 +239,16 @@ def test_a_run_that_is_none_is_told(storage, add_target, tmp_path, scan):
         dwp_sweep.predict("0" * 32, image, storage=storage)
     with pytest.raises(InputError, match="no MLflow database"):
         dwp_sweep.predict("best:demo", image, storage=storage)
+
+
+@pytest.mark.parametrize("title", WORST[::3])
+def test_a_picture_s_title_is_drawn_as_it_is(title, tmp_path, monkeypatch):
+    mask = np.zeros((6, 6, 6), dtype=np.uint8)
+    mask[2:4, 2:4, 2:4] = 1
+    entropy = np.full(mask.shape, 0.1, dtype=np.float32)
+    case = Case(title, mask[None].astype(np.float32), mask)
+    with figures_saved(monkeypatch) as saved:
+        prediction_run.draw(
+            Segmentation(mask, entropy, entropy, np.eye(4), 0.0, case, entropy), tmp_path / "x.png", title
+        )
+    assert_drawn(saved[0], title)

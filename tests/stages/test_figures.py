@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from dwp_sweep.data.cache.cases import Case
+from dwp_sweep.data.check.overview import write_overview
 from dwp_sweep.metrics.calibration import reliability
 from dwp_sweep.stages import figures, prediction_figures
 from dwp_sweep.stages.figures import kernel_figure, learning_curve
 from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
+from tests.hostile_texts import WORST, assert_drawn, figures_saved
 
 HISTORY = [
     {
@@ -209,3 +212,24 @@ def test_probabilities_of_one_value_still_draw(p: float, tmp_path: Path) -> None
     probs = np.stack([np.full(7, 1 - p), np.full(7, p)])
     calibration_figure(reliability(probs, np.ones(7)), 0.1, 0.1, tmp_path / "calibration.png", "title")
     assert n_pixels(tmp_path / "calibration.png", "#0072B2") > 1_000
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+@pytest.mark.parametrize("title", WORST[::3])
+def test_titles_are_drawn_as_they_are(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, image, mask = tmp_path / "f.png", np.zeros((6, 6, 6)), np.zeros((6, 6, 6), dtype=bool)
+    mask[2:4, 2:4, 2:4] = True
+    image[mask] = 1.0
+    foreground = np.where(mask, 0.9, 0.1)
+    probs, kernels = np.stack([1 - foreground, foreground]), np.eye(27)
+    bins = reliability(probs.reshape(2, -1), mask.ravel())
+    with figures_saved(monkeypatch) as saved:
+        learning_curve(HISTORY, path, title)
+        kernel_figure(kernels, kernels, path, title)
+        slice_figure(image, mask, mask, path, title)
+        uncertainty_figure(image, mask, probs, None, path, title)
+        calibration_figure(bins, 0.1, 0.1, path, title)
+        write_overview([Case(title, image[None], mask.astype(np.uint8))], path, title, {title: title})
+    assert len(saved) == 6
+    for figure in saved:
+        assert_drawn(figure, title)

@@ -5,7 +5,6 @@ For people who check their data by eye; nothing reads it back.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.placement import fullest_slice
 from dwp_sweep.data.preprocess import background_value
+from dwp_sweep.errors import figure_text
 
 PLANES = ("sagittal", "coronal", "axial")
 
@@ -60,11 +60,12 @@ def write_overview(
     for row, case in zip(grid, shown, strict=True):
         for axis, axes in enumerate(row):
             _draw(axes, case, axis)
-        text = "\n".join(filter(None, [_wrapped(case.id), (notes or {}).get(case.id, "")]))
+        about = (figure_text(line) for line in (notes or {}).get(case.id, "").splitlines())
+        text = "\n".join([figure_text(case.id, _NOTE_CHARS, 3), *about])
         row[0].set_ylabel(text, color="white", fontsize=7, rotation=0, ha="right", va="center", labelpad=6)
     for axes, plane in zip(grid[0], PLANES, strict=True):
         axes.set_title(plane, color="white", fontsize=9)
-    figure.suptitle(title, color="white", fontsize=9)
+    figure.suptitle(figure_text(title, 70), color="white", fontsize=9)
     figure.savefig(path, dpi=110)
 
 
@@ -82,10 +83,6 @@ def _tile_sizes_mm(cases: Sequence[Case]) -> tuple[list[float], list[float]]:
     sizes = [[n * mm for n, mm in zip(case.mask.shape, case.spacing_mm, strict=True)] for case in cases]
     widths = [max(size[1] for size in sizes), *[max(size[0] for size in sizes)] * 2]
     return widths, [max(size[1], size[2]) for size in sizes]
-
-
-def _wrapped(name: str) -> str:
-    return "\n".join(textwrap.wrap(name, _NOTE_CHARS, break_on_hyphens=True))
 
 
 def _draw(axes: Axes, case: Case, axis: int) -> None:

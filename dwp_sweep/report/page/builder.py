@@ -179,12 +179,15 @@ class ReportBuilder:
         """
         place = self.folder / "tables"
         place.mkdir(parents=True, exist_ok=True)
+        downloads = []
         for name, text in files.items():
-            (place / name).write_text(text)
-        return tuple(
-            Download(name, _FORMATS[name.rpartition(".")[2]], data_uri(text.encode(), "text/plain"))
-            for name, text in files.items()
-        )
+            # A file's name may hold bytes that are no text.
+            content = text.encode("utf-8", "backslashreplace")
+            (place / name).write_bytes(content)
+            downloads.append(
+                Download(name, _FORMATS[name.rpartition(".")[2]], data_uri(content, "text/plain"))
+            )
+        return tuple(downloads)
 
 
 @contextmanager
@@ -231,7 +234,8 @@ def write_picture(picture: Picture, folder: Path) -> str:
             folder / f"{picture.name}.png", dpi=150, facecolor="white", metadata={"Software": None}
         )
     svg = buffer.getvalue()
-    (folder / f"{picture.name}.svg").write_text(re.sub(r"(<svg\b[^>]*>)", rf"\1{_WHITE}", svg, count=1))
+    on_white = re.sub(r"(<svg\b[^>]*>)", rf"\1{_WHITE}", svg, count=1)
+    (folder / f"{picture.name}.svg").write_text(on_white, encoding="utf-8")
     return data_uri(themed(svg).encode(), "image/svg+xml")
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dwp_sweep.errors import figure_text
 from dwp_sweep.report.page.builder import FAINT, GRID, INK, MUTED, PAPER, Picture, Style, drawing, new_figure
 from dwp_sweep.report.page.comparisons import Comparisons
 from dwp_sweep.report.page.evidence import Evidence
@@ -42,7 +43,7 @@ def size_chart(table: ScoreTable, looks: Mapping[str, Style], name: str) -> Pict
             for place, method in enumerate(table.columns):
                 n = len(table.columns)
                 offset = 0.0 if n < 2 else 0.22 * (place / (n - 1) - 0.5)  # dots of two methods never meet
-                _score_line(axis, table, method, looks[method], offset, table.columns[method])
+                _score_line(axis, table, method, looks[method], offset, _label(table.columns[method]))
             _style(axis, table)
             axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9, handlelength=2.4)
         else:
@@ -83,7 +84,7 @@ def curve_chart(evidence: Evidence, looks: Mapping[str, Style]) -> Picture | Non
                 for method in evidence.columns:
                     look, curve = looks[method], curves[title, size, method]
                     epochs, values = [epoch for epoch, _ in curve], [value for _, value in curve]
-                    label = evidence.columns[method]
+                    label = _label(evidence.columns[method])
                     axis.plot(epochs, values, color=look.colour, ls=look.dash, lw=1.3, label=label)
                 _plain(axis)
                 axis.set_title(f"{title}, m = {size}", fontsize=9)
@@ -139,6 +140,10 @@ def _score_line(
     )  # fmt: skip
 
 
+def _label(name: str) -> str:
+    return figure_text(name, 30, 2)
+
+
 def _small_multiples(table: ScoreTable, looks: Mapping[str, Style]) -> Figure:
     n_rows = math.ceil(len(table.columns) / _PER_ROW)
     figure = new_figure(10.0, 0.4 + 2.0 * n_rows)
@@ -152,7 +157,7 @@ def _small_multiples(table: ScoreTable, looks: Mapping[str, Style]) -> Figure:
                 axis.plot([table.sizes.index(size) for size in sizes], means, color=FAINT, lw=0.8, zorder=1)
         _score_line(axis, table, method, looks[method], 0.0, None)
         _style(axis, table)
-        axis.set_title(table.columns[method], fontsize=9, color=INK)
+        axis.set_title(_label(table.columns[method]), fontsize=9, color=INK)
         axis.set_ylabel("")
     for axis in panels[len(table.columns) :]:
         axis.set_axis_off()

@@ -20,6 +20,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from dwp_sweep.errors import figure_text
 from dwp_sweep.report.answers.runs import Repeat
 from dwp_sweep.report.page.builder import INK, MUTED, Picture, drawing, new_figure
 from dwp_sweep.report.page.evidence import Evidence
@@ -197,7 +198,9 @@ def kernels_picture(evidence: Evidence, priors: PriorSet, name: str) -> Picture 
         for (left, right), (row, (kernels, samples)) in zip(grid, pairs, strict=True):
             for axis, side in ((left, kernels), (right, samples)):
                 _strip(axis, side)
-            left.set_ylabel(f"{row.labels.get('group')}", rotation=0, ha="right", va="center", fontsize=9)
+            left.set_ylabel(
+                figure_text(str(row.labels.get("group"))), rotation=0, ha="right", va="center", fontsize=9
+            )
         grid[0][0].set_title("Kernels of source networks", fontsize=9, color=INK)
         grid[0][1].set_title("Samples of the prior", fontsize=9, color=INK)
         figure.supylabel("Kernel group", fontsize=9, color=MUTED)
@@ -231,11 +234,11 @@ def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> 
 
 def _title(axis: Axes, name: str, more: str) -> None:
     if name:
-        axis.set_title(name, fontsize=9, color=INK, loc="left", pad=14 if more else 4)
+        axis.set_title(figure_text(name, 26, 2), fontsize=9, color=INK, loc="left", pad=14 if more else 4)
     if more:
         axis.annotate(
-            more, (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points", fontsize=7,
-            color=MUTED,
+            figure_text(more, 36), (0, 1), xycoords="axes fraction", xytext=(0, 3),
+            textcoords="offset points", fontsize=7, color=MUTED,
         )  # fmt: skip
 
 

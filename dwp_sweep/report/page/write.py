@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dwp_sweep import __version__
+from dwp_sweep.errors import visible
 from dwp_sweep.report.answers.scores import DECIDES, OVERLAP
 from dwp_sweep.report.page.answer import sentences, winners
 from dwp_sweep.report.page.builder import ReportBuilder, styles
@@ -93,7 +94,7 @@ def write_page(evidence: Evidence, out: Path, versus: str | None = None) -> Writ
 
 
 def _page(**values: Any) -> str:
-    """The page that needs no script, no network and no other file; all values are escaped."""
+    """The page that needs no script, no network and no other file; all values are escaped, in one line."""
     environment = Environment(
         loader=PackageLoader(_ROOM),
         autoescape=True,
@@ -101,6 +102,7 @@ def _page(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: visible(value, one_line=True) if type(value) is str else value,
     )
     css = (files(_ROOM) / "page.css").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(css=Markup(css), **values)

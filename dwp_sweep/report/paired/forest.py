@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dwp_sweep.errors import figure_text
 from dwp_sweep.report.answers.paper_table import METRICS
 from dwp_sweep.report.paired.differences import PairedDifference, PairedTable
 
@@ -53,7 +54,7 @@ def forest(tables: Sequence[PairedTable]) -> Figure:
     panels[0][0].set_xlim(*_limits(tables))
     metric = METRICS.get(tables[0].metric, tables[0].metric)
     for axis in panels[-1]:
-        axis.set_xlabel(f"difference in {metric}", fontsize=8, color=_INK)
+        axis.set_xlabel(f"difference in {figure_text(metric, 30)}", fontsize=8, color=_INK)
     _legend(figure, panels[0][0], n_columns=min(3, len(sizes)))
     return figure
 
@@ -64,9 +65,11 @@ def _panel(axis: Axes, table: PairedTable, size: int) -> None:
     for row in table.rows:
         if row.train_size == size:
             _draw(axis, row, names.index(row.name))
-    axis.set_yticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), [figure_text(name, 30, 2) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
-    axis.set_title(f"m = {size}, minus {table.reference}", loc="left", fontsize=9, color=_INK)
+    axis.set_title(
+        f"m = {size}, minus {figure_text(table.reference, 24)}", loc="left", fontsize=9, color=_INK
+    )
     axis.grid(color=_GRID, lw=0.8, axis="x")
     axis.set_axisbelow(True)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from dwp_sweep.errors import figure_text
 from dwp_sweep.report.search.picture import COLOURS, MARKERS, PALE, SearchPicture, columns_of, style, words_of
 from dwp_sweep.stages.figures import INK, MUTED
 from dwp_sweep.tracking.read.pareto import front_of, knee_of
@@ -38,7 +39,9 @@ def learning_curves(trials: SearchTrials) -> SearchPicture | None:
         if place >= len(conditions) - n_columns:
             axis.set_xlabel("Epoch", fontsize=9.5, color=INK)
             axis.tick_params(labelbottom=True)
-    picture.suptitle(f"{trials.sweep}: learning curves, one line for each network", fontsize=11.5, color=INK)
+    picture.suptitle(
+        f"{figure_text(trials.sweep)}: learning curves, one line for each network", fontsize=11.5, color=INK
+    )
     _curves_legend(picture, trials)
     return picture
 
@@ -57,7 +60,7 @@ def importance_plot(sweep: str, importances: Sequence[Importance]) -> SearchPict
     is_alone = len({importance.condition for importance in importances}) == 1
     for axis, importance in zip(panels.flat, known, strict=False):
         _importance_panel(axis, importance, is_alone)
-    picture.suptitle(f"{sweep}: what mattered", fontsize=11.5, color=INK)
+    picture.suptitle(f"{figure_text(sweep)}: what mattered", fontsize=11.5, color=INK)
     picture.supxlabel(
         "share of importance (PED-ANOVA): where the best configurations differ from all",
         fontsize=9,
@@ -82,7 +85,7 @@ def pareto_plot(trials: SearchTrials) -> SearchPicture | None:
     if min(values) > 0 and max(values) > _LOG_RANGE * min(values):
         axis.set_xscale("log")
     about = "two validation metrics" if across.metric.startswith("val_") else "what a result costs"
-    axis.set_title(f"{trials.sweep}: {about}", loc="left", fontsize=11.5, color=INK, pad=10)
+    axis.set_title(f"{figure_text(trials.sweep, 44)}: {about}", loc="left", fontsize=11.5, color=INK, pad=10)
     _pareto_legend(picture, trials)
     return picture
 
@@ -96,7 +99,7 @@ def _curves_panel(axis: Axes, trials: SearchTrials, condition: str) -> None:
     if best is not None:
         _draw_curves(axis, best, _BEST, 2.2, 3)
     counts = trials.counts(condition)
-    name = "" if condition == "all" else f"{condition}: "
+    name = "" if condition == "all" else f"{figure_text(condition, 36)}: "
     axis.set_title(
         f"{name}{counts['complete']} complete, {counts['pruned']} given up",
         loc="left",
@@ -128,7 +131,7 @@ def _importance_panel(axis: Axes, importance: Importance, is_alone: bool) -> Non
             f"{100 * share:.0f} %", (share, place), xytext=(4, 0), textcoords="offset points", va="center",
             fontsize=8.5, color=INK,
         )  # fmt: skip
-    axis.set_yticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), [figure_text(name, 30, 2) for name in names])
     axis.tick_params(axis="y", colors=INK, length=0)
     axis.invert_yaxis()
     axis.set_xlim(0, 1.12)
@@ -136,7 +139,9 @@ def _importance_panel(axis: Axes, importance: Importance, is_alone: bool) -> Non
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
     axis.spines["left"].set_visible(False)
     title = (
-        words_of(importance.metric) if is_alone else f"{importance.condition}: {words_of(importance.metric)}"
+        words_of(importance.metric)
+        if is_alone
+        else f"{figure_text(importance.condition, 36)}: {words_of(importance.metric)}"
     )
     note = f"  ({importance.n_complete} complete, {importance.n_pruned} given up)"
     axis.set_title(title + note, loc="left", fontsize=9.5, color=INK)
@@ -191,7 +196,7 @@ def _pareto_legend(picture: SearchPicture, trials: SearchTrials) -> None:
         handles.append(Line2D([], [], ls="", marker="o", ms=11, mfc="none", mec=INK, label="knee"))
     if len(trials.conditions) > 1:
         handles += [
-            Line2D([], [], ls="", marker=MARKERS[n % 8], color=COLOURS[n % 8], label=name)
+            Line2D([], [], ls="", marker=MARKERS[n % 8], color=COLOURS[n % 8], label=figure_text(name, 30, 2))
             for n, name in enumerate(trials.conditions[:8])
         ]
     picture.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)

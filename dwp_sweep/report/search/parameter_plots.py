@@ -22,6 +22,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import MaxNLocator
 
+from dwp_sweep.errors import figure_text, visible
 from dwp_sweep.report.search.picture import (
     COLOURS,
     MARKERS,
@@ -38,6 +39,8 @@ from dwp_sweep.stages.figures import INK, MUTED
 from dwp_sweep.tracking.read.trials import Parameter, SearchTrials, TrialRow
 
 _JITTER = 0.16
+_MAX_LINES = 4
+"""Of a choice on an axis."""
 _NONE = -0.14
 """Height of a field that does not apply."""
 # The bright end of the map cannot be seen on white.
@@ -78,7 +81,7 @@ def slice_plot(trials: SearchTrials, goal: int = 0) -> SearchPicture:
             axis.set_ylabel(words_of(trials.goals[goal].metric), fontsize=9.5, color=INK)
     heights = [height for row in trials.trials if (height := _height(row, goal)) is not None]
     panels[0][0].set_ylim(*value_limits(heights))
-    picture.suptitle(f"{trials.sweep}: what was tried", fontsize=11.5, color=INK)
+    picture.suptitle(f"{figure_text(trials.sweep)}: what was tried", fontsize=11.5, color=INK)
     _legend(picture, trials)
     return picture
 
@@ -94,9 +97,12 @@ def place_of(value: Any, parameter: Parameter) -> float:
 
 def shown_choice(text: str, longest: int = 14) -> str:
     """A choice on an axis: underscores may break the line, long ones are cut."""
-    plain = text if len(text) <= longest else text.replace(", ", ",\n").replace("_", "_\n", 1)
+    text = visible(text, one_line=True)
+    lines = [text] if len(text) <= longest else text.replace(", ", ",\n").replace("_", "_\n", 1).split("\n")
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[: _MAX_LINES - 1], "…"]
     return "\n".join(
-        line if len(line) <= longest + 4 else line[: longest + 3] + "…" for line in plain.split("\n")
+        figure_text(line if len(line) <= longest + 4 else line[: longest + 3] + "…") for line in lines
     )
 
 
@@ -123,14 +129,16 @@ def parallel_plot(trials: SearchTrials, goal: int = 0) -> SearchPicture | None:
     n_pruned = trials.counts()["pruned"]
     words = f", {n_pruned} given up (pale)" if n_pruned else ""
     picture.suptitle(
-        f"{trials.sweep}: {len(complete)} complete configurations{words}", fontsize=11.5, color=INK
+        f"{figure_text(trials.sweep)}: {len(complete)} complete configurations{words}",
+        fontsize=11.5,
+        color=INK,
     )
     return picture
 
 
 def _panel(axis: Axes, trials: SearchTrials, parameter: Parameter, goal: int) -> None:
     style(axis, "y" if parameter.choices else "both")
-    axis.set_xlabel(parameter.name, fontsize=9.5, color=INK)
+    axis.set_xlabel(figure_text(parameter.name, 40), fontsize=9.5, color=INK)
     draws = np.random.default_rng(0)
     for place, condition in enumerate(trials.conditions):
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
@@ -162,7 +170,14 @@ def _legend(picture: SearchPicture, trials: SearchTrials) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], ls="", marker=MARKERS[n % len(MARKERS)], color=COLOURS[n % len(COLOURS)], label=name)
+        Line2D(
+            [],
+            [],
+            ls="",
+            marker=MARKERS[n % len(MARKERS)],
+            color=COLOURS[n % len(COLOURS)],
+            label=figure_text(name, 30, 2),
+        )
         for n, name in enumerate(trials.conditions[: len(COLOURS)])
         if len(trials.conditions) > 1
     ]
@@ -241,8 +256,8 @@ def _frame(axis: Axes, columns: Sequence[_Column], has_gaps: Sequence[bool]) -> 
             axis.plot(place, _NONE, "o", ms=3.5, color=MUTED, zorder=3)
         scale = "\n(log scale)" if column.is_log else ""
         axis.annotate(
-            f"{column.name}{scale}", (place, 1), xytext=(0, 9), textcoords="offset points", ha="center",
-            va="bottom", fontsize=9, color=INK,
+            f"{figure_text(column.name, 24)}{scale}", (place, 1), xytext=(0, 9), textcoords="offset points",
+            ha="center", va="bottom", fontsize=9, color=INK,
         )  # fmt: skip
     axis.set_xlim(-0.6, len(columns) - 1 + 0.12)
     axis.set_ylim(foot - 0.05, 1.02)

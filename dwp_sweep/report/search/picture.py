@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from dwp_sweep.errors import figure_text
 from dwp_sweep.stages.figures import GRID, MUTED
 
 # Okabe and Ito's palette, told apart by colour-blind readers too; black is kept for what is best.
@@ -46,7 +47,7 @@ class SearchPicture(Figure):
 
 def words_of(metric: str) -> str:
     """A metric for people, with its unit."""
-    return _UNITS.get(metric, metric)
+    return _UNITS.get(metric, figure_text(metric, 36))
 
 
 def style(axis: Axes, grid: str = "both") -> None:

@@ -260,7 +260,7 @@ def _values(row: NodeRow, configuration: str) -> dict[str, Any]:
     values: dict[str, Any] = {f"params.{name}": value for name, value in row.params.items()}
     values |= row.metrics
     values |= {name: row.labels.get(name) for name in LABELS}
-    return values | {
+    values |= {
         "stage": row.stage,
         "state": row.state,
         "configuration": configuration,
@@ -270,3 +270,9 @@ def _values(row: NodeRow, configuration: str) -> dict[str, Any]:
         "artifacts": row.artifacts,
         "error": row.error,
     }
+    return {name: _text(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _text(value: str) -> str:
+    """Without bytes that are no text, which a column cannot hold: a file's name in an error may have them."""
+    return value.encode("utf-8", "backslashreplace").decode()
