@@ -8,8 +8,9 @@ node's key (`unkeyed`), and that it is `expert`, listed after the settings that 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +31,9 @@ class StrictModel(BaseModel):
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+LARGEST = 2**32 - 1
+"""Of whole numbers: no count, size or seed is larger, and computations with larger ones fail in many ways."""
+
 
 def unkeyed(default: Any = ..., *, expert: bool = False, **kwargs: Any) -> Any:
     """A field that never changes results (a path, a device, a name): it stays out of a node's key."""
@@ -46,6 +50,18 @@ def expert_fields(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(name for name, field in model.model_fields.items() if _mark(field, "expert", False))
 
 
+def json_of(text: str) -> Any:
+    """The plain values of a JSON text.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: str = "") -> ModelT:
     """Validate plain values (as read from YAML or JSON) strictly.
 
@@ -58,9 +74,11 @@ def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: st
     Raises:
         InputError: With one problem for every bad key.
     """
+    if large := [Problem(where, what) for what in _large_numbers(values, prefix)]:
+        raise InputError(large)
     try:
         return model.model_validate_json(json.dumps(values), strict=True)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, ValidationError):
             raise InputError(problems_of(error, model, where, prefix)) from None
         raise InputError(
@@ -97,6 +115,21 @@ def short_json(value: Any) -> str:
 def shortened(text: str) -> str:
     """A text for messages, cut at 80 characters."""
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _large_numbers(values: Any, key: str) -> Iterator[str]:
+    """What is wrong with each whole number beyond `LARGEST`, by its dotted key."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _large_numbers(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(values, list | tuple):
+        for place, value in enumerate(values):
+            yield from _large_numbers(value, f"{key}.{place}")
+    elif isinstance(values, int) and abs(values) > LARGEST:
+        # Python writes out no number of more than 4,300 digits.
+        n_digits = int(abs(values).bit_length() * math.log10(2)) + 1
+        shown = str(values) if n_digits < 40 else f"a number of about {n_digits:,} digits"
+        yield f"{key} = {shown}: whole numbers are at most {LARGEST}"
 
 
 def _mark(field: FieldInfo, name: str, otherwise: object) -> object:

@@ -1,10 +1,14 @@
-"""Plain values of a search space: YAML read strictly, and settings nested or under dotted keys."""
+"""Plain values of a search space: YAML read strictly, and settings nested or under dotted keys.
+
+A short text may stand for values without end: aliases of aliases, or keys in keys. Values are counted and
+their depth is measured before anything is built from them.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +17,11 @@ import yaml
 from dwp_sweep.errors import InputError, Problem
 
 ValueT = TypeVar("ValueT")
+
+MAX_VALUES = 20_000
+"""Values of a file, aliases written out."""
+MAX_LEVELS = 50
+"""Keys in keys and lists in lists; a dotted key counts as its parts."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +45,35 @@ def read_yaml(text: str, where: str) -> YamlText:
         where: File or option named in the problems.
 
     Raises:
-        InputError: The text is no YAML, or has no plain values.
+        InputError: The text is no YAML, has no plain values, or values without end.
     """
     try:
         loader = _Loader(text)
         try:
-            values = loader.get_single_data()
+            node = loader.get_single_node()
+            _require_bounded(node, _inner_nodes, where)
+            values = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
         json.dumps(values, default=str, skipkeys=True)
     except RecursionError:
-        raise InputError(Problem(where, "is no YAML of a search space: nested too deeply")) from None
+        raise InputError(_too_deep(where)) from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(Problem(where, f"is no YAML: {' '.join(str(error).split())}")) from None
     return YamlText(values, tuple(Problem(where, what, fix) for what, fix in loader.remarks))
+
+
+def require_bounded(values: Any, where: str) -> None:
+    """Refuse values that are too many or nested too deeply, as `read_yaml` does.
+
+    Args:
+        values: Plain values that are no YAML: mappings and lists.
+        where: Named in the problem.
+
+    Raises:
+        InputError: More than `MAX_VALUES` values or `MAX_LEVELS` levels, or values that hold themselves.
+    """
+    _require_bounded(values, _inner_values, where)
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +131,62 @@ def clash_problems(values: Mapping[str, Any], section: str, where: str) -> list[
         Problem(where, f"{section}: {key!r} is set twice, nested and dotted", "keep one of the two")
         for key in twice
     ]
+
+
+def _require_bounded(root: object, inner: Callable[[Any], Sequence[tuple[int, object]]], where: str) -> None:
+    """Count the values below a root without writing aliases out: each object is measured once."""
+    measured: dict[int, tuple[int, int]] = {}  # by identity: values and levels
+    begun: set[int] = set()
+    waiting: list[object] = [root]
+    while waiting:
+        value = waiting[-1]
+        parts = inner(value)
+        if id(value) not in begun:
+            begun.add(id(value))
+            if any(id(part) in begun and id(part) not in measured for _, part in parts):
+                raise InputError(
+                    Problem(
+                        where,
+                        "is no YAML of a search space: a value contains itself",
+                        "write it without aliases",
+                    )
+                )
+            waiting += [part for _, part in parts if id(part) not in begun]
+            continue
+        waiting.pop()
+        sizes = [(weight, *measured[id(part)]) for weight, part in parts]
+        n_values = 1 + sum(n for _, n, _ in sizes)
+        levels = max((weight + depth for weight, _, depth in sizes), default=0)
+        measured[id(value)] = (n_values, levels)
+        if n_values > MAX_VALUES:
+            what = (
+                f"holds {n_values:,} values or more with its aliases written out, and at most {MAX_VALUES:,}"
+            )
+            raise InputError(
+                Problem(where, f"{what} are read", "write what is meant without aliases of aliases")
+            )
+        if levels > MAX_LEVELS:
+            raise InputError(_too_deep(where))
+
+
+def _inner_nodes(node: Any) -> Sequence[tuple[int, object]]:
+    if isinstance(node, yaml.SequenceNode):
+        return [(1, item) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        keys = [(1, key) for key, _ in node.value if not isinstance(key, yaml.ScalarNode)]
+        return keys + [(1 + str(key.value).count("."), value) for key, value in node.value]
+    return ()
+
+
+def _inner_values(value: Any) -> Sequence[tuple[int, object]]:
+    if isinstance(value, Mapping):
+        return [(1 + str(key).count("."), item) for key, item in value.items()]
+    return [(1, item) for item in value] if isinstance(value, list | tuple) else ()
+
+
+def _too_deep(where: str) -> Problem:
+    what = f"is no YAML of a search space: nested too deeply, in more than {MAX_LEVELS} levels"
+    return Problem(where, what, "no setting of a search space lies deeper than a few keys")
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

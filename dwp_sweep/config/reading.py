@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ from dwp_sweep.strict import parse
 
 _VOXEL_GRID = ("orientation", "spacing_mm", "shape", "crop_foreground")
 """Settings of a target's preprocessing that decide which voxels are scored."""
+MAX_CONDITIONS = 50_000
+"""Combinations of the grid's axes."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ def read_values(values: Mapping[str, Any], taken: Mapping[str, Any], where: str)
         ]
     if VARIANT in grid:
         wrong += conflicts(grid[VARIANT], [key for key in grid if key != VARIANT], where)
-    named, unfit = _conditions(base, grid, where)
+    too_many = _too_many(grid, where)
+    wrong += too_many
+    named, unfit = ([], []) if too_many else _conditions(base, grid, where)
     # A condition that cannot be read adds nothing where its base or one of its values is bad already.
     problems += wrong or ([] if "data" in bad else unfit)
     if VARIANT in grid and not wrong:
@@ -244,6 +249,16 @@ def _new_problems(
     return [
         problem for values in tried for problem in _problems(values, where, prefix) if problem not in of_base
     ]
+
+
+def _too_many(grid: Mapping[str, Any], where: str) -> list[Problem]:
+    """The problem with a grid of more combinations than a sweep can hold, which are counted and not made."""
+    n_conditions = math.prod(len(axis) for axis in grid.values())
+    if n_conditions <= MAX_CONDITIONS:
+        return []
+    axes = " x ".join(f"{name} {len(axis)}" for name, axis in grid.items())
+    what = f"grid has {n_conditions:,} conditions ({axes}), and at most {MAX_CONDITIONS:,} are read"
+    return [Problem(where, what, "give fewer values, or search over some of these fields")]
 
 
 def _conditions(

@@ -30,6 +30,7 @@ OBJECTIVES: Mapping[str, Literal["max", "min"]] = {
 
 _OBJECTIVE_SHAPES = "should be {{metric: {}, over: split}}, or a list of such"
 _WALL = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)\s*$")
+_MAX_WALL_S = 10_000 * 86400.0
 _UNIT_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": HOUR_S, "d": 86400.0}
 
 
@@ -42,8 +43,8 @@ class ResourcesConfig(StrictModel):
             trains a U-Net, a quarter for the kernel VAEs, else none.
     """
 
-    cpu: float = Field(1.0, gt=0)
-    gpu: float | None = Field(None, ge=0)
+    cpu: float = Field(1.0, gt=0, le=100_000)
+    gpu: float | None = Field(None, ge=0, le=100_000)
 
 
 class BudgetConfig(StrictModel):
@@ -56,15 +57,19 @@ class BudgetConfig(StrictModel):
         trials: Configurations of all studies together; target networks where there is no search.
     """
 
-    gpu_hours: float | None = Field(None, ge=0)
-    cpu_hours: float | None = Field(None, ge=0)
+    gpu_hours: float | None = Field(None, ge=0, le=1e9)
+    cpu_hours: float | None = Field(None, ge=0, le=1e9)
     wall: str | None = None
     trials: int | None = Field(None, ge=0)
 
     @field_validator("wall", mode="before")
     @classmethod
     def _has_a_unit(cls, value: Any) -> Any:
-        if value is None or (isinstance(value, str) and _WALL.match(value)):
+        if value is None:
+            return value
+        if isinstance(value, str) and (match := _WALL.match(value)):
+            if float(match[1]) * _UNIT_S[match[2]] > _MAX_WALL_S:
+                raise ValueError("is longer than 10000d")
             return value
         raise ValueError("should be a time with its unit: 90s, 20m, 2h or 1d")
 
@@ -132,7 +137,7 @@ class SearcherConfig(StrictModel):
     """
 
     kind: Literal["tpe", "random", "gp", "nsga2"] = "tpe"
-    n_trials: int = Field(20, ge=1)
+    n_trials: int = Field(20, ge=1, le=100_000)
     seed: int = Field(0, ge=0)
     storage: str | None = None
 
@@ -182,7 +187,7 @@ class SpaceFile(StrictModel):
     scheduler: SchedulerConfig = SchedulerConfig()
     budget: BudgetConfig = BudgetConfig()
     resources: dict[str, ResourcesConfig] = Field(default_factory=dict)
-    max_failures: int = Field(2, ge=0)
+    max_failures: int = Field(2, ge=0, le=1_000)
     smoke: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("objective", mode="before")

@@ -20,6 +20,7 @@ from dwp_sweep.config.plain_values import (
     merged,
     nested,
     read_yaml,
+    require_bounded,
     with_value,
 )
 from dwp_sweep.config.reading import Reading, read_values
@@ -30,9 +31,11 @@ from dwp_sweep.config.shipped import space_path
 from dwp_sweep.config.variants import VARIANT, with_variant_value
 from dwp_sweep.errors import InputError, Problem, nearest_names
 from dwp_sweep.stages.registry import STAGES
+from dwp_sweep.strict import shortened
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
+_MAX_BYTES = 1_000_000
 _NESTED_SECTIONS = ("data", "fixed", "resources")
 
 
@@ -82,6 +85,8 @@ def load_space(
         InputError: With every problem of the file and of the overrides.
     """
     where = "the search space" if isinstance(source, Mapping) else str(source)
+    if isinstance(source, Mapping):
+        require_bounded(source, where)
     text = YamlText(dict(source), ()) if isinstance(source, Mapping) else _read(Path(source))
     changes = _read_overrides(overrides, SpaceFile.model_fields.keys() - {"data"})
     problems = [*changes.problems, *text.problems, *_clashes(text.values, where)]
@@ -169,13 +174,14 @@ def _read_overrides(texts: Sequence[str], own_keys: Collection[str]) -> _Overrid
     experiment: dict[str, Any] = {}
     problems: list[Problem] = []
     for text in texts:
-        where = f"--set {text}"
+        where = f"--set {shortened(text)}"
         key, equals, raw = text.partition("=")
         key = key.strip()
         if not equals or not all(key.split(".")):
             problems.append(Problem(where, "is not of the form key=value", "e.g. --set target.lr=1e-4"))
             continue
         try:
+            require_bounded({key: raw}, where)
             value = read_yaml(raw, where)
         except InputError as error:
             problems += error.problems
@@ -214,7 +220,11 @@ def _settings(reading: Reading, where: str) -> dict[str, Any]:
 
 def _read(path: Path) -> YamlText:
     try:
-        text = space_path(path).read_text(encoding="utf-8")
+        file = space_path(path)
+        if (n_bytes := file.stat().st_size) > _MAX_BYTES:
+            what = f"is no search-space file: it has {n_bytes:,} bytes, and at most {_MAX_BYTES:,} are read"
+            raise InputError(Problem(str(path), what, "give the path of a YAML file"))
+        text = file.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         close = nearest_names(path.name, _yaml_files(path.parent))
         advice = _listed(path.parent) or "give the path of a YAML file"

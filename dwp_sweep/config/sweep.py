@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dwp_sweep.config.search.checks import inactive_parameters
 from dwp_sweep.config.search.definition import Resolve, SearchSpace
 from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig
 from dwp_sweep.config.space import Space
+from dwp_sweep.config.variants import equal_pairs
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import parse
 
@@ -161,8 +162,7 @@ def _twins(keys: Sequence[str], variants: Sequence[str | None]) -> list[str]:
             runs.setdefault(variant, set()).add(key)
     return [
         f"variants {first!r} and {second!r} are the same runs: no stage reads what tells them apart"
-        for first, second in combinations(runs, 2)
-        if runs[first] == runs[second]
+        for first, second in equal_pairs({name: frozenset(keys) for name, keys in runs.items()})
     ]
 
 

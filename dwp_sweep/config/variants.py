@@ -6,8 +6,7 @@ two values. A name labels the runs of its conditions and is part of no node's ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dwp_sweep.config.plain_values import clash_problems, flat, overlap, without
@@ -122,8 +121,16 @@ def same_settings(named: Sequence[tuple[str | None, Any]], where: str) -> list[P
         if name is not None:
             by_name.setdefault(name, []).append(condition)
     fix = f"drop one of the two, or choose with --set {VARIANT}=NAME"
+    twins = equal_pairs({name: tuple(conditions) for name, conditions in by_name.items()})
     return [
         Problem(where, f"grid.{VARIANT}: {first!r} and {second!r} are the same settings", fix)
-        for first, second in combinations(by_name, 2)
-        if by_name[first] == by_name[second]
+        for first, second in twins
+    ]
+
+
+def equal_pairs(values: Mapping[str, Hashable]) -> list[tuple[str, str]]:
+    """Names with equal values, each with the first name that has this value."""
+    first: dict[Hashable, str] = {}
+    return [
+        (first[value], name) for name, value in values.items() if first.setdefault(value, name) is not name
     ]

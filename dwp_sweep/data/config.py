@@ -5,7 +5,9 @@ First file of the pipeline's data side; every other module of `dwp_sweep.data` r
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
@@ -24,6 +26,19 @@ _RANGE = re.compile(r"^\s*(-?\d+)?\s*:\s*(-?\d+)?\s*$")
 ValueT = TypeVar("ValueT")
 
 _AXES = ("LR", "PA", "IS")
+
+MAX_VOXELS = 2**30
+"""Of one volume: 4 GB as floats."""
+
+
+def few_enough(shape: Sequence[int]) -> None:
+    """Refuse a shape that no volume has.
+
+    Raises:
+        ValueError: More than `MAX_VOXELS` voxels.
+    """
+    if math.prod(shape) > MAX_VOXELS:
+        raise ValueError(f"has {math.prod(shape):,} voxels, and a volume has at most {MAX_VOXELS:,}")
 
 
 class PreprocessConfig(StrictModel):
@@ -62,6 +77,8 @@ class PreprocessConfig(StrictModel):
     def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
         if value is not None and value[0] >= value[1]:
             raise ValueError("must be two rising numbers, such as [-200, 250]")
+        if value is not None and (max(map(abs, value)) > 1e9 or value[1] - value[0] < 1e-6):
+            raise ValueError("must lie within -1e9 and 1e9, and at least 1e-6 apart")
         return value
 
     @field_validator("spacing_mm", "shape")
@@ -69,6 +86,21 @@ class PreprocessConfig(StrictModel):
     def _positive(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if value is not None and min(value) <= 0:
             raise ValueError("all three numbers must be above 0")
+        return value
+
+    @field_validator("shape")
+    @classmethod
+    def _fits_into_memory(cls, value: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        few_enough(value or ())
+        return value
+
+    @field_validator("spacing_mm")
+    @classmethod
+    def _no_finer_than_a_microscope(
+        cls, value: tuple[float, float, float] | None
+    ) -> tuple[float, float, float] | None:
+        if value is not None and not (min(value) >= 1e-3 and max(value) <= 1e3):
+            raise ValueError("all three numbers must lie within 0.001 and 1000 mm")
         return value
 
     @field_validator("percentiles")
@@ -91,7 +123,7 @@ class PhantomConfig(StrictModel):
     """
 
     kind: Literal["source", "target"] = "source"
-    n_subjects: int = Field(40, ge=1)
+    n_subjects: int = Field(40, ge=1, le=100_000)
     shape: tuple[int, int, int] = (32, 32, 32)
     seed: int = Field(0, ge=0)
 
@@ -100,6 +132,7 @@ class PhantomConfig(StrictModel):
     def _large_enough(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
         if min(value[:2]) < 16 or value[2] < 8:
             raise ValueError("must be at least 16 x 16 x 8 voxels, or no lesion is left to see")
+        few_enough(value)
         return value
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from dwp_sweep.data.cache.cases import Case
+from dwp_sweep.data.config import few_enough
 from dwp_sweep.data.placement import centred_start, cut
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import StrictModel
@@ -43,6 +44,7 @@ class PatchConfig(StrictModel):
     def _divisible(cls, value: Shape | None) -> Shape | None:
         if value is not None and any(n < MULTIPLE or n % MULTIPLE for n in value):
             raise ValueError(f"all three numbers must be multiples of {MULTIPLE}, at least {MULTIPLE}")
+        few_enough(value or ())
         return value
 
 

@@ -20,8 +20,12 @@ from dwp_sweep.nets.kernel_groups import Channels, read_channels
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import fact, load_state, read_facts, read_tensors, write_tensors
+from dwp_sweep.strict import shortened
 
 STEM = "prior"
+
+_MAX_SIZE = 1_000
+"""Of a model that a file describes: latent dimensions of an autoencoder, components of a mixture."""
 
 
 @dataclass(frozen=True)
@@ -181,10 +185,13 @@ def _describe(model: KernelVAE | KernelMixture) -> dict[str, Any]:
 
 def _new_model(facts: Mapping[str, Any], path: Path) -> KernelVAE | KernelMixture:
     kind = facts.get("kind", "vae")
-    if kind == "mixture":
-        return KernelMixture.blank(fact(facts, "n_components", path))
-    if kind != "vae":
+    if kind not in ("vae", "mixture"):
         raise ValueError(f"kind must be 'vae' or 'mixture', not {kind!r}")
-    latent_dim, head, floor = (fact(facts, key, path) for key in ("latent_dim", "head", "log_var_floor"))
+    size = fact(facts, "n_components" if kind == "mixture" else "latent_dim", path)
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _MAX_SIZE:
+        raise ValueError(f"its size must be a whole number from 1 to {_MAX_SIZE}, not {shortened(str(size))}")
+    if kind == "mixture":
+        return KernelMixture.blank(size)
+    head, floor = fact(facts, "head", path), fact(facts, "log_var_floor", path)
     with torch.random.fork_rng(devices=[]):  # the start drawn here is overwritten at once
-        return KernelVAE(latent_dim, head, floor)
+        return KernelVAE(size, head, floor)

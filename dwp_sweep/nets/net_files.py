@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dwp_sweep.nets.bayes_conv import BayesConv3d, Noise, make_bayesian
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
+from dwp_sweep.strict import json_of
 
 STEM = "net"
 
@@ -72,11 +73,11 @@ def load_net(folder: Path) -> nn.Module:
     """
     folder = Path(folder)
     facts = read_net_facts(folder)
-    with torch.random.fork_rng(devices=[]):  # the start drawn here is overwritten at once
+    with torch.device("meta"):  # no memory before the tensors are known to fit
         net = UNet3D(**facts.unet.model_dump())
+        if facts.noise is not None:
+            make_bayesian(net, noise=facts.noise)
     net.background = facts.background
-    if facts.noise is not None:
-        make_bayesian(net, noise=facts.noise)
     load_state(net, read_tensors(folder, STEM), folder / f"{STEM}.safetensors")
     return net.eval()
 
@@ -137,7 +138,7 @@ def read_facts(folder: Path, stem: str) -> dict[str, Any]:
     """
     path = Path(folder) / f"{stem}.json"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json_of(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected {stem}.json and {stem}.safetensors") from None
     except (OSError, ValueError) as error:
@@ -159,12 +160,20 @@ def fact(facts: Mapping[str, Any], key: str, path: Path) -> Any:
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Fill a module with tensors of a file, all of them and nothing else.
+    """Make tensors of a file those of a module, all of them and nothing else.
+
+    Args:
+        module: Its own tensors may be on ``meta``, where they take no memory.
+        tensors: Of the file.
+        path: File named in the error.
 
     Raises:
         ValueError: If names or shapes differ from the module's; names the file.
     """
+    dtypes = {name: own.dtype for name, own in module.state_dict().items()}
+    # Copies: the tensors of a file may be mapped from it, and it need not stay.
+    copies = {name: tensor.to(dtypes.get(name), copy=True) for name, tensor in tensors.items()}
     try:
-        module.load_state_dict(dict(tensors))
+        module.load_state_dict(copies, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{path}: the tensors do not fit the description beside them: {error}") from None

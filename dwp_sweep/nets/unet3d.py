@@ -20,6 +20,8 @@ from dwp_sweep.strict import StrictModel
 REDUCTION = 8
 """The bottleneck has one voxel for 8 x 8 x 8 voxels of the input."""
 
+_MAX_CHANNELS = 2_048
+
 
 class UNetConfig(StrictModel):
     """Shape of a `UNet3D`.
@@ -30,14 +32,15 @@ class UNetConfig(StrictModel):
         channels: Feature channels at full, half, quarter and eighth resolution.
     """
 
-    in_channels: int = Field(default=1, ge=1)
-    n_classes: int = Field(default=2, ge=2)
+    in_channels: int = Field(default=1, ge=1, le=1_000)
+    n_classes: int = Field(default=2, ge=2, le=1_000)
     channels: tuple[int, int, int, int] = (16, 32, 32, 64)
 
     def model_post_init(self, context: object) -> None:
-        """Refuse channel numbers below one."""
-        if min(self.channels) < 1:
-            raise ValueError(f"channels must all be at least 1, not {list(self.channels)}")
+        """Refuse channel numbers below one, and those of which one layer alone has gigabytes of weights."""
+        if min(self.channels) < 1 or max(self.channels) > _MAX_CHANNELS:
+            allowed = f"at least 1 and at most {_MAX_CHANNELS}"
+            raise ValueError(f"channels must all be {allowed}, not {list(self.channels)}")
 
 
 class DownBlock(nn.Module):

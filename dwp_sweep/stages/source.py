@@ -52,8 +52,8 @@ class SourceConfig(TrainConfig):
             seed for all splits. It is the network of the first cycle: later cycles continue it.
     """
 
-    n_seeds: int = unkeyed(10, ge=1)
-    n_cycles: int = Field(2, ge=1)
+    n_seeds: int = unkeyed(10, ge=1, le=1_000)
+    n_cycles: int = Field(2, ge=1, le=1_000)
     weight_decay: float = Field(3e-3, ge=0)
     network: str | None = unkeyed(None)
     patch: PatchConfig = PatchConfig()

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from dwp_sweep.strict import StrictModel
 
 _KINDS = ("int", "float", "choice")
+_MAX_STEPS = 1_000_000
 _SHAPES = "{int: [low, high]}, {float: [low, high]} or {choice: [...]}"
 
 
@@ -72,6 +73,8 @@ class Distribution(StrictModel):
             raise ValueError(f"step {self.step:g} is no whole number")
         if self.step > self.high - self.low:
             raise ValueError(f"step {self.step:g} is larger than the range: only {self.low:g} is left")
+        if (self.high - self.low) / self.step > _MAX_STEPS:
+            raise ValueError(f"step {self.step:g} is too small: it gives more than {_MAX_STEPS:,} values")
         return self
 
     @property

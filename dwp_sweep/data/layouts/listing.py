@@ -18,6 +18,7 @@ from typing import Any
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.table import read_table
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.strict import json_of
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 COLUMNS = ("image", "mask", "subject")
@@ -152,7 +153,7 @@ def _read(path: Path) -> dict[str, Any] | Problem:
             "layout msd needs one; or choose another layout",
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        values = json_of(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         return Problem(str(path), f"is no JSON: {error}", "repair or download the file again")
     if not isinstance(values, dict) or not isinstance(values.get("training"), list):
