@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _PICTURES = (".png", ".jpg", ".pdf", ".svg")
 _PREPROCESS = ("orientation", "spacing_mm", "shape", "window", "crop_foreground")
 """Options that stand in the section ``preprocess`` of a data set."""
+_SPACES = (".yaml", ".yml")
+"""Endings of search spaces."""
 _N_IN_PICTURE = 6
 _MAX_KINDS = 4
 
@@ -71,10 +73,9 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
-    required=True,
     type=click.Choice(["msd", "brats", "brats18", "ms", "pairs"]),
-    help="msd: dataset.json; brats: any edition (brats18 is the same); ms: a folder a patient; "
-    "pairs: a CSV of image, mask, subject.",
+    help="Of a folder, required. msd: dataset.json; brats: any edition (brats18 is the same); "
+    "ms: a folder a patient; pairs: a CSV of image, mask, subject.",
 )
 @click.option(
     "--labels", callback=_integers, metavar="1,2", help="Labels that are foreground.  [default: all above 0]"
@@ -83,6 +84,11 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
     "--label-set", callback=_integers, metavar="0,1,2", help="Values that a mask may hold, to find others."
 )
 @click.option("--subjects", metavar="0:90", help="A range over the sorted ids, or ids with commas between.")
+@click.option(
+    "--patients",
+    metavar="REGEX",
+    help="Which ids are of one patient: a pattern with one group, or scan: each is its own.  [default: auto]",
+)
 @click.option(
     "--image-pattern",
     callback=_words,
@@ -120,15 +126,35 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
     help="Draw slices with the mask's outline.",
 )
 @options.as_json
+@options.overrides
+@options.smoke
+@options.storage
 @click.pass_context
-def check(ctx: click.Context, /, path: Path, picture: Path | None, as_json: bool, **settings: Any) -> None:
+def check(
+    ctx: click.Context,
+    /,
+    path: Path,
+    picture: Path | None,
+    as_json: bool,
+    overrides: tuple[str, ...],
+    smoke: bool,
+    storage: str | Path,
+    **settings: Any,
+) -> None:
     """Read every scan of a folder, show what is in it, and list all of its problems at once.
 
-    Options below --modality are those of the preprocess section of a search space.
+    Of a search space (a YAML file) it checks source and target as a run would, scans in both among it; --set,
+    --smoke and --storage belong to it. Options from --orientation to --crop-foreground are those of the
+    preprocess section of a search space.
     """
     from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.data.check.check import check_dataset
 
+    if path.suffix in _SPACES:
+        _check_space(ctx, path, overrides, smoke, storage, {**settings, "picture": picture})
+        return
+    if settings["layout"] is None:
+        raise click.MissingParameter(ctx=ctx, param_hint="'--layout'", param_type="option")
     config = dataset_config(path, settings)
     with scan_bar() as bar:
         report = check_dataset(config, partial(bar, f"checking {path}") if bar is not None else None)
@@ -164,6 +190,25 @@ def phantom(folder: Path, **settings: Any) -> None:
     write_phantom(config, folder)
     click.echo(f"{config.n_subjects} subjects in {folder}; look at them with:")
     click.echo(f"  dwp-sweep data check {folder} --layout msd --picture {folder}.png")
+
+
+def _check_space(
+    ctx: click.Context,
+    path: Path,
+    overrides: tuple[str, ...],
+    smoke: bool,
+    storage: str | Path,
+    settings: dict[str, Any],
+) -> None:
+    from dwp_sweep.api.planning import plan_sweep
+    from dwp_sweep.cli.terminal import scan_bar
+
+    if given := sorted(_given(settings)):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{names}: of a folder; a search space says it itself, or by --set", ctx)
+    with scan_bar() as bar:
+        plan_sweep(path, storage, smoke, overrides, say=remark, checking=bar)
+    click.echo(f"{path}: its scans are ready to use")
 
 
 def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
@@ -227,6 +272,8 @@ def _summary_lines(report: CheckReport) -> list[str]:
         "foreground": f"{shares[0]:.2%} to {shares[-1]:.2%}, median {median(shares):.2%}",
         "input": f"{channels} of {_shapes([row.input_shape[1:] for row in rows])}",
     }
+    if report.n_patients < len(rows):
+        lines["patients"] = f"{report.n_patients}, some with several scans"
     return [f"{name:<11}{text}" for name, text in lines.items()]
 
 

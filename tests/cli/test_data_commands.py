@@ -149,3 +149,35 @@ def test_preprocessing_options_are_read_like_a_search_spaces_and_refused_togethe
     )
     (problem,) = json.loads(windowed.stdout)["problems"]
     assert "label values 4 are not in the set [0, 1, 2]" in problem["what"]
+
+
+def test_the_check_counts_patients_with_several_scans(tmp_path: Path) -> None:
+    for visit in range(3):
+        write_edition(tmp_path, 2023, f"BraTS-GLI-0000{visit // 2}-00{visit}", seed=visit)
+    found = data("check", tmp_path, "--layout", "brats")
+    assert "patients   2, some with several scans" in found.stdout
+    alone = data("check", tmp_path, "--layout", "brats", "--patients", "scan")
+    assert alone.exit_code == 0 and "several scans" not in alone.stdout
+    wrong = data("check", tmp_path, "--layout", "brats", "--patients", "(P.)")
+    assert wrong.exit_code == 2 and "does not fit 3 of 3 ids" in wrong.stdout
+
+
+def test_the_check_of_a_search_space_finds_scans_in_both_tasks(scans: Path, tmp_path: Path) -> None:
+    space = tmp_path / "mine.yaml"
+    task = f"{{layout: msd, root: {scans}, n_val: 1, n_test: 1}}"
+    space.write_text(
+        f"data: {{source: {task}, target: {task}}}\nfixed: {{method: fine_tune, train_size: 1}}\n"
+    )
+    found = data("check", space, "--storage", tmp_path / "runs")
+    assert found.exit_code == 2 and "3 of 3 target scans are source scans too" in found.stderr
+    allowed = ("--set", "data.allow_shared_scans=true")
+    found = data("check", space, "--storage", tmp_path / "runs", *allowed)
+    assert found.exit_code == 0 and f"{space}: its scans are ready to use" in found.stdout
+    assert "3 of 3 target scans are source scans too" in found.stderr
+
+
+def test_options_of_a_folder_and_of_a_search_space_are_told_apart(scans: Path, tmp_path: Path) -> None:
+    found = data("check", tmp_path / "mine.yaml", "--layout", "msd", "--labels", "1")
+    assert found.exit_code == 2 and "--labels, --layout: of a folder" in found.stderr
+    missing = data("check", scans)
+    assert missing.exit_code == 2 and "Missing option '--layout'" in missing.stderr

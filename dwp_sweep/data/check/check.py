@@ -180,12 +180,14 @@ class CheckReport:
         problems: Anything here means that no run may start.
         warnings: Legal, but worth a look.
         unusable: Those of the problems that belong to one subject, by its id.
+        n_patients: Different patients among the subjects.
     """
 
     subjects: tuple[SubjectRow, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
     unusable: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    n_patients: int = 0
 
 
 def check_dataset(
@@ -226,6 +228,7 @@ def check_dataset(
         tuple(problems),
         (*warnings_of(suspicions), *uneven),
         unusable,
+        len({listing.patients[finding.row.id] for finding in findings}),
     )
 
 
