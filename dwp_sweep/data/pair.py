@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import HIGHEST_LABEL, DatasetConfig, several
-from dwp_sweep.data.forms import CORNER_TOLERANCE, corner_distance_mm
+from dwp_sweep.data.forms import CORNER_TOLERANCE, MM_OF_UNIT, corner_distance_mm
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.volumes import Volume, read_header, read_mask, read_volume, times
+from dwp_sweep.data.volumes import Header, Volume, read_header, read_mask, read_volume, times
 from dwp_sweep.errors import InputError, Problem
 
 _LABEL_ROUNDING = 1e-3
@@ -115,12 +115,26 @@ def geometry_problems(first: Path, other: Path, role: str) -> list[Problem]:
     if image.shape != header.shape:
         what = f"shape {times(header.shape)} differs from {times(image.shape)} of {its} {first}"
         return [Problem(str(other), what, f"resample the {role} to the grid of {its}")]
+    tolerance_mm = CORNER_TOLERANCE * min(image.spacing_mm)
     apart_mm = corner_distance_mm(image.shape, image.affine, header.affine)
-    if apart_mm > CORNER_TOLERANCE * min(image.spacing_mm):
-        apart = f"corners lie up to {apart_mm:.3g} mm apart"
-        what = f"affine differs from that of {its} {first}: {apart}"
-        return [Problem(str(other), what, f"save the {role} with the affine of {its}, or resample it")]
-    return []
+    if apart_mm <= tolerance_mm:
+        return []
+    what = f"affine differs from that of {its} {first}: corners lie up to {apart_mm:.3g} mm apart"
+    fix = f"save the {role} with the affine of {its}, or resample it"
+    for file, name in ((image, its), (header, f"the {role}")):
+        own_mm = _between_forms_mm(file)
+        if own_mm > tolerance_mm:
+            what += f"; sform and qform of {name} themselves lie {own_mm:.3g} mm apart"
+            fix = "find out which form is right and copy it over the others: voxels may be where they should"
+    if MM_OF_UNIT[image.forms.unit] != MM_OF_UNIT[header.forms.unit]:
+        what += f"; the unit of {its} is {image.forms.unit}, of the {role} {header.forms.unit}"
+        fix = f"correct the unit (xyzt_units) of the {role} or of {its} first"
+    return [Problem(str(other), what, fix)]
+
+
+def _between_forms_mm(header: Header) -> float:
+    sform, qform = header.forms.sform, header.forms.qform
+    return 0.0 if sform is None or qform is None else corner_distance_mm(header.shape, sform, qform)
 
 
 def _label_problems(

@@ -1,7 +1,7 @@
 """Small CSV tables that users write: pairs of files, splits.
 
 Tolerates what spreadsheets produce: a byte-order mark, semicolons, spaces, capitals in the header,
-empty lines.
+empty lines, accents as characters of their own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from dwp_sweep.data.file_names import composed
 from dwp_sweep.errors import InputError, Problem
 
 
@@ -43,7 +44,7 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(Problem(str(path), "there is no such file", "check the path"))
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        return composed(path.read_text(encoding="utf-8-sig")).splitlines(keepends=True)
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(
             Problem(str(path), f"cannot be read as text: {error}", "save it as CSV in UTF-8")

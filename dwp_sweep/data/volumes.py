@@ -22,7 +22,8 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from dwp_sweep.atomic_write import replacing
-from dwp_sweep.data.file_bytes import free_memory, most_bytes, read_bytes
+from dwp_sweep.data.file_bytes import free_memory, is_gzip, most_bytes, read_bytes
+from dwp_sweep.data.file_names import other_format, stem
 from dwp_sweep.data.forms import Affine, Forms, read_forms
 from dwp_sweep.errors import InputError, Problem
 
@@ -40,6 +41,7 @@ _UNREADABLE = (
     nib.spatialimages.HeaderDataError,
     nib.spatialimages.ImageDataError,
 )
+_HEADER_BYTES, _MAGIC = 348, {b"n+1", b"ni1", b"n+2", b"ni2"}
 _OTHER_PACKING = (".bz2", ".zst")
 _FLAT = 1e-6
 """Volume of a voxel over the product of its edges; with less, the affine maps to no 3D space."""
@@ -162,7 +164,11 @@ def times(shape: tuple[int, ...]) -> str:
 def _open(path: Path) -> Any:
     if not path.is_file():
         raise _error(path, "there is no such file", "check the path")
+    if (format := other_format(path)) is not None:
+        fix = "convert it to .nii.gz, as SimpleITK's WriteImage(ReadImage(path), 'scan.nii.gz') does"
+        raise _error(path, f"is a file of {format}, a format that is not read", fix)
     try:
+        _require_fitting_name(path)
         image = nib.load(path)
     except nib.filebasedimages.ImageFileError:
         what = f"cannot be read as NIfTI: no such header in its {path.stat().st_size} bytes"
@@ -180,6 +186,22 @@ def _open(path: Path) -> Any:
             "export one grey value a voxel",
         )
     return image
+
+
+def _require_fitting_name(path: Path) -> None:
+    """Names say whether a file is packed: nibabel believes them, and then sees no header."""
+    with path.open("rb") as file:
+        start = file.read(_HEADER_BYTES)
+    if path.suffix.lower() == ".nii" and is_gzip(path):
+        raise _error(path, "is a gzip file, which its name does not say", f"rename it to {path.name}.gz")
+    if path.suffix.lower() == ".gz" and {start[344:347], start[4:7]} & _MAGIC:
+        fix = f"rename it to {path.name[:-3]}"
+        raise _error(path, "is no gzip file, as its name says, but a plain NIfTI file", fix)
+    ending = path.name[len(stem(path)) :]
+    if ending not in (ending.lower(), ending.upper()):  # nibabel would look for another file
+        raise _error(
+            path, f"{ending} mixes small and large letters", f"rename it to {stem(path)}{ending.lower()}"
+        )
 
 
 def _header(path: Path, image: Any) -> Header:

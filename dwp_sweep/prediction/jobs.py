@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dwp_sweep.data.layouts.listing import NIFTI_ENDINGS, is_nifti, stem
+from dwp_sweep.data.file_names import NIFTI_ENDINGS, is_nifti, other_format, stem
 from dwp_sweep.errors import Problem
 
 _PICTURE_ENDING = ".png"
@@ -131,7 +131,9 @@ def _nothing_in(folder: Path, n_masks: int) -> Problem:
     if n_masks:
         what = f"holds {n_masks} NIfTI file(s), all named as masks (..._seg, ..._mask, label...)"
         return Problem(str(folder), what, "rename the scans, or give them one by one")
-    return Problem(str(folder), "holds no NIfTI file", "it needs .nii.gz or .nii files")
+    formats = sorted({format for format in map(other_format, folder.iterdir()) if format is not None})
+    unread = f", but {' and '.join(formats)}, which is not read" if formats else ""
+    return Problem(str(folder), f"holds no NIfTI file{unread}", "it needs .nii.gz or .nii files")
 
 
 def _missing_channels(folders: Sequence[Path], names: Sequence[str]) -> Iterator[Problem]:

@@ -52,6 +52,42 @@ def test_a_mask_with_another_affine_is_named_with_the_distance(subject, write_sc
     assert "affine differs" in text and "up to 2 mm" in text
 
 
+def two_forms(path: Path, voxels: np.ndarray, sform: np.ndarray, qform: np.ndarray, unit: str = "mm") -> None:
+    scan = nib.Nifti1Image(voxels, sform)
+    scan.set_sform(sform, 1)
+    scan.set_qform(qform, 1)
+    scan.header.set_xyzt_units(unit)
+    nib.save(scan, path)
+
+
+@pytest.mark.parametrize("of_mask", [False, True])
+def test_nobody_is_told_to_resample_where_a_file_has_two_places(subject, image, mask, of_mask):
+    shifted = np.eye(4)
+    shifted[0, 3] = 3.0
+    two_forms(subject.image, image(0), np.eye(4), np.eye(4) if of_mask else shifted)
+    two_forms(subject.mask, mask(), shifted, np.eye(4) if of_mask else shifted)
+
+    with pytest.raises(InputError) as caught:
+        read_pair(subject, CONFIG)
+    (only,) = caught.value.problems
+    name = "the mask" if of_mask else "its image"
+    assert f"up to 3 mm apart; sform and qform of {name} themselves lie 3 mm apart" in only.what
+    assert "resample" not in only.fix and "which form is right" in only.fix
+
+
+def test_units_that_differ_are_said_where_places_differ(subject, image, mask, write_scan):
+    two_forms(
+        subject.image, image(0), np.diag([1000.0, 1000, 1000, 1]), np.diag([1000.0, 1000, 1000, 1]), "micron"
+    )
+    assert read_pair(subject, CONFIG).image.spacing_mm == (1.0, 1.0, 1.0)
+
+    two_forms(
+        subject.mask, mask(), np.diag([1000.0, 1000, 1000, 1]), np.diag([1000.0, 1000, 1000, 1]), "unknown"
+    )
+    (text,) = problems(subject)
+    assert "the unit of its image is micron, of the mask unknown" in text and "xyzt_units" in text
+
+
 @pytest.mark.parametrize("flip", [0, 1, 2])
 def test_a_mask_with_a_flipped_axis_is_refused(subject, write_scan, mask, flip):
     affine = np.eye(4)

@@ -68,6 +68,40 @@ def test_a_file_that_is_no_nifti_is_named(tmp_path, content):
     assert "cannot be read as NIfTI" in problem(path)
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_name_that_does_not_fit_the_content_is_to_be_changed(tmp_path, image, kind):
+    nib.save(kind(image(0), AFFINE), tmp_path / "plain.nii")
+    nib.save(kind(image(0), AFFINE), tmp_path / "packed.nii.gz")
+    plain = (tmp_path / "plain.nii").rename(tmp_path / "a.nii.gz")
+    packed = (tmp_path / "packed.nii.gz").rename(tmp_path / "b.nii")
+
+    for path, words, name in ((plain, "is no gzip file", "a.nii"), (packed, "is a gzip file", "b.nii.gz")):
+        with pytest.raises(InputError) as caught:
+            read_header(path)
+        (only,) = caught.value.problems
+        assert words in only.what and only.fix == f"rename it to {name}"
+        np.testing.assert_array_equal(read_volume(path.rename(tmp_path / name)).data, image(0))
+
+
+@pytest.mark.parametrize("name", ["A.NII", "A.NII.GZ"])
+def test_case_of_an_ending_does_not_count(tmp_path, write_scan, image, name):
+    path = write_scan(tmp_path / name.lower(), image(0)).rename(tmp_path / name)
+
+    np.testing.assert_array_equal(read_volume(path).data, image(0))
+    mixed = path.rename(tmp_path / "a.Nii.gz") if name == "A.NII.GZ" else path.rename(tmp_path / "a.Nii")
+    assert "mixes small and large letters" in problem(mixed)
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("a.nrrd", "NRRD"), ("a.NHDR", "NRRD"), ("a.mha", "MetaImage"), ("a.mhd", "MetaImage")],
+)
+def test_formats_that_are_not_read_are_named(tmp_path, name, format):
+    (tmp_path / name).write_bytes(b"NRRD0005")
+
+    assert f"a file of {format}, a format that is not read" in problem(tmp_path / name)
+
+
 def test_another_image_format_is_named(tmp_path):
     path = tmp_path / "a.mgz"
     nib.save(nib.MGHImage(np.ones((3, 3, 3), dtype=np.float32), np.eye(4)), path)

@@ -84,6 +84,9 @@ def test_folders_that_do_not_match_are_refused(scans):
 
     assert "a.nii: is missing" in problems([scans / "t1", scans / "t2"], Outputs(scans / "out"))
     assert "holds no NIfTI file" in problems([scans / "empty"], Outputs(scans / "out"))
+    (scans / "empty" / "a.nrrd").touch()
+    (scans / "empty" / "._a.nii.gz").touch()
+    assert "no NIfTI file, but NRRD, which is not read" in problems([scans / "empty"], Outputs(scans / "out"))
     assert "is no folder" in problems([scans / "t1", scans / "t2" / "b.nii.gz"], Outputs(scans / "out"))
     assert "there is no folder" in problems([scans / "t1"], Outputs(scans / "no" / "out"))
     assert "is a file" in problems([scans / "t1"], Outputs(scans / "t1" / "a.nii"))

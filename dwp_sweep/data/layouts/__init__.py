@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
+from dwp_sweep.data.file_names import composed
 from dwp_sweep.data.layouts.folders import list_brats, list_ms
 from dwp_sweep.data.layouts.listing import Lister, Listing, Subject, list_msd, list_pairs
 from dwp_sweep.data.patients import pattern_problems, with_patients
@@ -101,6 +102,7 @@ def _selected(
         return frozenset(ids), []
     if isinstance(wanted, str):
         return _range(listing, wanted, where)
+    wanted = tuple(composed(name) for name in wanted)
     unknown = [name for name in wanted if name not in ids]
     there = "ids look like " + ", ".join(map(repr, ids[:3]))
     return frozenset(wanted) & frozenset(ids), [

@@ -16,15 +16,16 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, several
-from dwp_sweep.data.layouts.listing import (
+from dwp_sweep.data.file_names import (
     NIFTI_ENDINGS,
-    Listing,
-    Subject,
+    files_below,
+    folded,
     folders,
     is_nifti,
-    make_listing,
+    other_format,
     stem,
 )
+from dwp_sweep.data.layouts.listing import Listing, Subject, make_listing
 from dwp_sweep.errors import Problem
 
 GRADES = ("HGG", "LGG")
@@ -38,7 +39,7 @@ _SAME = (("t1", "t1n"), ("t1ce", "t1c", "t1gd"), ("t2", "t2w"), ("flair", "t2f")
 
 def list_brats(config: DatasetConfig, root: Path) -> Listing:
     """Every subject folder with the image of each of `config.modality` and its ``seg`` mask."""
-    grades = [root / grade for grade in GRADES if (root / grade).is_dir()]
+    grades = [folder for folder in folders(root) if folder.name.upper() in GRADES]
     patients = [patient for folder in grades or [root] for patient in folders(folder)]
     if not grades and not any(_mask(patient) for patient in patients):
         what = "has neither folders HGG and LGG nor a folder a subject with a seg mask"
@@ -78,12 +79,16 @@ def _mask(patient: Path) -> Path | None:
 
 
 def _named(patient: Path, suffix: str) -> Path | None:
-    for separator in _SEPARATORS:
-        for ending in NIFTI_ENDINGS:
-            path = patient / f"{patient.name}{separator}{suffix}{ending}"
-            if path.is_file():
-                return path
-    return None
+    """The file of the patient that ends so; in this spelling before others (``_T2.NII.GZ``)."""
+    names = [
+        f"{patient.name}{separator}{suffix}{ending}" for separator in _SEPARATORS for ending in NIFTI_ENDINGS
+    ]
+    for name in names:
+        if (patient / name).is_file():
+            return patient / name
+    alike = {folded(name) for name in names}
+    files = sorted(file for file in patient.iterdir() if folded(file.name) in alike and file.is_file())
+    return files[0] if files else None
 
 
 def _no_mask(patient: Path) -> Problem:
@@ -91,7 +96,7 @@ def _no_mask(patient: Path) -> Problem:
 
 
 def _no_image(patient: Path, lacking: list[str]) -> Problem:
-    there = ", ".join(sorted(path.name for path in patient.iterdir())[:6]) or "nothing"
+    there = ", ".join([path.name for path in files_below(patient)][:6]) or "nothing"
     names = " and ".join(repr(name) for name in lacking)
     what = f"no image of modality {names}; the folder holds {there}"
     fix = "add the file, set modality to the suffix of those that are there, or leave the subject out"
@@ -105,7 +110,7 @@ def list_ms(config: DatasetConfig, root: Path) -> Listing:
         return Listing((), (Problem(str(root), "holds no folders", "layout ms needs one folder a patient"),))
     subjects, broken = [], {}
     for patient in patients:
-        files = sorted(path for path in patient.rglob("*") if path.is_file() and is_nifti(path))
+        files = [path for path in files_below(patient) if is_nifti(path)]
         masks = _matches(patient, files, config.mask_pattern)
         rest = [path for path in files if path not in masks]
         images = {pattern: _matches(patient, rest, pattern) for pattern in several(config.image_pattern)}
@@ -126,17 +131,20 @@ def list_ms(config: DatasetConfig, root: Path) -> Listing:
 
 def _matches(patient: Path, files: list[Path], pattern: str) -> list[Path]:
     """Files that fit; one whose name *is* the pattern beats those that only contain it."""
-    word = pattern.lower()
+    word = folded(pattern)
     if any(sign in pattern for sign in "*?[/"):
-        return [path for path in files if fnmatch(path.relative_to(patient).as_posix().lower(), word)]
-    exact = [path for path in files if stem(path).lower() == word or path.name.lower() == word]
-    return exact or [path for path in files if word in stem(path).lower()]
+        return [path for path in files if fnmatch(folded(path.relative_to(patient).as_posix()), word)]
+    exact = [path for path in files if word in (folded(stem(path)), folded(path.name))]
+    return exact or [path for path in files if word in folded(stem(path))]
 
 
 def _count_problems(patient: Path, key: str, pattern: str, fitting: list[Path], none: str) -> list[Problem]:
     if not fitting:
-        there = sorted(path.relative_to(patient).as_posix() for path in patient.rglob("*") if path.is_file())
-        holds = "the folder holds " + (", ".join(there[:6]) or "no files")
+        there = files_below(patient)
+        names = ", ".join(path.relative_to(patient).as_posix() for path in there[:6])
+        formats = {format for format in map(other_format, there) if format is not None}
+        unread = f"; not read are {' and '.join(sorted(formats))}: convert them to .nii.gz" if formats else ""
+        holds = f"the folder holds {names or 'no files'}{unread}"
         return [Problem(str(patient), f"{none}: no file fits {key} {pattern!r}", holds)]
     if len(fitting) == 1:
         return []

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.file_names import composed, has_drive, named_file, stem
 from dwp_sweep.data.table import read_table
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import json_of
 
-NIFTI_ENDINGS = (".nii.gz", ".nii")
 COLUMNS = ("image", "mask", "subject")
 """Of the table of ``pairs``."""
 IGNORE = "ignore"
@@ -87,33 +87,19 @@ Lister = Callable[[DatasetConfig, Path], Listing]
 """Finds the subjects of one layout under an existing root."""
 
 
-def stem(path: Path) -> str:
-    """File name without ``.nii`` or ``.nii.gz``."""
-    for ending in NIFTI_ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.name
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether a file's name says NIfTI; names that begin with a dot (macOS copies) do not count."""
-    return path.name.lower().endswith(NIFTI_ENDINGS) and not path.name.startswith(".")
-
-
-def folders(root: Path) -> list[Path]:
-    """Visible folders directly under a root, sorted."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
 def make_listing(
     subjects: Iterable[Subject],
     problems: Iterable[Problem] = (),
     broken: Mapping[str, tuple[Problem, ...]] | None = None,
     label_set: frozenset[int] | None = None,
 ) -> Listing:
-    """Keep the subjects whose files exist and whose id is unique; sort the others to the broken ones."""
-    kept, bad = dict[str, Subject](), dict(broken or {})
-    for subject in sorted(subjects, key=lambda item: item.id):
+    """Keep the subjects whose files exist and whose id is unique; sort the others to the broken ones.
+
+    Ids get every accent in its letter: in another Unicode form they look the same.
+    """
+    kept, bad = dict[str, Subject](), {composed(name): faults for name, faults in (broken or {}).items()}
+    same_form = [replace(subject, id=composed(subject.id)) for subject in subjects]
+    for subject in sorted(same_form, key=lambda item: item.id):
         faults = _twice(subject, kept) + _one_file_twice(subject) + _missing_files(subject)
         if faults:
             bad[subject.id] = (*bad.get(subject.id, ()), *faults)
@@ -133,14 +119,16 @@ def list_msd(config: DatasetConfig, root: Path) -> Listing:
     for number, entry in enumerate(described["training"]):
         image = _file(entry, "image")
         label = _file(entry, "label")
+        fix = 'write {"image": ..., "label": ...}'
         where = f"training[{number}] is {json.dumps(entry)[:80]}"
         if image is None:
-            problems.append(Problem(str(path), f"{where}: no image", 'write {"image": ..., "label": ...}'))
+            problems.append(Problem(str(path), f"{where}: no image", fix))
         elif label is None:
             what = f"image without mask: {where}"
-            broken[stem(root / image)] = (Problem(str(path), what, 'write {"image": ..., "label": ...}'),)
+            broken[stem(named_file(root, image))] = (Problem(str(path), what, fix),)
         else:
-            subjects.append(Subject(stem(root / image), root / image, root / label))
+            path_of_image = named_file(root, image)
+            subjects.append(Subject(stem(path_of_image), path_of_image, named_file(root, label)))
     label_set = None if labels is None else frozenset({0}).union(*(values for _, values in labels))
     return make_listing(subjects, problems, broken, label_set)
 
@@ -212,7 +200,7 @@ def list_pairs(config: DatasetConfig, root: Path) -> Listing:
     for row in rows:
         empty = [column for column in needed if not row[column]]
         if not empty:
-            image, mask = _path(path, row["image"]), _path(path, row["mask"])
+            image, mask = (named_file(path.parent, row[name]) for name in ("image", "mask"))
             subjects.append(Subject(row["subject"], image, mask, patient=row.get("patient", "")))
             continue
         what = "image without mask" if empty == ["mask"] else f"nothing in column {', '.join(empty)}"
@@ -224,14 +212,13 @@ def list_pairs(config: DatasetConfig, root: Path) -> Listing:
     return make_listing(subjects, problems, broken)
 
 
-def _path(csv_path: Path, text: str) -> Path:
-    return csv_path.parent / Path(text).expanduser()
-
-
 def _twice(subject: Subject, kept: Mapping[str, Subject]) -> tuple[Problem, ...]:
     if subject.id not in kept:
         return ()
-    what = f"subject id {subject.id!r} is there twice, first with {kept[subject.id].image}"
+    first = kept[subject.id].image
+    what = f"subject id {subject.id!r} is there twice, first with {first}"
+    if first != subject.image and composed(str(first)) == composed(str(subject.image)):
+        what += ", whose name is another Unicode form of the same letters"
     return (Problem(str(subject.image), what, "give every subject its own id"),)
 
 
@@ -244,8 +231,13 @@ def _one_file_twice(subject: Subject) -> tuple[Problem, ...]:
 
 
 def _missing_files(subject: Subject) -> tuple[Problem, ...]:
+    drive = "give its path relative to the table, without a drive of Windows"
     problems = [
-        Problem(str(image), f"image of subject {subject.id} is missing", "add the file")
+        Problem(
+            str(image),
+            f"image of subject {subject.id} is missing",
+            drive if has_drive(image) else "add the file",
+        )
         for image in subject.images
         if not image.is_file()
     ]
