@@ -167,5 +167,5 @@ def _save_priors(setting: StepSetting, folder: Path) -> tuple[Path, ...]:
     for group in sorted({layer.group for layer in layers}):
         scale = {layer.name: 0.05 for layer in layers if layer.group == group}
         folders.append(folder / f"group{group}")
-        save_prior(KernelPrior(group, KernelVAE(), scale), folders[-1])
+        save_prior(KernelPrior(group, KernelVAE(), scale, "layer"), folders[-1])
     return tuple(folders)

@@ -105,7 +105,8 @@ class ExperimentConfig(StrictModel):
         target, n_train = self.data.target, self.train_size
         if target.validation == "train":
             n_train -= n_validation(n_train, target.validation_share)
-        around = Surroundings(self.target.length(max(1, n_train)))
+        standardise = None if self.prior.path is not None else self.prior.standardise
+        around = Surroundings(self.target.length(max(1, n_train)), standardise)
         if problems := METHODS[self.method].misfits(method_settings(self), around):
             raise ValueError("; ".join(f"{one.where} = {one.what}; {one.fix}" for one in problems))
         return self

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dwp_sweep.errors import Problem
 from dwp_sweep.losses.segmentation import LossConfig
+from dwp_sweep.nets.kernel_bank import Standardise
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.strict import StrictModel
 from dwp_sweep.training.loop import TrainingLength, same_every_epoch
@@ -88,9 +89,11 @@ class Surroundings(NamedTuple):
 
     Attributes:
         length: Of the training.
+        standardise: Of the priors; None where they are imported: their files say it.
     """
 
     length: TrainingLength
+    standardise: Standardise | None = None
 
 
 def always_fits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:

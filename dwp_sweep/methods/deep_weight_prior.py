@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwp_sweep.errors import Problem
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.losses.kernel_bound import kernel_bound, prior_cost, subset
 from dwp_sweep.methods.contract import Method, MethodInputs, Surroundings, TrainingSetup
 from dwp_sweep.methods.start import Scales, constant_scales, measured_scales
@@ -26,7 +26,9 @@ from dwp_sweep.methods.variational import (
     make_posterior,
     prepare_pulled,
     start_network,
+    unit_misfits,
 )
+from dwp_sweep.nets.kernel_bank import Standardise
 from dwp_sweep.nets.kernel_groups import kernel_layers, kernel_weight
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, require_fit
@@ -58,7 +60,10 @@ class DwpConfig(DivergenceConfig):
         bound: ``closed`` uses the Gaussian terms' closed forms, ``sampled`` is Algorithm 1 to the letter.
         init: Posterior mean at the start.
         scale: Raw weight of one standardised unit: that of the network that starts (``start``: He's, or
-            the source network's own, rescaled with it), or of the source networks (``source``).
+            the source network's own, rescaled with it), or of the source networks (``source``). A source
+            kernel then costs the nats that it cost where its prior was fitted, in the first case after it
+            was brought to the size of the layer; what `prior.standardise` cannot bring there is refused.
+            The paper has no units: ``prior.standardise: none``.
         encoder_lr: Learning rate of the priors' encoders (beta in Algorithm 1).
     """
 
@@ -75,9 +80,9 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def misfits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:
-    """An annealing that outlasts the training."""
+    """An annealing that outlasts the training; units that the network that starts does not have."""
     config: DwpConfig = settings["dwp"]
-    return config.annealing_misfits("dwp", around.length)
+    return config.annealing_misfits("dwp", around.length) + _unit_misfits(config, around.standardise)
 
 
 def prepare(inputs: MethodInputs) -> TrainingSetup:
@@ -85,9 +90,13 @@ def prepare(inputs: MethodInputs) -> TrainingSetup:
 
     Raises:
         ValueError: A group of the network's kernels has no prior, or a prior was fitted to other layers.
+        InputError: Imported priors have units that the network that starts does not have.
     """
     config: DwpConfig = inputs.settings["dwp"]
     priors = {prior.group: prior for prior in map(load_prior, inputs.priors)}
+    kinds = sorted({prior.standardise for prior in priors.values()})
+    if problems := [problem for kind in kinds for problem in _unit_misfits(config, kind)]:
+        raise InputError(problems)
     net, scales = _start(config, inputs, priors)
     noise = named_generator(inputs.seed, "noise", inputs.device)
     groups = make_posterior(net, config, scales, noise, inputs.device)
@@ -178,6 +187,10 @@ class LeftPrior:
         return prior_cost(kernels, self.priors[number].model, generator)
 
 
+def _unit_misfits(config: DwpConfig, standardise: Standardise | None) -> tuple[Problem, ...]:
+    return unit_misfits("dwp", config.init, config.scale, "prior.standardise", standardise)
+
+
 def _fraction(config: DwpConfig, model: nn.Module) -> float:
     if config.kl_fraction is not None:
         return config.kl_fraction
@@ -201,14 +214,8 @@ def _scales(config: DwpConfig, net: UNet3D, priors: Priors) -> Scales:
     if config.scale == "source":
         known = {name: scale for prior in priors.values() for name, scale in prior.scale.items()}
         return constant_scales(net, known)
-    kinds = {prior.standardise for prior in priors.values()}
-    if config.init == "source":
-        measured = {kind: measured_scales(net, kind) for kind in kinds}
-        return {
-            layer.name: measured[priors[layer.group].standardise][layer.name] for layer in kernel_layers(net)
-        }
-    # He's deviation is the layer's: pooled over a group it would be no layer's own.
-    return measured_scales(net, "filter" if kinds == {"filter"} else "layer")
+    measured = {kind: measured_scales(net, kind) for kind in {prior.standardise for prior in priors.values()}}
+    return {layer.name: measured[priors[layer.group].standardise][layer.name] for layer in kernel_layers(net)}
 
 
 def _fill_from_priors(net: UNet3D, priors: Priors, scales: Scales, generator: torch.Generator) -> None:

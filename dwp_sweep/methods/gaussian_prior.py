@@ -2,7 +2,7 @@
 
 Says what the deep weight prior's structure adds to knowing how large weights are. Its divergence has a
 closed form, so there is neither encoder nor estimate; start, noise and schedule are as in the deep weight
-prior. For a comparison of shapes alone give both the same ``standardise``.
+prior. For a comparison of shapes alone give both the same ``standardise``; both default to ``layer``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dwp_sweep.methods.variational import (
     make_posterior,
     prepare_pulled,
     start_network,
+    unit_misfits,
 )
 from dwp_sweep.nets.kernel_bank import Standardise, load_bank
 from dwp_sweep.nets.unet3d import UNet3D
@@ -33,13 +34,12 @@ class GaussianPriorConfig(DivergenceConfig):
 
     Attributes:
         init: Posterior mean at the start.
-        standardise: Whose variance the prior has: a group's, a layer's or a filter's. A He start is
-            measured by layer at least: a variance pooled over a group would be no layer's own.
+        standardise: Whose variance the prior has: a group's, a layer's or a filter's; ``none``: 1.
         scale: Where that variance is measured: on the network that starts, or on the kernel bank.
     """
 
     init: Literal["he", "source"] = "he"
-    standardise: Standardise = "group"
+    standardise: Standardise = "layer"
     scale: Literal["start", "source"] = "start"
 
 
@@ -50,9 +50,11 @@ def needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def misfits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:
-    """An annealing that outlasts the training."""
+    """An annealing that outlasts the training; units that the network that starts does not have."""
     config: GaussianPriorConfig = settings["gaussian_prior"]
-    return config.annealing_misfits("gaussian_prior", around.length)
+    key = "gaussian_prior.standardise"
+    units = unit_misfits("gaussian_prior", config.init, config.scale, key, config.standardise)
+    return config.annealing_misfits("gaussian_prior", around.length) + units
 
 
 def prepare(inputs: MethodInputs) -> TrainingSetup:
@@ -84,9 +86,7 @@ def _units(config: GaussianPriorConfig, inputs: MethodInputs, net: UNet3D) -> Sc
             for name, scale in bank.scales(group, config.standardise).items()
         }
         return constant_scales(net, known)
-    # As in the deep weight prior, a He start is measured layer by layer.
-    by_layer = config.init == "he" and config.standardise == "group"
-    return measured_scales(net, "layer" if by_layer else config.standardise)
+    return measured_scales(net, config.standardise)
 
 
 method = Method(

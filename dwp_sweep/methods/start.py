@@ -54,8 +54,10 @@ def he_std(net: nn.Module, layer: KernelLayer) -> float:
 
 @torch.no_grad()
 def measured_scales(net: nn.Module, standardise: Standardise) -> dict[str, Tensor]:
-    """Root mean square of the weights of each kernel's group, layer or filter in this network."""
+    """Root mean square of the weights of each kernel's group, layer or filter in this network; or 1."""
     layers = kernel_layers(net)
+    if standardise == "none":
+        return constant_scales(net, {layer.name: 1.0 for layer in layers})
     mean_squares = {layer.name: _mean_squares(net, layer, standardise) for layer in layers}
     if standardise == "group":
         mean_squares = _pooled(layers, mean_squares)

@@ -19,6 +19,7 @@ from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
 from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.methods.start import Scales, load_source, new_network, rescale_with_scales, weight_groups
 from dwp_sweep.nets.bayes_conv import BayesConv3d, make_bayesian
+from dwp_sweep.nets.kernel_bank import Standardise
 from dwp_sweep.nets.kernel_groups import as_kernels, kernel_layers
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.strict import StrictModel, expert
@@ -232,6 +233,29 @@ class DivergenceConfig(PosteriorConfig):
         )
         fix = "lower it, or raise target.max_epochs or target.steps_per_epoch"
         return (Problem(f"{section}.kl_annealing_{unit}", what, fix),)
+
+
+def unit_misfits(
+    section: str, init: str, scale: str, key: str, standardise: Standardise | None
+) -> tuple[Problem, ...]:
+    """The problem with units in which a source kernel would cost other nats than where the prior was fitted.
+
+    Args:
+        section: Of the method.
+        init: What the posterior means start from.
+        scale: Whose units kernels have: the network's that starts, or the source networks'.
+        key: Dotted key of ``standardise``.
+        standardise: Whose size the kernels were divided by; None: not known yet.
+    """
+    if standardise == "group" and scale == "start" and init != "source":
+        what = f"start: {key} group keeps how sizes differ between layers, and a new network has others"
+        fix = f"set {key}: layer, or {section}.scale: source"
+    elif standardise == "filter" and scale == "source":
+        what = f"source: {key} filter has a unit for each filter of the source networks, and for no other"
+        fix = f"set {key}: layer, or {section}.scale: start"
+    else:
+        return ()
+    return (Problem(f"{section}.scale", what, fix),)
 
 
 def annealing(step: int, n_steps: int) -> float:

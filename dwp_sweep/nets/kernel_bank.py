@@ -33,7 +33,7 @@ STEM = "bank"
 Member = tuple[int, int]
 """Seed and cycle of a source network."""
 
-Standardise = Literal["group", "layer", "filter"]
+Standardise = Literal["none", "group", "layer", "filter"]
 """Whose root mean square a kernel is divided by. A filter is one output channel of one network's layer."""
 
 
@@ -58,14 +58,16 @@ class KernelBank:
 
         Args:
             group: 1 to 7.
-            standardise: ``group`` gives all layers the scale of the whole group, ``filter`` each layer
-                the median scale of its filters: what a sample gets that belongs to no filter yet.
+            standardise: ``none`` gives all layers the scale 1, ``group`` that of the whole group, ``filter``
+                each layer the median scale of its filters: what a sample gets that belongs to no filter yet.
 
         Raises:
             ValueError: If a layer has no kernel that differs from zero, or ``filter`` is asked of a bank
                 that does not know its layers' channels.
         """
         held = self.groups[group]
+        if standardise == "none":
+            return dict.fromkeys(held.layers, 1.0)
         if standardise == "group":
             scales = dict.fromkeys(held.layers, _root_mean_square(held.kernels))
         elif standardise == "layer":

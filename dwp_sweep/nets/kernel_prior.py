@@ -52,7 +52,7 @@ class KernelPrior:
         if bad or not self.scale:
             raise ValueError(f"a prior needs a positive, finite scale for each layer, not {bad}")
         if self.standardise not in get_args(Standardise):
-            raise ValueError(f"standardise must be group, layer or filter, not {self.standardise!r}")
+            raise ValueError(f"standardise must be none, group, layer or filter, not {self.standardise!r}")
 
     def scale_of(self, layer_name: str) -> float:
         """Scale of one layer.

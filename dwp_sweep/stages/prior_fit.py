@@ -38,8 +38,9 @@ class PriorConfig(TrainConfig):
         head: ``free``: log-variance with a floor; ``tanh``: both heads end in Tanh, as in the paper.
         log_var_floor: Of the free head, for standardised kernels; its exponential is added to each
             variance of a mixture.
-        standardise: Divide kernels by the root mean square of their group, their layer or their filter
-            (one output channel of one network's layer).
+        standardise: Divide kernels by the root mean square of their layer, their group or their filter
+            (one output channel of one network's layer), or by nothing (``none``, as in the paper). A prior
+            of layers fits a network of any size in each layer (``dwp.scale: start``).
         kl_warmup_epochs: Epochs over which the latent divergence's weight rises linearly from 0 to 1. The
             plateau and the choice of the epoch begin after them.
         free_bits: Nats of each latent dimension's divergence that cost nothing in training.
@@ -56,7 +57,7 @@ class PriorConfig(TrainConfig):
     latent_dim: int = Field(6, ge=1, le=27)
     head: Head = "free"
     log_var_floor: float = expert(-6.0, ge=-20, le=0)
-    standardise: Standardise = "group"
+    standardise: Standardise = "layer"
     kl_warmup_epochs: int = Field(0, ge=0)
     free_bits: float = expert(0.0, ge=0)
     held_out: float = expert(0.1, gt=0, lt=1)

@@ -148,7 +148,7 @@ def test_what_a_kind_of_prior_does_not_read_makes_no_new_prior(
     [
         ("mixture", "prior.n_components", [2, 6]),
         ("mixture", "prior.log_var_floor", [-4.0, -6.0]),
-        ("mixture", "prior.standardise", ["group", "layer"]),
+        ("mixture", "prior.standardise", ["filter", "layer"]),
         ("mixture", "prior.held_out", [0.1, 0.2]),
         ("mixture", "prior.seed", [0, 1]),
         ("vae", "prior.kl_warmup_epochs", [0, 3]),

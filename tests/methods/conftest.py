@@ -35,7 +35,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     for group in GROUPS:
         scale = {layer.name: 0.05 * group for layer in kernel_layers(net) if layer.group == group}
-        save_prior(KernelPrior(group, KernelVAE(latent_dim=2), scale), folder / f"group{group}")
+        save_prior(KernelPrior(group, KernelVAE(latent_dim=2), scale, "layer"), folder / f"group{group}")
     return folder
 
 
@@ -52,6 +52,7 @@ def prepare(upstream: Path) -> Prepare:
         rescale: bool = False,
         lr_by_scale: bool = False,
         length: TrainingLength = LONG,
+        folder: Path = upstream,
         **settings: Any,
     ) -> TrainingSetup:
         method = METHODS[name]
@@ -61,7 +62,7 @@ def prepare(upstream: Path) -> Prepare:
                 loss=LossConfig(),
                 settings={section: model(**settings) for section, model in method.sections.items()},
                 source=upstream / "source",
-                priors=tuple(upstream / f"group{group}" for group in groups),
+                priors=tuple(folder / f"group{group}" for group in groups),
                 bank=upstream / "bank",
                 rescale=rescale,
                 lr_by_scale=lr_by_scale,

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from dwp_sweep.errors import DivergedError
+from dwp_sweep.errors import DivergedError, InputError
+from dwp_sweep.losses.kernel_bound import prior_cost
 from dwp_sweep.losses.segmentation import LossConfig, segmentation_loss
+from dwp_sweep.methods import METHODS
+from dwp_sweep.methods.contract import MethodInputs, Surroundings, TrainingSetup
 from dwp_sweep.methods.deep_weight_prior import DwpConfig, _fraction, needs
+from dwp_sweep.methods.start import measured_scales
 from dwp_sweep.nets.bayes_conv import BayesConv3d
-from dwp_sweep.nets.kernel_groups import GROUPS, kernel_layers
+from dwp_sweep.nets.kernel_bank import Standardise, collect_bank
+from dwp_sweep.nets.kernel_groups import GROUPS, as_kernels, kernel_layers
 from dwp_sweep.nets.kernel_mixture import KernelMixture
-from dwp_sweep.nets.kernel_prior import load_prior
+from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, save_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
-from dwp_sweep.nets.net_files import load_net
-from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
+from dwp_sweep.nets.net_files import load_net, save_net
+from dwp_sweep.nets.unet3d import UNet3D, UNetConfig, he_init
 from dwp_sweep.training.compute import named_generator
-from dwp_sweep.training.loop import Learner, TrainConfig, fit, lower_val_loss
+from dwp_sweep.training.loop import Learner, TrainConfig, TrainingLength, fit, lower_val_loss
 from tests.methods.tiny import UNET, Prepare
 
 IMAGES = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -180,16 +188,105 @@ def test_the_unit_may_be_that_of_the_source_networks(prepare: Prepare) -> None:
         standardised_means(prepare, init="source", scale=scale, init_log_var=-30)["group3"]
         for scale in ("start", "source")
     )
-    ratio = by_source / by_start
-    rms = load_rms(prepare, 3)
-    assert torch.allclose(ratio, torch.full_like(ratio, rms / 0.15), rtol=2e-2)
-
-
-def load_rms(prepare: Prepare, group: int) -> float:
     net = prepare("fine_tune").net
-    layers = [layer.name for layer in kernel_layers(net) if layer.group == group]
-    weights = torch.cat([net.get_submodule(name).weight.flatten() for name in layers])
-    return float(weights.detach().square().mean().sqrt())
+    layers = [layer for layer in kernel_layers(net) if layer.group == 3]
+    rms = [net.get_submodule(layer.name).weight.detach().square().mean().sqrt() for layer in layers]
+    per_kernel = torch.cat([unit.expand(layer.n_kernels) for unit, layer in zip(rms, layers, strict=True)])
+    torch.testing.assert_close(
+        by_source / by_start, (per_kernel / 0.15)[:, None].expand(-1, 27), rtol=2e-2, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("standardise", "init", "scale"),
+    [
+        *((standardise, "source", "start") for standardise in ("none", "group", "layer", "filter")),
+        *((standardise, "he", "start") for standardise in ("none", "layer", "filter")),
+        *((standardise, "he", "source") for standardise in ("none", "group", "layer")),
+        *((standardise, "source", "source") for standardise in ("none", "group", "layer")),
+    ],
+)
+def test_a_source_kernel_costs_the_nats_of_its_fit_as_it_enters(
+    tmp_path: Path, standardise: Standardise, init: str, scale: str
+) -> None:
+    source = uneven_network()
+    save_net(source, UNET, tmp_path / "source")
+    bank = collect_bank({(0, 0): source})
+    priors = []
+    for group, held in bank.groups.items():
+        scales = bank.scales(group, standardise)
+        priors.append(KernelPrior(group, KernelVAE(latent_dim=2), scales, standardise, held.channels))
+        save_prior(priors[-1], tmp_path / f"group{group}")
+
+    def prepare(name: str, **settings: Any) -> TrainingSetup:
+        folders = tuple(tmp_path / f"group{prior.group}" for prior in priors)
+        given = {"dwp": DwpConfig(init=init, scale=scale, init_log_var=-30, **settings)}  # type: ignore[arg-type]
+        prepared = METHODS[name].prepare(
+            MethodInputs(
+                UNET, LossConfig(), given, 5, 0, torch.device("cpu"), TrainingLength(9, 9),
+                source=tmp_path / "source", priors=folders,
+            )
+        )  # fmt: skip
+        enter(source, prepared.net, "none" if init == "source" or scale == "source" else standardise)
+        return prepared
+
+    entered = standardised_means(prepare)
+    for prior in priors:
+        fitted = bank.groups[prior.group].kernels / bank.kernel_scales(prior.group, standardise)
+        costs = [
+            prior_cost(kernels, prior.model, torch.Generator().manual_seed(0)).detach()
+            for kernels in (fitted, entered[f"group{prior.group}"])
+        ]
+        torch.testing.assert_close(costs[1], costs[0], rtol=1e-3, atol=1e-3)
+
+
+def uneven_network() -> UNet3D:
+    """Layers and filters of many sizes, as weight decay leaves them."""
+    net, generator = UNet3D(1, 2, UNET.channels), torch.Generator().manual_seed(8)
+    he_init(net, generator)
+    for layer in kernel_layers(net):
+        weight = net.get_submodule(layer.name).weight
+        sizes = torch.rand(len(weight), 1, 1, 1, 1, generator=generator) + 0.5
+        weight.data *= sizes * (0.2 + torch.rand(1, generator=generator))
+    return net
+
+
+def enter(source: UNet3D, net: nn.Module, brought: Standardise) -> None:
+    """Put the source's kernels in the place of the means, each layer or filter in the size of the start."""
+    start, raw = measured_scales(net, brought), measured_scales(source, brought)
+    for layer in kernel_layers(source):
+        convolution = net.get_submodule(layer.name)
+        kernels = as_kernels(source.get_submodule(layer.name).weight.detach())
+        convolution.mean.data = (kernels * start[layer.name] / raw[layer.name]).view_as(convolution.mean)
+
+
+def test_units_that_the_start_does_not_have_are_refused(upstream: Path) -> None:
+    around = {
+        name: Surroundings(TrainingLength(9, 99), name) for name in ("none", "group", "layer", "filter")
+    }
+
+    def refused(method: str, standardise: Standardise, **settings: Any) -> str:
+        ((section, model),) = METHODS[method].sections.items()
+        if method == "gaussian_prior":
+            settings["standardise"] = standardise
+        return "; ".join(map(str, METHODS[method].misfits({section: model(**settings)}, around[standardise])))
+
+    for method, key in (("deep_weight_prior", "prior"), ("gaussian_prior", "gaussian_prior")):
+        assert f"scale: start: {key}.standardise group keeps" in refused(method, "group", init="he")
+        assert f"scale: source: {key}.standardise filter" in refused(method, "filter", scale="source")
+        assert not refused(method, "group", init="source") and not refused(method, "layer")
+    assert "dwp.scale: start" in refused("deep_weight_prior", "group", init="prior")
+
+
+def test_imported_priors_by_group_do_not_fit_a_new_network(
+    upstream: Path, prepare: Prepare, tmp_path: Path
+) -> None:
+    shutil.copytree(upstream, tmp_path / "priors")
+    path = tmp_path / "priors" / "group3" / "prior.json"
+    path.write_text(path.read_text().replace('"layer"', '"group"'))
+    with pytest.raises(InputError, match=r"dwp\.scale: start: prior\.standardise group .*layer"):
+        prepare("deep_weight_prior", folder=tmp_path / "priors")
+    prepare("deep_weight_prior", folder=tmp_path / "priors", init="source")
 
 
 def test_the_share_of_kernels_that_left_is_a_twentieth_for_draws_of_the_prior_itself(
