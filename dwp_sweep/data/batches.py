@@ -22,23 +22,29 @@ _Wanted = tuple[int, list[int]]
 
 
 class Batch(NamedTuple):
-    """Images (B, C, D, H, W) float32 and masks (B, D, H, W) uint8, on the host."""
+    """Volumes or patches of one size, on the host.
+
+    Attributes:
+        images: (B, C, D, H, W) float32.
+        masks: (B, D, H, W) uint8.
+    """
 
     images: Tensor
     masks: Tensor
 
 
 def collate(cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-    """Stack cases; smaller ones are padded with background at the end of each axis.
+    """Stack cases of one size.
 
     Args:
         cases: At least one.
 
     Returns:
-        Images (B, C, D, H, W) float32 and masks (B, D, H, W) int64, with D, H, W the largest of the batch.
+        Images (B, C, D, H, W) float32 and masks (B, D, H, W) int64.
 
     Raises:
-        ValueError: No cases.
+        ValueError: No cases, or two sizes: the networks normalise over all voxels of an image, and padding
+            would change what they see.
     """
     images, masks = stack(cases)
     return images, masks.long()
@@ -48,17 +54,15 @@ def stack(cases: Sequence[Case]) -> Batch:
     """As `collate`, with masks as they are stored: an eighth of the bytes on their way to a device."""
     if not cases:
         raise ValueError("a batch needs at least one case")
-    pairs = [(case.image, case.mask) for case in cases]
-    size = [max(mask.shape[axis] for _, mask in pairs) for axis in range(3)]
+    sizes = {tuple(case.mask.shape) for case in cases}
+    if len(sizes) > 1:
+        raise ValueError(f"a batch has volumes of one size, not of {sorted(sizes)}")
+    pairs, size = [(case.image, case.mask) for case in cases], sizes.pop()
     # Written through numpy straight from the maps: no copy in between, and every voxel is written once.
     images = np.empty((len(cases), pairs[0][0].shape[0], *size), dtype=np.float32)
     masks = np.empty((len(cases), *size), dtype=np.uint8)
-    for row, (case, (image, mask)) in enumerate(zip(cases, pairs, strict=True)):
-        d, h, w = mask.shape
-        if [d, h, w] != size:
-            images[row], masks[row] = case.background, 0
-        images[row, :, :d, :h, :w] = image
-        masks[row, :d, :h, :w] = mask
+    for row, (image, mask) in enumerate(pairs):
+        images[row], masks[row] = image, mask
     return Batch(torch.from_numpy(images), torch.from_numpy(masks))
 
 
@@ -83,7 +87,7 @@ class BatchMaker:
         self._sampler = PatchSampler(patch, seed) if patch.shape is not None else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches") if ahead else None
         self._next: _Wanted | None = None
-        self._coming: tuple[_Wanted, Future[Batch]] | None = None
+        self._coming: tuple[_Wanted, Future[tuple[Batch, ...]]] | None = None
 
     def __enter__(self) -> BatchMaker:
         return self
@@ -103,8 +107,8 @@ class BatchMaker:
         """
         self._next = (step, indices.tolist())
 
-    def batch(self, indices: Tensor, step: int) -> Batch:
-        """The batch of a step.
+    def batch(self, indices: Tensor, step: int) -> tuple[Batch, ...]:
+        """The batch of a step, in parts: one for each size of its volumes, in order of their first one.
 
         Args:
             indices: (B,) int64, into the cases.
@@ -119,9 +123,12 @@ class BatchMaker:
             self._coming = following, self._pool.submit(self._make, *following)
         return batch
 
-    def _make(self, step: int, indices: list[int]) -> Batch:
+    def _make(self, step: int, indices: list[int]) -> tuple[Batch, ...]:
         cases = [self._cases[index] for index in indices]
         if self._sampler is not None:
             cases = [self._sampler.draw(case, step, row) for row, case in enumerate(cases)]
-        batch = stack(cases)
-        return Batch(*(part.pin_memory() for part in batch)) if self._pin else batch
+        by_size: dict[tuple[int, ...], list[Case]] = {}
+        for case in cases:
+            by_size.setdefault(tuple(case.mask.shape), []).append(case)
+        batches = [stack(part) for part in by_size.values()]
+        return tuple(Batch(*(part.pin_memory() for part in one)) if self._pin else one for one in batches)

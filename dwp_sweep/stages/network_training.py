@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from dwp_sweep.data.batches import BatchMaker
+from dwp_sweep.data.batches import Batch, BatchMaker
 from dwp_sweep.data.cache.cases import Case, load_cases
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.config import DatasetConfig
@@ -71,7 +72,8 @@ def train_network(
     """Fit a prepared network; afterwards it holds its best validation epoch.
 
     With a patch shape each training image gives one patch a pass, and validation predicts whole volumes
-    from windows.
+    from windows. Volumes of several sizes go through the network size by size, never padded to one
+    another, and the loss is the mean over the batch's images all the same.
 
     Raises:
         DivergedError: A loss was not finite.
@@ -83,11 +85,16 @@ def train_network(
         prepared.net.background = train[0].background  # a source network may come from other scans
     with BatchMaker(train, patch, named_seed(seed, "patches"), pin=device.type == "cuda") as batches:
 
-        def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
-            images, masks = batches.batch(indices, step)
+        def part_loss(part: Batch, step: int) -> dict[str, Tensor]:
             with autocast(compute, device):
-                logits = prepared.net(to_device(images, device))
-            return prepared.batch_loss(logits.float(), to_device(masks, device).long(), step)
+                logits = prepared.net(to_device(part.images, device))
+            return prepared.batch_loss(logits.float(), to_device(part.masks, device).long(), step)
+
+        def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
+            parts = batches.batch(indices, step)
+            terms = [part_loss(part, step) for part in parts]
+            shares = [len(part.masks) / len(indices) for part in parts]
+            return {name: _mean([term[name] for term in terms], shares) for name in terms[0]}
 
         def validate() -> dict[str, float]:
             return validation_metrics(prepared, val, compute, patch) | prepared.diagnostics()
@@ -126,6 +133,13 @@ def arrange(net: nn.Module, compute: ComputeConfig) -> None:
     """Set how a network stores its activations, from now on."""
     if isinstance(net, UNet3D):
         net.channels_last, net.checkpointing = compute.channels_last, compute.checkpointing
+
+
+def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Weighted by the share of the batch's images; of one part its own value."""
+    if len(values) == 1:
+        return values[0]
+    return torch.stack([share * value for share, value in zip(shares, values, strict=True)]).sum(0)
 
 
 def _now_and_then(stage: str, emit: Emit) -> Callable[[int, int], None]:

@@ -247,7 +247,7 @@ def _draw(
 
 stage = Stage(
     name="target",
-    version=5,
+    version=6,
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,

@@ -110,7 +110,7 @@ def _learner(setting: Setting, batches: BatchMaker, watch: _StepTimer) -> Learne
 
     def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
         asked_s = watch.asks()
-        batch = batches.batch(indices, step)
+        (batch,) = batches.batch(indices, step)
         watch.got(asked_s)
         images, masks = (to_device(part, setting.device) for part in batch)
         with autocast(compute, setting.device):

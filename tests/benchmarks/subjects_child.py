@@ -76,7 +76,7 @@ def main(work: dict[str, Any]) -> dict[str, float]:
         for step, indices in enumerate(order):
             if step + 1 < len(order):
                 batches.upcoming(order[step + 1], step + 1)
-            batches.batch(indices, step).images.mean()
+            batches.batch(indices, step)[0].images.mean()
     return {
         "peak_mb": max(preparing.mb, training.mb),
         "prepare_mb": preparing.mb,

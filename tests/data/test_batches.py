@@ -25,13 +25,19 @@ def test_cases_of_one_shape_are_stacked():
     assert images[1].unique().tolist() == [2.0]
 
 
-def test_smaller_cases_are_padded_with_background_at_the_end():
-    images, masks = collate([case((2, 5, 3)), case((4, 3, 6))])
+def test_cases_of_two_sizes_are_no_batch():
+    with pytest.raises(ValueError, match="volumes of one size"):
+        collate([case((2, 5, 3)), case((4, 3, 6))])
 
-    assert images.shape == (2, 1, 4, 5, 6)
-    assert images[0, 0, :2, :, :3].all() and masks[0, :2, :, :3].all()
-    assert images[0].sum() == masks[0].sum() == 2 * 5 * 3
-    assert masks[1].sum() == 4 * 3 * 6
+
+def test_volumes_of_several_sizes_come_in_parts_without_padding():
+    cases = [case((2, 5, 3), 1.0), case((4, 3, 6), 2.0), case((2, 5, 3), 3.0)]
+    with BatchMaker(cases, PatchConfig(), 0) as maker:
+        parts = maker.batch(torch.tensor([1, 0, 2]), 0)
+
+    assert [tuple(part.images.shape) for part in parts] == [(1, 1, 4, 3, 6), (2, 1, 2, 5, 3)]
+    assert [part.images[:, 0, 0, 0, 0].tolist() for part in parts] == [[2.0], [1.0, 3.0]]
+    assert all(bool(part.images.all()) and bool(part.masks.all()) for part in parts)
 
 
 def test_a_batch_may_be_changed_without_changing_the_case():
@@ -55,16 +61,6 @@ def test_channels_stay_channels():
     assert images[1, :, 0, 0, 0].tolist() == [1.0, 2.0]
 
 
-def test_what_pads_is_each_cases_own_background():
-    dark = Case(
-        "s", np.ones((1, 2, 2, 2), dtype=np.float32), np.ones((2, 2, 2), dtype=np.uint8), background=-1
-    )
-
-    images, masks = collate([dark, case((2, 2, 4))])
-
-    assert images[0, 0, :, :, 2:].unique().tolist() == [-1] and not masks[0, :, :, 2:].any()
-
-
 def numbered(n: int) -> list[Case]:
     return [case((8, 8, 16), float(index)) for index in range(n)]
 
@@ -79,7 +75,8 @@ def told_ahead(maker: BatchMaker, order: list[torch.Tensor]) -> Iterator[batches
     for step, indices in enumerate(order):
         if step + 1 < len(order):
             maker.upcoming(order[step + 1], step + 1)
-        yield maker.batch(indices, step)
+        (batch,) = maker.batch(indices, step)
+        yield batch
 
 
 @pytest.mark.parametrize("patch", [PatchConfig(), PatchConfig(shape=(8, 8, 8))])
@@ -91,7 +88,7 @@ def test_batches_made_beforehand_are_those_that_are_asked_for(patch, ahead):
         BatchMaker(numbered(5), patch, 3, ahead=False) as plain,
     ):
         for step, found in enumerate(told_ahead(maker, order)):
-            expected = plain.batch(order[step], step)
+            (expected,) = plain.batch(order[step], step)
             assert torch.equal(found.images, expected.images) and torch.equal(found.masks, expected.masks)
             assert found.images[:, 0, 0, 0, 0].tolist() == order[step].tolist()
 
@@ -100,7 +97,7 @@ def test_another_batch_than_the_one_that_was_told_is_right_all_the_same():
     with BatchMaker(numbered(5), PatchConfig(), 0) as maker:
         for step, (told, wanted) in enumerate([([1, 2], [0, 1]), ([3, 4], [1, 2]), ([0, 0], [2, 2])]):
             maker.upcoming(torch.tensor(told), step + 1)
-            found = maker.batch(torch.tensor(wanted), step)
+            (found,) = maker.batch(torch.tensor(wanted), step)
             assert found.images[:, 0, 0, 0, 0].tolist() == wanted
 
 

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.config import DatasetConfig, PhantomConfig
 from dwp_sweep.data.phantom.dataset import write_phantom
 from dwp_sweep.errors import StopTrial
+from dwp_sweep.losses.segmentation import LossConfig
+from dwp_sweep.methods import METHODS
+from dwp_sweep.methods.contract import MethodInputs
+from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages import network_training
-from dwp_sweep.stages.network_training import read_cases
+from dwp_sweep.stages.network_training import read_cases, train_network
 from dwp_sweep.training.compute import ComputeConfig
+from dwp_sweep.training.loop import TrainConfig
 
 
 @pytest.fixture
@@ -45,3 +54,34 @@ def test_scans_that_are_at_hand_soon_are_not_spoken_of(
     monkeypatch.setattr(network_training, "TELL_EVERY_S", 600.0)
     compute = ComputeConfig(cache_dir=str(tmp_path / "cache"))
     read_cases(dataset, compute, "source", lambda stage, step, metrics: pytest.fail("spoken of"))
+
+
+def volume(shape: tuple[int, int, int], seed: int) -> Case:
+    image = np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
+    return Case(f"s{seed}", image, (image[0] > 1).astype(np.uint8))
+
+
+def gradient(cases: Sequence[Case], checkpoint: Path) -> Tensor:
+    """Of one step on all cases as one batch, from the same start."""
+    config, found = TrainConfig(max_epochs=1, batch_size=len(cases)), list[Tensor]()
+    unet, length = UNetConfig(channels=(2, 2, 2, 2)), config.length(len(cases))
+    inputs = MethodInputs(unet, LossConfig(), {}, len(cases), 0, torch.device("cpu"), length)
+
+    def keep(self: torch.optim.Adam, closure: object = None) -> None:
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        found.append(torch.cat([parameter.grad.flatten() for parameter in parameters]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", keep)
+        prepared, compute = METHODS["random_init"].prepare(inputs), ComputeConfig(device="cpu")
+        train_network(prepared, cases, cases[:1], config, compute, 0, checkpoint, lambda epoch, metrics: None)
+    return found[0]
+
+
+def test_the_gradient_of_a_batch_is_the_mean_over_its_images_whatever_their_sizes(tmp_path: Path) -> None:
+    """Padded to its neighbour's size, a volume would be normalised with voxels that it does not have."""
+    small, large = volume((16, 16, 16), 1), volume((24, 16, 32), 2)
+    of_small, of_large = gradient([small], tmp_path / "0"), gradient([large], tmp_path / "1")
+    both, three = gradient([small, large], tmp_path / "2"), gradient([small, large, small], tmp_path / "3")
+    torch.testing.assert_close(both, (of_small + of_large) / 2, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(three, (2 * of_small + of_large) / 3, rtol=1e-3, atol=1e-5)
