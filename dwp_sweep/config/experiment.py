@@ -46,7 +46,8 @@ class ExperimentConfig(StrictModel):
     Attributes:
         method: One of `METHODS`.
         train_size: Target training images, m.
-        split: Which test / validation / training split; each has its own test set.
+        split: Which test / validation / training split; each has its own test set, unless data.target.splits
+            is independent.
         seed: Of the target network's start, order and noise.
     """
 

@@ -105,14 +105,13 @@ def enough_problems(
         least = "2, one to train and one to validate" if config.validation == "train" else "1"
         return (Problem(where, f"train_size {small[0]} is too small", f"it is at least {least}"),)
     if config.split_file:
-        return file_problems(patients, config, train_sizes, splits)
+        problems = file_problems(patients, config, train_sizes, splits)
+        return problems or _short_splits(patients, config, train_sizes, splits or (), where)
     if empty := _empty_roles(config, bool(train_sizes)):
         return tuple(Problem(where, f"{name} is 0", "set it to at least 1") for name in empty)
-    return _too_few(patients, config, train_sizes, where) or tuple(
-        problem
-        for number in splits or (0,)
-        for problem in _short_roles(patients, config, train_sizes, number, where)
-    )
+    numbers = tuple(splits or (0,))
+    problems = _too_few(patients, config, train_sizes, where) + _no_such_splits(config, numbers, where)
+    return problems or _short_splits(patients, config, train_sizes, numbers, where)
 
 
 def overlap_warnings(
@@ -143,6 +142,10 @@ def overlap_warnings(
     return (Problem(where, f"{what}; {means}", "validate on subjects that no split tests"),)
 
 
+_SOURCE = {"validation": "held_out"}
+"""A source task holds its validation scans out, whatever the settings say of a target."""
+
+
 def _draw(patients: Mapping[str, str], config: DatasetConfig, split: int) -> Draw:
     if config.split_file:
         return given_split(patients, config, split)
@@ -151,7 +154,7 @@ def _draw(patients: Mapping[str, str], config: DatasetConfig, split: int) -> Dra
 
 def _source_draw(patients: Mapping[str, str], config: DatasetConfig) -> Draw:
     if config.split_file:
-        return given_split(patients, config.model_copy(update={"validation": "held_out"}), 0)
+        return given_split(patients, config.model_copy(update=_SOURCE), 0)
     return of_source(patients, config.n_val)
 
 
@@ -189,39 +192,47 @@ def _too_few(
     return (Problem(where, f"{len(patients)} subjects are fewer than {needs}", fix),)
 
 
-def _short_roles(
+def _no_such_splits(config: DatasetConfig, numbers: Sequence[int], where: str) -> tuple[Problem, ...]:
+    if config.splits != "independent":
+        return ()
+    what = f"splits: independent makes the splits 0 to {config.n_splits - 1}"
+    fix = "raise n_splits; it changes the other splits too"
+    return tuple(
+        Problem(where, f"split {number}: {what}", fix) for number in numbers if number >= config.n_splits
+    )
+
+
+def _short_splits(
     patients: Mapping[str, str],
     config: DatasetConfig,
     train_sizes: Sequence[int],
-    number: int,
+    numbers: Sequence[int],
     where: str,
-) -> list[Problem]:
-    """A split that is not there, or whose roles lack scans because patients stay whole."""
-    if config.splits == "independent" and train_sizes and number >= config.n_splits:
-        what = f"split {number}: splits: independent makes the splits 0 to {config.n_splits - 1}"
-        return [Problem(where, what, "raise n_splits; it changes the other splits too")]
-    if train_sizes:
-        split = _sized(_draw(patients, config, number), config, max(train_sizes))
-        n_val = config.n_val
-        n_train = max(train_sizes)
-        if config.validation == "train":
-            n_val = n_validation(n_train, config.validation_share)
-            n_train -= n_val
-    else:
-        drawn = _source_draw(patients, config)
-        split, n_val, n_train = Split(drawn.train, drawn.val, ()), config.n_val, 1
-    counts = (
-        ("test", len(split.test), config.n_test if train_sizes else 0),
-        ("validation", len(split.val), n_val),
-        ("training", len(split.train), n_train),
-    )
+) -> tuple[Problem, ...]:
+    """Roles that lack scans although the data set has enough: patients stay whole."""
+    wanted = _counts(config, train_sizes)
     whole = f"patients stay whole, and {len(patients)} scans are of {len(set(patients.values()))} patients"
-    return [
-        Problem(
-            where,
-            f"split {number}: {n_there} {role} scans are left where {n} are needed: {whole}",
-            "lower n_test, n_val or train_size",
-        )
-        for role, n_there, n in counts
-        if n_there < n
-    ]
+    problems = []
+    for number in numbers:
+        if train_sizes:
+            split = _sized(_draw(patients, config, number), config, max(train_sizes))
+        else:
+            drawn = _source_draw(patients, config)
+            split = Split(drawn.train, drawn.val, ())
+        for role, n in wanted.items():
+            if (n_left := len(getattr(split, role))) < n:
+                what = f"{n_left} scans are left for {role} where {n} are needed"
+                fix = "lower n_test, n_val or train_size"
+                problems.append(Problem(where, f"split {number}: {what}: {whole}", fix))
+    return tuple(problems)
+
+
+def _counts(config: DatasetConfig, train_sizes: Sequence[int]) -> dict[str, int]:
+    """How many scans each role needs at the largest size; a file decides by itself whom it holds out."""
+    is_drawn = not config.split_file
+    if not train_sizes:
+        return {"train": 1, "val": config.n_val * is_drawn, "test": 0}
+    largest = max(train_sizes)
+    n_val = n_validation(largest, config.validation_share) if config.validation == "train" else 0
+    n_held_out = config.n_val * is_drawn if config.validation == "held_out" else 0
+    return {"train": largest - n_val, "val": n_val + n_held_out, "test": config.n_test * is_drawn}

@@ -155,7 +155,7 @@ def test_patients_who_stay_whole_may_leave_too_few_scans():
     (problem,) = enough_problems(VISITS, config(n_test=13, n_val=4), [43], [0])
 
     assert problem.what.startswith(
-        "split 0: 39 training scans are left where 43 are needed: patients stay whole"
+        "split 0: 39 scans are left for train where 43 are needed: patients stay whole"
     )
     with pytest.raises(InputError, match="patients stay whole"):
         target_split(VISITS, config(n_test=13, n_val=4), 43, 0)
@@ -176,8 +176,8 @@ def test_independent_splits_that_need_more_subjects_are_refused_with_the_sum():
     (problem,) = enough_problems(ALL, settings_, [5, 9], [0, 1])
     needs = r"test 10 + 3 independent splits of validation 2 + largest training size 9 = 43"
     assert problem.what == f"40 subjects are fewer than {needs}"
-    (problem,) = enough_problems(ALL, settings_, [5], [0, 3])
-    assert problem.what == "split 3: splits: independent makes the splits 0 to 2"
+    (_, other) = enough_problems(ALL, settings_, [9], [0, 3])
+    assert other.what == "split 3: splits: independent makes the splits 0 to 2"
     assert source_split(ALL, settings_) == source_split(ALL, config(n_val=2))
 
 
@@ -298,6 +298,14 @@ def test_validation_from_the_training_subjects_of_a_file_keeps_patients_whole(sp
 
     assert [(len(one.train), len(one.val)) for one in found] == [(1, 1), (4, 1), (8, 2)]
     assert not patients_of(found[-1].train, VISITS) & patients_of(found[-1].val, VISITS)
+
+
+def test_whole_patients_may_leave_too_few_scans_of_a_file_to_train_on(split_file):
+    rows = "".join(f"p{p}v{visit},0,train\n" for p in range(2) for visit in range(3)) + "p9v0,0,test\n"
+    settings_ = split_file(rows).model_copy(update={"validation": "train"})
+
+    (problem,) = enough_problems(VISITS, settings_, [6], [0])
+    assert problem.what.startswith("split 0: 3 scans are left for train where 5 are needed")
 
 
 def test_nobody_to_validate_on_or_to_report_on_is_refused() -> None:
