@@ -12,7 +12,7 @@ from dwp_sweep.errors import InputError, Problem
 if TYPE_CHECKING:
     from dwp_sweep.prediction.jobs import Outputs
     from dwp_sweep.prediction.segment import Segmentation
-    from dwp_sweep.prediction.trained import Device
+    from dwp_sweep.prediction.trained import Device, Estimate
 
 
 def predict(
@@ -28,6 +28,7 @@ def predict(
     storage: str | Path = DEFAULT_STORAGE,
     tracking_uri: str | None = None,
     device: Device = "auto",
+    estimate: Estimate = "draws",
     progress: Checking | None = None,
 ) -> Segmentation:
     """Segment one scan with the network of a run; what comes back lies on the scan's own grid.
@@ -39,13 +40,16 @@ def predict(
         image: NIfTI file; several are the channels, in the order of the training.
         mask: File to write; None writes none.
         probability: File for the foreground probability.
-        uncertainty: File for the predictive entropy, nats: over weight draws for variational networks.
+        uncertainty: File for the predictive entropy, nats.
         picture: PNG with three planes.
         force: Write over files that exist.
         where: With ``best:SWEEP``, as for `best_config`.
         storage: As for `run_sweep`.
         tracking_uri: As for `run_sweep`.
         device: ``auto``, ``cpu`` or ``cuda``.
+        estimate: Of a variational network, for all results alike: ``draws`` is the mean over weight draws,
+            scored as ``test_dice_mc`` (before any clean-up), ``test_nll`` and ``test_ece``; ``mean`` is the
+            network at its posterior mean, scored as ``test_dice``.
         progress: Receives (scan, forward passes done, in all).
 
     Raises:
@@ -59,7 +63,7 @@ def predict(
     if folders:
         raise InputError(Problem(str(path), "is a folder", "use predict_folder") for path in folders)
     outputs = _outputs(mask, probability, uncertainty, picture)
-    request = Request(run, images, outputs, force, where, storage, tracking_uri, device)
+    request = Request(run, images, outputs, force, where, storage, tracking_uri, device, estimate)
     (done,) = run_jobs(make_ready(request), progress)
     assert isinstance(done, Done), "the only scan fails by raising"
     return done.found
@@ -78,6 +82,7 @@ def predict_folder(
     storage: str | Path = DEFAULT_STORAGE,
     tracking_uri: str | None = None,
     device: Device = "auto",
+    estimate: Estimate = "draws",
     progress: Checking | None = None,
 ) -> tuple[Path, ...]:
     """Segment every NIfTI file of a folder; results get the names of their scans.
@@ -97,7 +102,9 @@ def predict_folder(
     from dwp_sweep.prediction.run import Failed, run_jobs
 
     outputs = _outputs(masks, probability, uncertainty, picture)
-    ready = make_ready(Request(run, _paths(images), outputs, force, where, storage, tracking_uri, device))
+    ready = make_ready(
+        Request(run, _paths(images), outputs, force, where, storage, tracking_uri, device, estimate)
+    )
     problems: list[Problem] = []
     for result in run_jobs(ready, progress):  # one by one: their voxels together may be too many
         problems += result.problems if isinstance(result, Failed) else ()

@@ -12,7 +12,7 @@ from dwp_sweep.cli import options
 from dwp_sweep.cli.exits import FAILED, place, remark, show_problems
 
 if TYPE_CHECKING:
-    from dwp_sweep.prediction.trained import Device
+    from dwp_sweep.prediction.trained import Device, Estimate
 
 _N_NAMED = 5
 _file = partial(click.option, type=click.Path(path_type=Path), callback=place)
@@ -27,6 +27,13 @@ _file = partial(click.option, type=click.Path(path_type=Path), callback=place)
 @_file(
     "--picture", metavar="PICTURE", help="PNG to draw: three planes with the outline, and the uncertainty."
 )
+@click.option(
+    "--estimate",
+    type=click.Choice(["draws", "mean"]),
+    default="draws",
+    show_default=True,
+    help="Bayesian networks: the mean over weight draws, or the posterior mean; for all results alike.",
+)
 @click.option("--force", is_flag=True, help="Write over files that exist.")
 @options.where
 @options.device
@@ -39,6 +46,7 @@ def predict(
     probability: Path | None,
     uncertainty: Path | None,
     picture: Path | None,
+    estimate: Estimate,
     force: bool,
     where: dict[str, str],
     device: Device,
@@ -52,8 +60,9 @@ def predict(
     results, by the images' names; files named as masks (..._seg, ..._mask, label...) are left out. A scan
     that cannot be used does not stop the others: it is named at the end, and the exit code is 1.
 
-    Scans are prepared exactly as for the run's training. The uncertainty is the entropy of the predicted
-    class: over weight draws for variational networks, of the softmax for others.
+    Scans are prepared exactly as for the run's training. Mask, probability and
+    uncertainty (the entropy of the predicted class) are of one estimate: of the mean over weight draws for
+    Bayesian networks, of the softmax for others.
     """
     from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.prediction.jobs import Outputs, split_images
@@ -61,7 +70,9 @@ def predict(
     from dwp_sweep.prediction.run import Failed, run_jobs
 
     outputs = Outputs(output, probability, uncertainty, picture)
-    request = Request(run, split_images(image), outputs, force, where, storage, tracking_uri, device)
+    request = Request(
+        run, split_images(image), outputs, force, where, storage, tracking_uri, device, estimate
+    )
     ready = make_ready(request)
     remark(f"network: {ready.trained.title}")
     if ready.skipped:

@@ -7,7 +7,7 @@ Joins the names (`jobs`), the headers of the scans, whose volumes are the networ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from dwp_sweep.data.pair import geometry_problems
 from dwp_sweep.data.volumes import Volume, read_header, read_volume
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.prediction.jobs import Outputs, PredictionJob, PredictionPlan, plan_jobs
-from dwp_sweep.prediction.trained import Device, Trained, find_trained
+from dwp_sweep.prediction.trained import Device, Estimate, Trained, find_trained
 
 
 class Channel(NamedTuple):
@@ -41,6 +41,7 @@ class Request:
         storage: Where nodes are looked for first.
         tracking_uri: Of MLflow.
         device: Where to compute.
+        estimate: Of a variational network, for mask, probability and uncertainty alike.
     """
 
     run: str
@@ -51,6 +52,7 @@ class Request:
     storage: str | Path
     tracking_uri: str | None
     device: Device
+    estimate: Estimate = "draws"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,8 @@ def make_ready(request: Request) -> Ready:
         # Without a run nobody knows its channels, but files that are no scans can be told.
         mine = () if check.was_asked else (*plan.problems, *_header_problems(plan.jobs))
         raise InputError(dict.fromkeys((*mine, *error.problems))) from error
+    if request.estimate == "mean":
+        trained = replace(trained, n_samples=0)
     return Ready(trained, check.scans, plan.skipped)
 
 

@@ -19,8 +19,8 @@ from dwp_sweep.data.volumes import Volume
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.trained import Trained
-from dwp_sweep.stages.evaluation import Prediction, predict_volume
-from dwp_sweep.stages.prediction import n_windows
+from dwp_sweep.stages.evaluation import predict_volume
+from dwp_sweep.stages.prediction import clean_mask, n_windows
 
 PassesDone = Callable[[int, int], None]
 """Receives (forward passes done, in all)."""
@@ -34,8 +34,9 @@ class Segmentation:
     """What a network says about a scan, on the scan's own voxels (I, J, K).
 
     Attributes:
-        mask: uint8, 1 is foreground.
-        probability: Of the foreground, float32; the mean over weight draws of a variational network.
+        mask: uint8, 1 is foreground: where the probability passes 1/2, cleaned up as the run's settings say.
+        probability: Of the foreground, float32; of a variational network the mean over weight draws, or that
+            of its posterior mean where `Trained.n_samples` is 0.
         uncertainty: Predictive entropy, nats, float32: log 2 where the probability is 1/2. Where the scan was
             resampled it is interpolated from the voxels that the network saw, as the probability is.
         affine: (4, 4), the scan's, voxel index to mm.
@@ -89,27 +90,37 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
         trained.postprocess,
         _passes(trained, case, report),
     )
+    mask = prediction.mask
+    if prediction.of_mean is not None:  # of draws: mask, probability and uncertainty are of one estimate
+        mask = clean_mask(prediction.probs_mask, trained.postprocess, case.spacing_mm)
     unsure = entropy(prediction.probs).astype(np.float32)
     return Segmentation(
-        mask=mask_on_scan(prediction, scan.placement),
+        mask=mask_on_scan(mask, prediction.probs[1], scan.placement),
         probability=scan.placement.to_scan(prediction.probs[1], 0.0),
         uncertainty=scan.placement.to_scan(unsure, 0.0),
         affine=channels[0].affine,
         unseen=scan.unseen,
-        case=Case(case.id, case.image, prediction.mask.astype(np.uint8), case.spacing_mm, case.background),
+        case=Case(case.id, case.image, mask.astype(np.uint8), case.spacing_mm, case.background),
         entropy=unsure,
         trained_mm=trained.spacing_mm,
         forms=channels[0].forms,
     )
 
 
-def mask_on_scan(prediction: Prediction, placement: Placement) -> NDArray[np.uint8]:
-    """The network's mask on the scan: its very voxels, or where its resampled probability passes 1/2."""
+def mask_on_scan(
+    mask: NDArray[np.bool_], probability: NDArray[np.float32], placement: Placement
+) -> NDArray[np.uint8]:
+    """A mask brought onto the scan: its very voxels, or where its resampled probability passes 1/2.
+
+    Args:
+        mask: (D, H, W), on the network's grid.
+        probability: Of the foreground, likewise.
+        placement: Of this grid in the scan.
+    """
     if placement.is_exact:
-        return (placement.to_scan(prediction.mask.astype(np.float32), 0.0) > 0.5).astype(np.uint8)
-    own = prediction.probs[1] if prediction.of_mean is None else prediction.of_mean
+        return (placement.to_scan(mask.astype(np.float32), 0.0) > 0.5).astype(np.uint8)
     # What a clean-up removed must not come back from its probability.
-    kept = np.where((own > 0.5) & ~prediction.mask, np.float32(0), own)
+    kept = np.where((probability > 0.5) & ~mask, np.float32(0), probability)
     return (placement.to_scan(kept, 0.0) > 0.5).astype(np.uint8)
 
 

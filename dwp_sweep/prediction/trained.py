@@ -37,6 +37,8 @@ BEST = "best:"
 _STAGES = ("target", "source")
 _SHORTEST_PREFIX = 4
 Device = Literal["auto", "cpu", "cuda"]
+Estimate = Literal["draws", "mean"]
+"""What a variational network predicts: the mean over weight draws, or what its posterior mean says."""
 Check = Callable[[DatasetConfig], None]
 """Looks at the data set of a training; raises what is wrong with the scans to predict."""
 
@@ -52,7 +54,7 @@ class Trained:
         compute: Device and precision.
         patch: Windows for volumes that are larger.
         postprocess: Clean-up of masks.
-        n_samples: Weight draws of a variational network.
+        n_samples: Weight draws of a variational network; 0 predicts with its posterior mean.
         seed: Of these draws.
         spacing_mm: Median voxel size of the training scans, prepared; None where nobody kept it.
     """

@@ -189,7 +189,8 @@ def predict_volume(
         net: Left in evaluation mode.
         case: The volume.
         compute: Device and precision.
-        n_samples: Weight draws of a variational network; a deterministic one is run once, whatever this is.
+        n_samples: Weight draws of a variational network, 0 for its posterior mean alone; a deterministic one
+            is run once, whatever this is.
         seed: Of the node. Every case sees the same draws, whichever other cases there are.
         patch: Windows for volumes that are larger; each draw is one network for all of them.
         postprocess: Clean-up of the mask; probabilities stay what the network says.
@@ -199,7 +200,7 @@ def predict_volume(
     logits, _ = predict_case(net, case, compute, patch, notify)
     mask = _own_mask(logits, case, postprocess)
     own = _probs(logits).cpu().numpy()
-    if not variational_layers(net):
+    if n_samples == 0 or not variational_layers(net):
         return Prediction(mask, own)
     probs, mean_entropy = _mean_over_draws(net, case, compute, n_samples, seed, patch, notify)
     averaged = probs.float().cpu().numpy()

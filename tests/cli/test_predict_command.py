@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
-from tests.prediction.conftest import KEY, add_target, save_scan, scan, storage  # noqa: F401
+from tests.prediction.conftest import KEY, add_target, save_scan, scan, storage, voxels  # noqa: F401
 
 
 def predict(*arguments: str | Path) -> Result:
@@ -56,8 +56,8 @@ def test_a_folder_with_one_bad_scan_ends_with_1_and_names_it_and_what_was_left_o
     scan,  # noqa: F811
     tmp_path,
 ):
-    for name, voxels in (("a", scan), ("b", 0 * scan), ("c", scan), ("a_seg", scan)):
-        save_scan(tmp_path / "in" / f"{name}.nii.gz", voxels)
+    for name, data in (("a", scan), ("b", 0 * scan), ("c", scan), ("a_seg", scan)):
+        save_scan(tmp_path / "in" / f"{name}.nii.gz", data)
 
     done = predict(add_target(), tmp_path / "in", "-o", tmp_path / "out", "--storage", storage)
 
@@ -84,3 +84,15 @@ def test_bad_input_ends_with_2_and_writes_nothing(add_target, storage, image, tm
     assert done.exit_code == 2 and "there is no folder" in done.stderr
     done = predict(KEY, image, "-o", tmp_path / "n.nii.gz", "--where", "train_size=5", "--storage", storage)
     assert done.exit_code == 2 and "--where train_size=5" in done.stderr
+
+
+def test_the_estimate_of_a_bayesian_network_is_an_option(add_target, storage, image, tmp_path):  # noqa: F811
+    key = add_target(log_var=-3.0)
+    for estimate in ("draws", "mean"):
+        output = tmp_path / f"{estimate}.nii.gz"
+        assert predict(key, image, "-o", output, "--estimate", estimate, "--storage", storage).exit_code == 0
+    predict(key, image, "-o", tmp_path / "default.nii.gz", "--storage", storage)
+
+    masks = {name: voxels(tmp_path / f"{name}.nii.gz") for name in ("draws", "mean", "default")}
+    assert (masks["draws"] != masks["mean"]).any()
+    assert (masks["draws"] == masks["default"]).all()

@@ -51,6 +51,32 @@ def test_results_lie_on_the_scans_own_grid(storage, add_target, scan, tmp_path):
     assert (out / "x.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_all_results_are_of_the_estimate_that_is_asked_for(storage, add_target, scan, tmp_path):
+    add_target(log_var=-3.0)
+    image, passes = save_scan(tmp_path / "t2.nii.gz", scan), list[int]()
+    found = {
+        estimate: dwp_sweep.predict(
+            KEY,
+            image,
+            tmp_path / f"{estimate}.nii.gz",
+            probability=tmp_path / f"{estimate}_p.nii.gz",
+            storage=storage,
+            estimate=estimate,
+            progress=lambda name, done, total: passes.append(total),
+        )
+        for estimate in ("draws", "mean")
+    }
+
+    for estimate, result in found.items():
+        mask, probability = (voxels(tmp_path / f"{estimate}{end}.nii.gz") for end in ("", "_p"))
+        np.testing.assert_array_equal(mask, probability > 0.5)
+        np.testing.assert_array_equal(mask, result.mask)
+    assert (found["draws"].probability != found["mean"].probability).any()
+    assert set(passes) == {4, 1}
+    default = dwp_sweep.predict(KEY, image, storage=storage)
+    np.testing.assert_array_equal(default.mask, found["draws"].mask)
+
+
 def test_without_a_file_nothing_is_written(storage, add_target, scan, tmp_path):
     image = save_scan(tmp_path / "in" / "t2.nii.gz", scan)
 

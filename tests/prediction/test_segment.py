@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,7 +16,6 @@ from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.prediction.segment import Segmentation, mask_on_scan, segment
 from dwp_sweep.prediction.trained import Trained, find_trained
-from dwp_sweep.stages.evaluation import Prediction
 from tests.prediction.conftest import AFFINE, KEY
 
 TURNS = [
@@ -160,8 +160,44 @@ def test_the_uncertainty_is_the_entropy_of_the_probability(storage, add_target, 
     np.testing.assert_allclose(found.uncertainty[~outside], entropy(probs)[~outside], atol=1e-5)
     assert not found.uncertainty[outside].any() and outside.any()
     assert found.uncertainty.max() <= np.log(2) + 1e-6
-    if log_var is None:
-        np.testing.assert_array_equal(found.mask, found.probability > 0.5)
+
+
+@pytest.mark.parametrize("n_samples", [0, 3])
+@pytest.mark.parametrize("spacing", [None, [1.3, 1.2, 1.7]])
+@pytest.mark.parametrize("log_var", [None, -3.0])
+def test_the_mask_is_where_the_probability_passes_one_half(
+    storage, add_target, scan, log_var, spacing, n_samples
+):
+    trained = network(storage, add_target, log_var=log_var, preprocess={"spacing_mm": spacing})
+    found = segment(stored(scan, AFFINE), replace(trained, n_samples=n_samples))
+
+    assert 0 < found.mask.sum() < found.mask.size
+    np.testing.assert_array_equal(found.mask, found.probability > 0.5)
+
+
+def test_without_draws_a_variational_network_is_its_posterior_mean(storage, add_target, scan):
+    plain = segment(stored(scan, AFFINE), network(storage, add_target))
+    variational = network(storage, add_target, key="dd" * 10, log_var=-3.0)
+    mean = segment(stored(scan, AFFINE), replace(variational, n_samples=0))
+    draws = segment(stored(scan, AFFINE), variational)
+
+    np.testing.assert_array_equal(mean.mask, plain.mask)
+    np.testing.assert_allclose(mean.probability, plain.probability, atol=1e-6)
+    np.testing.assert_allclose(mean.uncertainty, plain.uncertainty, atol=1e-5)
+    assert (draws.mask != mean.mask).any()
+
+
+def test_the_mask_of_draws_is_cleaned_up_as_the_run_says(storage, add_target, scan):
+    clean = {"postprocess": {"largest_component": True}}
+    raw = segment(stored(scan, AFFINE), network(storage, add_target, log_var=-3.0))
+    found = segment(
+        stored(scan, AFFINE), network(storage, add_target, key="cc" * 10, log_var=-3.0, target=clean)
+    )
+
+    pieces, n_pieces = ndimage.label(raw.mask, np.ones((3, 3, 3)))
+    assert n_pieces > 1
+    largest = np.bincount(pieces.ravel())[1:].argmax() + 1
+    np.testing.assert_array_equal(found.mask, pieces == largest)
 
 
 def test_what_a_crop_leaves_out_is_background_and_told(storage, add_target, scan):
@@ -190,21 +226,16 @@ def test_what_a_clean_up_dropped_does_not_come_back_by_resampling(storage, add_t
     np.testing.assert_array_equal(one.probability, other.probability)
 
 
-def test_the_mask_is_that_of_the_posterior_mean_also_after_resampling(storage, add_target, scan):
-    found: Segmentation = segment(
-        stored(scan, AFFINE), network(storage, add_target, preprocess={"spacing_mm": [1.5, 1.5, 1.5]})
-    )
-    assert found.mask.any()
-
+def test_after_resampling_the_mask_is_that_of_the_resampled_probability_without_what_was_cleaned_up():
     class Doubling:
         is_exact = False
 
         def to_scan(self, values, fill):
             return np.repeat(values, 2, axis=0)
 
-    mean, draws = np.array([[[0.7, 0.2]]], np.float32), np.array([[[0.1, 0.1]]], np.float32)
-    prediction = Prediction(mean > 0.5, np.stack([1 - draws, draws]), draws.astype(float), mean)
-    assert mask_on_scan(prediction, Doubling()).tolist() == [[[1, 0]], [[1, 0]]]  # type: ignore[arg-type]
+    probability, mask = np.array([[[0.7, 0.2, 0.9]]], np.float32), np.array([[[True, False, False]]])
+    on_scan = mask_on_scan(mask, probability, Doubling())  # type: ignore[arg-type]
+    assert on_scan.tolist() == [[[1, 0, 0]], [[1, 0, 0]]]
 
 
 def test_progress_counts_every_forward_pass(storage, add_target, scan):
