@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking
+from dwp_sweep.data.file_names import home_path
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ def _paths(images: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
 
     if isinstance(images, str | Path):
         return split_images(images)
-    return tuple(Path(image).expanduser() for image in images)
+    return tuple(home_path(image) for image in images)
 
 
 def _outputs(*places: str | Path | None) -> Outputs:
     from dwp_sweep.prediction.jobs import Outputs
 
-    return Outputs(*(Path(place).expanduser() if place is not None else None for place in places))
+    return Outputs(*(home_path(place) if place is not None else None for place in places))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import place
+from dwp_sweep.cli.exits import place, remark, say
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def report(
         from dwp_sweep.report.paired.forest import forest_figure
 
         forest_figure(pairs, figure)
-        click.echo(f"figure: {figure}", err=True)
+        remark(f"figure: {figure}")
     if search is not None:
         summary = search_report(sweep, storage, uri)
         files = summary.write(search)
@@ -168,7 +168,7 @@ def report(
             click.echo()
             _show_answer(summary)
         for path in files.values():
-            click.echo(f"written: {path}", err=True)
+            remark(f"written: {path}")
 
 
 def _show_answer(answer: Best | BestByCondition | Front | SearchReport) -> None:
@@ -242,7 +242,7 @@ def _write_page(
     written = write_report(
         sweep, out, resolve_uri(tracking_uri, storage), open_store(storage), versus[0] if versus else None
     )
-    click.echo(written.headline)
+    say(written.headline)
     if written.missing:
-        click.echo(f"missing, unfinished or failed: {len(written.missing)}, named on the page", err=True)
-    click.echo(f"report: {written.page}")
+        remark(f"missing, unfinished or failed: {len(written.missing)}, named on the page")
+    say(f"report: {written.page}")

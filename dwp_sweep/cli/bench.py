@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import remark
+from dwp_sweep.cli.exits import remark, say
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def list_benches(benches: Mapping[str, Bench], as_json: bool) -> None:
         click.echo(json.dumps(lines, indent=1))
         return
     for name, line in lines.items():
-        click.echo(f"{name:<10}{line}")
+        say(f"{name:<10}{line}")
 
 
 def run_benches(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import BAD_INPUT, place, remark
+from dwp_sweep.cli.exits import BAD_INPUT, place, remark, say
 from dwp_sweep.errors import InputError, Problem, visible
 
 if TYPE_CHECKING:
@@ -188,8 +188,8 @@ def phantom(folder: Path, **settings: Any) -> None:
 
     config = parse(PhantomConfig, _given(settings), "dwp-sweep data phantom")
     write_phantom(config, folder)
-    click.echo(f"{config.n_subjects} subjects in {folder}; look at them with:")
-    click.echo(f"  dwp-sweep data check {folder} --layout msd --picture {folder}.png")
+    say(f"{config.n_subjects} subjects in {folder}; look at them with:")
+    say(f"  dwp-sweep data check {folder} --layout msd --picture {folder}.png")
 
 
 def _check_space(
@@ -208,7 +208,7 @@ def _check_space(
         raise click.UsageError(f"{names}: of a folder; a search space says it itself, or by --set", ctx)
     with scan_bar() as bar:
         plan_sweep(path, storage, smoke, overrides, say=remark, checking=bar)
-    click.echo(f"{path}: its scans are ready to use")
+    say(f"{path}: its scans are ready to use")
 
 
 def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
@@ -313,7 +313,7 @@ def _table(report: CheckReport) -> Table:
             row.orientation,
             f"{row.foreground_share:.2%}",
             ",".join(map(str, row.labels)),
-            Text(", ".join(row.suspicions), "yellow"),
+            Text(visible(", ".join(row.suspicions), one_line=True), "yellow"),
         ]
         for row in report.subjects
     }

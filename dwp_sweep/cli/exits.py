@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError, nearest_names
+from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError, nearest_names, visible
 
 FAILED = 1
 BAD_INPUT = 2
@@ -23,6 +23,8 @@ _DISK_ERRORS = {
     errno.EACCES,
     errno.EEXIST,
     errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
     errno.ENOENT,
     errno.ENOSPC,
     errno.ENOTDIR,
@@ -51,10 +53,10 @@ class Commands(click.Group):
             show_problems(error.problems)
             ctx.exit(BAD_INPUT)
         except CorruptArtifactError as error:
-            click.echo(f"damaged file: {error}", err=True)
+            remark(f"damaged file: {error}")
             ctx.exit(FAILED)
         except StorageError as error:
-            click.echo(f"the storage failed: {error}\n      -> the same command goes on from here", err=True)
+            remark(f"the storage failed: {error}", "      -> the same command goes on from here")
             ctx.exit(FAILED)
         except OSError as error:
             problem = _disk_problem(ctx, error)
@@ -74,16 +76,23 @@ def show_problems(problems: Iterable[Problem]) -> None:
     """
     problems = tuple(problems)
     if len(problems) > 1:
-        click.echo(f"{len(problems)} problems:", err=True)
+        remark(f"{len(problems)} problems:")
     for problem, following in zip(problems, (*problems[1:], None), strict=True):
-        click.echo(f"  {problem.where}: {problem.what}", err=True)
+        remark(f"  {problem.where}: {problem.what}")
         if problem.fix and (following is None or following.fix != problem.fix):
-            click.echo(f"      -> {_brief(problem)}", err=True)
+            remark(f"      -> {_brief(problem)}")
 
 
-def remark(text: str) -> None:
-    """Print a message on standard error, beside the results."""
-    click.echo(text, err=True)
+def say(*lines: str) -> None:
+    """Print lines of a result as they are; control characters and line breaks in names are written out."""
+    for line in lines:
+        click.echo(visible(line, one_line=True))
+
+
+def remark(*lines: str) -> None:
+    """Print a message on standard error, beside the results; as `say`."""
+    for line in lines:
+        click.echo(visible(line, one_line=True), err=True)
 
 
 def place(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:

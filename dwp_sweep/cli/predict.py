@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import FAILED, place, remark, show_problems
+from dwp_sweep.cli.exits import FAILED, place, remark, say, show_problems
 
 if TYPE_CHECKING:
     from dwp_sweep.prediction.trained import Device, Estimate
@@ -86,7 +86,7 @@ def predict(
                 failed.append(result)
                 continue
             scan = result.found
-            click.echo(f"{result.job.outputs.mask}: {scan.volume_ml:.4g} ml, {int(scan.mask.sum())} voxels")
+            say(f"{result.job.outputs.mask}: {scan.volume_ml:.4g} ml, {int(scan.mask.sum())} voxels")
             for note in scan.notes:
                 remark(f"note: {result.job.name}: {note}")
     if failed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import FAILED, remark
+from dwp_sweep.cli.exits import FAILED, remark, say
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.view.status import NodeStatus, SweepStatus
@@ -61,13 +61,13 @@ def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> 
     store = open_store(storage)
     runs = cancel_sweep(sweep, store)
     for run in runs:
-        click.echo(f"asked to stop: {run.sweep}, process {run.pid} on {run.host}")
+        say(f"asked to stop: {run.sweep}, process {run.pid} on {run.host}")
     left = wait_for_end(runs, store, wait) if wait else ()
     if left:
         remark(f"not ended within {wait:g} s: its nodes leave after their present epoch")
         ctx.exit(FAILED)
     elif wait:
-        click.echo("ended; the same run command goes on from there")
+        say("ended; the same run command goes on from there")
 
 
 @click.command(short_help="Train the best configuration again, from the same upstream nodes.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dwp_sweep.cli import options
-from dwp_sweep.cli.exits import FAILED, remark
+from dwp_sweep.cli.exits import FAILED, remark, say
 
 if TYPE_CHECKING:
     from dwp_sweep.harness.view.explain import Explanation, FieldDifference
@@ -58,9 +58,9 @@ def sync(ctx: click.Context, /, sweep: str, storage: Path | str, tracking_uri: s
     from dwp_sweep.api import sync as send
 
     report = send(sweep, storage, tracking_uri)
-    click.echo(f"{sweep}: {report.sent} node(s) sent, {report.complete} already there")
+    say(f"{sweep}: {report.sent} node(s) sent, {report.complete} already there")
     if report.closed or report.doubles:
-        click.echo(f"{report.closed} run(s) of lost workers closed, {report.doubles} double(s) removed")
+        say(f"{report.closed} run(s) of lost workers closed, {report.doubles} double(s) removed")
     if report.problem:
         remark(report.problem)
         ctx.exit(FAILED)
@@ -95,7 +95,7 @@ def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path | str) -
     forbid_while_live(store)
     if not yes:
         click.confirm(f"remove these {len(disk.garbage)}, {_megabytes(disk.n_bytes_garbage)}?", abort=True)
-    click.echo(f"freed {_megabytes(collect(store, disk))}")
+    say(f"freed {_megabytes(collect(store, disk))}")
 
 
 def _show_differences(
@@ -110,9 +110,9 @@ def _show_differences(
         }
         click.echo(json.dumps(values, indent=1, default=str))
     elif first.key == second.key:
-        click.echo(f"{_name(first)}: both are this one node")
+        say(f"{_name(first)}: both are this one node")
     else:
-        click.echo(f"first:  {_name(first)}\nsecond: {_name(second)}")
+        say(f"first:  {_name(first)}", f"second: {_name(second)}")
         _show_fields(differences)
 
 
@@ -124,10 +124,10 @@ def _show_explanation(answer: Explanation, as_json: bool) -> None:
         differences = {"differences": [asdict(difference) for difference in answer.differences]}
         click.echo(json.dumps({**values, **differences}, indent=1, default=str))
         return
-    click.echo(f"{_name(answer.node)}\n{answer.state}: {answer.why}")
+    say(_name(answer.node), f"{answer.state}: {answer.why}")
     if answer.nearest is not None:
         nearest = _name(answer.nearest)
-        click.echo(f"the published {answer.node.stage} node nearest to it, {nearest}, has instead:")
+        say(f"the published {answer.node.stage} node nearest to it, {nearest}, has instead:")
         _show_fields(answer.differences)
 
 
@@ -139,7 +139,7 @@ def _show_fields(differences: Sequence[FieldDifference]) -> None:
 
     for difference in differences:
         note = "" if difference.is_keyed else "   (no part of the key)"
-        click.echo(f"  {difference.field}: {short(difference.first)} -> {short(difference.second)}{note}")
+        say(f"  {difference.field}: {short(difference.first)} -> {short(difference.second)}{note}")
 
 
 def _name(entry: NodeEntry) -> str:
@@ -152,22 +152,22 @@ def _show_survey(disk: Survey) -> None:
     """Print disk use by folder, stages first, and what may go."""
     for row in disk.usage:
         nodes = f"{row.n_nodes} nodes" if row.n_nodes else ""
-        click.echo(f"{row.name:<14}{nodes:>12}{_megabytes(row.n_bytes):>12}")
+        say(f"{row.name:<14}{nodes:>12}{_megabytes(row.n_bytes):>12}")
     for note in disk.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
     if not disk.garbage:
-        click.echo("nothing to remove: sweeps refer to all that is there")
+        say("nothing to remove: sweeps refer to all that is there")
         return
     n_bytes: Counter[str] = Counter()
     for item in disk.garbage:
         n_bytes[item.why] += item.n_bytes
     n_items = Counter(item.why for item in disk.garbage)
     for why, size in n_bytes.most_common():
-        click.echo(f"may go: {n_items[why]} x {why}, {_megabytes(size)}")
+        say(f"may go: {n_items[why]} x {why}, {_megabytes(size)}")
     for item in disk.garbage[:_N_SHOWN]:
-        click.echo(f"  {item.path}")
+        say(f"  {item.path}")
     if len(disk.garbage) > _N_SHOWN:
-        click.echo(f"  and {len(disk.garbage) - _N_SHOWN} more")
+        say(f"  and {len(disk.garbage) - _N_SHOWN} more")
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -221,8 +221,8 @@ def _follow(client: Any, job_id: str) -> int:
         remark(f"job {job_id} goes on without this terminal; the same command follows it again")
         return INTERRUPTED
     except JobLostError as error:
-        remark(f"{error}\n      -> once the cluster answers, the same command goes on")
+        remark(*str(error).splitlines(), "      -> once the cluster answers, the same command goes on")
         return FAILED
     if end.died:
-        remark(f"{end.died}\n      -> the same command goes on from what is done")
+        remark(*end.died.splitlines(), "      -> the same command goes on from what is done")
     return end.exit_code

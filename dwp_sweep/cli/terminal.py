@@ -44,9 +44,9 @@ def table_of_numbers(first: str, numbers: Iterable[str]) -> Table:
 
 
 def print_line(console: Console, *parts: str | tuple[str, str], style: str = "") -> None:
-    """Print texts as they are in one line that is never cut; a part may be (text, style)."""
+    """Print texts as they are in one line, which is never cut; a part may be (text, style)."""
     texts = [(part, "") if isinstance(part, str) else part for part in parts]
-    line = Text.assemble(*((visible(text), look) for text, look in texts), style=style)
+    line = Text.assemble(*((visible(text, one_line=True), look) for text, look in texts), style=style)
     console.print(line, soft_wrap=True)
 
 
@@ -56,7 +56,7 @@ def show_table(table: PaperTable, console: Console | None = None) -> None:
     if console.is_terminal:
         print_framed(table.tables(), console)
     else:
-        print_line(console, table.text())
+        console.print(Text(table.text()), soft_wrap=True)
 
 
 def short_key(key: str) -> str:

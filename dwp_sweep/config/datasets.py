@@ -19,6 +19,7 @@ from dwp_sweep.data.alignment import orientation_warnings, slice_warnings
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.file_names import home_path
 from dwp_sweep.data.layouts import Listing, list_patients, scan_layout
 from dwp_sweep.data.leakage import read_task, repeated_scans, shared_data
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
@@ -219,9 +220,7 @@ def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:
     # Workers run in another folder, where a relative path would name another file.
     paths = {"root": config.root, "split_file": config.split_file}
     return config.model_copy(
-        update={
-            name: str(Path(path).expanduser().resolve()) for name, path in paths.items() if path is not None
-        }
+        update={name: str(home_path(path).resolve()) for name, path in paths.items() if path is not None}
     )
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 
+from dwp_sweep.data.file_names import home_path
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.nets.kernel_bank import kernel_channels, read_layers
 from dwp_sweep.nets.kernel_groups import GROUPS
@@ -80,7 +81,7 @@ class ImportedOutputs:
         Raises:
             InputError: It is not there, is of another group, or does not fit the network's layers.
         """
-        if not text.startswith(_MLFLOW_RUN) and not Path(text).expanduser().is_dir():
+        if not text.startswith(_MLFLOW_RUN) and not home_path(text).is_dir():
             raise InputError(Problem(_PRIOR, f"{text}: there is no such folder", _SEVEN_GROUPS))
         imported = self._describe(f"{text}/group{group}", _PRIOR, PRIOR_FILES)
         prior = _read(imported, _PRIOR, load_prior)
@@ -109,7 +110,7 @@ class ImportedOutputs:
 
     def _folder(self, text: str, key: str) -> Path:
         if not text.startswith(_MLFLOW_RUN):
-            return Path(text).expanduser()
+            return home_path(text)
         if key == _PRIOR:
             what = f"{text.rpartition('/')[0]}: a prior's run holds one group, and seven are needed"
             raise InputError(Problem(key, what, _SEVEN_GROUPS))

@@ -6,6 +6,7 @@ own (NFD), others write it with its letter (NFC). Names are compared in the seco
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path, PureWindowsPath
@@ -25,6 +26,11 @@ _LEFT_BEHIND = frozenset(
 )
 """Of macOS archives, Synology, Windows and Linux; what begins with a dot counts too."""
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:(/|$)")
+
+
+def home_path(text: str | Path) -> Path:
+    """A path with ``~`` and ``~name`` written out; a name that nobody has here stays as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - `Path.expanduser` fails for such a name
 
 
 def stem(path: Path) -> str:
@@ -80,7 +86,7 @@ def named_file(folder: Path, text: str) -> Path:
     Backslashes of Windows separate folders, unless there is a file with them in its name. A name in the other
     Unicode form than the file's is the file's.
     """
-    path = folder / Path(text).expanduser()
+    path = folder / home_path(text)
     if "\\" in text and not path.exists():
         path = folder / PureWindowsPath(text).as_posix()
     return _existing(path)

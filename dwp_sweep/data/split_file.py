@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.draws import Draw, grow, in_given_order
+from dwp_sweep.data.file_names import home_path
 from dwp_sweep.data.table import read_table
 from dwp_sweep.errors import InputError, Problem
 
@@ -59,7 +60,7 @@ def given_split(patients: Mapping[str, str], config: DatasetConfig, split: int) 
 
 def file_of(config: DatasetConfig) -> Path:
     """Path of the split file."""
-    return Path(config.split_file or "").expanduser()
+    return home_path(config.split_file or "")
 
 
 def file_problems(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dwp_sweep.data.file_names import NIFTI_ENDINGS, is_nifti, other_format, stem
+from dwp_sweep.data.file_names import NIFTI_ENDINGS, home_path, is_nifti, other_format, stem
 from dwp_sweep.errors import Problem
 
 _PICTURE_ENDING = ".png"
@@ -76,10 +76,10 @@ class PredictionPlan:
 
 def split_images(text: str | Path) -> tuple[Path, ...]:
     """The images (or folders) that a text with commas names; a path with a comma in it stays one."""
-    whole = Path(text).expanduser()
+    whole = home_path(text)
     if isinstance(text, Path) or whole.exists():
         return (whole,)
-    return tuple(Path(part.strip()).expanduser() for part in text.split(",") if part.strip()) or (whole,)
+    return tuple(home_path(part.strip()) for part in text.split(",") if part.strip()) or (whole,)
 
 
 def plan_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> PredictionPlan:

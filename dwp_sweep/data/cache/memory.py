@@ -18,6 +18,7 @@ import torch
 
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.file_names import home_path
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.data.patients import patient_by_name
 from dwp_sweep.errors import InputError, Problem
@@ -45,7 +46,7 @@ def dataset_fingerprint(
         (subject.id, *(hashes[path] for path in subject.files), *_listed_patient(subject, config))
         for subject in subjects
     )
-    split_file = _sha256(Path(config.split_file).expanduser()) if config.split_file else ""
+    split_file = _sha256(home_path(config.split_file)) if config.split_file else ""
     return hashlib.sha256(json.dumps([rows, split_file]).encode()).hexdigest()
 
 

@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dwp_sweep.errors import visible
 from dwp_sweep.harness.cost.durations import node_left_s
 from dwp_sweep.harness.dag.in_hand import Work
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
@@ -72,7 +73,7 @@ class LiveDisplay:
     def event(self, event: Event) -> None:
         """Print failures and notes above the display, where they stay."""
         if event.kind in KEPT:
-            self._console.print(Text(event_text(event), style=_STYLES[event.kind]), soft_wrap=True)
+            self._console.print(Text(visible(event_text(event)), style=_STYLES[event.kind]), soft_wrap=True)
 
     def slots(self, n_slots: int) -> None:
         """Remember it for the time left."""
@@ -110,7 +111,7 @@ class LiveDisplay:
         head.add_column(justify="right")
         bar = ProgressBar(max(n_all, 1), n_ended, complete_style="green", finished_style="green")
         nodes = f"{n_ended}/{n_all} nodes  {self._time(ledger)}"
-        head.add_row(Text(self._title, style="bold"), bar, Text(nodes))
+        head.add_row(Text(visible(self._title, one_line=True), style="bold"), bar, Text(nodes))
         return head
 
     def _time(self, ledger: Ledger) -> str:
@@ -125,7 +126,9 @@ class LiveDisplay:
     def _foot(self, ledger: Ledger) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for label, place in self._where.items():
-            table.add_row(Text(label, style="dim"), Text(place, style="dim", overflow="fold"))
+            table.add_row(
+                Text(label, style="dim"), Text(visible(place, one_line=True), style="dim", overflow="fold")
+            )
         if self._outcome is not None:
             style = "bold green" if self._outcome.exit_code == 0 else "bold red"
             return Group(table, Text(""), Text(outcome_text(self._outcome), style=style))
@@ -218,7 +221,7 @@ def _running(ledger: Ledger, running: list[Work]) -> RenderableType:
     for justify in ("left", "right", "left", "left", "right"):
         table.add_column(justify=justify, no_wrap=True)
     for work in running[:_N_RUNNING_SHOWN]:
-        table.add_row(Text(work.node.title), *_running_row(ledger, work))
+        table.add_row(Text(visible(work.node.title, one_line=True)), *_running_row(ledger, work))
     hidden = len(running) - _N_RUNNING_SHOWN
     lines = [table, Text(f"and {hidden} more", style="dim")] if hidden > 0 else [table]
     return Padding(Group(*lines), _SPACE_BELOW)
@@ -239,7 +242,7 @@ def _running_row(ledger: Ledger, work: Work) -> tuple[RenderableType, ...]:
         n_read, n_scans = work.reading
         bar = ProgressBar(n_scans, n_read, width=20, complete_style="cyan")
     gone = duration(work.progress(ledger.wall_s).ran_s)
-    return Text(""), bar, Text(work.activity, style="dim"), Text(gone, style="dim")
+    return Text(""), bar, Text(visible(work.activity, one_line=True), style="dim"), Text(gone, style="dim")
 
 
 def _leased_by_others(ledger: Ledger) -> RenderableType:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from rich.console import Console
+from rich.text import Text
 
+from dwp_sweep.errors import visible
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.view.text import (
     duration,
@@ -105,4 +107,4 @@ class LineProgress:
 
     def _line(self, text: str) -> None:
         gone = self._ledger.wall_s if self._ledger else 0.0
-        self._console.print(f"{gone:8.1f} s  {text}", soft_wrap=True, markup=False)
+        self._console.print(Text(f"{gone:8.1f} s  {visible(text)}"), soft_wrap=True)
