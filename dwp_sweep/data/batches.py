@@ -5,6 +5,7 @@ Last step of the data side; the training loop decides which cases and when.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -27,10 +28,18 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, C, D, H, W) float32.
         masks: (B, D, H, W) uint8.
+        n_patches: How many patches of this size each image's whole volume is (B,), float32; None: the images
+            are whole volumes. Of a patch that reaches beyond its volume the voxels inside count.
     """
 
     images: Tensor
     masks: Tensor
+    n_patches: Tensor | None = None
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from beside the host."""
+        n_patches = None if self.n_patches is None else self.n_patches.pin_memory()
+        return Batch(self.images.pin_memory(), self.masks.pin_memory(), n_patches)
 
 
 def collate(cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
@@ -46,8 +55,8 @@ def collate(cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
         ValueError: No cases, or two sizes: the networks normalise over all voxels of an image, and padding
             would change what they see.
     """
-    images, masks = stack(cases)
-    return images, masks.long()
+    batch = stack(cases)
+    return batch.images, batch.masks.long()
 
 
 def stack(cases: Sequence[Case]) -> Batch:
@@ -126,9 +135,18 @@ class BatchMaker:
     def _make(self, step: int, indices: list[int]) -> tuple[Batch, ...]:
         cases = [self._cases[index] for index in indices]
         if self._sampler is not None:
-            cases = [self._sampler.draw(case, step, row) for row, case in enumerate(cases)]
+            patches = [self._sampler.draw(case, step, row) for row, case in enumerate(cases)]
+            batch = stack(patches)._replace(n_patches=_n_patches(cases, patches[0].mask.shape))
+            return (batch.pinned() if self._pin else batch,)
         by_size: dict[tuple[int, ...], list[Case]] = {}
         for case in cases:
             by_size.setdefault(tuple(case.mask.shape), []).append(case)
         batches = [stack(part) for part in by_size.values()]
-        return tuple(Batch(*(part.pin_memory() for part in one)) if self._pin else one for one in batches)
+        return tuple(batch.pinned() if self._pin else batch for batch in batches)
+
+
+def _n_patches(cases: Sequence[Case], shape: Sequence[int]) -> Tensor:
+    sizes = (case.mask.shape for case in cases)
+    return torch.tensor(
+        [math.prod(max(1.0, n / p) for n, p in zip(size, shape, strict=True)) for size in sizes]
+    )

@@ -24,7 +24,8 @@ class LossConfig(StrictModel):
         dice_weight: Of one minus soft Dice.
         ce_weight: Of the cross-entropy.
         ce_reduction: ``mean`` over the voxels of an image (the paper's formula sums; over millions of
-            voxels the sum drowns the Dice part, against the paper's text), or ``sum``.
+            voxels the sum drowns the Dice part, against the paper's text), or ``sum`` over those of the whole
+            volume: of a patch, its sum times the number of such patches in the volume.
     """
 
     dice_weight: float = Field(default=0.99, ge=0)
@@ -51,13 +52,17 @@ class LossTerms(NamedTuple):
     cross_entropy: Tensor
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, config: LossConfig) -> LossTerms:
+def segmentation_loss(
+    logits: Tensor, mask: Tensor, config: LossConfig, n_patches: Tensor | None = None
+) -> LossTerms:
     """Loss of a batch: the mean over its images of each image's own loss.
 
     Args:
         logits: ``(B, 2, D, H, W)``, background first.
         mask: ``(B, D, H, W)``, integers; above 0 is foreground.
         config: Weights.
+        n_patches: How many patches of this size each image's whole volume is, ``(B,)``; None: the images are
+            whole volumes.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -69,7 +74,7 @@ def segmentation_loss(logits: Tensor, mask: Tensor, config: LossConfig) -> LossT
     margin = (logits[:, 1] - logits[:, 0]).flatten(1).float()
     truth = (mask > 0).flatten(1).to(margin.dtype)
     dice = soft_dice_loss(margin.sigmoid(), truth).mean()
-    cross_entropy = _cross_entropy(margin, truth, config.ce_reduction).mean()
+    cross_entropy = _cross_entropy(margin, truth, config.ce_reduction, n_patches).mean()
     return LossTerms(config.dice_weight * dice + config.ce_weight * cross_entropy, dice, cross_entropy)
 
 
@@ -80,6 +85,10 @@ def soft_dice_loss(probs: Tensor, truth: Tensor) -> Tensor:
     return 1 - (overlap + SMOOTHING) / (total + SMOOTHING)
 
 
-def _cross_entropy(margin: Tensor, truth: Tensor, reduction: Literal["mean", "sum"]) -> Tensor:
+def _cross_entropy(
+    margin: Tensor, truth: Tensor, reduction: Literal["mean", "sum"], n_patches: Tensor | None
+) -> Tensor:
     voxels = F.binary_cross_entropy_with_logits(margin, truth, reduction="none")
-    return voxels.mean(dim=1) if reduction == "mean" else voxels.sum(dim=1)
+    if reduction == "mean":
+        return voxels.mean(dim=1)
+    return voxels.sum(dim=1) * (1 if n_patches is None else n_patches)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,24 @@ class MethodInputs:
     lr_by_scale: bool = False
 
 
+class BatchLoss(Protocol):
+    """Terms of a batch's loss; ``terms["loss"]`` is minimised."""
+
+    def __call__(
+        self, logits: Tensor, masks: Tensor, step: int, n_patches: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Of logits (B, n_classes, D, H, W) and masks (B, D, H, W); see `segmentation_loss` for patches."""
+        ...
+
+
+class DataLoss(Protocol):
+    """The data term of a batch, a scalar."""
+
+    def __call__(self, logits: Tensor, masks: Tensor, n_patches: Tensor | None = None) -> Tensor:
+        """Arguments as for `BatchLoss`."""
+        ...
+
+
 class TrainingSetup(NamedTuple):
     """What a method hands to the training loop.
 
@@ -65,8 +83,8 @@ class TrainingSetup(NamedTuple):
         net: Predicts logits (B, n_classes, D, H, W) from images (B, C, D, H, W).
         state: Module with everything that training changes; holds ``net``.
         param_groups: Groups for the optimiser; every trainable parameter in exactly one.
-        batch_loss: ``(logits, masks (B, D, H, W), step) -> terms`` with ``terms["loss"]`` to minimise.
-        data_loss: ``(logits, masks) -> scalar``: the data term alone, for validation.
+        batch_loss: What training minimises.
+        data_loss: The data term alone, for validation.
         noise: Generator drawn from in forward passes or ``batch_loss``, if any.
         diagnostics: Metrics of the method's own state, once an epoch.
         begin_epoch: As in `dwp_sweep.training.loop.Learner`: what may learn from this epoch on.
@@ -76,8 +94,8 @@ class TrainingSetup(NamedTuple):
     net: nn.Module
     state: nn.Module
     param_groups: list[dict[str, Any]]
-    batch_loss: Callable[[Tensor, Tensor, int], dict[str, Tensor]]
-    data_loss: Callable[[Tensor, Tensor], Tensor]
+    batch_loss: BatchLoss
+    data_loss: DataLoss
     noise: torch.Generator | None = None
     diagnostics: Callable[[], dict[str, float]] = dict
     begin_epoch: Callable[[int], None] = same_every_epoch

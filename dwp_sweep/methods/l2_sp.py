@@ -40,8 +40,10 @@ def prepare(inputs: MethodInputs) -> TrainingSetup:
     plain = prepare_plain(source_network(inputs), inputs)
     start = [(parameter, parameter.detach().clone()) for parameter in plain.net.parameters()]
 
-    def batch_loss(logits: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
-        data = plain.data_loss(logits, masks)
+    def batch_loss(
+        logits: Tensor, masks: Tensor, step: int, n_patches: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        data = plain.data_loss(logits, masks, n_patches)
         distance = torch.stack([(now - then).square().sum() for now, then in start]).sum()
         return {"data_loss": data, "distance": distance, "loss": data + 0.5 * config.weight * distance}
 

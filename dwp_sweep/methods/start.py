@@ -230,13 +230,13 @@ def prepare_plain(
     """Minimise the segmentation loss over the given parameters (all by default)."""
     net = net.to(inputs.device)
 
-    def data_loss(logits: Tensor, masks: Tensor) -> Tensor:
-        return segmentation_loss(logits, masks, inputs.loss).loss
+    def data_loss(logits: Tensor, masks: Tensor, n_patches: Tensor | None = None) -> Tensor:
+        return segmentation_loss(logits, masks, inputs.loss, n_patches).loss
 
     return TrainingSetup(
         net=net,
         state=net,
         param_groups=weight_groups(net, inputs, list(net.parameters()) if trainable is None else trainable),
-        batch_loss=lambda logits, masks, step: {"loss": data_loss(logits, masks)},
+        batch_loss=lambda logits, masks, step, n_patches=None: {"loss": data_loss(logits, masks, n_patches)},
         data_loss=data_loss,
     )

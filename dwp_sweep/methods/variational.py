@@ -41,7 +41,9 @@ class PosteriorConfig(StrictModel):
             decay leaves the deepest layers of a source network at 0.003: one raw number that suits a He
             start drowns them.
         noise: Sample weights, or activations (local reparametrisation).
-        likelihood: The sweep's loss as a pseudo-likelihood, or the cross-entropy summed over voxels.
+        likelihood: The sweep's loss as a pseudo-likelihood, or the cross-entropy summed over the voxels of
+            the whole volume. From patches that sum is estimated; without bias only where every voxel is as
+            likely to be drawn (``patch.foreground_share: 0``).
     """
 
     init_log_var: float = Field(-4.0, ge=-30, le=2)
@@ -274,14 +276,14 @@ def prepare_unpulled(
     """Minimise the data term alone under weight noise, of a fixed variance where ``log_var_lr`` is None."""
     likelihood = config.data_loss(inputs.loss)
 
-    def data_loss(logits: Tensor, masks: Tensor) -> Tensor:
-        return segmentation_loss(logits, masks, likelihood).loss
+    def data_loss(logits: Tensor, masks: Tensor, n_patches: Tensor | None = None) -> Tensor:
+        return segmentation_loss(logits, masks, likelihood, n_patches).loss
 
     return TrainingSetup(
         net=net,
         state=net,
         param_groups=posterior_param_groups(groups, inputs, net, log_var_lr),
-        batch_loss=lambda logits, masks, step: {"loss": data_loss(logits, masks)},
+        batch_loss=lambda logits, masks, step, n_patches=None: {"loss": data_loss(logits, masks, n_patches)},
         data_loss=data_loss,
         noise=noise,
         diagnostics=lambda: posterior_metrics(groups),
@@ -309,11 +311,13 @@ def prepare_pulled(
     n_annealing = config.annealing_steps(inputs.length)
     unpulled = prepare_unpulled(net, groups, config, inputs, noise, config.log_var_lr)
 
-    def batch_loss(logits: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
+    def batch_loss(
+        logits: Tensor, masks: Tensor, step: int, n_patches: Tensor | None = None
+    ) -> dict[str, Tensor]:
         nats = divergence()
         # Groups first: where the loss is not finite, the first bad term named is the one to blame.
         terms = {f"bound_per_kernel_group{g.number}": nats[g.number] / len(g.scale) for g in groups}
-        bound, data = torch.stack(list(nats.values())).sum(), unpulled.data_loss(logits, masks)
+        bound, data = torch.stack(list(nats.values())).sum(), unpulled.data_loss(logits, masks, n_patches)
         weight = config.kl_weight / inputs.n_train * annealing(step, n_annealing)
         return terms | {"data_loss": data, "bound": bound, "loss": data + weight * bound}
 

@@ -88,7 +88,8 @@ def train_network(
         def part_loss(part: Batch, step: int) -> dict[str, Tensor]:
             with autocast(compute, device):
                 logits = prepared.net(to_device(part.images, device))
-            return prepared.batch_loss(logits.float(), to_device(part.masks, device).long(), step)
+            n_patches = None if part.n_patches is None else to_device(part.n_patches, device)
+            return prepared.batch_loss(logits.float(), to_device(part.masks, device).long(), step, n_patches)
 
         def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
             parts = batches.batch(indices, step)

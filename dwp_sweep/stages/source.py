@@ -176,7 +176,7 @@ def _draw(config: SourceStageConfig, results: list[FitResult], figures: Path) ->
 
 stage = Stage(
     name="source",
-    version=3,
+    version=4,
     config=SourceStageConfig,
     run=run,
     n_steps=lambda config: config.source.n_cycles * config.source.max_epochs,

@@ -112,7 +112,7 @@ def _learner(setting: Setting, batches: BatchMaker, watch: _StepTimer) -> Learne
         asked_s = watch.asks()
         (batch,) = batches.batch(indices, step)
         watch.got(asked_s)
-        images, masks = (to_device(part, setting.device) for part in batch)
+        images, masks = (to_device(part, setting.device) for part in (batch.images, batch.masks))
         with autocast(compute, setting.device):
             logits = net(images)
         return {"loss": segmentation_loss(logits.float(), masks.long(), LossConfig()).loss}

@@ -40,6 +40,16 @@ def test_volumes_of_several_sizes_come_in_parts_without_padding():
     assert all(bool(part.images.all()) and bool(part.masks.all()) for part in parts)
 
 
+def test_a_patch_says_how_many_of_it_its_whole_volume_is():
+    cases = [case((16, 16, 16)), case((16, 24, 8)), case((8, 8, 4))]
+    with BatchMaker(cases, PatchConfig(shape=(8, 8, 8)), 0) as maker:
+        (batch,) = maker.batch(torch.tensor([0, 1, 2]), 0)
+    # The last volume is smaller than the patch, so that every patch holds all of it.
+    assert batch.n_patches is not None and batch.n_patches.tolist() == [8, 6, 1]
+    with BatchMaker(cases, PatchConfig(), 0) as maker:
+        assert maker.batch(torch.tensor([0]), 0)[0].n_patches is None
+
+
 def test_a_batch_may_be_changed_without_changing_the_case():
     one = case((2, 2, 2))
     collate([one])[0].zero_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,25 @@ def test_cross_entropy_part_is_that_of_torch_by_mean_and_by_sum() -> None:
     total = segmentation_loss(logits, mask, LossConfig(ce_reduction="sum")).cross_entropy
     torch.testing.assert_close(mean, F.cross_entropy(logits, mask))
     torch.testing.assert_close(total, F.cross_entropy(logits, mask, reduction="sum") / len(logits))
+
+
+def test_over_all_patches_of_a_volume_the_mean_of_the_scaled_sums_is_the_volumes_sum() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits, mask = (
+        torch.randn(1, 2, 8, 8, 16, generator=generator),
+        torch.rand(1, 8, 8, 16, generator=generator),
+    )
+    truth, config = (mask > 0.8).long(), LossConfig(dice_weight=0, ce_weight=1, ce_reduction="sum")
+    whole = segmentation_loss(logits, truth, config).loss
+    corners = list(product((0, 4), (0, 4), (0, 8)))
+    patches = torch.cat([logits[..., d : d + 4, h : h + 4, w : w + 8] for d, h, w in corners])
+    masks = torch.cat([truth[..., d : d + 4, h : h + 4, w : w + 8] for d, h, w in corners])
+    scaled = segmentation_loss(patches, masks, config, torch.full((8,), 8.0)).loss
+    torch.testing.assert_close(scaled, whole)
+    assert float(segmentation_loss(patches, masks, config).loss) == pytest.approx(float(whole) / 8, rel=1e-4)
+    mean = config.model_copy(update={"ce_reduction": "mean"})
+    by_mean = [segmentation_loss(patches, masks, mean, n).loss for n in (None, torch.full((8,), 8.0))]
+    assert torch.equal(*by_mean)
 
 
 def test_the_mixture_has_the_weights_of_the_paper() -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from dwp_sweep.data import batches
 from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import StopTrial
-from dwp_sweep.losses.segmentation import LossConfig
+from dwp_sweep.losses.segmentation import LossConfig, LossTerms, segmentation_loss
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
+from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.network_training import train_network
 from dwp_sweep.training.compute import ComputeConfig
@@ -34,9 +36,14 @@ def case(seed: int, shape: tuple[int, int, int] = (20, 18, 10)) -> Case:
 
 
 def prepared() -> TrainingSetup:
+    return prepared_by("random_init")
+
+
+def prepared_by(name: str, source: Path | None = None) -> TrainingSetup:
     unet, length = UNetConfig(channels=(2, 2, 2, 2)), TrainingLength(3, 2)
-    inputs = MethodInputs(unet, LossConfig(), {}, 3, 0, torch.device("cpu"), length)
-    return METHODS["random_init"].prepare(inputs)
+    sections = {section: model() for section, model in METHODS[name].sections.items()}
+    inputs = MethodInputs(unet, LossConfig(), sections, 3, 0, torch.device("cpu"), length, source)
+    return METHODS[name].prepare(inputs)
 
 
 def train(
@@ -79,6 +86,29 @@ def test_the_network_trains_on_patches_and_validates_on_whole_volumes(tmp_path, 
     assert set(seen) == {(16, 16, 8), (20, 18, 10)}
     assert seen.count((20, 18, 10)) == 3, "one validation case, three epochs"
     assert all(np.isfinite(list(one.values())).all() for one in result.history)
+
+
+@pytest.mark.parametrize("name", ["random_init", "noise_only", "gaussian_prior", "l2_sp"])
+def test_every_method_is_told_how_many_patches_a_volume_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    counts: list[Tensor | None] = []
+
+    def noted(logits: Tensor, mask: Tensor, config: LossConfig, n_patches: Tensor | None = None) -> LossTerms:
+        counts.append(n_patches)
+        return segmentation_loss(logits, mask, config, n_patches)
+
+    for module in ("start", "variational"):
+        monkeypatch.setattr(f"dwp_sweep.methods.{module}.segmentation_loss", noted)
+    save_net(prepared().net, UNetConfig(channels=(2, 2, 2, 2)), tmp_path / "source")
+    monkeypatch.setattr(
+        "tests.stages.test_patch_training.prepared", lambda: prepared_by(name, tmp_path / "source")
+    )
+    train(tmp_path / "c.safetensors")
+
+    in_training = [n.tolist() for n in counts if n is not None]
+    assert in_training == [[20 / 16 * 18 / 16 * 10 / 8] * 2] * 6
+    assert counts.count(None) == 3, "one validation case, three epochs"
 
 
 def test_every_batch_but_the_first_of_all_is_made_beforehand_and_none_in_vain(tmp_path, monkeypatch) -> None:
