@@ -23,6 +23,7 @@ from dwp_sweep.report.answers.runs import (
     targets_of,
     validation_counts,
 )
+from dwp_sweep.report.answers.spread import spread_notes
 from dwp_sweep.tables import Stat, Table, TableCell, TableColumn, markdown, plain_text, stat, table_row
 
 CellT = TypeVar("CellT")
@@ -178,6 +179,7 @@ def paper_table(results: pd.DataFrame) -> PaperTable:
     if n_val := validation_counts(targets):
         # A user with m labelled scans does not have these: the table must not hide what m really costs.
         notes.append(f"each network's epoch was chosen on {n_val} validation subjects, labelled too")
+    notes += spread_notes(targets)
     n_empty = sum(int(target.metrics.get("n_test_empty", 0)) for target in targets if target.state == "done")
     if n_empty:
         notes.append(

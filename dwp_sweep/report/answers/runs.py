@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -36,6 +36,10 @@ class Target:
         variants: Names in the search space; none where it has no variants.
         key: The node's key.
         run_id: Of its MLflow run; empty where read from a store.
+        splits: How its split was drawn: ``resampled``, ``independent``, ``file`` for a user's own; empty
+            where that is not known, as of runs made by hand and by versions that began all splits from one
+            start.
+        inputs: Role -> keys of the nodes that it came from.
     """
 
     method: str
@@ -48,6 +52,8 @@ class Target:
     variants: tuple[str, ...] = ()
     key: str = ""
     run_id: str = ""
+    splits: str = ""
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def is_of(self, name: str) -> bool:
         """Whether it belongs to a variant, or, where it has no variants, to a method."""
@@ -118,7 +124,14 @@ def _target(row: Mapping[Any, Any]) -> Target:
         variants=tuple(variant.split(SEPARATOR)) if variant else (),
         key=_text(row.get("key")),
         run_id=_text(row.get("run_id")),
+        splits=_splits(row),
+        inputs=inputs if isinstance(inputs := row.get("inputs"), Mapping) else {},
     )
+
+
+def _splits(row: Mapping[Any, Any]) -> str:
+    splits = _text(row.get("params.data.target.splits"))
+    return "file" if splits and _text(row.get("params.data.target.split_file")) else splits
 
 
 def _text(value: Any) -> str:

@@ -167,7 +167,7 @@ def comparisons_csv(*tables: Comparisons) -> str:
     header = (
         "score", "better", "m", "method", "minus", "difference", "splits_low", "splits_high", "subjects_low",
         "subjects_high", "rank_biserial", "rank_biserial_low", "rank_biserial_high", "p_wilcoxon", "p_holm",
-        "n_subjects", "n_untied", "n_splits", "n_splits_ahead",
+        "n_subjects", "n_untied", "n_splits", "n_splits_ahead", "split_correlation",
     )  # fmt: skip
     lines: list[Sequence[object]] = [header]
     for metric, comparison in ((table.metric, row) for table in tables for row in table.rows):
@@ -177,7 +177,7 @@ def comparisons_csv(*tables: Comparisons) -> str:
             row.train_size, row.name, comparison.reference, row.mean,
             *(row.over_splits or ("", "")), *(row.over_subjects or ("", "")),
             test.rank_biserial, *(test.interval or ("", "")), test.p, comparison.p_holm,
-            test.n, test.n_untied, len(row.by_split), row.n_ahead,
+            test.n, test.n_untied, len(row.by_split), row.n_ahead, row.split_correlation,
         ])  # fmt: skip
     return csv_text(lines)
 
@@ -265,7 +265,14 @@ def _on_splits(rows: Sequence[Comparison]) -> str:
     times = float(t.ppf(0.975, n - 1)) / 1.96
     few = f"Too few splits to tell small differences: {n}" if times > 1.2 else f"{n} splits"
     text = f"{few} make the interval over splits {times:.1f} times as wide as many splits would"
-    return text + (f"; differences below about {_rounded(visible)} are lost in it." if visible else ".")
+    text += f"; differences below about {_rounded(visible)} are lost in it." if visible else "."
+    if correlation := max(row.difference.split_correlation for row in rows):
+        factor = math.sqrt(1 + n * correlation / (1 - correlation))
+        text += (
+            f" The splits share subjects: with the variance of Nadeau and Bengio (2003) the interval is "
+            f"{factor:.1f} times as wide as for splits that share none."
+        )
+    return text
 
 
 def _on_subjects(rows: Sequence[Comparison]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from dwp_sweep.report.answers.paper_table import cell_of
 from dwp_sweep.report.answers.runs import validation_counts
 from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OTHER_TESTED, OVERLAP, Score
+from dwp_sweep.report.answers.spread import spread_notes
 from dwp_sweep.report.page.answer import Winner, winners_table
 from dwp_sweep.report.page.builder import ReportBuilder, ShownTable
 from dwp_sweep.report.page.charts import curve_chart, forest_picture, size_chart
@@ -119,6 +120,7 @@ def _test_scores(builder: ReportBuilder) -> Section:
     if n_val := validation_counts(builder.evidence.targets):
         # A user with m labelled scans does not have these: the table must not hide what m really costs.
         notes.append(f"Each network's epoch was chosen on {n_val} validation scans, labelled too.")
+    notes += [f"{note[0].upper()}{note[1:]}." for note in spread_notes(builder.evidence.targets)]
     notes.append(
         "Bold: the best mean of its training size. n/N: only n of N runs are there; point at a cell."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,10 +26,12 @@ from dwp_sweep.report.answers.runs import (
     runs_of,
     targets_of,
 )
+from dwp_sweep.report.answers.spread import spread_notes
 from dwp_sweep.report.paired.significance import (
     LEVEL,
     N_RESAMPLES,
     Interval,
+    shared_share,
     split_interval,
     subject_interval,
 )
@@ -55,6 +57,7 @@ class PairedDifference:
         by_split: Split -> mean difference over its test subjects, seeds averaged.
         mean: Mean of them.
         over_splits: 95 % t interval over the splits' means; None for one split.
+        split_correlation: Of two splits' means, by which that interval is corrected; 0: it is not.
         over_subjects: 95 % bootstrap interval over test subjects, for these networks. Subjects are patients:
             several scans of one are drawn together.
         n_ahead: Splits whose mean difference is on the better side of 0.
@@ -71,6 +74,7 @@ class PairedDifference:
     n_ahead: int
     n_subjects: int
     by_subject: Mapping[str, float] = field(default_factory=dict)
+    split_correlation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,11 +169,10 @@ def paired_table(
         base = _runs(targets, chosen_reference, size)
         for name in columns:
             if name != chosen_reference:
-                differences = reader.differences(
-                    _runs(targets, name, size), base, f"{columns[name]}, m = {size}"
-                )
-                if differences:
-                    rows.append(_difference(columns[name], size, differences, metric, reader.patients))
+                mine = _runs(targets, name, size)
+                if differences := reader.differences(mine, base, f"{columns[name]}, m = {size}"):
+                    drawn = {target.splits for target in (*mine.values(), *base.values())}
+                    rows.append(_difference(columns[name], size, differences, metric, reader.patients, drawn))
     if not rows:
         raise InputError(
             Problem(f"--versus {reference}", f"nothing to compare it with: {_brief(reader.notes)}")
@@ -178,7 +181,7 @@ def paired_table(
     of_patients = (
         ["subjects are patients: several scans of one are drawn together"] if reader.patients else []
     )
-    notes = (*_method_notes(rows, label), *of_patients, *reader.notes)
+    notes = (*_method_notes(rows, label), *spread_notes(targets), *of_patients, *reader.notes)
     return PairedTable(label, metric, tuple(rows), notes)
 
 
@@ -268,6 +271,7 @@ def _difference(
     by_subject_of_split: Mapping[int, Mapping[str, float]],
     metric: str,
     patients: Mapping[str, str],
+    drawn: Collection[str],
 ) -> PairedDifference:
     better = -1 if metric in LOWER_IS_BETTER else 1
     by_patient: dict[str, list[float]] = {}
@@ -275,17 +279,38 @@ def _difference(
         for subject, value in subjects.items():
             by_patient.setdefault(patients.get(subject, subject), []).append(value)
     by_split = {split: statistics.fmean(subjects.values()) for split, subjects in by_subject_of_split.items()}
+    correlation = _correlation(by_subject_of_split.values(), patients, drawn, size)
     return PairedDifference(
         name=label,
         train_size=size,
         by_split=by_split,
         mean=statistics.fmean(by_split.values()),
-        over_splits=split_interval(list(by_split.values())),
+        over_splits=split_interval(list(by_split.values()), correlation=correlation),
         over_subjects=subject_interval(list(by_subject_of_split.values()), patients=patients),
         n_ahead=sum(better * value > 0 for value in by_split.values()),
         n_subjects=len(by_patient),
         by_subject={name: statistics.fmean(by_patient[name]) for name in sorted(by_patient)},
+        split_correlation=correlation,
     )
+
+
+def _correlation(
+    tests: Iterable[Collection[str]], patients: Mapping[str, str], drawn: Collection[str], size: int
+) -> float:
+    """Of two splits' means: the share of the test subjects that two splits have in common.
+
+    0 where the splits are independent, and where all have one test set, whose subjects make no split differ
+    from another. A user's own splits may test other subjects each and train on the same, as in a
+    cross-validation: then Nadeau and Bengio's n_test / (n_test + n_train).
+    """
+    of_patients = [{patients.get(subject, subject) for subject in subjects} for subjects in tests]
+    shared = shared_share(of_patients)
+    if drawn == {"independent"} or shared == 1:
+        return 0.0
+    if "file" in drawn and not shared:
+        n_test = statistics.fmean(map(len, of_patients))
+        return n_test / (n_test + size)
+    return shared
 
 
 def _mean_by_subject(pairs: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -301,13 +326,24 @@ def _method_notes(rows: Sequence[PairedDifference], reference: str) -> list[str]
     return [
         f"difference: subject by subject against {reference} of the same split and seed, averaged over a "
         f"split's test subjects, then over the splits ({n_splits})",
-        "over splits (t): Student's t interval over the splits' means; holds the chance of training again on "
-        "other scans; wide where splits are few, and they share scans, so rather too narrow than too wide",
+        _on_splits(max(row.split_correlation for row in rows), n_splits),
         f"over subjects (bootstrap): percentiles of {N_RESAMPLES:,} draws of the {n_subjects} different test "
         "subjects; holds the chance of other test scans for these trained networks, none of training again",
         f"splits ahead: splits whose mean difference is on the better side of 0. {len(rows)} comparisons, "
         "none corrected for their number",
     ]
+
+
+def _on_splits(correlation: float, n_splits: int) -> str:
+    text = "over splits (t): Student's t interval over the splits' means"
+    if correlation:
+        ratio = correlation / (1 - correlation)
+        text += (
+            f" with the variance of Nadeau and Bengio (2003) for splits that share subjects (a correlation "
+            f"of {correlation:.2f}): 1/{n_splits} + {ratio:.2f} times that between splits in place of "
+            f"1/{n_splits}"
+        )
+    return f"{text}; holds the chance of training again on other scans; wide where splits are few"
 
 
 def number(value: Any) -> float | None:

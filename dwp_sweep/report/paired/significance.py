@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -58,16 +59,20 @@ class SignedRank:
         return self.smallest_p <= ALPHA
 
 
-def split_interval(means: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Student's t interval of the mean over splits.
+def split_interval(means: Sequence[float], level: float = LEVEL, correlation: float = 0.0) -> Interval | None:
+    """Student's t interval of the mean over splits, for splits that share subjects corrected.
 
     Every split has its own training scans and training run, so its mean difference carries the
-    randomness of both. With three splits the interval is wide. Splits drawn from one pool share scans,
-    which makes their means alike and the interval, if anything, too narrow (Nadeau and Bengio 2003).
+    randomness of both. Splits drawn from one pool share subjects, which makes their means alike: their
+    spread s is then too small, and the plain interval too narrow. Where two means have the correlation
+    rho, the variance of their mean over J splits is s^2 (1/J + rho / (1 - rho)) instead of s^2 / J
+    (Nadeau and Bengio 2003, section 3). With rho = n_test / (n_test + n_train) that is their
+    1/J + n_test / n_train.
 
     Args:
         means: One mean difference a split.
         level: Of confidence.
+        correlation: Of two splits' means, at least 0 and below 1; see `shared_share`.
 
     Returns:
         None for fewer than two splits.
@@ -76,11 +81,25 @@ def split_interval(means: Sequence[float], level: float = LEVEL) -> Interval | N
         return None
     from scipy.stats import t
 
-    half = (
-        float(t.ppf(0.5 + level / 2, len(means) - 1)) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
-    )
+    factor = 1 / len(means) + correlation / (1 - correlation)
+    half = float(t.ppf(0.5 + level / 2, len(means) - 1)) * float(np.std(means, ddof=1)) * math.sqrt(factor)
     centre = float(np.mean(means))
     return Interval(centre - half, centre + half)
+
+
+def shared_share(tests: Sequence[Collection[str]]) -> float:
+    """The share of their test subjects that two splits have in common, the mean over all pairs of splits.
+
+    It is the correlation of two splits' means as far as the test subjects make them differ. Nadeau and
+    Bengio have n_test / (n_test + n_train) in its place, which is what to expect where each split trains on
+    all scans that it does not test; a sweep trains on few of many, which share less.
+
+    Args:
+        tests: Test subjects of each split.
+    """
+    pairs = list(combinations(map(frozenset, tests), 2))
+    shares = [len(one & other) / math.sqrt(len(one) * len(other)) for one, other in pairs if one and other]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def subject_interval(

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
     from dwp_sweep.store.protocol import Store
 
-COLUMNS = ("stage", "state", *LABELS, "configuration", "key", "run_id", "started", "artifacts", "error")
+COLUMNS = (
+    "stage", "state", *LABELS, "configuration", "key", "run_id", "started", "artifacts", "error", "inputs"
+)  # fmt: skip
 """Of the table of `results`, before metrics and settings."""
 N_NODES_AT_LEAST = 2_000
 """Smaller sweeps are read whole from MLflow: then all configurations are compared in the answer."""
@@ -193,8 +195,9 @@ def results(
         One row a node: ``stage``, ``state`` (done, failed, running, stopped, blocked, missing),
         ``method``, ``variant`` (its name in the search space, several joined by " | ", else None),
         ``train_size``, ``split``, ``seed``, ``group``, ``configuration`` (equal for rows that differ in
-        split and seed alone), ``key``, ``run_id``, ``started``, ``artifacts``, ``error``, then every
-        metric under its name and every setting as ``params.<dotted name>``.
+        split and seed alone), ``key``, ``run_id``, ``started``, ``artifacts``, ``error``, ``inputs``
+        (role -> keys of the nodes that it came from), then every metric under its name and every setting
+        as ``params.<dotted name>``.
 
     Raises:
         InputError: No such sweep, or no MLflow there.
@@ -269,6 +272,7 @@ def _values(row: NodeRow, configuration: str) -> dict[str, Any]:
         "started": row.started_ms or None,
         "artifacts": row.artifacts,
         "error": row.error,
+        "inputs": {role: tuple(key for _, key in nodes) for role, nodes in row.inputs.items()},
     }
     return {name: _text(value) if isinstance(value, str) else value for name, value in values.items()}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ Scores = dict[str, dict[str, dict[str, Any]]]
 class Runs:
     """Target runs with the scores of their test subjects."""
 
-    def __init__(self) -> None:
+    def __init__(self, **params: str) -> None:
+        self.params = {f"data.target.{name}": value for name, value in params.items()}
         self.rows: list[NodeRow] = []
         self.scores: Scores = {}
 
@@ -30,7 +32,7 @@ class Runs:
         state = more.pop("state", "done")
         labels.pop("state", None)
         metrics = {"test_dice": sum(dice.values()) / len(dice)} if dice else {}
-        self.rows.append(NodeRow(key, "target", state, labels, {}, metrics))
+        self.rows.append(NodeRow(key, "target", state, labels, self.params, metrics))
         self.scores[key] = {subject: {"dice": value, "empty": False} for subject, value in dice.items()}
 
     def read(self, key: str, run_id: str) -> dict[str, dict[str, Any]]:
@@ -51,9 +53,9 @@ def moved(values: dict[str, float], shift: float) -> dict[str, float]:
     return {subject: value + shift for subject, value in values.items()}
 
 
-def runs(*shifts: float) -> Runs:
+def runs(*shifts: float, **params: str) -> Runs:
     """``base`` and ``other``, which is better by a shift of its own in each split."""
-    found = Runs()
+    found = Runs(**params)
     for split, shift in enumerate(shifts):
         found.add("base", split, subjects(split))
         found.add("other", split, moved(subjects(split), shift))
@@ -83,11 +85,64 @@ def test_scans_of_one_patient_are_one_subject() -> None:
 
 
 def test_shifts_by_split_move_the_t_interval_and_leave_the_networks_own() -> None:
-    (row,) = runs(0.0, 0.1, 0.2).table().rows
+    (row,) = runs(0.0, 0.1, 0.2, splits="independent").table().rows
     assert row.by_split == pytest.approx({0: 0.0, 1: 0.1, 2: 0.2})
     assert row.over_splits == pytest.approx((0.1 - 0.2484, 0.1 + 0.2484), abs=1e-4)  # 4.3027 x 0.1 / sqrt(3)
     assert row.over_subjects is not None and row.over_subjects == pytest.approx((0.1, 0.1))
     assert row.n_ahead == 2
+
+
+def half_width(found: Runs) -> float:
+    interval = found.table().rows[0].over_splits
+    assert interval is not None
+    return (interval.high - interval.low) / 2
+
+
+@pytest.mark.parametrize("params", [{}, {"splits": "resampled"}])
+def test_splits_that_share_subjects_have_a_wider_interval_and_a_note_says_so(params: dict[str, str]) -> None:
+    found = runs(0.0, 0.1, 0.2, **params)
+    # Of their 12 test subjects neighbours share 7, the first and the last split 2.
+    shared = (7 / 12 + 7 / 12 + 2 / 12) / 3
+    assert found.table().rows[0].split_correlation == pytest.approx(shared)
+    plain = half_width(runs(0.0, 0.1, 0.2, splits="independent"))
+    assert half_width(found) / plain == pytest.approx(math.sqrt(1 + 3 * shared / (1 - shared)))
+    notes = " ".join(found.table().notes)
+    assert "the variance of Nadeau and Bengio (2003) for splits that share subjects" in notes
+    assert "(a correlation of 0.44): 1/3 + 0.80 times that between splits in place of 1/3" in notes
+
+
+def test_independent_splits_have_the_plain_t_interval() -> None:
+    table = runs(0.0, 0.1, 0.2, splits="independent").table()
+    assert table.rows[0].split_correlation == 0 and "Nadeau" not in " ".join(table.notes)
+
+
+def test_scans_of_one_patient_are_shared_subjects() -> None:
+    found = Runs(splits="resampled")
+    for split in (0, 1):
+        for name, shift in (("base", 0.0), ("other", 0.1 * split)):
+            found.add(name, split, moved({f"p1 scan {split}": 0.5, f"own {split}": 0.6}, shift))
+    for scores in found.scores.values():
+        for name, row in scores.items():
+            row["patient"] = name.partition(" scan")[0]
+    assert found.table().rows[0].split_correlation == pytest.approx(1 / 2)
+
+
+def test_a_cross_validation_by_file_shares_training_scans_alone() -> None:
+    found = Runs(splits="resampled", split_file="folds.csv")
+    for split, shift in enumerate((0.0, 0.1, 0.2)):
+        tests = {f"fold {split} scan {n}": 0.5 for n in range(10)}
+        found.add("base", split, tests, train_size=20)
+        found.add("other", split, moved(tests, shift), train_size=20)
+    # 1/J + n_test / n_train = 1/3 + 10/20 in place of 1/3.
+    assert half_width(found) == pytest.approx(4.3027 * 0.1 * math.sqrt(1 / 3 + 1 / 2), abs=1e-4)
+
+
+def test_one_test_set_for_all_splits_makes_none_of_them_differ() -> None:
+    found = Runs(splits="resampled", split_file="one.csv")
+    for split, shift in enumerate((0.0, 0.1, 0.2)):
+        found.add("base", split, subjects(0))
+        found.add("other", split, moved(subjects(0), shift))
+    assert half_width(found) == pytest.approx(0.2484, abs=1e-4)
 
 
 def test_what_is_subtracted_turns_the_sign() -> None:
@@ -166,7 +221,7 @@ def test_a_sweep_with_nothing_else_says_so() -> None:
 
 
 def test_every_form_holds_the_difference_and_both_intervals() -> None:
-    table = runs(0.0, 0.1, 0.2).table()
+    table = runs(0.0, 0.1, 0.2, splits="independent").table()
     for text in (table.text(), table.markdown()):
         for part in (
             "minus that of base",

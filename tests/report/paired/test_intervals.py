@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import t, ttest_1samp
 
-from dwp_sweep.report.paired.significance import split_interval, subject_interval
+from dwp_sweep.report.paired.significance import shared_share, split_interval, subject_interval
 
 
 def split(*values: float) -> dict[str, float]:
@@ -22,6 +22,50 @@ def test_the_interval_over_splits_is_that_of_a_one_sample_t_test(means: tuple[fl
 def test_equal_splits_leave_no_width_and_one_split_no_interval() -> None:
     assert split_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
     assert split_interval([0.25]) is None
+
+
+@pytest.mark.parametrize(("n_test", "n_train"), [(10, 20), (40, 100), (5, 5)])
+def test_the_corrected_interval_is_wider_by_the_factor_of_nadeau_and_bengio(
+    n_test: int, n_train: int
+) -> None:
+    means = (0.02, 0.05, -0.01, 0.03)
+    plain, wide = split_interval(means), split_interval(means, correlation=n_test / (n_test + n_train))
+    assert plain is not None and wide is not None
+    factor = math.sqrt((1 / 4 + n_test / n_train) / (1 / 4))
+    assert (wide.high - wide.low) / (plain.high - plain.low) == pytest.approx(factor)
+    assert (wide.high + wide.low) / 2 == pytest.approx(0.0225)
+
+
+def test_the_share_of_common_subjects_is_the_mean_over_pairs_of_splits() -> None:
+    assert shared_share(["abcd", "abef", "cdgh"]) == pytest.approx((2 / 4 + 2 / 4 + 0) / 3)
+    assert shared_share(["ab", "abcdefgh"]) == pytest.approx(2 / 4)
+    assert shared_share(["ab", "ab"]) == pytest.approx(1) and shared_share(["ab"]) == 0 == shared_share([])
+
+
+@pytest.mark.parametrize("n_splits", [3, 8])
+def test_over_overlapping_splits_the_plain_interval_covers_too_rarely_and_the_corrected_one_as_it_says(
+    n_splits: int,
+) -> None:
+    """Each split tests 40 of 140 subjects, whose differences alone make its mean.
+
+    Two means then have the correlation 40/140, and the plain interval covers the truth where |T| is below
+    its quantile over sqrt(1 + J 40/100), with T of J - 1 degrees of freedom: .899 for 3 splits.
+    """
+    rng, n_draws = np.random.default_rng(0), 3000
+    hits = {"plain": 0, "corrected": 0}
+    for _ in range(n_draws):
+        pool = rng.normal(size=140)
+        tests = [rng.permutation(140)[:40] for _ in range(n_splits)]
+        means = [float(pool[test].mean()) for test in tests]
+        shared = shared_share([list(map(str, test)) for test in tests])
+        for name, correlation in (("plain", 0.0), ("corrected", shared)):
+            low, high = split_interval(means, correlation=correlation) or (9.0, 9.0)
+            hits[name] += low <= 0 <= high
+    quantile = t.ppf(0.975, n_splits - 1)
+    expected = 2 * t.cdf(quantile / math.sqrt(1 + n_splits * 0.4), n_splits - 1) - 1
+    error = 3 * math.sqrt(expected * (1 - expected) / n_draws)
+    assert hits["plain"] / n_draws == pytest.approx(expected, abs=error) and expected < 0.91
+    assert hits["corrected"] / n_draws == pytest.approx(0.95, abs=0.013)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.125])

@@ -31,6 +31,21 @@ def test_rank_biserial_is_the_share_in_favour_minus_the_share_against() -> None:
     assert rank_biserial(np.array([[0.0, 0.0]]))[0] == 0
 
 
+def test_subjects_without_a_difference_do_not_count_in_the_rank_biserial() -> None:
+    # Ranks 1, 3 and 4 in favour, 2 against. Were the zeros ranked, 3, 5 and 6 against 4 would give 10/18;
+    # were they in the sum of all ranks, (8 - 2) / 13.
+    assert rank_biserial(np.array([[0.1, -0.2, 0.3, 0.4, 0.0, 0.0]]))[0] == pytest.approx((8 - 2) / 10)
+
+
+@pytest.mark.parametrize("n_zeros", [1, 2, 7])
+def test_zeros_change_neither_the_rank_biserial_nor_the_p_value(n_zeros: int) -> None:
+    values = list(np.random.default_rng(n_zeros).normal(0.3, 1, size=9).round(1) + 0.05)
+    without, with_zeros = signed_rank(values), signed_rank([*values, *[0.0] * n_zeros])
+    assert without is not None and with_zeros is not None
+    assert with_zeros.rank_biserial == pytest.approx(without.rank_biserial)
+    assert (with_zeros.p, with_zeros.n_untied) == (pytest.approx(without.p), 9)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_rank_biserial_follows_from_scipys_statistic(seed: int) -> None:
     values = np.random.default_rng(seed).normal(0.3, 1, size=17)
