@@ -1,8 +1,8 @@
 """Target stage: train one network by one transfer method on m images and evaluate it (Algorithms 2 and 3).
 
 Writes ``net.safetensors`` and ``net.json`` (the best validation epoch), ``test_scores.json`` (overlap,
-calibration, uncertainty, distances and lesions per subject, with its patient where patients have names of
-their own), ``val_scores.json`` (overlap per subject, for searches), ``split.json``, a slice of one test
+calibration, uncertainty, distances and lesions per subject), ``val_scores.json`` (overlap per subject, for
+searches), both with the patient where patients have names of their own, ``split.json``, a slice of one test
 subject for reports, and figures. Test images take part in nothing but the final scores.
 """
 
@@ -201,13 +201,13 @@ def _evaluate(
     evaluation = test_scores(predict, [cases[name] for name in split.test], target.near_voxels)
     val = [cases[name] for name in split.val]
     val_scores = own_overlap(net, val, config.compute, target.patch, target.postprocess)
+    named = {name: {"patient": patient} for name, patient in patients.items() if patient != name}
     tables = {
         "split": asdict(split),
         "test_scores": {
-            name: scores.as_json() | ({"patient": patients[name]} if patients[name] != name else {})
-            for name, scores in evaluation.scores.items()
+            name: scores.as_json() | named.get(name, {}) for name, scores in evaluation.scores.items()
         },
-        "val_scores": {name: asdict(scores) for name, scores in val_scores.items()},
+        "val_scores": {name: asdict(scores) | named.get(name, {}) for name, scores in val_scores.items()},
     }
     for name, table in tables.items():
         (out_dir / f"{name}.json").write_text(json.dumps(table, indent=1))

@@ -11,7 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dwp_sweep.data.check import check
+from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.leakage import SharedData, read_task, repeated_scans, shared_data
 from dwp_sweep.data.volumes import content_hash, read_volume
 from tests.data.editions import write_edition
@@ -68,6 +71,15 @@ def test_other_scans_are_not_the_same(tmp_path, write_msd, shared) -> None:
     assert shared(msd(root, subjects="0:3"), msd(root, subjects="3:6")) == SharedData()
     (problem,) = shared(msd(root, subjects="0:3"), msd(root, subjects="2:6")).problems
     assert "1 of 4 target scans" in problem.what
+
+
+def test_voxels_are_hashed_once(tmp_path, write_msd, monkeypatch) -> None:
+    config, cache_dir = msd(write_msd(tmp_path / "set", 3)), tmp_path / "cache"
+    check_dataset(config, None, cache_dir)
+    monkeypatch.setattr(check, "read_pair", None)  # nothing is read again
+
+    hashes = [read_task(config, cache_dir).contents(subject) for subject in list_subjects(config)]
+    assert len({content for contents in hashes for content in contents}) == 3
 
 
 def test_two_channels_of_one_file_are_one_scan(tmp_path, write_scan, image, mask, shared) -> None:

@@ -49,7 +49,8 @@ def test_no_patient_is_on_two_sides_and_the_scores_name_patients(tmp_path: Path)
     sides = [{patients[name] for name in split[role]} for role in ("train", "val", "test")]
     assert sum(map(len, sides)) == len(set.union(*sides))
     assert [metrics[f"n_{role}"] for role in ("train", "val", "test")] == [4, 2, 4]
-    scores = json.loads((out / "test_scores.json").read_text())
-    assert {name: values["patient"] for name, values in scores.items()} == {
-        name: patients[name] for name in split["test"]
-    }
+    for role in ("test", "val"):
+        scores = json.loads((out / f"{role}_scores.json").read_text())
+        assert {name: values["patient"] for name, values in scores.items()} == {
+            name: patients[name] for name in split[role]
+        }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.search.definition import SearchSpace
@@ -19,7 +20,7 @@ VAL_SCORES = "val_scores.json"
 SIGNIFICANCE = 0.05
 
 Scores = Mapping[tuple[int, str], float]
-"""(repeat, subject) -> validation score."""
+"""(repeat, patient) -> validation score, the mean of the patient's scans."""
 
 
 class Incumbents:
@@ -59,7 +60,8 @@ class Incumbents:
 def is_worse(scores: Scores, best: Scores, significance: float = SIGNIFICANCE) -> bool:
     """Whether scores are lower than the best configuration's: one-sided Wilcoxon signed-rank test.
 
-    Compares the subjects of the repeats that both have; a mean over a few splits could never tell. Fewer
+    Compares the subjects of the repeats that both have; a mean over a few splits could never tell. Splits
+    validate on many of the same subjects, so each subject gives one value: its mean over the repeats. Fewer
     than five subjects that differ cannot reach 0.05. The test is taken again after each repeat, so that
     somewhat more than one in twenty equal configurations is given up.
 
@@ -68,8 +70,11 @@ def is_worse(scores: Scores, best: Scores, significance: float = SIGNIFICANCE) -
         best: Of the best configuration so far.
         significance: Largest p value that counts.
     """
-    pairs = [(value, best[place]) for place, value in scores.items() if place in best]
-    differences = [value - other for value, other in pairs if value != other]
+    by_subject: dict[str, list[float]] = {}
+    for place, value in scores.items():
+        if place in best:
+            by_subject.setdefault(place[1], []).append(value - best[place])
+    differences = [mean for values in by_subject.values() if (mean := fmean(values))]
     if not differences:
         return False
     from scipy.stats import wilcoxon  # half a second that no worker and no plan needs
@@ -78,7 +83,7 @@ def is_worse(scores: Scores, best: Scores, significance: float = SIGNIFICANCE) -
 
 
 def validation_scores(store: Store, nodes: Mapping[int, Node], metric: str) -> Scores:
-    """Validation scores of published target nodes by repeat; of those without any, none.
+    """Validation scores of published target nodes by repeat and patient; of those without any, none.
 
     Args:
         store: The storage.
@@ -92,7 +97,10 @@ def validation_scores(store: Store, nodes: Mapping[int, Node], metric: str) -> S
         try:
             path = store.fetch_file(node.stage, node.key, VAL_SCORES)
             table = json.loads(path.read_text()) if path is not None else {}
-            known |= {(repeat, subject): float(scores[name]) for subject, scores in table.items()}
+            by_patient: dict[str, list[float]] = {}
+            for subject, scores in table.items():
+                by_patient.setdefault(scores.get("patient", subject), []).append(float(scores[name]))
+            known |= {(repeat, patient): fmean(values) for patient, values in by_patient.items()}
         except (OSError, ValueError, KeyError, TypeError, CorruptArtifactError):
             continue
     return known

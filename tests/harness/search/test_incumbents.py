@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from dwp_sweep.harness.dag.node_state import was_pruned
 from dwp_sweep.harness.search.incumbents import VAL_SCORES, is_worse, validation_scores
 from dwp_sweep.store.local.store import LocalStore
@@ -28,6 +30,22 @@ def test_four_subjects_can_never_tell_and_five_can() -> None:
     # The smallest one-sided p of n differences is 2 ** -n.
     assert not is_worse(shifted(-0.5, n=4), BEST)
     assert is_worse(shifted(-0.5, n=5), BEST)
+
+
+def test_one_subject_of_many_repeats_is_one_value() -> None:
+    # Four subjects can never tell, however often they validate: their scores are alike.
+    best = {(repeat, f"s{n}"): 0.7 for repeat in range(5) for n in range(4)}
+    assert not is_worse(dict.fromkeys(best, 0.2), best)
+
+
+def test_scans_of_one_patient_are_one_value(tmp_path: Path) -> None:
+    store, node = LocalStore(tmp_path), toy_node("target", "visits")
+    folder = store.node_dir("target", node.key)
+    folder.mkdir(parents=True)
+    scores = {f"s{n}": {"dice": n / 10, "patient": f"p{n // 2}"} for n in range(4)} | {"alone": {"dice": 0.5}}
+    (folder / VAL_SCORES).write_text(json.dumps(scores))
+    known = validation_scores(store, {3: node}, "val_dice")
+    assert known == pytest.approx({(3, "p0"): 0.05, (3, "p1"): 0.25, (3, "alone"): 0.5})
 
 
 def test_only_subjects_of_repeats_that_both_have_are_compared() -> None:
