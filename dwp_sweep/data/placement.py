@@ -130,6 +130,33 @@ def cut(values: NDArray[VoxelT], start: Sequence[int], shape: Sequence[int], fil
     return box
 
 
+def no_voxels() -> NDArray[np.int32]:
+    """(0, 3): a list of voxels without any."""
+    return np.empty((0, 3), dtype=np.int32)
+
+
+def with_lost(
+    predicted: NDArray[np.bool_], truth: NDArray[np.bool_], lost: NDArray[np.int32]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Prediction and truth on a box that also holds the foreground that a crop lost: nobody predicts it.
+
+    Args:
+        predicted: (D, H, W).
+        truth: Likewise.
+        lost: (N, 3), foreground voxels as indices of these masks, beyond them or where they were padded.
+
+    Returns:
+        Both masks as they are where nothing was lost.
+    """
+    if not len(lost):
+        return predicted, truth
+    start = np.minimum(lost.min(axis=0), 0)
+    shape = np.maximum(lost.max(axis=0) + 1, truth.shape) - start
+    whole = cut(truth, start.tolist(), shape.tolist(), False).copy()
+    whole[tuple((lost - start).T)] = True
+    return cut(predicted, start.tolist(), shape.tolist(), False), whole
+
+
 def centred_start(size: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
     """Where a box begins that shares its middle with a volume, as MONAI's centred crop and padding do.
 

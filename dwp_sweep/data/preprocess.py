@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.pair import Pair, foreground_of
-from dwp_sweep.data.placement import Placement, centred_start
+from dwp_sweep.data.placement import Placement, centred_start, no_voxels
 from dwp_sweep.data.volumes import Volume
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Prepared:
         cropped_away: Share of the resampled foreground that the crops removed.
         outside: Share of the resampled foreground that lies where no channel shows the patient,
             hollows inside the patient not counted.
+        lost: (N, 3) int32, foreground voxels that the crops removed, as indices of the mask; they lie beyond
+            it, or where it was padded.
     """
 
     image: NDArray[np.float32]
@@ -55,6 +57,7 @@ class Prepared:
     resampled_away: float
     cropped_away: float
     outside: float = 0.0
+    lost: NDArray[np.int32] = field(default_factory=no_voxels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,7 @@ def preprocess(pair: Pair, config: DatasetConfig) -> Prepared:
         resampled_away=_resampled_away(pair, config, float(whole.sum() * np.prod(scan.spacing_mm))),
         cropped_away=1.0 - float(labels.sum()) / float(whole.sum()) if whole.any() else 0.0,
         outside=_outside(whole, scan.shown),
+        lost=_lost(whole, labels, scan.placement),
     )
 
 
@@ -260,6 +264,15 @@ def _outside(mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> float:
         return 0.0
     # A lung under a soft-tissue window, or fluid at exactly the background's value, is still the patient.
     return float((mask & ~ndimage.binary_fill_holes(shown)).sum()) / float(mask.sum())
+
+
+def _lost(whole: NDArray[np.bool_], kept: NDArray[np.uint8], placement: Placement) -> NDArray[np.int32]:
+    """Foreground of the grid that is none in the input, as indices of the input."""
+    voxels = np.argwhere(whole) - np.add(placement.box_start, placement.start)
+    is_inside = ((voxels >= 0) & (voxels < kept.shape)).all(axis=1)
+    is_kept = np.zeros(len(voxels), dtype=bool)
+    is_kept[is_inside] = kept[tuple(voxels[is_inside].T)] == 1
+    return voxels[~is_kept].astype(np.int32)
 
 
 def _resampled_away(pair: Pair, config: DatasetConfig, kept_mm3: float) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig
+from dwp_sweep.data.placement import with_lost
 from dwp_sweep.metrics.calibration import (
     Reliability,
     brier_score,
@@ -51,6 +51,9 @@ from dwp_sweep.training.compute import ComputeConfig, named_generator, resolve_d
 @dataclass(frozen=True)
 class SubjectScores:
     """Scores of one test image; those of probabilities use the mean over draws of a variational network.
+
+    Scores of masks count foreground that the crop lost as missed; those of probabilities see the network's
+    input alone.
 
     Attributes:
         dice: Of the network's own mask, the posterior mean's where it is variational.
@@ -140,7 +143,7 @@ def test_scores(
         near_voxels: Distance from the true foreground up to which voxels count as near it; the whole
             volume counts where there is none.
     """
-    pairs = {case.id: _scores(predict(case), case.mask, near_voxels, case.spacing_mm) for case in cases}
+    pairs = {case.id: _scores(predict(case), case, near_voxels) for case in cases}
     return Evaluation(
         {name: scores for name, (scores, _) in pairs.items()},
         {name: bins for name, (_, bins) in pairs.items()},
@@ -268,14 +271,11 @@ def _probs(logits: Tensor) -> Tensor:
     return torch.stack([probs[0] + probs[2:].sum(0), probs[1]])
 
 
-def _scores(
-    prediction: Prediction,
-    mask: NDArray[Any],
-    near_voxels: float,
-    spacing_mm: tuple[float, float, float],
-) -> tuple[SubjectScores, Reliability]:
-    truth = np.asarray(mask) == 1
-    own, averaged = overlap(prediction.mask, truth), overlap(prediction.probs_mask, truth)
+def _scores(prediction: Prediction, case: Case, near_voxels: float) -> tuple[SubjectScores, Reliability]:
+    truth, lost = np.asarray(case.mask) == 1, case.lost
+    mask, whole_truth = with_lost(prediction.mask, truth, lost)
+    own = overlap(mask, whole_truth)
+    averaged = overlap(*with_lost(prediction.probs_mask, truth, lost))
     near = near_foreground(truth, near_voxels)
     probs, bins = prediction.probs[:, near], reliability(prediction.probs[:, near], truth[near])
     information = prediction.mutual_information
@@ -289,7 +289,7 @@ def _scores(
         expected_dice=expected_dice(prediction.probs, prediction.probs_mask),
         dice_mc=None if information is None else averaged.dice,
         mutual_information=None if information is None else float(information[near].mean()),
-        physical=physical_scores(prediction.mask, truth, spacing_mm),
+        physical=physical_scores(mask, whole_truth, case.spacing_mm),
     )
     return scores, bins
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monai.transforms.croppad.array import ResizeWithPadOrCrop
 
 from dwp_sweep.data.config import PreprocessConfig
-from dwp_sweep.data.placement import centred_start, cut
+from dwp_sweep.data.placement import centred_start, cut, no_voxels, with_lost
 from dwp_sweep.data.preprocess import prepare_scan
 from dwp_sweep.data.volumes import Volume
 
@@ -146,3 +146,26 @@ def test_channels_are_cut_alike():
 def test_axes_that_do_not_match_are_refused():
     with pytest.raises(ValueError):
         cut(np.zeros((3, 3, 3)), (0, 0), (2, 2, 2), 0)
+
+
+def test_nothing_lost_leaves_masks_as_they_are():
+    predicted, truth = np.ones((2, 3, 4), dtype=bool), np.zeros((2, 3, 4), dtype=bool)
+
+    assert with_lost(predicted, truth, no_voxels()) == (predicted, truth)
+
+
+def test_lost_voxels_are_truth_that_nobody_predicts_beyond_the_masks_and_in_their_padding():
+    predicted, truth = np.ones((2, 2, 2), dtype=bool), np.zeros((2, 2, 2), dtype=bool)
+    truth[0, 0, 0] = True
+    lost = np.array([[-1, 0, 0], [1, 1, 3], [1, 1, 1]], dtype=np.int32)
+    whole_predicted, whole_truth = with_lost(predicted, truth, lost)
+
+    assert whole_predicted.shape == whole_truth.shape == (3, 2, 4)
+    assert {tuple(voxel) for voxel in np.argwhere(whole_truth)} == {
+        (1, 0, 0),
+        (0, 0, 0),
+        (2, 1, 3),
+        (2, 1, 1),
+    }
+    assert whole_predicted.sum() == 8 and not whole_predicted[0].any() and not whole_predicted[..., 2:].any()
+    assert truth.sum() == 1

@@ -14,6 +14,7 @@ from dwp_sweep.data.preprocess import (
     background_value,
     bounding_box,
     foreground_mask,
+    prepare_scan,
     preprocess,
     scale_intensity,
 )
@@ -286,3 +287,25 @@ def test_a_crop_from_inside_the_head_has_no_background():
 
 def test_the_box_of_an_empty_mask_is_the_whole_volume():
     assert bounding_box(np.zeros((3, 4, 5), dtype=bool)) == np.s_[0:3, 0:4, 0:5]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10),
+    shape=st.none() | st.tuples(*[st.integers(2, 18)] * 3),
+    crop=st.booleans(),
+    orientation=st.sampled_from(["RAS", "LIP"]),
+)
+def test_mask_and_lost_voxels_are_together_all_of_the_foreground(seed, shape, crop, orientation):
+    rng = np.random.default_rng(seed)
+    data, labels = np.zeros((12, 9, 10)), rng.random((12, 9, 10)) < 0.1
+    data[3:9, 2:8, 4:9] = rng.uniform(5, 9, (6, 6, 5))
+    pair, values = pair_of(data, labels), config(crop_foreground=crop, shape=shape, orientation=orientation)
+    done, placed = preprocess(pair, values), prepare_scan(pair.images, values.preprocess).placement
+    whole = preprocess(pair, config(crop_foreground=False, orientation=orientation)).mask
+
+    first = np.add(placed.box_start, placed.start)
+    there = {tuple(voxel) for voxel in np.argwhere(whole) - first}
+    kept, lost = ({tuple(voxel) for voxel in voxels} for voxels in (np.argwhere(done.mask), done.lost))
+    assert kept | lost == there and not kept & lost
+    assert len(done.lost) == len(lost) == pytest.approx(done.cropped_away * len(there))

@@ -122,6 +122,34 @@ def test_each_test_case_is_scored_on_its_own(log_var: float | None) -> None:
         assert ("dice_mc" in found.as_json()) == ("mutual_information" in found.as_json()) == bool(log_var)
 
 
+@pytest.mark.parametrize("is_variational", [False, True])
+def test_foreground_that_the_crop_lost_counts_as_missed(is_variational: bool) -> None:
+    lost = np.array([[-3 - k, 0, 0] for k in range(50)], dtype=np.int32)
+    whole = case(0)
+    cropped = Case(whole.id, whole.image, whole.mask, (1.0, 2.0, 0.5), lost=lost)
+    probs = np.stack([1.0 - whole.mask, whole.mask]).astype(np.float32) * 0.98 + 0.01
+    information = np.zeros(whole.mask.shape) if is_variational else None
+    perfect = Prediction(whole.mask == 1, probs, information)
+    found = evaluation.test_scores(lambda _: perfect, [cropped], 2).scores["s0"]
+
+    # 5 x 5 x 5 voxels are found, 50 lie beyond the input.
+    assert found.dice == pytest.approx(2 * 125 / (125 + 175)) and found.iou == pytest.approx(125 / 175)
+    assert found.dice_mc == (pytest.approx(found.dice) if is_variational else None)
+    assert found.physical is not None
+    assert found.physical.volume_error_ml == pytest.approx(50 * 1.0 * 2.0 * 0.5 / 1000)
+    assert found.physical.n_lesions == 2 and found.physical.lesion_sensitivity == 0.5
+    plain = evaluation.test_scores(lambda _: perfect, [whole], 2).scores["s0"]
+    assert plain.dice == 1.0 and (plain.nll, plain.ece) == (found.nll, found.ece)
+
+
+def test_an_image_whose_foreground_the_crop_lost_altogether_is_not_empty() -> None:
+    one = case(0)
+    gone = Case("s0", one.image, np.zeros_like(one.mask), lost=np.array([[20, 3, 3]], dtype=np.int32))
+    probs = np.stack([np.ones(one.mask.shape), np.zeros(one.mask.shape)]).astype(np.float32)
+    found = evaluation.test_scores(lambda _: Prediction(one.mask == 2, probs), [gone], 2).scores["s0"]
+    assert (found.dice, found.empty) == (0.0, False)
+
+
 def test_voxels_far_from_the_truth_count_in_the_whole_volume_only() -> None:
     one = case(0)
     probs = np.full((2, 16, 16, 16), 0.5, dtype=np.float32)

@@ -17,7 +17,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ from dwp_sweep.data.cache.memory import file_hashes, side_by_side
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.data.pair import read_pair
+from dwp_sweep.data.placement import no_voxels
 from dwp_sweep.data.preprocess import Prepared, padding_value, preprocess
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raised by hand when preprocessing gives other voxels for the same settings."""
 
-IMAGE, MASK, META = "image.npy", "mask.npy", "meta.json"
+IMAGE, MASK, LOST, META = "image.npy", "mask.npy", "lost.npy", "meta.json"
 _PUBLISH_ATTEMPTS = 3
 
 LOOK_EVERY_S = 0.2
@@ -58,6 +59,8 @@ class Case:
         mask: (D, H, W) uint8, 1 is foreground; likewise.
         spacing_mm: Voxel size along D, H, W.
         background: Value of the image where there is no scan; what pads it.
+        lost: (N, 3) int32, foreground voxels that the crop removed, as indices of the mask beyond it or in
+            its padding: scores of a test count them as missed.
     """
 
     id: str
@@ -65,6 +68,7 @@ class Case:
     mask: NDArray[np.uint8]
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     background: float = 0.0
+    lost: NDArray[np.int32] = field(default_factory=no_voxels)
 
 
 class StoredCase(Case):
@@ -96,6 +100,11 @@ class StoredCase(Case):
     def mask(self) -> NDArray[np.uint8]:
         """(D, H, W), read-only."""
         return _mapped(self._folder / MASK)
+
+    @property
+    def lost(self) -> NDArray[np.int32]:
+        """(N, 3)."""
+        return np.load(self._folder / LOST, allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _silent(done: int, total: int) -> None:
@@ -238,9 +247,12 @@ def read_entry(subject_id: str, folder: Path, background: float = 0.0) -> Case |
     try:
         spacing_mm = json.loads((folder / META).read_text())["spacing_mm"]
         image, mask = _mapped(folder / IMAGE), _mapped(folder / MASK)
+        lost = np.load(folder / LOST, allow_pickle=False)
     except (OSError, ValueError, KeyError, EOFError):
         return None
     if image.dtype != np.float32 or mask.dtype != np.uint8 or image.shape[1:] != mask.shape:
+        return None
+    if lost.shape[1:] != (3,):
         return None
     return StoredCase(subject_id, folder, tuple(spacing_mm), background)
 
@@ -259,8 +271,9 @@ def publish_entry(prepared: Prepared, folder: Path) -> None:
 def _write(folder: Path, prepared: Prepared) -> None:
     np.save(folder / IMAGE, prepared.image)
     np.save(folder / MASK, prepared.mask)
+    np.save(folder / LOST, prepared.lost)
     (folder / META).write_text(json.dumps({"spacing_mm": prepared.spacing_mm}))
-    for name in (IMAGE, MASK, META):
+    for name in (IMAGE, MASK, LOST, META):
         sync_file(folder / name)
 
 

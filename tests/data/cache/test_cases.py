@@ -1,5 +1,3 @@
-"""None"""
-
 from __future__ import annotations
 
 import os
@@ -51,6 +49,15 @@ def test_cases_are_read_only_memory_maps_in_the_order_asked_for(config, tmp_path
             case.image[0, 0, 0, 0] = 1
 
 
+def test_a_case_knows_the_foreground_that_its_crop_lost(config, tmp_path):
+    small = config.model_copy(update={"preprocess": PreprocessConfig(shape=(3, 2, 3))})
+    (whole, *_), (cropped, *_) = (load(settings, tmp_path / "cache") for settings in (config, small))
+
+    assert whole.lost.shape == (0, 3)
+    assert len(cropped.lost) > 0
+    assert len(cropped.lost) + cropped.mask.sum() == whole.mask.sum()
+
+
 def test_a_second_load_prepares_nothing_again(config, tmp_path, monkeypatch):
     first = load(config, tmp_path / "cache")
     monkeypatch.setattr(cache, "preprocess", lambda *_: pytest.fail("prepared again"))
@@ -91,7 +98,7 @@ def test_a_changed_scan_is_never_served_from_before(config, tmp_path, write_scan
     assert not load(config, tmp_path / "cache")[0].mask.any()
 
 
-@pytest.mark.parametrize("name", ["image.npy", "mask.npy", "meta.json"])
+@pytest.mark.parametrize("name", ["image.npy", "mask.npy", "lost.npy", "meta.json"])
 @pytest.mark.parametrize("keep", [0, 20])
 def test_a_damaged_entry_is_built_again(config, tmp_path, name, keep):
     before = [np.array(case.image) for case in load(config, tmp_path / "cache")]
