@@ -18,6 +18,13 @@ _BRATS = (
     re.compile(r"(brats-[a-z]+-\d+)-\d+", re.IGNORECASE),  # since 2023: BraTS-GLI-00000-001
     re.compile(r"(brats1[789]_[a-z0-9]+_[a-z0-9]+)_\d+", re.IGNORECASE),  # Brats18_TCIA01_131_1
 )
+_VISIT = re.compile(
+    r"(?P<patient>.+)[_-](ses|session|visit|tp|timepoint|time|scan|study|followup|fu|v|t)[_-]?\d{1,3}"
+    r"|(?P<number>.*\d)[_-]\d{1,2}",
+    re.IGNORECASE,
+)
+_MOST_VISITS = 9
+"""More scans under one name are those of a site or a year, not of a patient."""
 _BIDS = re.compile(r"(sub-[a-z0-9]+)(?:_.*)?", re.IGNORECASE)  # sub-01_ses-02_FLAIR
 
 
@@ -46,6 +53,30 @@ def pattern_problems(subjects: Sequence[Subject], config: DatasetConfig, where: 
     what = f"patients: {config.patients!r} does not fit {n_unfit}, first {unfit[0]!r}"
     fix = "the pattern must fit whole ids, and its group must hold the patient's name"
     return (Problem(where, what, fix),)
+
+
+def visit_warnings(subjects: Sequence[Subject], config: DatasetConfig, where: str) -> tuple[Problem, ...]:
+    """Names that look like several visits of a patient, where nothing says whose scans they are.
+
+    Args:
+        subjects: From `with_patients`.
+        config: `patients` is read: who set it has decided.
+        where: Folder or file named in the warning.
+    """
+    visits: dict[str, list[str]] = {}
+    for subject in subjects if config.patients == "auto" else ():
+        match = _VISIT.fullmatch(subject.id)
+        if match and subject.patient == subject.id:
+            visits.setdefault(match["patient"] or match["number"], []).append(subject.id)
+    repeated = [names for names in visits.values() if 2 <= len(names) <= _MOST_VISITS]
+    if not repeated:
+        return ()
+    first, second, *_ = repeated[0]
+    n_scans = sum(map(len, repeated))
+    of = f"{len(repeated)} patient{'s' * (len(repeated) > 1)}"
+    what = f"{n_scans} ids look like visits of {of}, such as {first!r} and {second!r}"
+    fix = "if they are, say so by patients, a pattern with one group; if not, say patients: scan"
+    return (Problem(where, f"{what}: one may train while another tests", fix),)
 
 
 def patient_by_name(subject_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import list_patients, list_subjects
-from dwp_sweep.data.patients import is_worldwide, patient_by_name
+from dwp_sweep.data.layouts.listing import Subject
+from dwp_sweep.data.patients import is_worldwide, patient_by_name, visit_warnings, with_patients
 from dwp_sweep.errors import InputError
 from dwp_sweep.strict import parse
 
@@ -110,6 +112,31 @@ def test_a_pattern_need_not_fit_subjects_that_are_not_selected(pairs) -> None:
     assert list_patients(config.model_copy(update={"subjects": "0:2"})) == {"v1": "v1", "v2": "v2"}
     with pytest.raises(InputError, match="does not fit 1 of 3 ids, first 'v3'"):
         list_patients(config)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("P1_visit1", "P1_visit2", "P2_visit1"), "2 ids look like visits of 1 patient,"),
+        (("training01_01", "training01_02", "training02_01", "training02_02"), "4 ids .* of 2 patients"),
+        (("case-7-tp0", "case-7-tp1"), "such as 'case-7-tp0' and 'case-7-tp1'"),
+        (("hippocampus_001", "hippocampus_002"), None),
+        (("BraTS20_Training_001", "BraTS20_Training_002"), None),
+        (("P1_visit1", "P2_visit1"), None),
+        (("BraTS-GLI-00001-000", "BraTS-GLI-00001-001"), None),
+        (tuple(f"site1_{n:02}" for n in range(20)), None),
+    ],
+)
+def test_names_that_look_like_visits_are_a_warning(names: tuple[str, ...], says: str | None) -> None:
+    config = DatasetConfig(layout="ms")
+    subjects = [Subject(name, Path("a"), Path("b")) for name in names]
+    warnings = visit_warnings(with_patients(subjects, config), config, "scans")
+
+    assert len(warnings) == (says is not None)
+    if says is not None:
+        assert re.search(says, warnings[0].what)
+    decided = DatasetConfig(layout="ms", patients="scan")
+    assert visit_warnings(with_patients(subjects, decided), decided, "scans") == ()
 
 
 @pytest.mark.parametrize("value", ["P\\d+", "(P)(\\d+)", "(", "folder"])

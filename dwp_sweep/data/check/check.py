@@ -34,12 +34,13 @@ from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.forms import orientation
 from dwp_sweep.data.layouts import Listing, Subject, scan_layout
 from dwp_sweep.data.pair import Pair, foreground_of, read_pair
+from dwp_sweep.data.patients import visit_warnings
 from dwp_sweep.data.preprocess import Prepared, preprocess
 from dwp_sweep.data.volumes import content_hash
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CHECK_VERSION = 4
+CHECK_VERSION = 5
 """Raised by hand when the check says other things of the same scan."""
 
 
@@ -217,6 +218,7 @@ def check_dataset(
     suspicions += same_scans({finding.row.id: finding.hashes for finding in findings})
     trusted = not any(suspicion.words in (TWO_FORMS, SIDES) for suspicion in suspicions)
     uneven = uneven_spacing([finding.row.spacing_mm for finding in findings], config, trusted)
+    visits = visit_warnings(listing.subjects, config, config.root or config.layout)
     return CheckReport(
         tuple(
             replace(
@@ -226,7 +228,7 @@ def check_dataset(
             for finding in findings
         ),
         tuple(problems),
-        (*warnings_of(suspicions), *uneven),
+        (*warnings_of(suspicions), *uneven, *visits),
         unusable,
         len({listing.patients[finding.row.id] for finding in findings}),
     )
