@@ -173,9 +173,9 @@ def check(
 @click.option(
     "--kind", type=click.Choice(["source", "target"]), required=True, help="Which of the two diseases."
 )
-@click.option("--n-subjects", type=click.IntRange(min=1), help="How many subjects.  [default: 40]")
+@click.option("--n-subjects", type=click.IntRange(1, 100_000), help="How many subjects.  [default: 40]")
 @click.option("--shape", callback=_integers, metavar="32,32,32", help="Voxels of each volume.")
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same scans.  [default: 0]")
+@click.option("--seed", type=options.SEED, help="The same seed gives the same scans.  [default: 0]")
 def phantom(folder: Path, **settings: Any) -> None:
     """Write a generated data set (NIfTI, MSD layout) into a folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,21 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.store.open_store import folder_of
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class Seconds(click.FloatRange):
+    """A time of at most some decades; ``nan`` compares with no limit and is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, if it is one."""
+        number = super().convert(value, param, ctx)
+        return self.fail(f"{value} is no number of seconds.", param, ctx) if math.isnan(number) else number
+
+
+COUNT = click.IntRange(1, 1_000_000)
+"""Of nodes at once."""
+SEED = click.IntRange(0, 2**32 - 1)
+SECONDS = Seconds(0, 1e9)
 
 
 class StoragePlace(click.ParamType[str | Path]):
@@ -124,13 +140,13 @@ run_options = _together(
     address,
     click.option(
         "--max-concurrent",
-        type=click.IntRange(min=1),
+        type=COUNT,
         metavar="N",
         help="Nodes at once, at most.  [default: as the resources allow]",
     ),
     click.option(
         "--wait-for-machines",
-        type=click.FloatRange(min=0),
+        type=SECONDS,
         metavar="SECONDS",
         default=900.0,
         show_default=True,
@@ -145,7 +161,7 @@ bench_options = _together(
     click.argument("names", metavar="[NAME]...", nargs=-1),
     click.option("--list", "only_list", is_flag=True, help="List the benches and run none."),
     click.option(
-        "--threads", type=click.IntRange(min=1), metavar="N", help="Of torch.  [default: all cores]"
+        "--threads", type=click.IntRange(1, 4_096), metavar="N", help="Of torch.  [default: all cores]"
     ),
     device,
     click.option("--quick", is_flag=True, help="Tiny scale: shows that it works; the numbers mean nothing."),

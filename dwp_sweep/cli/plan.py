@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--nodes", is_flag=True, help="List every node: start of its key, state, title.")
 @click.option(
     "--slots",
-    type=click.IntRange(min=1),
+    type=options.COUNT,
     metavar="N",
     help="Estimate the time for N nodes at once.  [default: as this machine allows]",
 )

@@ -42,7 +42,7 @@ def status(sweep: str, as_json: bool, storage: Path | str) -> None:
 @click.argument("sweep", metavar="SWEEP")
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=options.SECONDS,
     metavar="SECONDS",
     default=60.0,
     show_default=True,
@@ -74,7 +74,9 @@ def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> 
 @click.argument("sweep", metavar="SWEEP")
 @options.where
 @click.option("--metric", default="val_dice", show_default=True, help="Validation metric to select by.")
-@click.option("--seed", type=int, metavar="N", help="Of start, order and noise.  [default: the run's own]")
+@click.option(
+    "--seed", type=options.SEED, metavar="N", help="Of start, order and noise.  [default: the run's own]"
+)
 @click.option(
     "--all-images",
     is_flag=True,

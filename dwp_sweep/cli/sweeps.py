@@ -65,7 +65,7 @@ def demo(ctx: click.Context, /, **values: Any) -> None:
     help="MLflow as the cluster sees it.  [default: MLFLOW_TRACKING_URI of the cluster]",
 )
 @options.no_retry_failed
-@click.option("--max-concurrent", type=click.IntRange(min=1), metavar="N", help="Nodes at once, at most.")
+@click.option("--max-concurrent", type=options.COUNT, metavar="N", help="Nodes at once, at most.")
 @click.option(
     "--pass-env",
     "names",

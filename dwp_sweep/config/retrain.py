@@ -18,7 +18,7 @@ from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import recorded_resources
-from dwp_sweep.strict import parse
+from dwp_sweep.strict import LARGEST, parse
 
 SUFFIX = "-retrain"
 """Ends the name of the sweep of retrained targets, so that their scores select nothing in the first sweep."""
@@ -49,8 +49,9 @@ def retrain_sweep(
     Raises:
         InputError: The target or one of its inputs is not on this storage, or a negative seed.
     """
-    if seed is not None and seed < 0:
-        raise InputError(Problem("--seed", f"{seed} is negative", "0 or more"))
+    if seed is not None and not 0 <= seed <= LARGEST:
+        what = f"{seed} is negative" if seed < 0 else f"{seed} is too large"
+        raise InputError(Problem("--seed", what, f"0 to {LARGEST}"))
     record, stage = _require("target", key, store), stages["target"]
     upstream: dict[str, Node] = {}
     pinned = {

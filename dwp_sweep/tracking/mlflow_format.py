@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dwp_sweep.strict import json_of
+
 SWEEP_TAG = "dwp.sweep"
 PARENT_TAG = "dwp.parent"
 """``true`` on the parent run of a sweep alone."""
@@ -138,7 +140,7 @@ def decode(text: str) -> Any:
     if text in _PYTHON_WORDS:
         return _PYTHON_WORDS[text]
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError:
         return text
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from pydantic import BaseModel
 from safetensors.torch import save_file
 
+from dwp_sweep.cli import main
 from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.config.sections import ResourcesConfig, SpaceFile
 from dwp_sweep.config.space import load_space
@@ -27,8 +29,11 @@ from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import load_net, save_net
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.strict import LARGEST
+from dwp_sweep.tracking.read.configuration import Configuration, same_value, select_rows
+from dwp_sweep.tracking.read.rows import NodeRow
 from tests.cli.command import ROOT
 
+ROW = NodeRow("k", "target", "done", {"train_size": 5}, {}, {})
 DEMO = ROOT / "search_spaces" / "demo.yaml"
 CHILD = """
 import json, resource, sys
@@ -228,6 +233,39 @@ def test_a_description_that_is_nested_without_end_is_no_readable_file(tmp_path: 
     save_file({"x": torch.zeros(1)}, tmp_path / f"{name}.safetensors")
     with pytest.raises(ValueError, match="nested too deeply"):
         (load_net if name == "net" else load_prior)(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "plan x.yaml --slots",
+        "run x.yaml --max-concurrent",
+        "run x.yaml --wait-for-machines",
+        "cancel x --wait",
+        "retrain x --seed",
+        "bench --threads",
+        "data phantom x --kind source --n-subjects",
+        "data phantom x --kind source --seed",
+        "data check x --layout ms --shape",
+        "data check x --layout ms --spacing",
+        "data check x --layout ms --window",
+    ],
+)
+def test_an_option_takes_no_number_without_end(words: str, tmp_path: Path) -> None:
+    option = words.rsplit(maxsplit=1)[-1]
+    form = {"--shape": "{},16,16", "--spacing": "{},1,1", "--window": "0,{}"}.get(option, "{}")
+    arguments = words.replace(" x ", f" {tmp_path} ").split()
+    for number in (str(10**30), "nan", "1e400", "9" * 5_000):
+        done = CliRunner().invoke(main, [*arguments, form.format(number)])
+        assert done.exit_code == 2, (done.output, done.exception)
+        assert option in done.output or option[2:] in done.output
+
+
+@pytest.mark.parametrize("value", [str(10**30), "nan", "1e400", "9" * 5_000, "[" * 100_000, "{" * 100_000])
+def test_a_condition_without_end_is_a_value_that_no_run_has(value: str) -> None:
+    assert not same_value("5", value) and not same_value(5, value)
+    with pytest.raises(InputError, match="no target run has train_size="):
+        select_rows([(ROW, Configuration({"train_size": 5}, "c"))], {"train_size": value}, "mine")
 
 
 def test_a_list_of_scans_that_is_nested_without_end_is_named(tmp_path: Path) -> None:

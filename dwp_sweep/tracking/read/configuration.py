@@ -257,7 +257,10 @@ def same_value(value: Any, wanted: Any) -> bool:
 def natural_order(value: Any) -> tuple[int, float, str]:
     """Sort key of settings: numbers by value, then everything else by its text."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (0, float(value), "") if is_number else (1, 0.0, str(value))
+    try:
+        return (0, float(value), "") if is_number else (1, 0.0, str(value))
+    except OverflowError:
+        return (0, math.inf, "")
 
 
 def _ancestors(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Iterator[NodeRow]:
