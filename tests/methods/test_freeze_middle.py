@@ -59,6 +59,13 @@ def changed_blocks(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> s
     return {name.split(".")[0] for name in before if not torch.equal(before[name], now[name])}
 
 
+def test_the_first_and_the_last_blocks_of_the_paper_learn(prepare: Prepare, tmp_path: Path) -> None:
+    prepared = prepare("freeze_middle")
+    before = weights(prepared.net)
+    now, _ = after(prepared, tmp_path / "c.safetensors", 1)
+    assert changed_blocks(before, now) == {"init_conv", "down1", "up3", "out"}
+
+
 @pytest.mark.parametrize("n_frozen", [0, 1, 4, 10])
 def test_so_many_blocks_from_the_input_on_keep_their_weights(
     n_frozen: int, prepare: Prepare, tmp_path: Path

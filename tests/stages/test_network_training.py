@@ -14,10 +14,11 @@ from dwp_sweep.data.phantom.dataset import write_phantom
 from dwp_sweep.errors import StopTrial
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
-from dwp_sweep.methods.contract import MethodInputs
+from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
+from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages import network_training
-from dwp_sweep.stages.network_training import read_cases, train_network
+from dwp_sweep.stages.network_training import read_cases, train_network, validation_metrics
 from dwp_sweep.training.compute import ComputeConfig
 from dwp_sweep.training.loop import TrainConfig
 
@@ -61,11 +62,50 @@ def volume(shape: tuple[int, int, int], seed: int) -> Case:
     return Case(f"s{seed}", image, (image[0] > 1).astype(np.uint8))
 
 
+def setup(name: str, config: TrainConfig, n_train: int, **settings: object) -> TrainingSetup:
+    unet, sections = UNetConfig(channels=(2, 2, 2, 2)), METHODS[name].sections.items()
+    parsed = {section: model.model_validate(settings) for section, model in sections}
+    length, device = config.length(n_train), torch.device("cpu")
+    return METHODS[name].prepare(MethodInputs(unet, LossConfig(), parsed, n_train, 0, device, length))
+
+
+def test_the_epoch_with_the_best_dice_is_kept_whatever_its_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, config = [volume((16, 16, 16), seed) for seed in range(2)], TrainConfig(max_epochs=4)
+    scores = iter([(0.9, 0.2), (0.7, 0.6), (0.1, 0.5), (0.2, 0.3)])
+    weights: list[Tensor] = []
+    prepared = setup("random_init", config, 2)
+
+    def measured(*_: object) -> dict[str, float]:
+        weights.append(torch.cat([value.flatten().clone() for value in prepared.net.state_dict().values()]))
+        loss, dice = next(scores)
+        return {"val_loss": loss, "val_dice": dice, "val_iou": dice / 2}
+
+    monkeypatch.setattr(network_training, "validation_metrics", measured)
+    compute, checkpoint = ComputeConfig(device="cpu"), tmp_path / "c"
+    result = train_network(prepared, cases, cases, config, compute, 0, checkpoint, lambda *_: None)
+    assert (result.best_epoch, result.best["val_loss"]) == (2, 0.7)
+    kept = torch.cat([value.flatten() for value in prepared.net.state_dict().values()])
+    assert torch.equal(kept, weights[1])
+
+
+def test_validation_of_a_variational_network_is_its_means(tmp_path: Path) -> None:
+    """In training mode two validations of one network would differ by its noise."""
+    cases, config = [volume((16, 16, 16), seed) for seed in range(2)], TrainConfig(max_epochs=1)
+    prepared, compute = setup("noise_only", config, 2, init_log_var=0), ComputeConfig(device="cpu")
+    result = train_network(prepared, cases, cases, config, compute, 0, tmp_path / "c", lambda *_: None)
+    layers = [layer for layer in prepared.net.modules() if isinstance(layer, BayesConv3d)]
+    for layer in layers:
+        layer.log_var.data.fill_(-80)
+    prepared.net.train()  # without noise a variational network in training mode is its mean
+    means = validation_metrics(prepared, cases, compute)
+    assert layers and result.best["val_loss"] == pytest.approx(means["val_loss"], rel=1e-5)
+
+
 def gradient(cases: Sequence[Case], checkpoint: Path) -> Tensor:
     """Of one step on all cases as one batch, from the same start."""
     config, found = TrainConfig(max_epochs=1, batch_size=len(cases)), list[Tensor]()
-    unet, length = UNetConfig(channels=(2, 2, 2, 2)), config.length(len(cases))
-    inputs = MethodInputs(unet, LossConfig(), {}, len(cases), 0, torch.device("cpu"), length)
 
     def keep(self: torch.optim.Adam, closure: object = None) -> None:
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
@@ -73,7 +113,7 @@ def gradient(cases: Sequence[Case], checkpoint: Path) -> Tensor:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.Adam, "step", keep)
-        prepared, compute = METHODS["random_init"].prepare(inputs), ComputeConfig(device="cpu")
+        prepared, compute = setup("random_init", config, len(cases)), ComputeConfig(device="cpu")
         train_network(prepared, cases, cases[:1], config, compute, 0, checkpoint, lambda epoch, metrics: None)
     return found[0]
 

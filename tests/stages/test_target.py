@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.errors import StopTrial
+from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.stages import target
 from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.strict import parse
@@ -92,6 +95,32 @@ def test_methods_of_one_split_and_seed_share_start_order_and_noise(start: Starts
 def test_sizes_of_one_split_share_their_start(start: Starts) -> None:
     few, many = (start("noise_only", split=1, train_size=size) for size in (2, 3))
     assert torch.equal(few.weights, many.weights) and few.seed == many.seed
+
+
+@pytest.mark.parametrize(("validation", "n_train"), [("held_out", 4), ("train", 3)])
+def test_n_counts_the_images_that_train_and_not_those_that_validate(
+    tmp_path: Path, validation: str, n_train: int
+) -> None:
+    changes = (
+        "method=gaussian_prior",
+        "split=0",
+        "seed=0",
+        "train_size=4",
+        f"data.target.validation={validation}",
+    )
+    sweep = build_sweep(load_space(SPACE, changes), tmp_path)
+    (node,) = sweep.nodes.values()
+    given: list[MethodInputs] = []
+
+    def prepare(inputs: MethodInputs) -> TrainingSetup:
+        given.append(inputs)
+        raise StopTrial
+
+    method = replace(target.METHODS["gaussian_prior"], prepare=prepare)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopTrial):
+        patch.setitem(target.METHODS, "gaussian_prior", method)
+        target.run(parse(TargetStageConfig, node.config, "node"), {}, tmp_path, tmp_path, lambda *_: None)
+    assert given[0].n_train == n_train and given[0].length.steps_per_epoch == 2
 
 
 def test_weights_and_order_are_drawn_apart(start: Starts) -> None:

@@ -131,6 +131,40 @@ def test_an_improvement_below_the_absolute_threshold_does_not_count(tmp_path: Pa
     assert epochs(1.1e-4) == 40
 
 
+@pytest.mark.parametrize("level", [1e-3, 100.0])
+def test_the_threshold_is_as_absolute_for_large_losses_as_for_small_ones(
+    tmp_path: Path, level: float
+) -> None:
+    # 1.5e-4 an epoch is an improvement at any level; relative to 100 it would be none.
+    learner = losses_of(noisy_learner(), [level - 1.5e-4 * epoch for epoch in range(12)])
+    config = TrainConfig(patience=0, threshold=1e-4, max_epochs=12)
+    rates = [metrics["lr"] for metrics in fit(learner, config, N_TRAIN, 0, tmp_path / "c", ignore).history]
+    assert rates == [1e-3] * 12
+    # 0.3e-4 is none at any level; relative to 1e-3 it would be one.
+    learner = losses_of(noisy_learner(), [level - 0.3e-4 * epoch for epoch in range(4)])
+    config = TrainConfig(patience=0, threshold=1e-4, max_epochs=4)
+    rates = [metrics["lr"] for metrics in fit(learner, config, N_TRAIN, 0, tmp_path / "d", ignore).history]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
+
+
+def test_steps_are_taken_in_training_mode_and_epochs_validated_in_evaluation_mode(tmp_path: Path) -> None:
+    learner, modes = noisy_learner(), list[str]()
+
+    def batch_loss(indices: Tensor, step: int) -> dict[str, Tensor]:
+        modes.append("step, " + ("training" if learner.state.training else "evaluation"))
+        return learner.batch_loss(indices, step)
+
+    def validate() -> dict[str, float]:
+        modes.append("validation, " + ("training" if learner.state.training else "evaluation"))
+        return learner.validate()
+
+    config = TrainConfig(max_epochs=2, steps_per_epoch=1)
+    fit(
+        learner._replace(batch_loss=batch_loss, validate=validate), config, N_TRAIN, 0, tmp_path / "c", ignore
+    )
+    assert modes == ["step, training", "validation, evaluation"] * 2
+
+
 def losses_of(learner: Learner, losses: Sequence[float]) -> Learner:
     values = iter(losses)
     return learner._replace(validate=lambda: {"val_loss": next(values)})
