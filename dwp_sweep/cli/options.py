@@ -40,8 +40,11 @@ class StoragePlace(click.ParamType[str | Path]):
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | Path:
         """A `Path` for a folder, the text itself for an URL."""
-        if folder_of(value) is None:
-            return str(value)
+        try:
+            if folder_of(value) is None:
+                return str(value)
+        except InputError as error:
+            self.fail(error.problems[0].what, param, ctx)
         path: Path = click.Path(file_okay=False, path_type=Path).convert(value, param, ctx)
         return path
 

@@ -174,13 +174,13 @@ def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:
 
 
 def _ways_on(run: SweepRun, storage: Path | str) -> list[tuple[str, str]]:
-    from dwp_sweep.tracking.client import shown_uri
+    from dwp_sweep.tracking.client import shown_uri, sqlite_uri
     from dwp_sweep.tracking.write.pages import targets_page
 
     uri, folder = shown_uri(run.tracking.uri), isinstance(storage, Path) and storage.resolve()
     sweep = [run.sweep.name, *([] if str(storage) == "dwp_runs" else ["--storage", str(storage)])]
     # MLflow's database inside a storage folder is the default of every command.
-    sweep += [] if folder and uri == f"sqlite:///{folder / 'mlflow.db'}" else ["--tracking-uri", uri]
+    sweep += [] if folder and uri == sqlite_uri(folder / "mlflow.db") else ["--tracking-uri", uri]
     best = shlex.join(["dwp-sweep", "best", *sweep])
     # A search that may not ask for anything has no target.
     labels = run.sweep.nodes[run.sweep.targets[0]].labels if run.sweep.targets else {}

@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 
@@ -58,7 +60,15 @@ def open_store(place: str | Path, *, check: bool = True, writes: bool = False) -
 
 
 def folder_of(place: str | Path) -> Path | None:
-    """The absolute folder of a storage; None where the storage is given by an URL."""
+    """The absolute folder of a storage; None where the storage is given by an URL.
+
+    Raises:
+        InputError: The name holds a control character, such as a line break, or bytes that are no UTF-8: MLflow,
+            Ray and listings of names by line would read another path.
+    """
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in str(place)):
+        what = f"{str(place)!r} holds a line break, another control character or bytes that are no UTF-8"
+        raise InputError(Problem("--storage", what, "name a folder without them"))
     return None if "://" in str(place) else Path(place).resolve()
 
 

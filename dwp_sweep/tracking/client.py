@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.passwords import without_secrets
@@ -51,14 +53,29 @@ def resolve_uri(uri: str | None, storage: str | Path) -> str:
             what = f"results on {storage} need an MLflow of their own: its default, a file, cannot lie there"
             fix = "give --tracking-uri, or set MLFLOW_TRACKING_URI, as in http://HOST:5000"
             raise InputError(Problem("--tracking-uri", what, fix))
-        uri = f"sqlite:///{folder / 'mlflow.db'}"
-    path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
+        return sqlite_uri(folder / "mlflow.db")
+    path, (_, mark, query) = sqlite_path(uri), uri.partition("?")
+    return uri if path is None else f"{sqlite_uri(path)}{mark}{query}"
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of an SQLite file, as SQLAlchemy reads it.
+
+    What has a meaning in an URI is percent-encoded, and braces, which Optuna takes for fields of a format. Such
+    an URI names its driver, too: MLflow would make the folder of the encoded name for one of ``sqlite:///``.
+
+    >>> sqlite_uri(Path("/data/runs/mlflow.db")), sqlite_uri(Path("/data/50% done?/mlflow.db"))
+    ('sqlite:////data/runs/mlflow.db', 'sqlite+pysqlite:////data/50%25 done%3F/mlflow.db')
+    """
+    text = re.sub(r"[%?#{}]", lambda match: quote(match[0]), str(path))
+    return f"sqlite:///{text}" if text == str(path) else f"sqlite+pysqlite:///{text}"
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The absolute file behind an ``sqlite:///`` URI; None for any other."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+    match = re.fullmatch(r"sqlite(?:\+pysqlite)?:///([^?]+)(?:\?(.*))?", uri, re.DOTALL)
+    # With uri=true SQLite reads the name of the file as an URI of its own.
+    return Path(unquote(match[1])).resolve() if match and "uri=" not in (match[2] or "") else None
 
 
 def runs_come_from(tags: Mapping[str, str], uri: str, storage: str) -> bool:

@@ -26,6 +26,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.search.study import REASON, VALUES, StudyTrial, counted, objectives_of, study_trial
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.protocol import Store
+from dwp_sweep.tracking.client import sqlite_uri
 from dwp_sweep.tracking.read.trials import Goal, Parameter, SearchTrials, TrialRow
 
 _MAX_NAME = 400
@@ -43,7 +44,7 @@ def storage_url(store: Store, sweep: str, given: str | None) -> str:
         what = f"a search on {store.place} needs a database of its studies that is not on S3"
         fix = "set it to one that the driver reaches, as in postgresql+psycopg://USER@HOST/DATABASE"
         raise InputError(Problem("searcher.storage", what, fix))
-    return given or f"sqlite:///{store.root / 'sweeps' / sweep / 'optuna.db'}"
+    return given or sqlite_uri(store.root / "sweeps" / sweep / "optuna.db")
 
 
 def study_name(sweep: str, condition: str) -> str:
