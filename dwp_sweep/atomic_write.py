@@ -75,6 +75,12 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def can_be_made(path: Path) -> bool:
+    """Whether a file or folder can be made at a path, as far as permissions tell."""
+    above = next((place for place in (path, *path.parents) if os.access(place, os.F_OK)), path)
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+
+
 def is_left_over(name: str, age_s: float) -> bool:
     """Whether a file or folder was left beside a place by a writer that was killed.
 

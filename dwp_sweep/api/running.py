@@ -120,6 +120,7 @@ def run_sweep(
     """
     say = say or silent
     options = RunOptions(address, retry_failed, max_concurrent, wait_s, here)
+    options.require_executor()
     store = open_store(storage, writes=True)
     resolve_uri(tracking_uri, store.place)  # reports what is missing before minutes are spent on scans
     sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say, checking)
@@ -165,11 +166,13 @@ def retrain_best(
     from dwp_sweep.config.retrain import retrain_sweep
     from dwp_sweep.tracking.read.best import best_run
 
+    options = RunOptions(address)
+    options.require_executor()
     store, uri = open_store(storage, writes=True), resolve_uri(tracking_uri, storage)
     row = best_run(best_config(sweep, metric, where, uri, storage), uri)
     retraining = retrain_sweep(sweep, row.key, row.inputs, store, row.run_id, seed, all_images)
     (say or silent)(f"training again: {retraining.nodes[retraining.targets[0]].title} (run {row.run_id})")
-    return _run(retraining, store, tracking_uri, say or silent, progress, RunOptions(address))
+    return _run(retraining, store, tracking_uri, say or silent, progress, options)
 
 
 def status(sweep: str, storage: str | Path = DEFAULT_STORAGE) -> SweepStatus:

@@ -73,6 +73,17 @@ class RunOptions:
             what = f"computes all nodes in this process, and --address {self.address} names a cluster"
             raise InputError(Problem("--here", what, "leave one of the two out"))
 
+    def require_executor(self) -> None:
+        """Make sure that what computes the nodes can start on this machine.
+
+        Raises:
+            InputError: A local Ray cannot.
+        """
+        if not self.here:
+            from dwp_sweep.harness.cluster.ray_session import require_short_sockets
+
+            require_short_sockets(self.address)
+
     def require_possible(self, sweep: Sweep) -> None:
         """Make sure that a sweep can be run so: a search in one process gives no configuration up early.
 

@@ -12,6 +12,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dwp_sweep.atomic_write import can_be_made
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
@@ -63,8 +64,8 @@ def folder_of(place: str | Path) -> Path | None:
     """The absolute folder of a storage; None where the storage is given by an URL.
 
     Raises:
-        InputError: The name holds a control character, such as a line break, or bytes that are no UTF-8: MLflow,
-            Ray and listings of names by line would read another path.
+        InputError: The name holds a control character, such as a line break, or bytes that are no UTF-8:
+            MLflow, Ray and listings of names by line would read another path.
     """
     if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in str(place)):
         what = f"{str(place)!r} holds a line break, another control character or bytes that are no UTF-8"
@@ -73,10 +74,18 @@ def folder_of(place: str | Path) -> Path | None:
 
 
 def mirror_of(bucket: Bucket) -> Path:
-    """The folder of this machine for a bucket's prefix on its server."""
+    """The folder of this machine for a bucket's prefix on its server.
+
+    Raises:
+        InputError: It cannot be made.
+    """
     home = os.environ.get(MIRROR_VARIABLE)
     identity = hashlib.sha256(f"{bucket.endpoint} {bucket.url}".encode()).hexdigest()[:12]
-    return (Path(home).expanduser() if home else user_cache()) / f"{bucket.bucket}-{identity}"
+    folder = (Path(home).expanduser() if home else user_cache()) / f"{bucket.bucket}-{identity}"
+    if not can_be_made(folder):
+        what = f"this machine's copies of {bucket.url} cannot be written to {folder}"
+        raise InputError(Problem(MIRROR_VARIABLE, what, "set it to a folder that can be written"))
+    return folder
 
 
 @functools.lru_cache(maxsize=8)

@@ -61,8 +61,8 @@ def resolve_uri(uri: str | None, storage: str | Path) -> str:
 def sqlite_uri(path: Path) -> str:
     """The URI of an SQLite file, as SQLAlchemy reads it.
 
-    What has a meaning in an URI is percent-encoded, and braces, which Optuna takes for fields of a format. Such
-    an URI names its driver, too: MLflow would make the folder of the encoded name for one of ``sqlite:///``.
+    What has a meaning in an URI is percent-encoded, and braces, which Optuna takes for fields of a format.
+    Such an URI names its driver, too: of one of ``sqlite:///`` MLflow makes the folder of the encoded name.
 
     >>> sqlite_uri(Path("/data/runs/mlflow.db")), sqlite_uri(Path("/data/50% done?/mlflow.db"))
     ('sqlite:////data/runs/mlflow.db', 'sqlite+pysqlite:////data/50%25 done%3F/mlflow.db')

@@ -9,10 +9,14 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from dwp_sweep.atomic_write import can_be_made
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cluster.access import not_connected, require_open_door
 from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.private_apis import autoscaling_status, has_second_autoscaler
@@ -31,11 +35,37 @@ DRIVER_ENVIRONMENT = {
 """Quiet, no handler of Tune's own, no log files and snapshots of Tune's state: the store is the truth."""
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024  # volumes come from a memory-mapped cache, not through Ray
+_SOCKET_BYTES = 107
+"""Longest path of a Unix socket."""
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""How the path of Ray's longest socket ends."""
 _MACHINES_EVERY_S = 2.0
 _N_STARTS, _SLOW_START = 3, "timed out during startup"
 _STATUS_WITHIN_S = 10.0  # every head writes one within five seconds of its start
 _OF_NO_TYPE = "node_"
 """Ray names machines so that it did not launch: a cluster that grows has types of its own."""
+
+
+def require_short_sockets(address: str | None = None) -> None:
+    """Make sure that a local Ray can make its sockets in the folder for temporary files.
+
+    Args:
+        address: Of an existing cluster, to which this does not apply.
+
+    Raises:
+        InputError: The folder's path is too long for them.
+    """
+    if address or os.environ.get("RAY_ADDRESS"):
+        return
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
+    n_bytes = len(os.fsencode(os.environ[name])) if name else 0
+    n_most = _SOCKET_BYTES - len(_SOCKET)
+    if name and n_bytes > n_most:
+        what = (
+            f"{os.environ[name]} has {n_bytes} bytes, and with more than {n_most} Ray cannot make its sockets"
+        )
+        fix = "set RAY_TMPDIR to a short folder, as in RAY_TMPDIR=/tmp, or compute without Ray: --here"
+        raise InputError(Problem(name, what, fix))
 
 
 @contextlib.contextmanager
@@ -156,6 +186,11 @@ def _start_local(n_cpus: int | None) -> None:
     import ray
 
     added = {name: value for name, value in MALLOC_ENVIRONMENT.items() if name not in os.environ}
+    if not can_be_made(Path.home() / ".ray") and not os.environ.keys() & {
+        "RAY_AUTH_TOKEN",
+        "RAY_AUTH_TOKEN_PATH",
+    }:
+        added["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray would keep a token of its own there
     os.environ.update(added)  # inherited by the workers; this process has read its own long ago
     try:
         for n_left in reversed(range(_N_STARTS)):
