@@ -33,7 +33,7 @@ DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 COMPUTE = [name for name in DEPTH if DEPTH[name] >= DEPTH["store"]]
 
 HOMES = {
-    "nibabel": ("data/volumes.py", "data/forms.py"),
+    "nibabel": ("data/files/"),
     "ray": ("harness/",),
     "optuna": ("harness/",),
     "mlflow": ("tracking/",),

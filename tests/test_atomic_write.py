@@ -15,8 +15,8 @@ from dwp_sweep import atomic_write
 from dwp_sweep.atomic_write import ABANDONED_S, is_left_over, place_beside, replacing, write_whole
 from dwp_sweep.data.cache.cases import publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, remember
+from dwp_sweep.data.files.volumes import write_volume
 from dwp_sweep.data.preprocess import Prepared
-from dwp_sweep.data.volumes import write_volume
 from dwp_sweep.store.local.store import FolderFiles
 from dwp_sweep.store.record import write_json
 from dwp_sweep.training.checkpoint import save_checkpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking
-from dwp_sweep.data.file_names import home_path
+from dwp_sweep.data.files.names import home_path
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:

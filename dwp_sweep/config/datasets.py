@@ -19,7 +19,7 @@ from dwp_sweep.data.alignment import orientation_warnings, slice_warnings
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.file_names import home_path
+from dwp_sweep.data.files.names import home_path
 from dwp_sweep.data.layouts import Listing, list_patients, scan_layout
 from dwp_sweep.data.leakage import read_task, repeated_scans, shared_data
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from dwp_sweep.data.file_names import home_path
+from dwp_sweep.data.files.names import home_path
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.nets.kernel_bank import kernel_channels, read_layers
 from dwp_sweep.nets.kernel_groups import GROUPS

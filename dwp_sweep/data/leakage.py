@@ -14,7 +14,7 @@ from pathlib import Path
 from dwp_sweep.data.cache.memory import side_by_side
 from dwp_sweep.data.check.check import Finding, examine, keep_in
 from dwp_sweep.data.config import BRATS_LAYOUTS, DatasetConfig
-from dwp_sweep.data.file_names import home_path
+from dwp_sweep.data.files.names import home_path
 from dwp_sweep.data.layouts import Subject, scan_layout
 from dwp_sweep.data.patients import is_worldwide
 from dwp_sweep.errors import Problem

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import HIGHEST_LABEL, DatasetConfig, several
-from dwp_sweep.data.forms import CORNER_TOLERANCE, MM_OF_UNIT, corner_distance_mm
+from dwp_sweep.data.files.forms import CORNER_TOLERANCE, MM_OF_UNIT, corner_distance_mm
+from dwp_sweep.data.files.volumes import Header, Volume, read_header, read_mask, read_volume, times
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.volumes import Header, Volume, read_header, read_mask, read_volume, times
 from dwp_sweep.errors import InputError, Problem
 
 _LABEL_ROUNDING = 1e-3

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dwp_sweep.data.forms import Affine
+from dwp_sweep.data.files.forms import Affine
 
 _SAME_VOXEL = 1e-2
 """Of a voxel: headers round, and a turn of whole volumes must still be seen as one."""

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.pair import Pair, foreground_of
 from dwp_sweep.data.placement import Placement, centred_start, no_voxels
-from dwp_sweep.data.volumes import Volume
 
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.draws import Draw, grow, in_given_order
-from dwp_sweep.data.file_names import home_path
-from dwp_sweep.data.table import read_table
+from dwp_sweep.data.files.names import home_path
+from dwp_sweep.data.files.table import read_table
 from dwp_sweep.errors import InputError, Problem
 
 ROLES = ("train", "val", "test")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dwp_sweep.data.file_names import NIFTI_ENDINGS, home_path, is_nifti, other_format, stem
+from dwp_sweep.data.files.names import NIFTI_ENDINGS, home_path, is_nifti, other_format, stem
 from dwp_sweep.errors import Problem
 
 _PICTURE_ENDING = ".png"

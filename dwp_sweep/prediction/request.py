@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dwp_sweep.data.config import DatasetConfig, several
+from dwp_sweep.data.files.volumes import Volume, read_header, read_volume
 from dwp_sweep.data.pair import geometry_problems
-from dwp_sweep.data.volumes import Volume, read_header, read_volume
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.prediction.jobs import Outputs, PredictionJob, PredictionPlan, plan_jobs
 from dwp_sweep.prediction.trained import Device, Estimate, Trained, find_trained

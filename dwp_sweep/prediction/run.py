@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dwp_sweep.atomic_write import place_beside
-from dwp_sweep.data.volumes import write_volume
+from dwp_sweep.data.files.volumes import write_volume
 from dwp_sweep.errors import InputError, Problem, figure_text
 from dwp_sweep.prediction.jobs import PredictionJob
 from dwp_sweep.prediction.request import Ready, read_channels

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.cache.cases import Case, Spacing, is_unlike
-from dwp_sweep.data.forms import Affine, Forms
+from dwp_sweep.data.files.forms import Affine, Forms
+from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
-from dwp_sweep.data.volumes import Volume
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.trained import Trained

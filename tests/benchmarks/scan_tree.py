@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
-from dwp_sweep.data.volumes import write_volume
+from dwp_sweep.data.files.volumes import write_volume
 
 Voxels = tuple[int, int, int]
 

@@ -14,9 +14,9 @@ import pytest
 from dwp_sweep.data.check import check
 from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.files.volumes import content_hash, read_volume
 from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.leakage import SharedData, read_task, repeated_scans, shared_data
-from dwp_sweep.data.volumes import content_hash, read_volume
 from tests.data.editions import write_edition
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from monai.transforms.croppad.array import ResizeWithPadOrCrop
 
 from dwp_sweep.data.config import PreprocessConfig
+from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.placement import centred_start, cut, no_voxels, with_lost
 from dwp_sweep.data.preprocess import prepare_scan
-from dwp_sweep.data.volumes import Volume
 
 SPACING = (1.0, 2.0, 1.5)
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.pair import Pair
 from dwp_sweep.data.preprocess import (
     background_value,
@@ -18,7 +19,6 @@ from dwp_sweep.data.preprocess import (
     preprocess,
     scale_intensity,
 )
-from dwp_sweep.data.volumes import Volume
 
 
 def pair_of(data: np.ndarray, labels: np.ndarray, affine: np.ndarray | None = None) -> Pair:

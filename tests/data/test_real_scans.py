@@ -9,9 +9,9 @@ from scipy import ndimage
 from dwp_sweep.data.cache.cases import load_cases
 from dwp_sweep.data.check.check import check_dataset
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.files.volumes import read_volume
 from dwp_sweep.data.layouts import list_patients, list_subjects
 from dwp_sweep.data.splits import target_split
-from dwp_sweep.data.volumes import read_volume
 from dwp_sweep.metrics.physical import physical_scores
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from dwp_sweep.data.volumes import Volume
+from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.prediction.segment import Segmentation, mask_on_scan, segment

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dwp_sweep.data.volumes import read_header, read_volume
+from dwp_sweep.data.files.volumes import read_header, read_volume
 from dwp_sweep.errors import InputError
 
 FEW = settings(

@@ -18,7 +18,7 @@ import torch
 
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.file_names import home_path
+from dwp_sweep.data.files.names import home_path
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.data.patients import patient_by_name
 from dwp_sweep.errors import InputError, Problem

@@ -31,12 +31,12 @@ from dwp_sweep.data.check.suspicions import (
     warnings_of,
 )
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.forms import orientation
+from dwp_sweep.data.files.forms import orientation
+from dwp_sweep.data.files.volumes import content_hash
 from dwp_sweep.data.layouts import Listing, Subject, scan_layout
 from dwp_sweep.data.pair import Pair, foreground_of, read_pair
 from dwp_sweep.data.patients import visit_warnings
 from dwp_sweep.data.preprocess import Prepared, preprocess
-from dwp_sweep.data.volumes import content_hash
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 

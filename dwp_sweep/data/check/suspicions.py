@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.forms import CORNER_TOLERANCE, corner_distance_mm, disagree_about_sides, orientation
+from dwp_sweep.data.files.forms import CORNER_TOLERANCE, corner_distance_mm, disagree_about_sides, orientation
+from dwp_sweep.data.files.volumes import FloatArray, Volume
 from dwp_sweep.data.layouts import Subject
 from dwp_sweep.data.preprocess import Prepared, foreground_mask
-from dwp_sweep.data.volumes import FloatArray, Volume
 from dwp_sweep.errors import Problem
 
 CROPPED_SHARE_WORTH_A_WARNING = 0.01

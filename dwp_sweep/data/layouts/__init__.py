@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
-from dwp_sweep.data.file_names import composed, home_path
+from dwp_sweep.data.files.names import composed, home_path
 from dwp_sweep.data.layouts.folders import list_brats, list_ms
 from dwp_sweep.data.layouts.listing import Lister, Listing, Subject, list_msd, list_pairs
 from dwp_sweep.data.patients import pattern_problems, with_patients

@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, several
-from dwp_sweep.data.file_names import (
+from dwp_sweep.data.files.names import (
     NIFTI_ENDINGS,
     files_below,
     folded,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.file_names import composed, has_drive, named_file, stem
-from dwp_sweep.data.table import read_table
+from dwp_sweep.data.files.names import composed, has_drive, named_file, stem
+from dwp_sweep.data.files.table import read_table
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import json_of
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.data.config import DatasetConfig, PhantomConfig
+from dwp_sweep.data.files.volumes import write_volume
 from dwp_sweep.data.phantom.subject import LABELS, scan_subject
-from dwp_sweep.data.volumes import write_volume
 from dwp_sweep.errors import InputError, Problem
 
 PHANTOM_VERSION = 1

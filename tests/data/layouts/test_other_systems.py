@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.files.table import read_table
 from dwp_sweep.data.layouts import list_patients, list_subjects, scan_layout
 from dwp_sweep.data.pair import read_pair
-from dwp_sweep.data.table import read_table
 
 DROPPINGS = ["__MACOSX", ".ipynb_checkpoints", "@eaDir"]
 

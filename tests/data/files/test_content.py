@@ -10,9 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dwp_sweep.data import file_bytes, volumes
-from dwp_sweep.data.file_bytes import free_memory, most_bytes, read_bytes
-from dwp_sweep.data.volumes import read_volume
+from dwp_sweep.data.files import content as file_content
+from dwp_sweep.data.files import volumes
+from dwp_sweep.data.files.content import free_memory, most_bytes, read_bytes
+from dwp_sweep.data.files.volumes import read_volume
 from dwp_sweep.errors import InputError
 
 N_FLIPS = 400
@@ -154,7 +155,7 @@ def test_no_file_is_packed_denser_than_deflate_can(tmp_path):
 
 def test_a_container_may_leave_less_memory_than_its_machine(tmp_path, monkeypatch):
     limit, used = tmp_path / "max", tmp_path / "current"
-    monkeypatch.setattr(file_bytes, "_CONTROL_GROUPS", ((str(limit), str(used)),))
+    monkeypatch.setattr(file_content, "_CONTROL_GROUPS", ((str(limit), str(used)),))
     machine = free_memory()
     limit.write_text("max\n")
     used.write_text("1000\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp_sweep.data.file_names import files_below, folders, has_drive, is_nifti, named_file, stem
+from dwp_sweep.data.files.names import files_below, folders, has_drive, is_nifti, named_file, stem
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "A.NII.GZ", "a.Nii"])

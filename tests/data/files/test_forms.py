@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.files.volumes import read_header, read_volume, write_volume
 from dwp_sweep.data.pair import Pair
 from dwp_sweep.data.preprocess import preprocess
-from dwp_sweep.data.volumes import read_header, read_volume, write_volume
 from dwp_sweep.errors import InputError
 
 TURNED = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.1), (5.0, -7.0, 11.0))

@@ -10,7 +10,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from dwp_sweep.data.file_names import composed
+from dwp_sweep.data.files.names import composed
 from dwp_sweep.errors import InputError, Problem
 
 

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dwp_sweep.data.volumes import read_header, read_volume, write_volume
+from dwp_sweep.data.files.volumes import read_header, read_volume, write_volume
 from dwp_sweep.errors import InputError
 
 AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])

@@ -1,4 +1,4 @@
-"""NIfTI files in and out: with `dwp_sweep.data.forms` the only place that imports nibabel.
+"""NIfTI files in and out: with `dwp_sweep.data.files.forms` the only place that imports nibabel.
 
 Lowest step of the data side; whatever is wrong with a file becomes an `InputError` that names it.
 """
@@ -22,9 +22,9 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from dwp_sweep.atomic_write import replacing
-from dwp_sweep.data.file_bytes import free_memory, is_gzip, most_bytes, read_bytes
-from dwp_sweep.data.file_names import other_format, stem
-from dwp_sweep.data.forms import Affine, Forms, read_forms
+from dwp_sweep.data.files.content import free_memory, is_gzip, most_bytes, read_bytes
+from dwp_sweep.data.files.forms import Affine, Forms, read_forms
+from dwp_sweep.data.files.names import other_format, stem
 from dwp_sweep.errors import InputError, Problem
 
 FloatArray = NDArray[np.float32]
