@@ -37,7 +37,9 @@ def _of_all(done: Sequence[Target]) -> str:
     drawn = {target.splits for target in done}
     if "" in drawn:
         return _ONE_START
-    scans = "other training scans" if drawn == {"independent"} else "other training and test scans"
+    scans = "other training and test scans"
+    if drawn <= {"independent", "file"}:
+        scans = "other training scans" if drawn == {"independent"} else "the scans of the split file"
     return f"the spread over splits holds {scans}, and another start and order of training in each split"
 
 
@@ -64,7 +66,8 @@ def _of_cell(runs: Mapping[Repeat, Target]) -> list[str]:
         words.append(f"the spread holds another source network in {many} as well")
     if any(_n_different(runs, role) == 1 for role in ("priors", "bank")):
         words.append(
-            "one set of source kernels for all splits: the spread leaves out training it and fitting it again"
+            "one set of source kernels for all splits: the spread leaves out training its networks, and "
+            "fitting priors, again"
         )
     return words
 

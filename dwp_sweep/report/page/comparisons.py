@@ -272,6 +272,8 @@ def _on_splits(rows: Sequence[Comparison]) -> str:
             f" The splits share subjects: with the variance of Nadeau and Bengio (2003) the interval is "
             f"{factor:.1f} times as wide as for splits that share none."
         )
+    else:
+        text += " It is Student's t interval, not corrected: the splits are independent, or test the same."
     return text
 
 

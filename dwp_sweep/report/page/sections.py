@@ -169,7 +169,8 @@ def _tests(builder: ReportBuilder, comparisons: Comparisons, score: Score) -> Se
     })  # fmt: skip
     picture = forest_picture(comparisons, builder.reference_label)
     rank_biserial = (
-        "Rank-biserial: the share of the rank sum in favour minus the share against, −1 to 1. Bold: an "
+        "Rank-biserial: the share of the rank sum in favour minus the share against, −1 to 1; subjects whose "
+        "difference is 0 do not count. Bold: an "
         "interval over splits without 0; a corrected p of at most 0.05."
     )
     data = {

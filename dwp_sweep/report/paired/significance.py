@@ -66,7 +66,7 @@ def split_interval(means: Sequence[float], level: float = LEVEL, correlation: fl
     randomness of both. Splits drawn from one pool share subjects, which makes their means alike: their
     spread s is then too small, and the plain interval too narrow. Where two means have the correlation
     rho, the variance of their mean over J splits is s^2 (1/J + rho / (1 - rho)) instead of s^2 / J
-    (Nadeau and Bengio 2003, section 3). With rho = n_test / (n_test + n_train) that is their
+    (Nadeau and Bengio 2003). With rho = n_test / (n_test + n_train) that is their
     1/J + n_test / n_train.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dwp_sweep.report.answers.runs import targets_of
@@ -50,7 +51,7 @@ def test_fewer_source_networks_than_splits_are_counted() -> None:
 
 def test_priors_of_all_splits_are_one() -> None:
     found = notes(*(row(split, "deep_weight_prior", priors="p1 p2") for split in range(2)))
-    words = "the spread leaves out training it and fitting it again"
+    words = "the spread leaves out training its networks, and fitting priors, again"
     assert found[1:] == [f"UNet-DWP: one set of source kernels for all splits: {words}"]
 
 
@@ -62,6 +63,13 @@ def test_independent_splits_share_their_test_set() -> None:
     found = notes(row(0, "random_init", splits="independent"), row(1, "random_init", splits="independent"))
     assert found == ["the spread over splits holds other training scans, and another start and order of "
                      "training in each split"]  # fmt: skip
+
+
+def test_splits_of_a_user_s_file_differ_in_what_the_file_says() -> None:
+    rows = [row(split, "random_init") for split in (0, 1)]
+    rows = [replace(one, params={**one.params, "data.target.split_file": "f.csv"}) for one in rows]
+    assert notes(*rows) == ["the spread over splits holds the scans of the split file, and another start and "
+                            "order of training in each split"]  # fmt: skip
 
 
 def test_networks_of_an_older_version_began_from_one_start() -> None:
