@@ -27,7 +27,7 @@ LAYERS = (
     ("training", "losses", "metrics", "nets", "data"),
     ("strict", "tables"),
     ("errors",),
-    ("atomic_write", "passwords"),
+    ("atomic_write", "passwords", "stop_signals"),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 COMPUTE = [name for name in DEPTH if DEPTH[name] >= DEPTH["store"]]

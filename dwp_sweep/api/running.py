@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.run import RunOptions
 from dwp_sweep.harness.stopping import DEFAULT_WAIT_S
 from dwp_sweep.harness.view.status import SweepStatus, sweep_status
+from dwp_sweep.stop_signals import finish_first, on_stop
 from dwp_sweep.store.heartbeat import keys_in_hand
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
@@ -78,6 +79,7 @@ class SweepRun:
         )
 
 
+@on_stop()
 def run_sweep(
     space: str | Path | Mapping[str, Any],
     storage: str | Path = DEFAULT_STORAGE,
@@ -128,6 +130,7 @@ def run_sweep(
     return _run(sweep, store, tracking_uri, say, progress, options)
 
 
+@on_stop()
 def retrain_best(
     sweep: str,
     storage: str | Path = DEFAULT_STORAGE,
@@ -214,28 +217,25 @@ def _run(
     """Plan, update MLflow, build what is missing, update MLflow, keep the answers."""
     from dwp_sweep.harness.run import run_sweep as run_nodes
     from dwp_sweep.report.answers.paper_table import paper_table
-    from dwp_sweep.tracking.write.parent import close_tracking, describe_parent, open_tracking, reopen
+    from dwp_sweep.tracking.write.parent import describe_parent, reopen
 
     plan = make_plan(sweep, store, options.retry_failed)
     record_settings(store, sweep.name, sweep.settings)
     say("opening MLflow ...")
-    tracking = open_tracking(tracking_uri, store.place, sweep.name, dict(sweep.settings))
-    if not tracking.online:
-        say(str(tracking.problem))
-    _bring_level(tracking, sweep, store, say)
-    try:
-        outcome = run_nodes(sweep, store, tracking, options, progress=progress, plan=plan)
-    except BaseException:
-        close_tracking(tracking, "FAILED")  # e.g. no such Ray cluster: no run must stay RUNNING for ever
-        raise
-    tracking = reopen(tracking)
-    _bring_level(tracking, sweep, store, say)
-    search = _keep_search(tracking, sweep, store, say)
-    table = results_of_store(sweep.nodes.values(), store)
-    if outcome.counts.get("done"):
-        describe_parent(tracking, paper_table(table).markdown())
-        keep_report(tracking, store, say)
-    close_tracking(tracking, PARENT_STATUS.get(outcome.exit_code, "FAILED"))
+    with _parent_run(sweep, store, tracking_uri) as parent:
+        if not parent.tracking.online:
+            say(str(parent.tracking.problem))
+        _bring_level(parent.tracking, sweep, store, say)
+        outcome = run_nodes(sweep, store, parent.tracking, options, progress=progress, plan=plan)
+        with finish_first():
+            tracking = parent.tracking = reopen(parent.tracking)
+        _bring_level(tracking, sweep, store, say)
+        search = _keep_search(tracking, sweep, store, say)
+        table = results_of_store(sweep.nodes.values(), store)
+        if outcome.counts.get("done"):
+            describe_parent(tracking, paper_table(table).markdown())
+            keep_report(tracking, store, say)
+        parent.status = PARENT_STATUS.get(outcome.exit_code, "FAILED")
     best: Best | None = None
     front: Front | None = None
     if tracking.online:
@@ -249,6 +249,35 @@ def _run(
                     sweep.name, objectives, tracking_uri=tracking.uri, storage=tracking.storage
                 )
     return SweepRun(sweep, outcome, tracking, table, best, search, front)
+
+
+@dataclass
+class _ParentRun:
+    """The sweep's run in MLflow, and the status that it gets at its end."""
+
+    tracking: Tracking
+    status: str = "FAILED"
+
+
+@contextlib.contextmanager
+def _parent_run(sweep: Sweep, store: Store, tracking_uri: str | None) -> Iterator[_ParentRun]:
+    """Open the sweep's run and end it whatever happens: no run must stay RUNNING for ever."""
+    from dwp_sweep.tracking.write.parent import close_tracking, open_tracking
+
+    parent: _ParentRun | None = None
+    try:
+        with finish_first():
+            settings = dict(sweep.settings)
+            parent = _ParentRun(open_tracking(tracking_uri, store.place, sweep.name, settings))
+        yield parent
+    except KeyboardInterrupt:
+        if parent is not None:
+            parent.status = "KILLED"
+        raise
+    finally:
+        if parent is not None:
+            with finish_first():
+                close_tracking(parent.tracking, parent.status)
 
 
 def _bring_level(tracking: Tracking, sweep: Sweep, store: Store, say: Say) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem, StorageError, nearest_names, visible
+from dwp_sweep.stop_signals import on_stop
 
 FAILED = 1
 BAD_INPUT = 2
@@ -48,7 +49,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print errors for users and exit with their codes."""
         try:
-            return super().invoke(ctx)
+            with on_stop():
+                return super().invoke(ctx)
         except InputError as error:
             show_problems(error.problems)
             ctx.exit(BAD_INPUT)

@@ -6,7 +6,8 @@ somebody looks. Of Optuna nothing private is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +50,22 @@ def autoscaling_status() -> bytes | None:
 
     status: bytes | None = _internal_kv_get(_AUTOSCALING_STATUS)
     return status
+
+
+@contextlib.contextmanager
+def without_sigterm_handler() -> Iterator[None]:
+    """Keep `ray.init` from installing its own handler of SIGTERM, which exits in the middle of whatever runs.
+
+    Ray has no setting for it, and our own handler has to stand while Ray starts, which takes seconds.
+    """
+    from ray._private import utils
+
+    install = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = install
 
 
 def keep_from_trials(prefix: str) -> None:

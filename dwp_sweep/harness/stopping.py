@@ -8,18 +8,18 @@ executors call it at every step, through the ledger.
 
 from __future__ import annotations
 
-import signal
-import threading
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.dag.budget import exhausted, hours_spent
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.resources import Machines, Resources, impossible, slots
+from dwp_sweep.stop_signals import on_stop
 from dwp_sweep.store.heartbeat import LiveRun, live_runs, stop_name
 from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.sweep_record import require_sweep
@@ -31,7 +31,7 @@ _LOOK_EVERY_S = 0.5
 
 
 class Interrupt:
-    """Context in which SIGINT and SIGTERM drain the run.
+    """Context in which a signal that asks to stop drains the run; the second one raises KeyboardInterrupt.
 
     Args:
         stop_file: Written at the first signal; workers look for it after every epoch. Gone at the end.
@@ -42,29 +42,33 @@ class Interrupt:
         self.stop_file = stop_file
         self.is_requested = False
         self._on_request = on_request
-        self._before: dict[int, object] = {}
+        self._is_marked = False
+        self._handlers = contextlib.ExitStack()
 
     def __enter__(self) -> Interrupt:
-        # Signals reach the main thread only; in another one there is nothing to replace.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+        self._handlers.enter_context(on_stop(self._handle))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._handlers.close()
         self.stop_file.unlink(missing_ok=True)
 
     def request(self) -> None:
         """Ask the run to drain."""
         self.is_requested = True
-        self.stop_file.touch()
         self._on_request()
+        self.mark()
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def mark(self) -> None:
+        """Write the stop file of a requested stop; where the storage fails, the next call does."""
+        if self.is_requested and not self._is_marked:
+            with contextlib.suppress(OSError):
+                self.stop_file.touch()
+                self._is_marked = True
+
+    def _handle(self) -> None:
         if self.is_requested:
             raise KeyboardInterrupt
         self.request()
@@ -100,6 +104,7 @@ class Watch:
         self._looked_s = time.monotonic()
         if not self.interrupt.is_requested and self.interrupt.stop_file.exists():
             self.interrupt.request()
+        self.interrupt.mark()
         if not self.ledger.spent and (problems := self.patience.over(self.ledger)):
             self.in_vain = problems
             self.ledger.start_no_more("no machine came that is large enough")

@@ -13,7 +13,15 @@ import dwp_sweep
 from dwp_sweep.harness import private_apis
 
 HOME = Path(private_apis.__file__)
-PRIVATE = {"_internal_kv_get", "_internal_kv_put", "class_cache", "_study_id", "_trial_id", "_storage"}
+PRIVATE = {
+    "_internal_kv_get",
+    "_internal_kv_put",
+    "class_cache",
+    "set_sigterm_handler",
+    "_study_id",
+    "_trial_id",
+    "_storage",
+}
 
 
 @pytest.mark.parametrize("library", private_apis.CHECKED_WITH)

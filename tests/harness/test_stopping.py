@@ -22,12 +22,13 @@ from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.run import RunOptions, run_sweep
 from dwp_sweep.harness.stopping import Interrupt, Patience, cancel_sweep
 from dwp_sweep.harness.view.status import sweep_status
+from dwp_sweep.stop_signals import STOP_SIGNALS
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import STAGES, log_lines, slow_sweep
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_the_first_signal_drains_and_the_second_ends(tmp_path: Path, number: signal.Signals) -> None:
     stop_file, requests = tmp_path / "stop", []
     before = signal.getsignal(number)
@@ -38,6 +39,16 @@ def test_the_first_signal_drains_and_the_second_ends(tmp_path: Path, number: sig
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert not stop_file.exists() and signal.getsignal(number) == before
+
+
+def test_a_stop_file_that_cannot_be_written_at_the_signal_is_written_later(tmp_path: Path) -> None:
+    stop_file = tmp_path / "folder" / "stop"
+    with Interrupt(stop_file, lambda: None) as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.is_requested and not stop_file.exists()
+        stop_file.parent.mkdir()
+        interrupt.mark()
+        assert stop_file.exists()
 
 
 class Clock:

@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +21,13 @@ from dwp_sweep.atomic_write import can_be_made
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cluster.access import not_connected, require_open_door
 from dwp_sweep.harness.dag.resources import Resources
-from dwp_sweep.harness.private_apis import autoscaling_status, has_second_autoscaler
+from dwp_sweep.harness.private_apis import (
+    autoscaling_status,
+    has_second_autoscaler,
+    without_sigterm_handler,
+)
 from dwp_sweep.harness.trial import MALLOC_ENVIRONMENT
+from dwp_sweep.stop_signals import rearm
 
 DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -40,6 +47,7 @@ _SOCKET_BYTES = 107
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """How the path of Ray's longest socket ends."""
 _MACHINES_EVERY_S = 2.0
+_REARM_EVERY_S = 0.005
 _N_STARTS, _SLOW_START = 3, "timed out during startup"
 _STATUS_WITHIN_S = 10.0  # every head writes one within five seconds of its start
 _OF_NO_TYPE = "node_"
@@ -91,15 +99,43 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
     if address:
         require_open_door(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            with _own_signals():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise not_connected(address, error) from error
     else:
-        _start_local(n_cpus)
+        with _own_signals():
+            _start_local(n_cpus)
     try:
         yield not address
     finally:
-        ray.shutdown()
+        _shut_down()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep our handlers of signals while Ray starts, and Ray's processes when the terminal is lost."""
+    # Child processes inherit what is blocked; this one gets it afterwards.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        with without_sigterm_handler():
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        rearm()  # Ray's native handler aborts the process at SIGTERM
+
+
+def _shut_down() -> None:
+    """End Ray; our handler returns at once where Ray gives SIGTERM back to the system, a second before."""
+    import ray
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(ray.shutdown)
+        while not ended.done():
+            rearm()
+            time.sleep(_REARM_EVERY_S)
+    rearm()
+    ended.result()
 
 
 class Machine(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -107,4 +108,5 @@ class LineProgress:
 
     def _line(self, text: str) -> None:
         gone = self._ledger.wall_s if self._ledger else 0.0
-        self._console.print(Text(f"{gone:8.1f} s  {visible(text)}"), soft_wrap=True)
+        with contextlib.suppress(OSError):  # a pipe whose reader has ended does not end the run
+            self._console.print(Text(f"{gone:8.1f} s  {visible(text)}"), soft_wrap=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dwp_sweep.config.variants import VARIANT
+from dwp_sweep.stop_signals import finish_first
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.client import mlflow_client, one_line
 from dwp_sweep.tracking.mlflow_format import KEY_TAG, MLFLOW_PARENT, RECORD_TAG, label_tag
@@ -97,12 +98,14 @@ def _sync(
                 closed += 1
         elif run is not None and _mirrors(run, record):
             complete += 1
-        elif NodeRun(tracking, node).resend(
-            record, store.fetch(node.stage, node.key, check=False) if record.status == "done" else None
-        ):
-            sent += 1
         else:
-            return SyncReport(sent, complete, closed, doubles, "MLflow went away: the rest is sent next time")
+            folder = store.fetch(node.stage, node.key, check=False) if record.status == "done" else None
+            with finish_first():  # a run that is half sent would stay RUNNING
+                is_sent = NodeRun(tracking, node).resend(record, folder)
+            if not is_sent:
+                problem = "MLflow went away: the rest is sent next time"
+                return SyncReport(sent, complete, closed, doubles, problem)
+            sent += 1
     if statuses and "open" not in statuses:
         close_tracking(tracking, "FAILED" if "failed" in statuses else "FINISHED")
     return SyncReport(sent, complete, closed, doubles)
