@@ -26,6 +26,11 @@ from dwp_sweep.config.variants import equal_pairs
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import parse
 
+_WHAT_IS_SCORED = (
+    "layout", "root", "subjects", "labels", "phantom", "patients",
+    "splits", "n_splits", "n_val", "n_test", "validation", "validation_share", "split_file",
+)  # fmt: skip
+"""Settings of a target's data set that decide which voxels are scored, and by which labels."""
 _MAX_PROBES = 64
 """Up to so many combinations of choices are all checked for what they need upstream."""
 
@@ -88,8 +93,10 @@ def build_sweep(
             Problem(space.file, "the grid holds no condition", "give every axis at least one value")
         )
 
+    warnings = (*data.warnings, *_different_scans(space.conditions))
+
     def resolved() -> Sweep:
-        return _resolved(space, GraphBuilder(data.datasets, cache, fetch), data.warnings)
+        return _resolved(space, GraphBuilder(data.datasets, cache, fetch), warnings)
 
     sweep = resolved()
     if space.search is None:
@@ -152,6 +159,19 @@ def _resolved(space: Space, builder: GraphBuilder, warnings: tuple[str, ...]) ->
         return node
 
     return sweep(targets=targets, resolve=resolve, warnings=warnings)
+
+
+def _different_scans(conditions: Sequence[ExperimentConfig]) -> list[str]:
+    """A warning where the conditions score other scans or labels, which is legal for a study of just that."""
+    targets = [condition.data.target for condition in conditions]
+    values = {name: dict.fromkeys(getattr(target, name) for target in targets) for name in _WHAT_IS_SCORED}
+    differ = [f"data.target.{name}" for name, different in values.items() if len(different) > 1]
+    if not differ:
+        return []
+    return [
+        f"the conditions differ in {', '.join(differ)}: they score other scans or labels, and the best of "
+        "them is best by that too (give each value a sweep of its own)"
+    ]
 
 
 def _twins(keys: Sequence[str], variants: Sequence[str | None]) -> list[str]:

@@ -391,6 +391,13 @@ def test_orientations_that_differ_are_a_warning_of_the_sweep(storage: Path) -> N
     assert not any("orientation" in text for text in sweep(storage, "method=fine_tune").warnings)
 
 
+def test_conditions_that_score_other_scans_are_a_warning(storage: Path) -> None:
+    (warning,) = sweep(storage, "method=random_init", **{"data.target.n_val": [1, 2]}).warnings
+    assert warning.startswith("the conditions differ in data.target.n_val: they score other scans")
+    sizes = sweep(storage, "method=random_init", train_size=[2, 3], split=[0, 1])
+    assert not any("conditions differ" in text for text in sizes.warnings)
+
+
 def test_stages_stand_in_the_order_of_the_pipeline_whatever_the_grid_names_first(storage: Path) -> None:
     found = sweep(storage, method=["random_init", "deep_weight_prior", "fine_tune"])
     assert next(iter(found.nodes.values())).stage == "target"  # random init needs nothing

@@ -216,7 +216,8 @@ def test_brought_outputs_take_the_place_of_stages_and_need_no_source_data(
 @pytest.mark.slow
 def test_no_target_starts_where_a_source_network_did(built: tuple[Sweep, Store]) -> None:
     """Nets keep much of their start: equal starts would tie the baseline to the bank."""
-    from dwp_sweep.stages.source import SourceStageConfig, _prepared
+    from dwp_sweep.methods.contract import MethodInputs
+    from dwp_sweep.stages.source import SourceStageConfig
     from dwp_sweep.stages.target import TargetStageConfig, _method_inputs
 
     node, _ = only(built, "target", method="random_init")
@@ -224,7 +225,10 @@ def test_no_target_starts_where_a_source_network_did(built: tuple[Sweep, Store])
     start = METHODS["random_init"].prepare(_method_inputs(target, {}, 3)).net.state_dict()
     for seed in (0, 1):
         source = parse(SourceStageConfig, only(built, "source", seed=seed)[0].config, "node")
-        other = _prepared(source, 3).net.state_dict()
+        inputs = MethodInputs(
+            source.unet, source.loss, {}, 3, source.seed, torch.device("cpu"), source.source.length(3)
+        )
+        other = METHODS["random_init"].prepare(inputs).net.state_dict()
         assert not any(torch.equal(start[name], other[name]) for name in start)
 
 
