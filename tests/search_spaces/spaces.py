@@ -20,7 +20,7 @@ from dwp_sweep.harness.search.study import Study
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 FILES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 SEARCHES = ("latent_dim", "freeze_points", "loss_weights", "source_harvest", "joint")
-GRIDS = ("paper_grid", "paper_grid_large")
+GRIDS = ("paper_grid", "paper_grid_large", "paper_faithful")
 
 
 def space(name: str, *overrides: str, smoke: bool = False) -> Space:

@@ -6,12 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dwp_sweep.config.experiment import method_settings
 from dwp_sweep.config.node import Node
+from dwp_sweep.config.plain_values import flat
 from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.data.splits import enough_problems
 from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.tracking.mlflow_format import encode, flatten, public_config
 from tests.search_spaces.spaces import (
@@ -67,6 +71,8 @@ def test_a_file_begins_with_its_question_its_command_its_cost_and_what_to_expect
     assert re.findall(r"^# (\w+):", head[0], flags=re.MULTILINE) in (
         ["Question", "Command", "Cost", "Expected"],
         ["Question", "Command", "Data", "Cost", "Expected"],
+        ["Question", "Command", "Data", "Cost", "Expected", "Departs"],
+        ["Question", "Command", "Data", "Cost", "Expected", "Settings"],
     )
     assert f"search_spaces/{name}.yaml" in head[0]
 
@@ -79,13 +85,51 @@ def test_a_smoke_scale_needs_no_scans(name: str) -> None:
         assert one.data.source.labels is None and one.data.source.subjects is None
 
 
-def test_the_paper_s_grid_is_that_of_its_tables() -> None:
-    sweep = planned(space("paper_grid"))
+@pytest.mark.parametrize("name", ["paper_grid", "paper_faithful"])
+def test_the_paper_s_grid_is_that_of_its_tables(name: str) -> None:
+    sweep = planned(space(name))
     assert len(sweep.targets) == 4 * 4 * 3 and len(sweep.nodes) == 48 + 10 + 1 + 7
-    for one in space("paper_grid").conditions:
+    for one in space(name).conditions:
         assert one.data.source is not None
         assert not enough_problems({f"s{i}": f"s{i}" for i in range(170)}, one.data.source, ())
         assert not enough_problems({f"s{i}": f"s{i}" for i in range(275)}, one.data.target, (one.train_size,))
+
+
+@pytest.mark.parametrize("name", ["paper_grid", "paper_grid_large"])
+def test_the_head_names_every_setting_that_is_not_the_paper_s(name: str) -> None:
+    ours = space(name)
+    sizes = sorted({one.train_size for one in ours.conditions})
+    papers = space("paper_faithful", f"grid.train_size={sizes}")
+    differ: dict[str, tuple[object, object]] = {}
+    for one, other in zip(ours.conditions, papers.conditions, strict=True):
+        first, second = (flat(condition.model_dump(mode="json")) for condition in (one, other))
+        assert first.keys() == second.keys()
+        differ |= {key: (first[key], second[key]) for key in first if first[key] != second[key]}
+    head = (FOLDER / f"{name}.yaml").read_text().partition("\ndata:")[0]
+    lines = re.findall(r"^#  +([\w.]+): (\S+), in the paper (\S+): ", head, flags=re.MULTILINE)
+    named = {key: (yaml.safe_load(value), yaml.safe_load(papers)) for key, value, papers in lines}
+    assert len(lines) == len(named)
+    assert {key: tuple(map(str, values)) for key, values in named.items()} == {
+        key: tuple(map(str, values)) for key, values in differ.items()
+    }
+
+
+def test_the_paper_s_own_settings_are_those_of_its_tables_and_algorithms() -> None:
+    (condition, *_) = space("paper_faithful").conditions
+    unet, vae = condition.target, condition.prior
+    for schedule, batch, patience in ((condition.source, 2, 10), (unet, 2, 10), (vae, 20, 15)):
+        assert (schedule.lr, schedule.batch_size, schedule.patience) == (1e-3, batch, patience)
+        assert (schedule.factor, schedule.max_epochs, schedule.stop_lr) == (0.1, 500, 1e-6)
+        assert schedule.threshold == 1e-4 and schedule.weight_decay == 0 and schedule.steps_per_epoch is None
+    assert (vae.kind, vae.latent_dim, vae.head, vae.standardise) == ("vae", 6, "tanh", "none")
+    assert (condition.source.n_seeds, condition.source.n_cycles, condition.harvest.drop_below) == (10, 2, 0)
+    loss = condition.loss
+    assert (loss.dice_weight, loss.ce_weight, loss.ce_reduction) == (0.99, 0.01, "sum")
+    assert sum(p.numel() for p in UNet3D(**condition.unet.model_dump()).parameters()) == 726_480
+    dwp = method_settings(space("paper_faithful", "grid.method=[deep_weight_prior]").conditions[0])["dwp"]
+    assert dwp.kl_weight == dwp.kl_fraction == 1 and dwp.likelihood == "ce" and dwp.bound == "sampled"
+    assert dwp.noise == "weight" and dwp.kl_annealing_steps == 0
+    assert dwp.log_var_lr == dwp.encoder_lr == unet.lr
 
 
 def test_a_hundred_scans_ask_for_no_other_prior_than_the_paper_s_grid() -> None:
