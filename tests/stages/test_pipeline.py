@@ -18,7 +18,6 @@ from dwp_sweep.data.cache.cases import stored_voxel_size
 from dwp_sweep.data.config import PhantomConfig
 from dwp_sweep.data.phantom.subject import spacing_of
 from dwp_sweep.errors import InputError, StopTrial
-from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_bank import load_bank
 from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.net_files import load_net, read_net_facts
@@ -211,25 +210,6 @@ def test_brought_outputs_take_the_place_of_stages_and_need_no_source_data(
     net = load_net(store.node_dir("source", brought.key) / "cycle0")
     expected = load_net(source / "cycle0")
     assert all(torch.equal(net.state_dict()[name], value) for name, value in expected.state_dict().items())
-
-
-@pytest.mark.slow
-def test_no_target_starts_where_a_source_network_did(built: tuple[Sweep, Store]) -> None:
-    """Nets keep much of their start: equal starts would tie the baseline to the bank."""
-    from dwp_sweep.methods.contract import MethodInputs
-    from dwp_sweep.stages.source import SourceStageConfig
-    from dwp_sweep.stages.target import TargetStageConfig, _method_inputs
-
-    node, _ = only(built, "target", method="random_init")
-    target = parse(TargetStageConfig, node.config, "node")
-    start = METHODS["random_init"].prepare(_method_inputs(target, {}, 3)).net.state_dict()
-    for seed in (0, 1):
-        source = parse(SourceStageConfig, only(built, "source", seed=seed)[0].config, "node")
-        inputs = MethodInputs(
-            source.unet, source.loss, {}, 3, source.seed, torch.device("cpu"), source.source.length(3)
-        )
-        other = METHODS["random_init"].prepare(inputs).net.state_dict()
-        assert not any(torch.equal(start[name], other[name]) for name in start)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from dwp_sweep.config.space import load_space
 from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.errors import StopTrial
 from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
+from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.stages import target
 from dwp_sweep.stages.target import TargetStageConfig
 from dwp_sweep.strict import parse
@@ -121,6 +122,19 @@ def test_n_counts_the_images_that_train_and_not_those_that_validate(
         patch.setitem(target.METHODS, "gaussian_prior", method)
         target.run(parse(TargetStageConfig, node.config, "node"), {}, tmp_path, tmp_path, lambda *_: None)
     assert given[0].n_train == n_train and given[0].length.steps_per_epoch == 2
+
+
+def test_no_target_starts_where_a_source_network_did(start: Starts) -> None:
+    """Networks keep much of their start: equal starts would tie the baseline to the bank."""
+    sources = []
+    for seed in range(3):
+        net = UNet3D(1, 2, (2, 2, 2, 2))
+        he_init(net, named_generator(seed, "init"))  # as the source stage of this seed
+        sources.append(torch.cat([weight.detach().flatten() for weight in net.parameters()]))
+    for split in (0, 1):
+        for seed in (0, 1):
+            weights = start("random_init", split, seed).weights
+            assert not any(bool((weights == source).any()) for source in sources)
 
 
 def test_weights_and_order_are_drawn_apart(start: Starts) -> None:
