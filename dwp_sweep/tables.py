@@ -51,7 +51,7 @@ _LATEX = {
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "−": r"$-$",
     "<": r"$<$", ">": r"$>$", "|": r"$|$", "`": r"\textasciigrave{}",
 }  # fmt: skip
-_MARKDOWN = re.compile(r"[\\`*<|~$]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|&(?=[#\w]+;)")
+_MARKDOWN = re.compile(r"[\\`*<|~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=[#\w]+;)")
 """What Markdown would take for its own: a ``_`` within a word and a ``[`` without a link are none."""
 _MARKDOWN_START = re.compile(r"^(?:(?=[-+>#=])|(\d{1,9})(?=[.)](?:\s|$)))")
 """A line that begins like this is a list, a heading or a quotation."""
@@ -213,6 +213,13 @@ def markdown(*tables: Table) -> str:
         if table.notes:
             parts.append("\n".join(f"* {_markdown_line(note)}" for note in table.notes))
     return "\n\n".join(parts)
+
+
+def markdown_block(text: str) -> str:
+    """Lines that Markdown shows as they are: between fences longer than any in the text."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
 
 
 def notebook_html(tables: tuple[Table, ...]) -> str:

@@ -22,6 +22,7 @@ from dwp_sweep.tables import (
     latex_of,
     left,
     markdown,
+    markdown_block,
     notebook_html,
     plain_text,
     print_framed,
@@ -129,7 +130,7 @@ def hostile(test: Callable[[str], None]) -> Callable[[], None]:
     """The test of any text, and of the hostile ones in any case."""
     for text in HOSTILE:
         test = example(text)(test)
-    return settings(max_examples=150, deadline=None)(given(TEXTS)(test))
+    return settings(max_examples=100, deadline=None, derandomize=True)(given(TEXTS)(test))
 
 
 @hostile
@@ -158,6 +159,13 @@ def test_any_text_is_one_cell_of_markdown(text: str) -> None:
             page.tags
         )
         assert shown == [line(text), line(text), "other", line(text), line(text), line(text)]
+
+
+@hostile
+def test_any_text_is_a_block_of_markdown_as_it_is(text: str) -> None:
+    shown = visible(text.replace("\r", "\n"))
+    (block,) = MarkdownIt("commonmark").parse(markdown_block(shown))
+    assert block.type == "fence" and block.content == shown + "\n"
 
 
 @hostile

@@ -17,7 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dwp_sweep.errors import visible
 from dwp_sweep.store.record import Point, Record
+from dwp_sweep.tables import markdown_block
 from dwp_sweep.tracking.client import mlflow_client, one_line
 from dwp_sweep.tracking.mlflow_format import (
     CONFIGURATION_TAG,
@@ -96,9 +98,9 @@ class NodeRun:
 
     def fail(self, record: Record) -> None:
         """Log the end of a failed attempt: its last metrics and the error."""
-        error = record.error or "no message"
+        error = visible(record.error or "no message")
         first_line = error.strip().partition("\n")[0][:1_000]
-        tags = {ERROR_TAG: first_line, NOTE_TAG: f"```\n{error[-6_000:]}\n```"}
+        tags = {ERROR_TAG: first_line, NOTE_TAG: markdown_block(error[-6_000:])}
         self._attempt(lambda: self._end(record, "FAILED", tags))
 
     def stop(self) -> None:
@@ -107,7 +109,7 @@ class NodeRun:
 
     def prune(self, record: Record) -> None:
         """Log the end of a node that a search gave up: its run is ``KILLED`` and tagged."""
-        tags = {PRUNED_TAG: "true", NOTE_TAG: record.error or ""}
+        tags = {PRUNED_TAG: "true", NOTE_TAG: visible(record.error or "")}
         self._attempt(lambda: self._end(record, "KILLED", tags))
 
     def resend(self, record: Record, folder: Path | None) -> bool:

@@ -100,6 +100,17 @@ def test_a_failed_node_shows_its_error_until_it_succeeds(
     assert done.info.status == "FINISHED" and "dwp.error" not in done.data.tags
 
 
+def test_an_error_may_name_a_file_whose_name_is_no_text(tracking: Tracking, client: Any) -> None:
+    node = make_node("k1")
+    run = NodeRun(tracking, node)
+    run.start()
+    run.fail(make_record(node, "failed", error="scan \udcff.nii.gz\x1b[31m: broken\n```\n<b>"))
+    failed = client.get_run(run.run_id)
+    assert run.problem is None and failed.info.status == "FAILED"
+    assert failed.data.tags["dwp.error"] == r"scan \udcff.nii.gz\x1b[31m: broken"
+    assert failed.data.tags["mlflow.note.content"].splitlines()[::4] == ["````", "````"]
+
+
 def test_a_node_that_a_search_gave_up_ends_as_killed_and_says_so_until_it_is_built(
     tracking: Tracking, store: Store, client: Any
 ) -> None:
