@@ -51,7 +51,7 @@ class SharedData:
 
     Attributes:
         problems: Makes the test of the target task meaningless, unless the user allows it.
-        warnings: May be chance: equal names of patients in two folders.
+        warnings: May be chance: equal names of patients in two folders, equal masks.
     """
 
     problems: tuple[Problem, ...] = ()
@@ -77,7 +77,8 @@ def shared_data(source: TaskScans, target: TaskScans) -> SharedData:
 
     A scan is the same where any channel has the same voxels (`content_hash`) or where it is the same file,
     whichever channel of it is read. A patient is the same where both tasks have one layout and one root, or
-    names that BraTS has given out; equal names in two folders are a warning, since folders count anew.
+    names that BraTS has given out; equal names in two folders are a warning, since folders count anew. So are
+    equal masks of other scans: the same lesion in another modality, or a scan that was processed again.
     """
     scans = _same_scans(source, target)
     in_both = {(one.id, other.id) for one, other in scans}
@@ -94,6 +95,13 @@ def shared_data(source: TaskScans, target: TaskScans) -> SharedData:
     if chance:
         fix = "if they are the same people, select others; if not, nothing is wrong"
         warnings.append(Problem(TASKS, f"two folders, equal names: {_patient_text(chance)}", fix))
+    in_both |= {(one.id, other.id) for one, other in patients}
+    masks = [pair for pair in _same_masks(source, target) if (pair[0].id, pair[1].id) not in in_both]
+    if masks:
+        named = _named(f"{one.mask} = {other.mask}" for one, other in masks)
+        what = f"{len(masks)} target scans have the mask of a source scan: {named}"
+        fix = "are they the same patients in another modality? then select others"
+        warnings.append(Problem(TASKS, what, fix))
     return SharedData(tuple(problems), tuple(warnings))
 
 
@@ -130,6 +138,19 @@ def _same_scans(source: TaskScans, target: TaskScans) -> list[tuple[Subject, Sub
             if token in known:
                 pairs[known[token].id, subject.id] = known[token], subject
     return list(pairs.values())
+
+
+def _same_masks(source: TaskScans, target: TaskScans) -> list[tuple[Subject, Subject]]:
+    known = {
+        finding.mask_hash: subject
+        for subject in source.subjects
+        if (finding := source.findings.get(subject.id)) is not None and finding.mask_hash
+    }
+    return [
+        (known[finding.mask_hash], subject)
+        for subject in target.subjects
+        if (finding := target.findings.get(subject.id)) is not None and finding.mask_hash in known
+    ]
 
 
 def _tokens(subject: Subject, task: TaskScans) -> Iterable[str]:

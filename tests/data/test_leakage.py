@@ -112,6 +112,20 @@ def test_another_visit_of_a_patient_of_one_root_is_an_error(
     assert shared(*(one.model_copy(update={"patients": "scan"}) for one in (source, target))) == SharedData()
 
 
+def test_the_same_lesion_in_another_modality_and_layout_is_a_warning(tmp_path, shared) -> None:
+    patient = write_edition(tmp_path / "brats", 2018)
+    for name, file in (("imagesTr", "t1"), ("labelsTr", "seg")):
+        scan = nib.load(patient / f"{patient.name}_{file}.nii.gz")
+        (tmp_path / name).mkdir()
+        nib.save(scan.as_reoriented([[0, -1], [1, -1], [2, 1]]), tmp_path / name / "a.nii.gz")
+    entry = {"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry]}))
+
+    result = shared(DatasetConfig(layout="brats", root=str(tmp_path / "brats")), msd(tmp_path))
+    (warning,) = result.warnings
+    assert result.problems == () and "1 target scans have the mask of a source scan" in warning.what
+
+
 def test_equal_names_in_two_folders_are_a_warning(tmp_path, write_scan, image, mask, shared) -> None:
     source = folders(tmp_path / "a", write_scan, image, mask, P1v1=1, P2v1=2)
     target = folders(tmp_path / "b", write_scan, image, mask, P1v1=3, P4v1=4)

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dwp_sweep.data.cache.cases import CACHE_VERSION, entry_folder, publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, memory_file, recall, remember, side_by_side
 from dwp_sweep.data.check.suspicions import (
@@ -40,8 +42,12 @@ from dwp_sweep.data.preprocess import Prepared, preprocess
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CHECK_VERSION = 5
+CHECK_VERSION = 6
 """Raised by hand when the check says other things of the same scan."""
+
+
+_TELLING_VOXELS = 100
+"""Two masks with so many voxels, all of them equal, are of one patient."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,19 @@ class SubjectRow:
 
 @dataclass(frozen=True)
 class Finding:
-    """A row, what is suspicious in it, and the hashes of its images' voxels."""
+    """What the check says of a scan.
+
+    Attributes:
+        row: For the table.
+        suspicions: What to look at.
+        hashes: Of the voxels of each channel.
+        mask_hash: Of everything that the mask marks; empty where that is too little to know a patient by.
+    """
 
     row: SubjectRow
     suspicions: tuple[Suspicion, ...]
     hashes: tuple[str, ...]
+    mask_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +159,10 @@ def _finding(subject: Subject, config: DatasetConfig, pair: Pair, prepared: Prep
         suspicions = (*lost_foreground(subject, prepared), *at_border(subject, foreground))
     hashes = tuple(content_hash(image) for image in pair.images)
     suspicions += saturated(subject, pair.images, config) + header_suspicions(subject, pair.images)
-    return Finding(row, suspicions, hashes)
+    marked = (pair.labels > 0).astype(np.float32)
+    is_telling = int(marked.sum()) >= _TELLING_VOXELS
+    mask_hash = content_hash(replace(pair.image, data=marked)) if is_telling else ""
+    return Finding(row, suspicions, hashes, mask_hash)
 
 
 def _memory(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None, keep: Keep) -> Path:
@@ -167,7 +184,7 @@ def _recalled(memory: Path) -> Finding | None:
         suspicions = [
             Suspicion(subject, words, Problem(**warning)) for subject, words, warning in values["suspicions"]
         ]
-        return Finding(SubjectRow(**row), tuple(suspicions), tuple(values["hashes"]))
+        return Finding(SubjectRow(**row), tuple(suspicions), tuple(values["hashes"]), values["mask_hash"])
     except (AttributeError, KeyError, TypeError, ValueError):
         return None  # damaged
 
