@@ -67,7 +67,7 @@ def predict(
     request = Request(run, images, outputs, force, where, storage, tracking_uri, device, estimate)
     (done,) = run_jobs(make_ready(request), progress)
     assert isinstance(done, Done), "the only scan fails by raising"
-    return done.found
+    return done.segmentation
 
 
 def predict_folder(

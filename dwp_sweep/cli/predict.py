@@ -85,7 +85,7 @@ def predict(
             if isinstance(result, Failed):
                 failed.append(result)
                 continue
-            scan = result.found
+            scan = result.segmentation
             say(f"{result.job.outputs.mask}: {scan.volume_ml:.4g} ml, {int(scan.mask.sum())} voxels")
             for note in scan.notes:
                 remark(f"note: {result.job.name}: {note}")

@@ -1,7 +1,7 @@
 """What a person asks for, made ready: all names and headers checked before any weights are read.
 
 Joins the names (`jobs`), the headers of the scans, whose volumes are the network's channels, and the run
-(`trained`), so that everything that is wrong is told at once. Computes nothing.
+(`trained`), so that everything that is wrong is reported at once. Computes nothing.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def make_ready(request: Request) -> Ready:
             request.run, request.storage, request.tracking_uri, request.where, request.device, check
         )
     except InputError as error:
-        # Without a run nobody knows its channels, but files that are no scans can be told.
-        mine = () if check.was_asked else (*plan.problems, *_header_problems(plan.jobs))
-        raise InputError(dict.fromkeys((*mine, *error.problems))) from error
+        # Without a run nobody knows its channels, but files that are no scans can be reported.
+        own = () if check.was_asked else (*plan.problems, *_header_problems(plan.jobs))
+        raise InputError(dict.fromkeys((*own, *error.problems))) from error
     if request.estimate == "mean":
         trained = replace(trained, n_samples=0)
     return Ready(trained, check.scans, plan.skipped)
@@ -144,12 +144,12 @@ class _Check:
     def __call__(self, dataset: DatasetConfig) -> None:
         self.was_asked = True
         problems = list(self._plan.problems)
-        told = {problem.where for problem in problems}  # a missing channel need not be missed twice
+        reported = {problem.where for problem in problems}  # a missing channel need not be missed twice
         for job in self._plan.jobs:
             try:
                 self.scans[job] = find_channels(job.images, dataset)
             except InputError as error:
-                problems += [problem for problem in error.problems if problem.where not in told]
+                problems += [problem for problem in error.problems if problem.where not in reported]
         if problems:
             raise InputError(dict.fromkeys(problems))
 

@@ -43,7 +43,7 @@ class Done(NamedTuple):
     """A job and what came out of it."""
 
     job: PredictionJob
-    found: Segmentation
+    segmentation: Segmentation
 
 
 class Failed(NamedTuple):

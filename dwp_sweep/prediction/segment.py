@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.cache.cases import Case, Spacing, is_unlike
-from dwp_sweep.data.files.forms import Affine, Forms
+from dwp_sweep.data.files.forms import Affine, Forms, doubts_of
 from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
@@ -59,8 +59,13 @@ class Segmentation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know: where this scan is unlike those of the training."""
-        return (*_note_on_crop(self.unseen), *_note_on_voxels(self.case.spacing_mm, self.trained_mm))
+        """What a person should know: where this scan is unlike those of the training or its place unsure."""
+        doubts = () if self.forms is None else doubts_of(self.forms, self.mask.shape)
+        return (
+            *_note_on_crop(self.unseen),
+            *_note_on_voxels(self.case.spacing_mm, self.trained_mm),
+            *(doubt.what for doubt in doubts),
+        )
 
     @property
     def volume_ml(self) -> float:

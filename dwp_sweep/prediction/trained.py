@@ -159,7 +159,7 @@ def _of_record(record: Record, folder: Path, device: Device, check: Check) -> Tr
         raise ValueError(f"a {record.stage} node makes none")
     source = parse(SourceStageConfig, record.config, where)
     if source.dataset is None:
-        raise ValueError("the source network was brought, and how its scans were prepared is not known")
+        raise ValueError("the source network was imported, and how its scans were prepared is not known")
     check(source.dataset)
     compute = source.compute.model_copy(update={"device": device})
     net = _ready(folder / "cycle0", compute)

@@ -72,3 +72,20 @@ def test_a_volume_in_millilitres_does_not_depend_on_the_headers_unit(storage, ad
 
     assert volumes[0] > 0
     np.testing.assert_allclose(volumes, volumes[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("case", "note"),
+    [
+        ("both forms, 10 mm apart", "its sform and qform differ: corners lie up to 10 mm apart"),
+        ("no form", "has neither sform nor qform"),
+        ("microns", "its unit of length is the micron"),
+        ("both forms, equal", None),
+        ("no unit", None),
+    ],
+)
+def test_a_header_that_leaves_the_place_open_is_noted(storage, add_target, scan, tmp_path, case, note):
+    write(tmp_path / "scan.nii.gz", scan, *CASES[case])
+    notes = dwp_sweep.predict(add_target(), tmp_path / "scan.nii.gz", storage=storage).notes
+
+    assert [note in found for found in notes] == ([] if note is None else [True])

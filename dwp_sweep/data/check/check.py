@@ -20,8 +20,6 @@ import numpy as np
 from dwp_sweep.data.cache.cases import CACHE_VERSION, entry_folder, publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, memory_file, recall, remember, side_by_side
 from dwp_sweep.data.check.suspicions import (
-    SIDES,
-    TWO_FORMS,
     Suspicion,
     at_border,
     empty_mask,
@@ -33,7 +31,7 @@ from dwp_sweep.data.check.suspicions import (
     warnings_of,
 )
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.files.forms import orientation
+from dwp_sweep.data.files.forms import SIDES, TWO_FORMS, orientation
 from dwp_sweep.data.files.volumes import content_hash
 from dwp_sweep.data.layouts import Listing, Subject, scan_layout
 from dwp_sweep.data.pair import Pair, foreground_of, read_pair

@@ -6,7 +6,7 @@ show it in the subject's row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.files.forms import CORNER_TOLERANCE, corner_distance_mm, disagree_about_sides, orientation
+from dwp_sweep.data.files.forms import NO_FORM, SIDES, TWO_FORMS, UNIT, doubts_of
 from dwp_sweep.data.files.volumes import FloatArray, Volume
 from dwp_sweep.data.layouts import Subject
 from dwp_sweep.data.preprocess import Prepared, foreground_mask
@@ -31,10 +31,6 @@ SATURATED_SHARE_WORTH_A_WARNING = 1e-3
 SATURATED_HEAP = 2
 """So many times more voxels at the maximum than at the next lower value: few grey levels make no heap."""
 _FEWEST_SATURATED = 20
-
-
-NO_FORM, TWO_FORMS, SIDES, UNIT = "no orientation", "two places", "left or right?", "unit"
-"""What headers are suspected of: said once for all subjects, since it is mostly the same in all."""
 
 
 class Suspicion(NamedTuple):
@@ -134,42 +130,14 @@ def header_suspicions(subject: Subject, images: Sequence[Volume]) -> tuple[Suspi
     """What the headers leave open: where the scan lies, what is left and right, how large it is."""
     suspicions = dict[str, Suspicion]()
     for path, image in zip(_files(subject, images), images, strict=True):
-        for words, what, fix in _header_doubts(image):
-            suspicions.setdefault(words, Suspicion(subject.id, words, Problem(str(path), what, fix)))
+        for doubt in doubts_of(image.forms, image.data.shape) if image.forms is not None else ():
+            problem = Problem(str(path), doubt.what, doubt.fix)
+            suspicions.setdefault(doubt.words, Suspicion(subject.id, doubt.words, problem))
     return tuple(suspicions.values())
 
 
-def _header_doubts(image: Volume) -> Iterator[tuple[str, str, str]]:
-    """Words for the table, a sentence, and what to do."""
-    forms = image.forms
-    if forms is None:
-        return
-    if forms.unit in ("meter", "micron"):
-        size = " x ".join(f"{size:.3g}" for size in image.spacing_mm)
-        fix = "is it meant so? Otherwise correct xyzt_units"
-        yield UNIT, f"its unit of length is the {forms.unit}: voxels of {size} mm", fix
-    if forms.sform is None and forms.qform is None:
-        what = "has neither sform nor qform (both codes are 0): where left and right are is a guess"
-        fix = "convert it again from the scanner's files, or check by eye that all scans lie alike"
-        yield NO_FORM, f"{what}, {orientation(forms.affine)}", fix
-    elif forms.sform is not None and forms.qform is not None:
-        apart_mm = corner_distance_mm(image.data.shape, forms.sform, forms.qform)
-        if apart_mm <= CORNER_TOLERANCE * min(image.spacing_mm):
-            return
-        fix = "find out which is right and copy it over the other; the sform is used here"
-        if disagree_about_sides(forms.sform, forms.qform):
-            letters = f"{orientation(forms.sform)} and {orientation(forms.qform)}"
-            yield (
-                SIDES,
-                f"its sform and qform contradict each other in left and right: {letters}",
-                fix,
-            )
-        else:
-            yield TWO_FORMS, f"its sform and qform differ: corners lie up to {apart_mm:.3g} mm apart", fix
-
-
 def warnings_of(suspicions: Sequence[Suspicion]) -> list[Problem]:
-    """The warnings in full; of headers one for all subjects with the same doubt."""
+    """The warnings in full; of headers one for all subjects with the same doubt, mostly they all have it."""
     in_headers = {words: list[Suspicion]() for words in (NO_FORM, TWO_FORMS, SIDES, UNIT)}
     warnings = []
     for suspicion in suspicions:

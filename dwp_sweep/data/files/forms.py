@@ -14,9 +14,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ MM_OF_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 
 CORNER_TOLERANCE = 0.1
 """Of a voxel, by which corners may lie apart and still be one place: headers round, shifts are larger."""
+
+NO_FORM, TWO_FORMS, SIDES, UNIT = "no orientation", "two places", "left or right?", "unit"
+"""What a header leaves in doubt, in a few words."""
 
 _FIELDS = (
     "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
@@ -89,27 +93,67 @@ def read_forms(header: Any) -> Forms:
 
 
 def orientation(affine: Affine) -> str:
-    """Where the axes point, nearest to the patient's: three letters such as RAS or LPI."""
-    return "".join(aff2axcodes(affine))
+    """Where the axes point, nearest to the patient's: letters such as RAS; ``?`` of an axis of no length."""
+    return "".join(letter or "?" for letter in aff2axcodes(affine))
 
 
-def corner_distance_mm(shape: Sequence[int], one: Affine, other: Affine) -> float:
+def corner_distance_mm(shape: Sequence[int], first: Affine, second: Affine) -> float:
     """How far apart two affines place the farthest corner of a volume.
 
     Args:
         shape: Voxels of the volume.
-        one: (4, 4), voxel index to mm.
-        other: Likewise.
+        first: (4, 4), voxel index to mm.
+        second: Likewise.
     """
     corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in shape))], dtype=float)
-    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
+    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
 
 
-def disagree_about_sides(one: Affine, other: Affine) -> bool:
-    """Whether what is left in one is right in the other, or one mirrors the other along any axis."""
-    sides = {"L", "R"}
-    turned = any({a, b} == sides for a, b in zip(orientation(one), orientation(other), strict=True) if a != b)
-    return turned or bool(np.linalg.det(one[:3, :3]) * np.linalg.det(other[:3, :3]) < 0)
+def disagree_about_sides(first: Affine, second: Affine) -> bool:
+    """Whether what is left in one affine is right in the other, or they are mirrored along any axis."""
+    axes = zip(orientation(first), orientation(second), strict=True)
+    return any({a, b} == {"L", "R"} for a, b in axes) or bool(
+        np.linalg.det(first[:3, :3]) * np.linalg.det(second[:3, :3]) < 0
+    )
+
+
+class Doubt(NamedTuple):
+    """One thing that a header leaves open: a few words for a table, a sentence, and what to do."""
+
+    words: str
+    what: str
+    fix: str
+
+
+def doubts_of(forms: Forms, shape: Sequence[int]) -> tuple[Doubt, ...]:
+    """What a header leaves open: where the scan lies, what is left and right, how large it is.
+
+    Args:
+        forms: Of the header.
+        shape: Voxels of the volume.
+    """
+    sizes = voxel_sizes(forms.affine)
+    doubts = []
+    if MM_OF_UNIT[forms.unit] != 1.0:
+        voxels = " x ".join(f"{size:.3g}" for size in sizes)
+        what = f"its unit of length is the {forms.unit}: voxels of {voxels} mm"
+        doubts.append(Doubt(UNIT, what, "is it meant so? Otherwise correct xyzt_units"))
+    if forms.sform is None and forms.qform is None:
+        what = "has neither sform nor qform (both codes are 0): where left and right are is a guess"
+        fix = "convert it again from the scanner's files, or check by eye that all scans lie alike"
+        doubts.append(Doubt(NO_FORM, f"{what}, {orientation(forms.affine)}", fix))
+    if forms.sform is None or forms.qform is None:
+        return tuple(doubts)
+    apart_mm = corner_distance_mm(shape, forms.sform, forms.qform)
+    fix = "find out which is right and copy it over the other; the sform is used here"
+    if apart_mm > CORNER_TOLERANCE * min(sizes) and disagree_about_sides(forms.sform, forms.qform):
+        letters = f"{orientation(forms.sform)} and {orientation(forms.qform)}"
+        what = f"its sform and qform contradict each other in left and right: {letters}"
+        doubts.append(Doubt(SIDES, what, fix))
+    elif apart_mm > CORNER_TOLERANCE * min(sizes):
+        what = f"its sform and qform differ: corners lie up to {apart_mm:.3g} mm apart"
+        doubts.append(Doubt(TWO_FORMS, what, fix))
+    return tuple(doubts)
 
 
 def _qform(header: Any, to_mm: Affine) -> Affine | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
+from dwp_sweep.data.files.forms import doubts_of, orientation
 from dwp_sweep.data.files.volumes import read_header, read_volume, write_volume
 from dwp_sweep.data.pair import Pair
 from dwp_sweep.data.preprocess import preprocess
@@ -121,3 +122,15 @@ def test_voxels_of_a_micron_are_resampled_as_voxels_of_a_millimetre_are(tmp_path
 
     np.testing.assert_allclose(prepared[0].image, prepared[1].image, atol=1e-3)
     np.testing.assert_array_equal(prepared[0].mask, prepared[1].mask)
+
+
+def test_a_qform_without_length_beside_a_good_sform_is_a_doubt_and_no_crash(tmp_path, image):
+    path = write(tmp_path / "a.nii", image(0), PLAIN, PLAIN)
+    header = nib.load(path).header
+    header["pixdim"][1] = 0
+    path.write_bytes(header.binaryblock + path.read_bytes()[348:])
+
+    forms = read_header(path).forms
+    (doubt,) = doubts_of(forms, (10, 12, 8))
+    assert "differ" in doubt.what or "contradict" in doubt.what
+    assert orientation(np.diag([1.0, 0.0, -1.0, 1.0])) == "R?I"
