@@ -31,6 +31,8 @@ class StrictModel(BaseModel):
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+DEEPEST = 100
+"""Levels of nested values: no file of ours has as many, and recursion over many more ends in an error."""
 LARGEST = 2**32 - 1
 """Of whole numbers: no count, size or seed is larger, and computations with larger ones fail in many ways."""
 
@@ -50,16 +52,23 @@ def expert_fields(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(name for name, field in model.model_fields.items() if _mark(field, "expert", False))
 
 
-def json_of(text: str) -> Any:
+def json_of(text: str | bytes) -> Any:
     """The plain values of a JSON text.
 
     Raises:
-        ValueError: It is no JSON, or nested too deeply to be read.
+        ValueError: It is no JSON, or nested deeper than `DEEPEST` levels.
     """
     try:
-        return json.loads(text)
+        values = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    level = [values]
+    for _ in range(DEEPEST + 1):
+        parts = [value.values() if isinstance(value, dict) else value for value in level if _has_parts(value)]
+        if not parts:
+            return values
+        level = [item for part in parts for item in part]
+    raise ValueError(f"nested deeper than {DEEPEST} levels")
 
 
 def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: str = "") -> ModelT:
@@ -130,6 +139,10 @@ def _large_numbers(values: Any, key: str) -> Iterator[str]:
         n_digits = int(abs(values).bit_length() * math.log10(2)) + 1
         shown = str(values) if n_digits < 40 else f"a number of about {n_digits:,} digits"
         yield f"{key} = {shown}: whole numbers are at most {LARGEST}"
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _mark(field: FieldInfo, name: str, otherwise: object) -> object:

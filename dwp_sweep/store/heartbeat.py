@@ -11,7 +11,6 @@ repeatedly and needs no clock of another machine. ``gc.json`` names the process 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -25,7 +24,8 @@ from typing import Any
 
 from dwp_sweep.errors import InputError, Problem, StorageError
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.store.record import UNREADABLE, json_text
+from dwp_sweep.store.record import UNREADABLE, json_text, whole_number
+from dwp_sweep.strict import json_of
 
 STALE_S = 120.0
 """A run on another machine whose file is older has ended; the margin covers clocks that differ."""
@@ -268,9 +268,13 @@ def _space() -> str:
 
 def _read(store: Store, name: str) -> LiveRun | None:
     try:
-        values = json.loads(store.files.read(name) or "")
+        values = json_of(store.files.read(name) or "")
         run = LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
-        return run if isinstance(run.pid + run.started_ms, int) else None
+        numbers = (run.pid, run.started_ms, run.n_slots, run.beat)
+        counts = [value for work in run.in_hand for value in work.values() if isinstance(value, int)]
+        is_whole = all(whole_number(number) == number for number in (*numbers, *counts))
+        is_named = all(isinstance(work["key"], str) for work in run.in_hand)
+        return run if is_whole and is_named else None
     except (OSError, *UNREADABLE):
         return None
 

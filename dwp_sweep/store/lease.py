@@ -23,6 +23,7 @@ from pathlib import Path
 from dwp_sweep.store.heartbeat import STALE_S, has_ended_here, run_name, run_names
 from dwp_sweep.store.protocol import Store, work_name
 from dwp_sweep.store.record import UNREADABLE
+from dwp_sweep.strict import json_of
 
 GRACE_S = 5.0
 """Workers of a killed driver end within this time; after it another run may take its leases over."""
@@ -215,7 +216,7 @@ def _read(store: Store, name: str) -> Holder | None:
         text = store.files.read(name)
         if text is None:
             return None
-        values = json.loads(text)
+        values = json_of(text)
         return Holder(str(values["run"]), str(values["sweep"]), str(values["host"]))
     except UNREADABLE:
         return Holder()

@@ -16,6 +16,7 @@ from typing import IO, Any, Literal, get_args
 
 from dwp_sweep.atomic_write import sync_file, write_whole
 from dwp_sweep.errors import CorruptArtifactError
+from dwp_sweep.strict import json_of, shortened
 
 MANIFEST = "manifest.json"
 
@@ -24,6 +25,8 @@ Status = Literal["done", "failed", "pruned"]
 HISTORY = "history.jsonl"
 """In a node's working folder: its epochs up to now, a `Point` a line."""
 
+_LARGEST = 2**53
+"""Whole numbers up to here are exact in JSON, in floats and in databases."""
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors from reading values of a wrong form: a file on a storage may hold anything."""
 
@@ -91,7 +94,7 @@ def read_record(path: Path) -> Record:
     """
     text = path.read_text(errors="replace")
     try:
-        values = json.loads(text)
+        values = json_of(text)
     except UNREADABLE as error:
         raise ValueError(f"{path} is no record of a node: {error}") from error
     return record_of(values, str(path))
@@ -134,7 +137,7 @@ def history_of(text: str) -> tuple[Point, ...]:
     points = {}
     for line in text.splitlines():
         try:
-            point = _point(json.loads(line))
+            point = _point(json_of(line))
         except UNREADABLE:
             continue
         points[point.step] = point
@@ -175,7 +178,7 @@ def check_files(folder: Path) -> None:
         CorruptArtifactError: Names the first file that is missing or differs.
     """
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = json_of((folder / MANIFEST).read_text())["files"]
         expected = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except (OSError, *UNREADABLE) as error:
         raise CorruptArtifactError(f"{folder / MANIFEST} is no manifest: {error}") from error
@@ -201,8 +204,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def whole_number(value: Any) -> int:
+    """A number of a file that counts something: Unix time in ms, an epoch, a process.
+
+    Raises:
+        ValueError: It is negative, or larger than databases and clocks take.
+    """
+    number = int(value)
+    if not 0 <= number <= _LARGEST:
+        raise ValueError(f"{shortened(str(number))} is no number of steps or of milliseconds")
+    return number
+
+
 def _point(values: Mapping[str, Any]) -> Point:
-    return Point(int(values["step"]), int(values["time_ms"]), _floats(values["metrics"]))
+    return Point(whole_number(values["step"]), whole_number(values["time_ms"]), _floats(values["metrics"]))
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:
@@ -221,6 +236,9 @@ def _sound(record: Record) -> Record:
     wrong = [name for name, kind in types.items() if not isinstance(getattr(record, name), kind)]
     if wrong or record.status not in get_args(Status):
         raise TypeError(f"wrong kind of {', '.join(wrong) or 'status'}")
+    whole_number(record.started_ms)
+    if not 0.0 <= float(record.wall_s) <= _LARGEST:
+        raise ValueError(f"wall_s = {shortened(str(record.wall_s))} is no number of seconds")
     return record
 
 

@@ -17,6 +17,7 @@ from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import UNREADABLE, json_text
+from dwp_sweep.strict import json_of
 
 NODES = "nodes.jsonl"
 RESOURCES = "resources.json"
@@ -125,7 +126,7 @@ def record_settings(store: Store, sweep: str, settings: Mapping[str, Any]) -> No
 def recorded_settings(store: Store, sweep: str) -> dict[str, Any]:
     """The resolved search space of the last run; empty before the first."""
     try:
-        values = json.loads(store.files.read(_name(sweep, SETTINGS)) or "{}")
+        values = json_of(store.files.read(_name(sweep, SETTINGS)) or "{}")
     except (OSError, *UNREADABLE):
         return {}
     return values if isinstance(values, dict) else {}
@@ -134,7 +135,7 @@ def recorded_settings(store: Store, sweep: str) -> dict[str, Any]:
 def recorded_resources(store: Store, sweep: str) -> dict[str, tuple[float, float]]:
     """Stage -> (CPUs, GPUs) of its trials in the last run; empty before the first."""
     try:
-        values = json.loads(store.files.read(_name(sweep, RESOURCES)) or "")
+        values = json_of(store.files.read(_name(sweep, RESOURCES)) or "")
         return {str(stage): (float(cpu), float(gpu)) for stage, (cpu, gpu) in values.items()}
     except (OSError, *UNREADABLE):
         return {}
@@ -153,7 +154,7 @@ def _entries(text: str) -> dict[str, NodeEntry]:
     entries: dict[str, NodeEntry] = {}
     for line in text.splitlines():
         try:
-            entry = _entry(json.loads(line))
+            entry = _entry(json_of(line))
         except UNREADABLE:
             continue
         entries[entry.key] = entry

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import stat
@@ -30,6 +29,7 @@ from dwp_sweep.store.record import (
     write_json,
     write_record,
 )
+from dwp_sweep.strict import json_of
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """Errors of file systems without hard links: some Windows shares, some mounted buckets."""
@@ -142,7 +142,7 @@ class LocalStore(Store):
 
     @override
     def handed_over(self, stage: str, key: str) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads((self.root / work_name(stage, key, NODE)).read_text())
+        values: dict[str, Any] = json_of((self.root / work_name(stage, key, NODE)).read_text())
         return values
 
     @override

@@ -7,7 +7,6 @@ second or did not end are never read.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.protocol import FILES
 from dwp_sweep.store.record import MANIFEST, UNREADABLE, entries_of, file_sha256, is_inside, json_text
 from dwp_sweep.store.s3.bucket import Bucket, side_by_side
+from dwp_sweep.strict import json_of
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ def upload(bucket: Bucket, name: str, folder: Path, record: Mapping[str, Any]) -
     return None
 
 
-def parse(name: str, text: bytes) -> Bundle:
+def parse(name: str, text: bytes | str) -> Bundle:
     """A bundle from the text of its manifest.
 
     Raises:
         CorruptArtifactError: It is none, or names files outside the bundle.
     """
     try:
-        values = json.loads(text)
+        values = json_of(text)
         files = {
             str(file): (int(entry["size"]), str(entry["sha256"])) for file, entry in values["files"].items()
         }

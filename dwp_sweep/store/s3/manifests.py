@@ -17,10 +17,11 @@ from typing import Any
 from dwp_sweep.atomic_write import write_whole
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.store.protocol import DAMAGED, FILES, Item
-from dwp_sweep.store.record import MANIFEST
+from dwp_sweep.store.record import MANIFEST, UNREADABLE
 from dwp_sweep.store.s3 import bundle
 from dwp_sweep.store.s3.bucket import Bucket, Entry, side_by_side
 from dwp_sweep.store.s3.bundle import Bundle, attempt_folder, manifest_name
+from dwp_sweep.strict import json_of
 
 _MANIFEST = re.compile(rf"[^/]+/([\w-]+)/{re.escape(MANIFEST)}")
 """Name of a node's manifest; the pattern is strict, as the key becomes a folder name on this machine."""
@@ -221,4 +222,8 @@ class Manifests:
 
     def _mark(self, stage: str, key: str) -> dict[str, Any]:
         text = self._bucket.read(f"{stage}/{key}/{DAMAGED}")
-        return json.loads(text) if text else {}
+        try:
+            values = json_of(text) if text else {}
+            return {name: str(values[name]) for name in ("attempt", "why")} if values else {}
+        except UNREADABLE:
+            return {}

@@ -7,7 +7,6 @@ mirror whole, checked, and then moved to its place. A mirror may be deleted whil
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -37,6 +36,7 @@ from dwp_sweep.store.s3.files import BucketFiles, places_in, replaced
 from dwp_sweep.store.s3.manifests import Manifests
 from dwp_sweep.store.s3.retries import brief
 from dwp_sweep.store.s3.work_folder import WorkFolder
+from dwp_sweep.strict import json_of
 
 SHARED_FOLDERS = ("phantom", "brought")
 """Folders of a storage that workers read besides inputs."""
@@ -164,8 +164,8 @@ class BucketStore(Store):
                 return record_of(self._local(manifest.record), f"{self.place}/{manifest.name}")
         text = self.read_work(stage, key, RECORD)
         try:
-            return None if text is None else record_of(self._local(json.loads(text)), f"{stage}/{key}")
-        except ValueError:
+            return None if text is None else record_of(self._local(json_of(text)), f"{stage}/{key}")
+        except UNREADABLE:
             return None
 
     @override
@@ -197,7 +197,7 @@ class BucketStore(Store):
         text = self.files.read(work_name(stage, key, NODE))
         if text is None:
             raise FileNotFoundError(f"{self.place}/{work_name(stage, key, NODE)}")
-        values = json.loads(text)
+        values = json_of(text)
         for folder in _shared(places_in(values, self.place)):
             if not self.node_dir(*folder).is_dir():
                 self.fetch(*folder)
@@ -294,7 +294,7 @@ class BucketStore(Store):
 
 def _is_copy(folder: Path, manifest: Bundle) -> bool:
     try:
-        return bool(json.loads((folder / MANIFEST).read_text())["attempt"] == manifest.attempt)
+        return bool(json_of((folder / MANIFEST).read_text())["attempt"] == manifest.attempt)
     except (OSError, *UNREADABLE):
         return False
 

@@ -18,6 +18,7 @@ from dwp_sweep.atomic_write import place_beside, remove
 from dwp_sweep.store.protocol import NODE, PRUNE, RECORD
 from dwp_sweep.store.record import UNREADABLE
 from dwp_sweep.store.s3.bucket import Bucket
+from dwp_sweep.strict import json_of
 
 TURN = "turn.json"
 _OWN_TURN = ".turn"
@@ -109,7 +110,7 @@ class WorkFolder:
 def _files(turn: bytes) -> list[str]:
     """Files that a turn names; none where it is unreadable."""
     try:
-        names = [str(name) for name in json.loads(turn)["files"]]
+        names = [str(name) for name in json_of(turn)["files"]]
     except UNREADABLE:
         return []
     return [name for name in names if name == Path(name).name and not name.startswith(".")]

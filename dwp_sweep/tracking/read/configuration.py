@@ -258,7 +258,7 @@ def natural_order(value: Any) -> tuple[int, float, str]:
     """Sort key of settings: numbers by value, then everything else by its text."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
-        return (0, float(value), "") if is_number else (1, 0.0, str(value))
+        return (0, value, "") if is_number else (1, 0.0, str(value))
     except OverflowError:
         return (0, math.inf, "")
 

@@ -7,8 +7,6 @@ JSON are read; nothing is unpickled.
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.store.record import is_inside
+from dwp_sweep.strict import json_of
 from dwp_sweep.tracking.client import one_line
-from dwp_sweep.tracking.read.runs import open_reader
+from dwp_sweep.tracking.read.runs import fetch_file, open_reader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 SCORES_FILE = "test_scores.json"
 SubjectScores = Mapping[str, Mapping[str, Any]]
 """Subject -> name of a score -> value."""
+_MOST_LISTED, _DEEPEST = 10_000, 20
+"""Files and levels of folders of a run; a server that lists more has a loop, or is hostile."""
 _NET, _PRIOR = ("net.json", "net.safetensors"), ("prior.json", "prior.safetensors")
 
 
@@ -70,7 +71,7 @@ class NodeFiles:
             return None
         place = self._folder / row.run_id / name
         try:
-            return place if place.is_file() else _download(self._client, row.run_id, name, place)
+            return place if place.is_file() else fetch_file(self._client, row.run_id, name, place)
         except Exception:  # MLflow's own kinds: a file that is listed and cannot be had is missing
             return None
 
@@ -131,7 +132,7 @@ class ScoreReader:
         client = self._client
         try:
             with tempfile.TemporaryDirectory() as folder:
-                return _download(client, run_id, SCORES_FILE, Path(folder) / SCORES_FILE).read_text()
+                return fetch_file(client, run_id, SCORES_FILE, Path(folder) / SCORES_FILE).read_text()
         except Exception as error:  # MLflow's own kinds; the message says it
             what = f"its {SCORES_FILE} cannot be fetched: {one_line(error)}"
             raise InputError(
@@ -178,28 +179,19 @@ def download_outputs(run_id: str, folder: Path, tracking_uri: str | None = None)
 
     Raises:
         InputError: No such run.
-        CorruptArtifactError: A file's name leads out of the folder.
+        CorruptArtifactError: A file's name leads out of the folder, or the run lists files without end.
     """
     client, _ = open_reader(tracking_uri)
     files = _files(client, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
-        _download(client, run_id, file, folder / file)
+        fetch_file(client, run_id, file, folder / file)
     return folder
-
-
-def _download(client: MlflowClient, run_id: str, file: str, place: Path) -> Path:
-    # Artifact stores differ in whether a file keeps its folder when it is fetched alone.
-    with tempfile.TemporaryDirectory() as beside:
-        fetched = client.download_artifacts(run_id, file, beside)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(fetched, place)
-    return place
 
 
 def _parsed(text: str, name: str) -> SubjectScores:
     try:
-        values = json.loads(text)
+        values = json_of(text)
     except ValueError as error:
         raise InputError(Problem(f"target {name}", f"{SCORES_FILE} is no JSON: {error}")) from None
     if not isinstance(values, dict) or not all(isinstance(scores, dict) for scores in values.values()):
@@ -232,7 +224,7 @@ def _fetch(
         known = ", ".join(sorted(map(str, places)))
         raise InputError(Problem(f"run {run_id}", f"holds more than one {what}", f"choose a path: {known}"))
     for name in names:
-        _download(client, run_id, (places[0] / name).as_posix(), folder / places[0] / name)
+        fetch_file(client, run_id, (places[0] / name).as_posix(), folder / places[0] / name)
     return folder / places[0]
 
 
@@ -241,19 +233,28 @@ def _files(client: MlflowClient, run_id: str) -> list[str]:
 
     Raises:
         InputError: No such run.
-        CorruptArtifactError: A name leads out of the run's folder.
+        CorruptArtifactError: A name leads out of the run's folder, or the listing has no end.
     """
     files: list[str] = []
     folders = [""]
+    n_listed, is_endless = 0, False
     try:
         client.get_run(run_id)
-        while folders:
-            for item in client.list_artifacts(run_id, folders.pop() or None):
-                (folders if item.is_dir else files).append(item.path)
+        while folders and n_listed <= _MOST_LISTED and not is_endless:
+            items = client.list_artifacts(run_id, folders.pop() or None)
+            n_listed += len(items)
+            is_endless = any(item.path.count("/") >= _DEEPEST for item in items)
+            folders += [item.path for item in items if item.is_dir]
+            files += [item.path for item in items if not item.is_dir]
     except Exception as error:  # MLflow's own kinds; the message says it
         raise InputError(
             Problem(f"run {run_id}", one_line(error), "see the run ids of `dwp-sweep best`")
         ) from error
+    if is_endless or n_listed > _MOST_LISTED:
+        raise CorruptArtifactError(
+            f"run {run_id} lists more than {_MOST_LISTED} files or folders nested deeper than {_DEEPEST}: "
+            "no run of this package has as many"
+        )
     return sorted(_inside(run_id, files))
 
 

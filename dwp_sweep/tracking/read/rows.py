@@ -6,12 +6,13 @@ from either.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dwp_sweep.config.variants import VARIANT
+from dwp_sweep.store.record import UNREADABLE
+from dwp_sweep.strict import json_of
 from dwp_sweep.tracking.mlflow_format import (
     ERROR_TAG,
     INPUTS_TAG,
@@ -148,6 +149,8 @@ def as_logged(row: NodeRow) -> NodeRow:
 
 def inputs_of(text: str) -> dict[str, tuple[tuple[str, str], ...]]:
     """A node's inputs from their JSON text: role -> ((stage, key), ...)."""
-    if not text:
-        return {}
-    return {role: tuple((stage, key) for stage, key in pairs) for role, pairs in json.loads(text).items()}
+    try:
+        values = json_of(text) if text else {}
+        return {role: tuple((str(stage), str(key)) for stage, key in pairs) for role, pairs in values.items()}
+    except UNREADABLE:
+        return {}  # of a run that was edited by hand

@@ -6,17 +6,20 @@ no parent run where its nodes were logged by hand.
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
+from dwp_sweep.store.record import UNREADABLE
 from dwp_sweep.store.sweep_record import unknown_sweep
+from dwp_sweep.strict import json_of
 from dwp_sweep.tracking.client import mlflow_client, one_line, resolve_uri, shown_uri, sqlite_path
 from dwp_sweep.tracking.mlflow_format import (
     ENVIRONMENT_FILE,
@@ -143,9 +146,9 @@ def search_all(client: MlflowClient, experiment_id: str, condition: str = "") ->
     while True:
         page = client.search_runs([experiment_id], condition, max_results=_PAGE, page_token=token)
         runs += page
-        token = page.token
-        if not token:
+        if not page.token or page.token == token:  # a server that repeats a page would do so for ever
             return runs
+        token = page.token
 
 
 def find_runs(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
@@ -173,8 +176,8 @@ def parent_facts(client: MlflowClient, sweep: str) -> ParentFacts:
     tags = run.data.tags
     objectives = tuple(name for name in tags.get(OBJECTIVES_TAG, "").split(",") if name)
     try:
-        cpu, gpu = (float(value) for value in json.loads(tags[SHARES_TAG]))
-    except (KeyError, ValueError, TypeError):
+        cpu, gpu = (float(value) for value in json_of(tags[SHARES_TAG]))
+    except UNREADABLE:
         return ParentFacts(str(run.info.run_id), objectives)
     return ParentFacts(str(run.info.run_id), objectives, cpu, gpu, True)
 
@@ -183,6 +186,22 @@ def parent_text(client: MlflowClient, sweep: str, place: str) -> str | None:
     """A text file of the parent run; None where there is none."""
     run = parent_run(client, sweep)
     return None if run is None else _text(client, str(run.info.run_id), place)
+
+
+def fetch_file(client: MlflowClient, run_id: str, file: str, place: Path) -> Path:
+    """Download one file of a run to a place of this machine, and return that place.
+
+    Raises:
+        CorruptArtifactError: It is a folder: MLflow would fetch all below it, which in a loop has no end.
+    """
+    if client.list_artifacts(run_id, file):
+        raise CorruptArtifactError(f"run {run_id} lists {file} as a file and as a folder")
+    # Artifact stores differ in whether a file keeps its folder when it is fetched alone.
+    with tempfile.TemporaryDirectory() as beside:
+        fetched = client.download_artifacts(run_id, file, beside)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(fetched, place)
+    return place
 
 
 def read_parent(sweep: str, tracking_uri: str | None) -> Parent:
@@ -271,14 +290,14 @@ def _oldest_first(client: MlflowClient, experiment_id: str, condition: str) -> l
 def _text(client: MlflowClient, run_id: str, place: str) -> str | None:
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return Path(client.download_artifacts(run_id, place, folder)).read_text()
+            return fetch_file(client, run_id, place, Path(folder) / "file").read_text()
     except Exception:  # MLflow's own kinds: it has no such file
         return None
 
 
 def _json(client: MlflowClient, run_id: str, name: str) -> dict[str, Any]:
     try:
-        values = json.loads(_text(client, run_id, name) or "")
+        values = json_of(_text(client, run_id, name) or "")
     except ValueError:  # a lost file of an old run must not cost the whole report
         return {}
     return values if isinstance(values, dict) else {}
@@ -293,6 +312,6 @@ def _of_stage(stage: str, client: MlflowClient, experiments: list[str]) -> Itera
     )
     for run in runs:
         wall_s = run.data.metrics.get("wall_s")
-        if wall_s is not None:
+        if wall_s is not None and 0.0 <= wall_s < math.inf:
             params = {name: decode(text) for name, text in run.data.params.items()}
             yield LoggedDuration(stage, unflatten(params), float(wall_s))

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dwp_sweep.store.record import UNREADABLE
+from dwp_sweep.strict import json_of
+
 Mode = Literal["max", "min"]
 
 
@@ -154,7 +157,7 @@ def trials_from_json(text: str) -> SearchTrials:
         ValueError: The text is something else.
     """
     try:
-        values = json.loads(text)
+        values = json_of(text)
         return SearchTrials(
             sweep=str(values["sweep"]),
             goals=tuple(Goal(**goal) for goal in values["goals"]),
@@ -166,7 +169,7 @@ def trials_from_json(text: str) -> SearchTrials:
             conditions=tuple(values["conditions"]),
             trials=tuple(_row(trial) for trial in values["trials"]),
         )
-    except (KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"these are no trials of a search: {error}") from error
 
 
@@ -182,8 +185,8 @@ def importances_from_json(text: str) -> tuple[Importance, ...]:
         ValueError: The text is something else.
     """
     try:
-        return tuple(Importance(**values) for values in json.loads(text))
-    except TypeError as error:
+        return tuple(Importance(**values) for values in json_of(text))
+    except UNREADABLE as error:
         raise ValueError(f"these are no importances: {error}") from error
 
 

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from dwp_sweep.errors import InputError
+from dwp_sweep.errors import CorruptArtifactError, InputError
 from dwp_sweep.nets.kernel_prior import KernelPrior, save_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from dwp_sweep.store.protocol import Store
-from dwp_sweep.tracking.read.files import download_outputs, load_model, load_prior
+from dwp_sweep.tracking.read.files import ScoreReader, download_outputs, load_model, load_prior
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.parent import Tracking
 from tests.tracking.conftest import make_node, make_record
@@ -84,3 +86,53 @@ def test_all_files_of_a_run_can_be_fetched(tracking: Tracking, store: Store, tmp
 def test_an_unknown_run_is_named(tracking: Tracking) -> None:
     with pytest.raises(InputError, match="run 0123abcd"):
         load_model("0123abcd", tracking.uri)
+
+
+class Endless:
+    """MLflow's client, as far as files are listed and fetched, of a server whose listings have no end."""
+
+    def __init__(self, listing: Callable[[str], list[tuple[str, bool]]]) -> None:
+        self.listing, self.n_asked = listing, 0
+
+    def get_run(self, run_id: str) -> None:
+        pass
+
+    def list_artifacts(self, run_id: str, path: str | None = None) -> list[SimpleNamespace]:
+        self.n_asked += 1
+        return [SimpleNamespace(path=name, is_dir=is_dir) for name, is_dir in self.listing(path or "")]
+
+    def download_artifacts(self, *_: Any) -> str:
+        raise AssertionError("nothing of such a listing is fetched")
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        lambda path: [("loop", True)],
+        lambda path: [(f"{path}/deeper".lstrip("/"), True)],
+        lambda path: [(f"{path}/{number}".lstrip("/"), True) for number in range(10)],
+        lambda path: [(f"{number}.txt", False) for number in range(20_000)],
+    ],
+    ids=["itself", "deeper", "wider", "files"],
+)
+def test_a_listing_without_end_is_the_documented_error(
+    listing: Callable[[str], list[tuple[str, bool]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Endless(listing)
+    monkeypatch.setattr("dwp_sweep.tracking.read.files.open_reader", lambda uri: (client, uri))
+    with pytest.raises(
+        CorruptArtifactError, match="run r lists more than 10000 files or folders nested deeper"
+    ):
+        download_outputs("r", tmp_path, "http://host")
+    assert client.n_asked <= 10_001
+
+
+def test_a_file_that_the_server_lists_as_a_folder_is_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Endless(lambda path: [(f"{path}/test_scores.json".lstrip("/"), False)])
+    monkeypatch.setattr("dwp_sweep.tracking.read.files.open_reader", lambda uri: (client, uri))
+    with pytest.raises(
+        InputError, match=r"cannot be fetched: run r lists test_scores\.json as a file and as a"
+    ):
+        ScoreReader(None, "http://host").read("", "r")
