@@ -49,6 +49,9 @@ class Executor(Protocol):
     def grows(self) -> bool:
         """Whether larger machines may come."""
 
+    def is_lost(self) -> bool:
+        """Whether its machines are gone for good, so that no node in hand will ever end."""
+
     def require_seen(self, dispatch: Dispatch) -> None:
         """Make sure that every machine sees what the nodes read.
 

@@ -54,6 +54,10 @@ class InProcessExecutor:
         """No other machine comes."""
         return False
 
+    def is_lost(self) -> bool:
+        """This process is there."""
+        return False
+
     def require_seen(self, dispatch: Dispatch) -> None:
         """This process reads what it has planned with."""
 

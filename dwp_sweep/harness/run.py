@@ -242,6 +242,7 @@ class _Run:
                     interrupt=interrupt,
                     hold_file=self.store.mark(hold_name(self.sweep.name, self.name)),
                     patience=Patience(resources_by_stage, executor.machines, self.options.wait_s),
+                    is_lost=executor.is_lost,
                 )
                 self.ledger.watch = watch
                 if not interrupt.is_requested:
@@ -249,7 +250,7 @@ class _Run:
                     executor.drain(dispatch, context, f"{self.sweep.name}-{self.name}")
                 in_vain = watch.in_vain
         except KeyboardInterrupt:
-            interrupt.is_requested = True  # the second Ctrl-C: end at once, the workers die with Ray
+            interrupt.is_requested = True  # the second signal: end at once, the workers die with Ray
         if in_vain:
             raise InputError(in_vain)
 

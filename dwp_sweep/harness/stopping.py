@@ -85,6 +85,7 @@ class Watch:
         interrupt: Drains the run; its file is the word of another terminal.
         hold_file: Keeps nodes from beginning that an executor has in hand.
         patience: With a cluster that has to grow.
+        is_lost: Whether nothing in hand will ever end; a run that is asked to stop does not wait for it.
         in_vain: What no machine was large enough for, once the patience is over.
     """
 
@@ -94,17 +95,24 @@ class Watch:
     interrupt: Interrupt
     hold_file: Mark
     patience: Patience
+    is_lost: Callable[[], bool]
     in_vain: Sequence[Problem] = ()
     _looked_s: float = float("-inf")
 
     def __call__(self) -> None:
-        """Look, at most twice a second."""
+        """Look, at most twice a second.
+
+        Raises:
+            KeyboardInterrupt: The run is asked to stop, and the executor's machines are gone.
+        """
         if time.monotonic() - self._looked_s < _LOOK_EVERY_S:
             return
         self._looked_s = time.monotonic()
         if not self.interrupt.is_requested and self.interrupt.stop_file.exists():
             self.interrupt.request()
         self.interrupt.mark()
+        if self.interrupt.is_requested and self.is_lost():
+            raise KeyboardInterrupt
         if not self.ledger.spent and (problems := self.patience.over(self.ledger)):
             self.in_vain = problems
             self.ledger.start_no_more("no machine came that is large enough")

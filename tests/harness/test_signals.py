@@ -73,14 +73,20 @@ class Command:
         return self._process.wait(120)
 
 
-def assert_nothing_stays_open(command: Command, log: Path) -> None:
-    """No run, lease or mark; every epoch is kept at its node's checkpoint; no stack on the screen."""
+def assert_nothing_stays_open(command: Command, log: Path, n_lost: int = 0) -> None:
+    """No run, lease or mark; every epoch is kept at its node's checkpoint; no stack on the screen.
+
+    Args:
+        command: That has ended.
+        log: Of its nodes.
+        n_lost: Epochs of each node that may be lost, where its process was ended in the middle of one.
+    """
     store = LocalStore(command.root)
     assert live_runs(store) == [] and not list(command.root.glob("sweeps/*/stop-*"))
     for node in slow_sweep(log).nodes.values():
         assert holder_of(store, node.stage, node.key) is None
         epochs = [what for name, what, _ in log_lines(log) if name == node.config["name"] and "epoch" in what]
-        assert len(StoredNode(node, store).history) == len(epochs) < 40
+        assert len(epochs) - n_lost <= len(StoredNode(node, store).history) <= len(epochs) < 40
     assert "Traceback" not in command.output and "***" not in command.output, command.output
     if (command.root / "mlflow.db").is_file():
         client = mlflow_client(f"sqlite:///{command.root}/mlflow.db")
@@ -113,6 +119,7 @@ def test_in_one_process_a_stop_at_any_moment_is_orderly(tmp_path: Path, number: 
     [
         (signal.SIGTERM, "to build", False),  # while Ray starts
         (signal.SIGTERM, "epoch 3", False),
+        (signal.SIGTERM, "epoch 3", True),  # a batch system ends Ray's processes, too
         (signal.SIGHUP, "epoch 3", True),  # a lost connection: Ray's processes get it, too
     ],
 )
@@ -124,4 +131,4 @@ def test_on_ray_a_stop_at_any_moment_is_orderly(
     command.wait_until(log, moment)
     assert command.send(number, to_group) == 130, command.output
     assert "stopped; the same command goes on from here" in command.output
-    assert_nothing_stays_open(command, log)
+    assert_nothing_stays_open(command, log, n_lost=int(to_group and number == signal.SIGTERM))

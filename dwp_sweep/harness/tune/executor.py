@@ -11,10 +11,12 @@ import errno
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
@@ -65,6 +67,19 @@ class TuneExecutor:
     def grows(self) -> bool:
         """Whether machines may come that are larger than those that are there."""
         return not self._is_local and cluster_grows()
+
+    def is_lost(self) -> bool:
+        """Whether our local Ray has ended: batch systems send SIGTERM to its processes as well."""
+        if not self._is_local:
+            return False
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False  # a machine under load
+        return False
 
     def require_seen(self, dispatch: Dispatch) -> None:
         """Make sure that every machine sees the storage and the data that the nodes read.
