@@ -92,7 +92,7 @@ def load(setting: Setting) -> list[Row]:
         setting.tell(f"{scale.n_untracked} nodes without MLflow")
         plain = chatty_sweep("untracked", scale.n_untracked, scale.n_epochs, scale.n_metrics)
         plain_s = _seconds(plain, LocalStore(root / "plain"), None) * scale.n_slots
-        with _mlflow(root) as (uri, backend):
+        with _mlflow(root, setting.quick) as (uri, backend):
             setting.tell(f"{scale.n_nodes} nodes with MLflow on {backend}")
             sweep = chatty_sweep("load", scale.n_nodes, scale.n_epochs, scale.n_metrics)
             store = LocalStore(root / "tracked")
@@ -197,9 +197,9 @@ def between_starts(starts_s: Sequence[float]) -> float:
 
 
 @contextmanager
-def _mlflow(root: Path) -> Iterator[tuple[str, str]]:
-    """URI of a server of its own, and what it stands on."""
-    if reason := why_no_postgres():
+def _mlflow(root: Path, quick: bool) -> Iterator[tuple[str, str]]:
+    """URI of a server of its own, and what it stands on; at the tiny scale no database server is started."""
+    if reason := "the tiny scale" if quick else why_no_postgres():
         with _server(root, f"sqlite:///{root / 'mlflow.db'}") as uri:
             yield uri, f"SQLite: {reason}"
         return
