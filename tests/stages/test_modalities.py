@@ -24,6 +24,7 @@ def space(root: Path, **fixed: Any) -> dict[str, Any]:
     return {
         "name": "modalities",
         "data": {
+            "allow_shared_scans": True,
             "source": {
                 "layout": "ms", "root": str(root), "image_pattern": ["*t2w*", "*t2f*"],
                 "mask_pattern": "*seg*", "labels": [3], "n_val": 1, "preprocess": prepared,
@@ -35,7 +36,7 @@ def space(root: Path, **fixed: Any) -> dict[str, Any]:
         },
         "fixed": {
             "unet": {"channels": [2, 4, 4, 4], "in_channels": 2},
-            "source": {"n_seeds": 1, "n_cycles": 1, "max_epochs": 1},
+            "source": {"n_seeds": 2, "n_cycles": 2, "max_epochs": 1},
             "prior": {"max_epochs": 1, "batch_size": 16, "latent_dim": 2},
             "target": {"max_epochs": 2},
             "train_size": 3,
