@@ -73,6 +73,8 @@ def columns_of(targets: Iterable[Target]) -> dict[str, str]:
     names = {name: name for target in targets for name in target.variants}
     plain = {target.method for target in targets if not target.variants}
     labels = names | {name: METHODS[name].label if name in METHODS else name for name in plain}
+    # A variant may be called like a method: two columns never have one label.
+    labels |= {name: f"{labels[name]} ({name})" for name in plain if labels[name] in names}
     # The paper's columns stand in the order of their labels: UNet-DWP, -PR, -PRf, -RI.
     return dict(sorted(labels.items(), key=lambda item: (item[1].casefold(), item[1])))
 

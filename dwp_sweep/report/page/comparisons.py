@@ -130,7 +130,8 @@ def compare(evidence: Evidence, reference: str | None, metric: str = "test_dice"
             test = signed_rank(list(row.by_subject.values()))
             if row.name in labels and test is not None:
                 tested.append((evidence.columns[base], row, test))
-        missing += _of_pairs(table.notes, labels, evidence.columns[base])
+        base_label = evidence.columns[base]
+        missing += [f"{label} − {base_label}, {words}" for label, words in table.missing if label in labels]
     corrected = holm([test.p for _, _, test in tested])
     rows = [Comparison(base, row, test, p) for (base, row, test), p in zip(tested, corrected, strict=True)]
     rows.sort(key=lambda row: row.difference.train_size)
@@ -223,16 +224,6 @@ def _pairs(evidence: Evidence, reference: str | None) -> list[tuple[str, list[st
     for first, second in combinations(names, 2):
         pairs.setdefault(second, []).append(first)
     return [(base, pairs[base]) for base in reversed(names) if base in pairs]
-
-
-def _of_pairs(notes: Sequence[str], labels: set[str], base: str) -> list[str]:
-    """What a table's notes say of the pairs that are wanted, with both names."""
-    return [
-        f"{label} − {base}{note.removeprefix(label)}"
-        for note in notes
-        for label in sorted(labels)
-        if note.startswith(f"{label}, m = ")
-    ]
 
 
 def _notes(rows: Sequence[Comparison]) -> list[str]:

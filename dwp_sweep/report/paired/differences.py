@@ -86,12 +86,14 @@ class PairedTable:
         metric: The score, e.g. ``test_dice``.
         rows: By training size, then by label.
         notes: How the intervals are made, and what is missing.
+        missing: The same of each pair that is not there: label, training size and what is wrong.
     """
 
     reference: str
     metric: str
     rows: tuple[PairedDifference, ...]
     notes: tuple[str, ...]
+    missing: tuple[tuple[str, str], ...] = ()
 
     @property
     def title(self) -> str:
@@ -170,7 +172,7 @@ def paired_table(
         for name in columns:
             if name != chosen_reference:
                 mine = _runs(targets, name, size)
-                if differences := reader.differences(mine, base, f"{columns[name]}, m = {size}"):
+                if differences := reader.differences(mine, base, columns[name], size):
                     drawn = {target.splits for target in (*mine.values(), *base.values())}
                     rows.append(_difference(columns[name], size, differences, metric, reader.patients, drawn))
     if not rows:
@@ -182,7 +184,7 @@ def paired_table(
         ["subjects are patients: several scans of one are drawn together"] if reader.patients else []
     )
     notes = (*_method_notes(rows, label), *spread_notes(targets), *of_patients, *reader.notes)
-    return PairedTable(label, metric, tuple(rows), notes)
+    return PairedTable(label, metric, tuple(rows), notes, tuple(reader.missing))
 
 
 def known_column(reference: str, columns: Mapping[str, str]) -> str:
@@ -211,33 +213,39 @@ class _Reader:
 
     def __init__(self, read: ReadScores, metric: str) -> None:
         self._read, self._metric = read, metric
-        self.notes: list[str] = []
+        self.missing: list[tuple[str, str]] = []
         self.patients: dict[str, str] = {}
         """Scan -> patient, where patients have names of their own."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What is missing, by pair."""
+        return [f"{label}, {words}" for label, words in self.missing]
+
     def differences(
-        self, mine: Mapping[Repeat, Target], base: Mapping[Repeat, Target], place: str
+        self, mine: Mapping[Repeat, Target], base: Mapping[Repeat, Target], label: str, size: int
     ) -> dict[int, dict[str, float]]:
         """Split -> subject -> difference, the mean over seeds."""
         by_seed: dict[int, list[dict[str, float]]] = {}
         for repeat in sorted({*mine, *base}):
-            where = f"{place}: {repeat_text(repeat)}"
-            if repeat not in mine or repeat not in base:
-                self.notes.append(f"{where}: no finished pair")
-            elif pair := self._pair(mine[repeat], base[repeat], where):
+            pair, problem = self._pair(mine.get(repeat), base.get(repeat))
+            if problem:
+                self.missing.append((label, f"m = {size}: {repeat_text(repeat)}: {problem}"))
+            if pair:
                 by_seed.setdefault(repeat[0], []).append(pair)
         return {split: _mean_by_subject(pairs) for split, pairs in by_seed.items()}
 
-    def _pair(self, mine: Target, base: Target, where: str) -> dict[str, float]:
+    def _pair(self, mine: Target | None, base: Target | None) -> tuple[dict[str, float], str]:
+        """Subject -> difference, and what is missing."""
+        if mine is None or base is None:
+            return {}, "no finished pair"
         try:
             ours, theirs = self._values(mine), self._values(base)
         except InputError as error:
-            self.notes.append(f"{where}: {error.problems[0]}")
-            return {}
+            return {}, str(error.problems[0])
         common = {subject: ours[subject] - theirs[subject] for subject in ours if subject in theirs}
-        if len(common) < max(len(ours), len(theirs)):
-            self.notes.append(f"{where}: only {len(common)} test subjects have both scores")
-        return common
+        is_short = len(common) < max(len(ours), len(theirs))
+        return common, f"only {len(common)} test subjects have both scores" if is_short else ""
 
     def _values(self, target: Target) -> dict[str, float]:
         scores, name = self._read(target.key, target.run_id), self._metric.removeprefix("test_")

@@ -88,6 +88,11 @@ def test_a_method_outside_the_registry_keeps_its_name() -> None:
     assert table(row("somebodys_own", 5, 0, 0.5)).methods == {"somebodys_own": "somebodys_own"}
 
 
+def test_a_variant_that_is_called_like_a_method_is_another_column() -> None:
+    found = table(row("random_init", 5, 0, 0.5), row("fine_tune", 5, 0, 0.6, variant="UNet-RI"))
+    assert found.methods == {"UNet-RI": "UNet-RI", "random_init": "UNet-RI (random_init)"}
+
+
 def test_a_sweep_without_targets_is_an_empty_table() -> None:
     found = table()
     assert found.sizes == () and "Test Dice" in found.text()

@@ -120,6 +120,20 @@ def test_paired_tests_leave_such_scans_out_and_say_of_which_pair(tmp_path: Path)
     assert found.missing == ("UNet-PR − UNet-RI, m = 5: split 0: only 2 test subjects have both scores",)
 
 
+def test_a_missing_pair_is_named_by_its_own_method_alone(tmp_path: Path) -> None:
+    """The name of one variant may begin like that of another."""
+    found = evidence(tmp_path, SCANS)
+    names = {"fine_tune": "A", "random_init": "base"}
+    rows = [replace(row, labels={**row.labels, "variant": names[row.labels["method"]]}) for row in found.rows]
+    rows += [
+        replace(row, labels={**row.labels, "variant": "A, m = 5"}) for row in rows if row.key == "fine_tune1"
+    ]
+    made = evidence_of("toy", rows, Parent(), "", found.scores, ToyFiles(tmp_path), ToyCurves())
+    missing = compare(made, "base", "test_dice").missing
+    assert "A, m = 5 − base, m = 5: split 0: no finished pair" in missing
+    assert not any(note.startswith("A − base") for note in missing)
+
+
 def test_counts_alone_tell_unlike_scans_where_scores_cannot_be_read(tmp_path: Path) -> None:
     found = evidence(tmp_path, SCANS, readable=False)
 
