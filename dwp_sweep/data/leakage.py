@@ -21,7 +21,7 @@ from dwp_sweep.errors import Problem
 
 TASKS = "data.source and data.target"
 ALLOW = "data.allow_shared_scans"
-N_NAMED = 10
+N_NAMED = 5
 """Pairs that a message names; of more it says how many."""
 
 
@@ -160,7 +160,9 @@ def _tokens(subject: Subject, task: TaskScans) -> Iterable[str]:
 
 def _scan_problem(pairs: Sequence[tuple[Subject, Subject]], target: TaskScans) -> Problem:
     n_shared = len({other.id for _, other in pairs})
-    named = _named(f"{one.image} = {other.image}" for one, other in pairs)
+    named = _named(
+        f"{one.image}" if one.image == other.image else f"{one.image} = {other.image}" for one, other in pairs
+    )
     what = f"{n_shared} of {len(target.subjects)} target scans are source scans too, by their voxels: {named}"
     return Problem(TASKS, what, _fix("scans"))
 
