@@ -32,6 +32,12 @@ def test_an_url_of_another_kind_is_refused(url: str) -> None:
         open_store(url)
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/runs?x=1", "s3://bucket/a#b/c"])
+def test_a_prefix_that_an_url_would_cut_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match=r"has \? or # in its prefix"):
+        open_store(url)
+
+
 def test_paths_are_replaced_at_any_depth_and_nothing_else() -> None:
     values = {"a": "/m/x", "b": ["/m", {"c": "/mx/y"}], "d": 3, "e": "see /m/x"}
     assert replaced(values, "/m", "s3://b") == {"a": "s3://b/x", "b": ["s3://b", {"c": "/mx/y"}], "d": 3,

@@ -240,6 +240,9 @@ def _parts(url: str) -> tuple[str, str]:
     if not url.startswith(SCHEME) or not _BUCKET.match(bucket):
         fix = "a folder, or s3://BUCKET/PREFIX"
         raise InputError(Problem(f"--storage {url}", "is no storage that this package knows", fix))
+    if {"?", "#"} & set(prefix):
+        what = "has ? or # in its prefix, where the path of an URL ends"
+        raise InputError(Problem(f"--storage {url}", what, "choose a prefix without them"))
     prefix = "/".join(part for part in prefix.split("/") if part)
     return bucket, f"{prefix}/" if prefix else ""
 

@@ -109,7 +109,7 @@ class NodeRun:
 
     def prune(self, record: Record) -> None:
         """Log the end of a node that a search gave up: its run is ``KILLED`` and tagged."""
-        tags = {PRUNED_TAG: "true", NOTE_TAG: visible(record.error or "")}
+        tags = {PRUNED_TAG: "true", NOTE_TAG: markdown_block(visible(record.error or ""))}
         self._attempt(lambda: self._end(record, "KILLED", tags))
 
     def resend(self, record: Record, folder: Path | None) -> bool:

@@ -10,6 +10,9 @@ import pytest
 
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point
+from dwp_sweep.tracking.read.best import best_config
+from dwp_sweep.tracking.read.reader import results
+from dwp_sweep.tracking.read.rows import row_of_run
 from dwp_sweep.tracking.read.runs import find_runs
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.parent import Tracking, open_tracking
@@ -225,3 +228,46 @@ def test_a_node_that_is_built_again_gets_a_run_of_its_own_and_doubles_no_value(
     assert [m.step for m in client.get_metric_history(run.info.run_id, "val_dice")] == [1, 2, 3]
     models = client.search_logged_models([tracking.experiment_id], "tags.`dwp.key` = 's'")
     assert [model.source_run_id for model in models] == [run.info.run_id]
+
+
+EVERYTHING = "$x_1$ \\alpha <b>100 %</b> & [a](b) `c` *d* _e_ #f 'g' \"h\"; -- ä 日本 e\u0301"
+
+
+@pytest.mark.parametrize("text", [EVERYTHING, "null"])
+def test_text_of_a_user_is_in_mlflow_as_it_is(
+    text: str, tracking: Tracking, store: Store, client: Any
+) -> None:
+    labels = {"method": "random_init", "variant": text, "train_size": 5, "split": 0, "seed": 0}
+    node = make_node("k1", **labels)
+    subjects = [text, f"{text}\nsecond line\ttab"]
+    dataset = node.config["dataset"] | {
+        "subjects": subjects,
+        "root": f"/data/{text}/?#%20",
+        "fingerprint": "f",
+    }
+    node = dataclasses.replace(node, config=node.config | {"dataset": dataset})
+    run, record = NodeRun(tracking, node), make_record(node, best_val_dice=0.3)
+    run.finish(record, publish(store, node, record))
+    assert run.online, run.problem
+    row = row_of_run(client.get_run(run.run_id))
+    assert row.labels["variant"] == text
+    assert row.params["data.target.subjects"] == subjects
+    assert row.params["data.target.root"] == f"/data/{text}/?#%20"
+    assert client.get_run(run.run_id).info.run_name == f"{text} m=5 split 0 seed 0"
+    assert len(client.search_logged_models([tracking.experiment_id])) == 1
+    table = results(tracking.sweep_name, tracking.uri)
+    assert list(table["variant"]) == [text]
+    best = best_config(tracking.sweep_name, where={"variant": text}, tracking_uri=tracking.uri)
+    assert best.candidates[0].values["variant"] == text
+
+
+def test_notes_of_failed_and_pruned_nodes_are_shown_as_they_are(tracking: Tracking, client: Any) -> None:
+    node = make_node("k1", method="random_init")
+    failed = NodeRun(tracking, node)
+    failed.fail(make_record(node, "failed", error="ValueError: <b>$x_1$\n```\nTraceback"))
+    note = client.get_run(failed.run_id).data.tags["mlflow.note.content"]
+    assert note == "````\nValueError: <b>$x_1$\n```\nTraceback\n````"
+    pruned = NodeRun(tracking, make_node("k2", method="random_init"))
+    pruned.prune(make_record(node, "pruned", error="val_dice 0.1 < 0.2 | *worse*"))
+    note = client.get_run(pruned.run_id).data.tags["mlflow.note.content"]
+    assert note == "```\nval_dice 0.1 < 0.2 | *worse*\n```"
