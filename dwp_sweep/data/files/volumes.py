@@ -29,6 +29,9 @@ from dwp_sweep.errors import InputError, Problem
 
 FloatArray = NDArray[np.float32]
 
+BYTES_A_VOXEL = 38
+"""Memory that reading and preparing one scan with its mask takes at its peak, measured."""
+
 # A damaged header may claim any shape, more voxels than memory holds among them.
 _UNREADABLE = (
     OSError,
@@ -266,16 +269,14 @@ def _require_plausible(path: Path, source: Path, image: Any) -> None:
     if image.dataobj.offset + math.prod(image.shape) * itemsize > most_bytes(source):
         what = f"truncated or damaged: its header promises {size}, more than the file can hold"
         raise _error(path, what, "export or copy the file again")
-    # As stored, as float32, and as float64 in between where slope and intercept apply.
-    is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
-    needed, free = math.prod(image.shape[:3]) * (itemsize + 4 + 8 * is_scaled), free_memory()
+    needed, free = math.prod(image.shape[:3]) * BYTES_A_VOXEL, free_memory()
     if needed > free:
-        what = f"its header promises {size}: reading it takes {_gb(needed)}, and {_gb(free)} are free"
+        what = f"its header promises {size}: preparing it takes {_gb(needed)}, and {_gb(free)} are free"
         raise _error(path, what, "crop or resample it beforehand, or take a machine with more memory")
 
 
 def _gb(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2g} GB"
+    return f"{n_bytes / 1e9:.3g} GB"
 
 
 def _error(path: Path, what: str, fix: str) -> InputError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import resource
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -142,7 +144,7 @@ def test_a_header_that_promises_more_than_memory_allocates_nothing(tmp_path, mon
 
     monkeypatch.setattr(volumes, "free_memory", lambda: 4_000_000)
     monkeypatch.setattr(volumes, "read_bytes", None)
-    assert "reading it takes 0.005 GB, and 0.004 GB are free" in problem(path)
+    assert "preparing it takes 0.038 GB, and 0.004 GB are free" in problem(path)
 
 
 def test_no_file_is_packed_denser_than_deflate_can(tmp_path):
@@ -169,3 +171,29 @@ def test_another_packing_is_named(tmp_path, scan):
     path.write_bytes(bz2.compress(gzip.decompress(scan.read_bytes())))
 
     assert "another program than gzip" in problem(path)
+
+
+def test_a_few_megabytes_that_unpack_to_gigabytes_are_refused_before_they_take_the_machine(tmp_path):
+    path, n = tmp_path / "bomb.nii.gz", 2000
+    header = nib.Nifti1Header()
+    header.set_data_shape((n, n, n))
+    header.set_data_dtype(np.float32)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    zeros = packer.compress(header.binaryblock) + packer.compress(bytes(50_000_000)) + packer.flush()
+    path.write_bytes(zeros + bytes(4 * n**3 // 1032))  # as many bytes as could hold all of them
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    words = problem(path)
+    assert "2000x2000x2000 voxels of 4 bytes: preparing it takes 304 GB" in words
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000  # kB
+
+
+def test_a_stream_that_ends_early_takes_memory_for_what_is_there_alone(tmp_path, monkeypatch):
+    path = tmp_path / "short.nii.gz"
+    write_promising(path, 1200, np.random.default_rng(0).bytes(2_000_000))
+    monkeypatch.setattr(volumes, "free_memory", lambda: 10**15)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    assert "its gzip stream ends after 2000352 bytes" in problem(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000
