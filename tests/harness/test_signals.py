@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,11 +46,14 @@ class Command:
     Args:
         folder: For its files.
         log: Of the slow nodes; None: one quick node, and a report that takes a minute.
+        database: Copied to where the command would make MLflow's, which takes seconds.
         options: Of the command.
     """
 
-    def __init__(self, folder: Path, log: Path | None, *options: str) -> None:
+    def __init__(self, folder: Path, log: Path | None, database: Path, *options: str) -> None:
         self.root, self._output = folder / "storage", folder / "output.txt"
+        self.root.mkdir()
+        shutil.copyfile(database, self.root / "mlflow.db")
         (folder / "space.yaml").write_text("name: toy\n")
         words = [str(log or ""), "run", str(folder / "space.yaml"), "--storage", str(self.root), *options]
         with self._output.open("w") as output:
@@ -70,7 +74,7 @@ class Command:
     def send(self, number: int, to_group: bool) -> int:
         """Send a signal; returns the exit code."""
         (os.killpg if to_group else os.kill)(self._process.pid, number)
-        return self._process.wait(120)
+        return self._process.wait(240)
 
 
 def assert_nothing_stays_open(command: Command, log: Path, n_lost: int = 0) -> None:
@@ -88,10 +92,17 @@ def assert_nothing_stays_open(command: Command, log: Path, n_lost: int = 0) -> N
         epochs = [what for name, what, _ in log_lines(log) if name == node.config["name"] and "epoch" in what]
         assert len(epochs) - n_lost <= len(StoredNode(node, store).history) <= len(epochs) < 40
     assert "Traceback" not in command.output and "***" not in command.output, command.output
-    if (command.root / "mlflow.db").is_file():
-        client = mlflow_client(f"sqlite:///{command.root}/mlflow.db")
-        runs = client.search_runs([found.experiment_id for found in client.search_experiments()])
-        assert "RUNNING" not in {run.info.status for run in runs}
+    client = mlflow_client(f"sqlite:///{command.root}/mlflow.db")
+    runs = client.search_runs([found.experiment_id for found in client.search_experiments()])
+    assert "RUNNING" not in {run.info.status for run in runs}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow_client(f"sqlite:///{path}").search_experiments()
+    return path
 
 
 @pytest.mark.slow
@@ -104,9 +115,11 @@ def assert_nothing_stays_open(command: Command, log: Path, n_lost: int = 0) -> N
         (signal.SIGHUP, "writing the report"),
     ],
 )
-def test_in_one_process_a_stop_at_any_moment_is_orderly(tmp_path: Path, number: int, moment: str) -> None:
+def test_in_one_process_a_stop_at_any_moment_is_orderly(
+    tmp_path: Path, database: Path, number: int, moment: str
+) -> None:
     log = tmp_path / "log.txt"
-    command = Command(tmp_path, None if moment == "writing the report" else log, "--here")
+    command = Command(tmp_path, None if moment == "writing the report" else log, database, "--here")
     command.wait_until(log, moment)
     assert command.send(number, to_group=False) == 130, command.output
     assert "the same command goes on from here" in command.output
@@ -124,10 +137,10 @@ def test_in_one_process_a_stop_at_any_moment_is_orderly(tmp_path: Path, number: 
     ],
 )
 def test_on_ray_a_stop_at_any_moment_is_orderly(
-    tmp_path: Path, number: int, moment: str, to_group: bool
+    tmp_path: Path, database: Path, number: int, moment: str, to_group: bool
 ) -> None:
     log = tmp_path / "log.txt"
-    command = Command(tmp_path, log)
+    command = Command(tmp_path, log, database)
     command.wait_until(log, moment)
     assert command.send(number, to_group) == 130, command.output
     assert "stopped; the same command goes on from here" in command.output
