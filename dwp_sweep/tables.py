@@ -1,4 +1,4 @@
-"""A table of an answer as plain values, and its forms: terminal, text, Markdown, HTML, LaTeX, CSV.
+"""A table of an answer as plain values, and its forms: terminal, text, Markdown, HTML.
 
 The classes hold texts only: the code that makes a table formats its numbers. rich and jinja2 are imported by
 the functions that need them: a command prints one form.
@@ -6,8 +6,6 @@ the functions that need them: a command prints one form.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 import statistics
@@ -46,11 +44,6 @@ _NOTEBOOK = """
 </div>
 {%- endfor -%}
 """
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "−": r"$-$",
-    "<": r"$<$", ">": r"$>$", "|": r"$|$", "`": r"\textasciigrave{}",
-}  # fmt: skip
 _MARKDOWN = re.compile(r"[\\`*<|~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=[#\w]+;)")
 """What Markdown would take for its own: a ``_`` within a word and a ``[`` without a link are none."""
 _MARKDOWN_START = re.compile(r"^(?:(?=[-+>#=])|(\d{1,9})(?=[.)](?:\s|$)))")
@@ -230,121 +223,6 @@ def notebook_html(tables: tuple[Table, ...]) -> str:
     return environment.from_string(_NOTEBOOK).render(tables=[table.visible() for table in tables])
 
 
-def latex_of(table: Table, label: str) -> str:
-    r"""A table as it stands, its title as the caption, what is strong bold.
-
-    Args:
-        table: Of plain texts.
-        label: For ``\ref``.
-    """
-    table = table.visible()
-    header = [latex(column.title) for column in table.columns]
-    rows = [[bold(latex(cell.text), cell.emphasis == "strong") for cell in row] for row in table.rows]
-    return latex_table(header, rows, table.title, label)
-
-
-def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
-    r"""A ``table`` with booktabs rules; needs ``\usepackage{booktabs}``.
-
-    Args:
-        header: LaTeX texts of the first row.
-        rows: LaTeX texts, as many a row as the header has.
-        caption: Plain text.
-        label: For ``\ref``.
-    """
-    return "\n".join([
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{latex(caption)}.}}",
-        rf"  \label{{{label.replace('_', '-')}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-        r"    \toprule",
-        "    " + " & ".join(header) + r" \\",
-        r"    \midrule",
-        *("    " + " & ".join(row) + r" \\" for row in rows),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-        "",
-    ])  # fmt: skip
-
-
-def csv_text(lines: Iterable[Iterable[object]]) -> str:
-    """Rows as CSV; None is an empty cell.
-
-    Texts are kept as they are, also those that begin with ``=`` or ``@``: a spreadsheet evaluates them unless
-    it is told to read text.
-    """
-    rows = []
-    for line in lines:
-        buffer = io.StringIO()
-        # The writer quotes what holds a character of its line end: both may stand within a text.
-        csv.writer(buffer, lineterminator="\r\n").writerow(line)
-        rows.append(buffer.getvalue().removesuffix("\r\n") + "\n")
-    return "".join(rows)
-
-
-def latex(text: str) -> str:
-    """Plain text with LaTeX's own characters escaped, in one line."""
-    escaped = "".join(_LATEX.get(character, character) for character in _line(text)).replace("--", "-{}-")
-    # After the end of a row a bracket or a star would be its option.
-    return ("{}" if text.startswith(("[", "(", "*")) else "") + escaped.replace("--", "-{}-")
-
-
-def bold(text: str, is_bold: bool) -> str:
-    """LaTeX text, bold or as it is."""
-    return rf"\textbf{{{text}}}" if is_bold else text
-
-
-def _filled(drawn: RichTable, table: Table) -> RichTable:
-    from rich.text import Text
-
-    for column in table.columns:
-        drawn.add_column(Text(column.title), justify=column.align)
-    for row in table.rows:
-        drawn.add_row(*map(_rich_text, row))
-    return drawn
-
-
-def _rich_text(cell: TableCell) -> Text:
-    from rich.text import Text
-
-    return Text.assemble((cell.text, _STYLES[cell.emphasis]), (cell.aside, "dim" if cell.aside else ""))
-
-
-def _line(text: str) -> str:
-    return visible(text, one_line=True)
-
-
-def _aligned_lines(table: Table) -> str:
-    from rich.cells import cell_len  # Chinese letters take two columns, accents of their own none
-
-    widths = [max(map(cell_len, column)) for column in zip(*table.texts, strict=True)]
-    lines = []
-    for line in table.texts:
-        cells = []
-        for column, text, width in zip(table.columns, line, widths, strict=True):
-            gap = " " * (width - cell_len(text))
-            cells.append(text + gap if column.align == "left" else gap + text)
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _markdown(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\g<0>", text)
-
-
-def _markdown_line(text: str) -> str:
-    return _MARKDOWN_START.sub(r"\1\\", _markdown(text.strip()))
-
-
-def _markdown_lines(table: Table) -> str:
-    header, *rows = [[_markdown(text) for text in line] for line in table.texts]
-    rule = [":--" if column.align == "left" else "--:" for column in table.columns]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])
-
-
 @dataclass(frozen=True)
 class Stat:
     """Summary of one metric.
@@ -397,3 +275,51 @@ def metric_columns(names: Iterable[str]) -> tuple[TableColumn, ...]:
 def short_means(metrics: Mapping[str, Stat], names: Iterable[str]) -> list[str]:
     """``0.7382 (0.011)`` for each metric; a dash where there is none."""
     return [metrics[name].short() if name in metrics else "-" for name in names]
+
+
+def _filled(drawn: RichTable, table: Table) -> RichTable:
+    from rich.text import Text
+
+    for column in table.columns:
+        drawn.add_column(Text(column.title), justify=column.align)
+    for row in table.rows:
+        drawn.add_row(*map(_rich_text, row))
+    return drawn
+
+
+def _rich_text(cell: TableCell) -> Text:
+    from rich.text import Text
+
+    return Text.assemble((cell.text, _STYLES[cell.emphasis]), (cell.aside, "dim" if cell.aside else ""))
+
+
+def _line(text: str) -> str:
+    return visible(text, one_line=True)
+
+
+def _aligned_lines(table: Table) -> str:
+    from rich.cells import cell_len  # Chinese letters take two columns, accents of their own none
+
+    widths = [max(map(cell_len, column)) for column in zip(*table.texts, strict=True)]
+    lines = []
+    for line in table.texts:
+        cells = []
+        for column, text, width in zip(table.columns, line, widths, strict=True):
+            gap = " " * (width - cell_len(text))
+            cells.append(text + gap if column.align == "left" else gap + text)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def _markdown_line(text: str) -> str:
+    return _MARKDOWN_START.sub(r"\1\\", _markdown(text.strip()))
+
+
+def _markdown_lines(table: Table) -> str:
+    header, *rows = [[_markdown(text) for text in line] for line in table.texts]
+    rule = [":--" if column.align == "left" else "--:" for column in table.columns]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *rows])

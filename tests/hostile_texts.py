@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -29,6 +31,17 @@ WORST = ("$x$", "cost in $", "_hidden_", "<script>alert(1)</script>", "&amp; 100
 def hostile_texts(n: int) -> list[tuple[str, ...]]:
     """All of them, so many at a time."""
     return [HOSTILE[start : start + n] for start in range(0, len(HOSTILE), n)]
+
+
+_TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(HOSTILE)
+"""Of any characters, bytes that are no text among them."""
+
+
+def any_text(test: Callable[[str], None]) -> Callable[[], None]:
+    """Runs a test with texts of any characters, and with every hostile one."""
+    for text in HOSTILE:
+        test = example(text)(test)
+    return settings(max_examples=100, deadline=None, derandomize=True)(given(_TEXTS)(test))
 
 
 def in_figures(text: str) -> str:

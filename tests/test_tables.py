@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
@@ -17,9 +13,6 @@ from dwp_sweep.errors import visible
 from dwp_sweep.tables import (
     Table,
     TableCell,
-    csv_text,
-    latex,
-    latex_of,
     left,
     markdown,
     markdown_block,
@@ -30,7 +23,7 @@ from dwp_sweep.tables import (
     right,
     table_row,
 )
-from tests.hostile_texts import HOSTILE
+from tests.hostile_texts import any_text
 
 TABLE = Table(
     (*left("method"), *right("Dice")),
@@ -87,16 +80,6 @@ def test_a_table_without_titles_of_columns_has_no_header() -> None:
     assert not bare.has_header and "<th" not in notebook_html((bare,))
 
 
-def test_latex_holds_the_table_with_its_own_characters_escaped() -> None:
-    text = latex_of(TABLE, "tab:toy_scores")
-    assert r"a\_b $<$i$>$ $|$ [red] & \textbf{0.7} \\" in text
-    assert r"\caption{Scores \& more.}" in text and r"\label{tab:toy-scores}" in text
-
-
-TEXTS = st.text(st.characters(), max_size=30) | st.sampled_from(HOSTILE)
-"""Of any characters, bytes that are no text among them."""
-
-
 class Cells(HTMLParser):
     """Texts of a page's cells, notes and bold lines, as a reader sees them."""
 
@@ -126,14 +109,7 @@ def line(text: str) -> str:
     return " ".join(visible(text, one_line=True).split())
 
 
-def hostile(test: Callable[[str], None]) -> Callable[[], None]:
-    """The test of any text, and of the hostile ones in any case."""
-    for text in HOSTILE:
-        test = example(text)(test)
-    return settings(max_examples=100, deadline=None, derandomize=True)(given(TEXTS)(test))
-
-
-@hostile
+@any_text
 def test_any_text_is_one_cell_of_a_terminal(text: str) -> None:
     for print_table in (print_tables, print_framed):
         screen = io.StringIO()
@@ -143,14 +119,14 @@ def test_any_text_is_one_cell_of_a_terminal(text: str) -> None:
         assert not any(character in printed for character in "\x1b\x07\x00\r\u202e")
 
 
-@hostile
+@any_text
 def test_any_text_is_one_line_of_plain_text(text: str) -> None:
     lines = plain_text(of(text)).split("\n")
     assert len(lines) == 5 and len(plain_text(of(text)).splitlines()) in (4, 5)
     assert all(visible(text, one_line=True).rstrip() in printed for printed in lines if printed)
 
 
-@hostile
+@any_text
 def test_any_text_is_one_cell_of_markdown(text: str) -> None:
     page = Cells(MarkdownIt("gfm-like", {"linkify": False}).render(markdown(of(text))))
     shown = [" ".join(cell.split()) for cell in page.cells]
@@ -161,48 +137,20 @@ def test_any_text_is_one_cell_of_markdown(text: str) -> None:
         assert shown == [line(text), line(text), "other", line(text), line(text), line(text)]
 
 
-@hostile
+@any_text
 def test_any_text_is_a_block_of_markdown_as_it_is(text: str) -> None:
     shown = visible(text.replace("\r", "\n"))
     (block,) = MarkdownIt("commonmark").parse(markdown_block(shown))
     assert block.type == "fence" and block.content == shown + "\n"
 
 
-@hostile
+@any_text
 def test_any_text_is_one_cell_of_html(text: str) -> None:
     page = Cells(notebook_html((of(text),)))
     assert page.tags <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "small"}
     assert [cell for cell in page.cells if cell not in ("", "other")] in (
         [visible(text, one_line=True)] * 6, [],
     )  # fmt: skip
-
-
-@hostile
-def test_any_text_comes_back_from_csv(text: str) -> None:
-    written = csv_text([["name", "value"], [text, 1.5], [1, text]])
-    assert list(csv.reader(io.StringIO(written, newline=""))) == [
-        ["name", "value"], [text, "1.5"], ["1", text],
-    ]  # fmt: skip
-
-
-COMMANDS = {
-    r"\textbackslash{}": "\\", r"\&": "&", r"\%": "%", r"\$": "$", r"\#": "#", r"\_": "_", r"\{": "{",
-    r"\}": "}", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"$\times$": "×", r"$-$": "−",
-    r"$<$": "<", r"$>$": ">", r"$|$": "|", r"\textasciigrave{}": "`", "{}": "",
-}  # fmt: skip
-
-
-@hostile
-def test_any_text_is_one_cell_of_latex(text: str) -> None:
-    written, read, place = latex(text), "", 0
-    assert not written.startswith(("[", "(", "*")), "an option of the end of the row above"
-    assert "--" not in written and "\n" not in written
-    while place < len(written):
-        command = next((name for name in COMMANDS if written.startswith(name, place)), None)
-        assert command or written[place] not in "\\{}$&#^_%~<>|`", written[place:]
-        read += COMMANDS[command] if command else written[place]
-        place += len(command) if command else 1
-    assert read == visible(text, one_line=True)
 
 
 def test_columns_of_wide_letters_are_aligned() -> None:

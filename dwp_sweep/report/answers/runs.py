@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from dwp_sweep.config.variants import SEPARATOR
+from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.tracking.read.configuration import rank
 
 Repeat = tuple[int, int]
@@ -77,6 +78,27 @@ def columns_of(targets: Iterable[Target]) -> dict[str, str]:
     labels |= {name: f"{labels[name]} ({name})" for name in plain if labels[name] in names}
     # The paper's columns stand in the order of their labels: UNet-DWP, -PR, -PRf, -RI.
     return dict(sorted(labels.items(), key=lambda item: (item[1].casefold(), item[1])))
+
+
+def known_column(reference: str, columns: Mapping[str, str]) -> str:
+    """The column that a name, a label or a label's own part means.
+
+    Args:
+        reference: As a user gave it after ``--versus``.
+        columns: Method or variant -> label.
+
+    Raises:
+        InputError: There is none; names those that there are.
+    """
+    if reference in columns:
+        return reference
+    for name, label in columns.items():
+        # A method answers to its name, to its label and to the label's own part: RI for UNet-RI.
+        if reference.casefold() in {text.casefold() for text in (name, label, label.removeprefix("UNet-"))}:
+            return name
+    advice = did_you_mean(reference, [*columns.values(), *columns])
+    fix = f"{advice} there are {', '.join(columns.values())}".strip()
+    raise InputError(Problem(f"--versus {reference}", "no such method or variant in this sweep", fix))
 
 
 def runs_of(targets: Iterable[Target], name: str, size: int) -> list[Target]:

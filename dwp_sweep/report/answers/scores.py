@@ -88,3 +88,18 @@ CALIBRATION = (
     Score("test_ece", "ECE", True, about="Expected calibration error of the foreground probability near it."),
     Score("test_brier", "Brier score", True, about="Squared error of the foreground probability near it."),
 )
+LOWER_IS_BETTER = frozenset(
+    f"test_{name}"
+    for name in (
+        "brier",
+        "ece",
+        "nll",
+        "nll_volume",
+        "dice_prediction_error",
+        "hd95_mm",
+        "asd_mm",
+        "volume_error_ml",
+        "n_false_lesions",
+    )
+)
+"""Scores of which less is better; entropy is neither good nor bad."""

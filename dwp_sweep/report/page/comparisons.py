@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from dwp_sweep.errors import InputError
-from dwp_sweep.report.answers.scores import Score
+from dwp_sweep.report.answers.runs import known_column
+from dwp_sweep.report.answers.scores import LOWER_IS_BETTER, Score
 from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.report.page.table_files import bold, csv_text, latex, latex_table
 from dwp_sweep.report.paired.differences import (
-    LOWER_IS_BETTER,
     PairedDifference,
     interval_text,
-    known_column,
     paired_table,
     signed,
 )
@@ -31,7 +31,7 @@ from dwp_sweep.report.paired.significance import (
     signed_rank,
     smallest_visible,
 )
-from dwp_sweep.tables import Table, TableCell, bold, csv_text, latex, latex_table, left, plain_table, right
+from dwp_sweep.tables import Table, TableCell, left, plain_table, right
 
 MAX_PAIRED = 5
 """Up to so many methods every pair is compared: six pairs of four methods at each training size."""

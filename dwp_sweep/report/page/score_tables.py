@@ -19,8 +19,9 @@ from dwp_sweep.report.answers.paper_table import Cell, cell_of, header_by_size, 
 from dwp_sweep.report.answers.runs import Repeat, Target, repeat_text
 from dwp_sweep.report.answers.scores import Score
 from dwp_sweep.report.page.evidence import Evidence
+from dwp_sweep.report.page.table_files import csv_text, latex_of
 from dwp_sweep.report.paired.differences import number
-from dwp_sweep.tables import Emphasis, Table, TableCell, csv_text, latex_of, left, plain_table, right, stat
+from dwp_sweep.tables import Emphasis, Table, TableCell, left, plain_table, right, stat
 
 Undefined = Mapping[Repeat, frozenset[str]]
 """By (split, seed): the test scans without this score."""

@@ -15,17 +15,19 @@ from typing import Any
 
 import pandas as pd
 
-from dwp_sweep.errors import InputError, Problem, did_you_mean
+from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.report.answers.paper_table import METRICS
 from dwp_sweep.report.answers.runs import (
     Repeat,
     Target,
     chosen_runs,
     columns_of,
+    known_column,
     repeat_text,
     runs_of,
     targets_of,
 )
+from dwp_sweep.report.answers.scores import LOWER_IS_BETTER
 from dwp_sweep.report.answers.spread import spread_notes
 from dwp_sweep.report.paired.significance import (
     LEVEL,
@@ -130,23 +132,6 @@ class PairedTable:
         return {"reference": self.reference, "metric": self.metric, **how, "rows": rows, "notes": self.notes}
 
 
-LOWER_IS_BETTER = frozenset(
-    f"test_{name}"
-    for name in (
-        "brier",
-        "ece",
-        "nll",
-        "nll_volume",
-        "dice_prediction_error",
-        "hd95_mm",
-        "asd_mm",
-        "volume_error_ml",
-        "n_false_lesions",
-    )
-)
-"""Scores of which less is better; entropy is neither good nor bad."""
-
-
 def paired_table(
     results: pd.DataFrame, reference: str, read: ReadScores, metric: str = "test_dice"
 ) -> PairedTable:
@@ -185,27 +170,6 @@ def paired_table(
     )
     notes = (*_method_notes(rows, label), *spread_notes(targets), *of_patients, *reader.notes)
     return PairedTable(label, metric, tuple(rows), notes, tuple(reader.missing))
-
-
-def known_column(reference: str, columns: Mapping[str, str]) -> str:
-    """The column that a name, a label or a label's own part means.
-
-    Args:
-        reference: As a user gave it after ``--versus``.
-        columns: Method or variant -> label.
-
-    Raises:
-        InputError: There is none; names those that there are.
-    """
-    if reference in columns:
-        return reference
-    for name, label in columns.items():
-        # A method answers to its name, to its label and to the label's own part: RI for UNet-RI.
-        if reference.casefold() in {text.casefold() for text in (name, label, label.removeprefix("UNet-"))}:
-            return name
-    advice = did_you_mean(reference, [*columns.values(), *columns])
-    fix = f"{advice} there are {', '.join(columns.values())}".strip()
-    raise InputError(Problem(f"--versus {reference}", "no such method or variant in this sweep", fix))
 
 
 class _Reader:

@@ -18,9 +18,9 @@ from dwp_sweep.report.page.builder import styles, themed
 from dwp_sweep.report.page.comparisons import compare, reference_of
 from dwp_sweep.report.page.evidence import missing_targets
 from dwp_sweep.report.page.score_tables import score_table
+from dwp_sweep.report.page.table_files import latex
 from dwp_sweep.report.page.write import Written, write_page
 from dwp_sweep.report.paired.significance import holm
-from dwp_sweep.tables import latex
 from dwp_sweep.tracking.read.rows import NodeRow
 from dwp_sweep.tracking.read.runs import Parent
 from tests.report.toy_evidence import SETTINGS, toy_evidence
