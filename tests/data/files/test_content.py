@@ -155,15 +155,26 @@ def test_no_file_is_packed_denser_than_deflate_can(tmp_path):
     assert not read_bytes(path, 49_000_000, 1_000_000).any()
 
 
-def test_a_container_may_leave_less_memory_than_its_machine(tmp_path, monkeypatch):
-    limit, used = tmp_path / "max", tmp_path / "current"
-    monkeypatch.setattr(file_content, "_CONTROL_GROUPS", ((str(limit), str(used)),))
+@pytest.mark.parametrize(
+    ("stat", "cached"),
+    [
+        ("anon 4000\nfile 900\nactive_file 300\ninactive_file 200\nshmem 400\n", 500),
+        (
+            "cache 900\nactive_file 10\ninactive_file 20\ntotal_active_file 300\ntotal_inactive_file 200\n",
+            500,
+        ),
+        ("anon 4000\n", 0),
+    ],
+)
+def test_a_container_may_leave_less_memory_than_its_machine(tmp_path, monkeypatch, stat, cached):
+    monkeypatch.setattr(file_content, "_CONTROL_GROUPS", ((str(tmp_path), "max", "current"),))
     machine = free_memory()
-    limit.write_text("max\n")
-    used.write_text("1000\n")
+    (tmp_path / "memory.stat").write_text(stat)
+    (tmp_path / "current").write_text("1000\n")
+    (tmp_path / "max").write_text("max\n")
     assert free_memory() > machine / 2
-    limit.write_text("5000\n")
-    assert free_memory() == 4000
+    (tmp_path / "max").write_text("5000\n")
+    assert free_memory() == 4000 + cached  # what was read from disk is given back when it is needed
 
 
 def test_another_packing_is_named(tmp_path, scan):
