@@ -25,8 +25,8 @@ from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.strict import StrictModel, expert
 from dwp_sweep.training.loop import TrainingLength
 
-ANNEALING_STEPS = 100
-"""Of a training that is long enough; the paper names no number."""
+ANNEALING_STEPS, ANNEALING_SHARE = 100, 0.2
+"""Whichever is less, as a share of the training's steps; the paper names no number."""
 
 EXACT_BAYES = LossConfig(dice_weight=0.0, ce_weight=1.0, ce_reduction="sum")
 
@@ -197,7 +197,7 @@ class DivergenceConfig(PosteriorConfig):
             count in nats and have units of way to go, where weights have hundredths: at the rate of the
             weights a posterior stays as wide as it starts.
         kl_annealing_steps: Steps over which the weight rises linearly from 0. Until then no epoch is a
-            candidate for the best one, and the plateau waits. None: 100, or half of the training's steps
+            candidate for the best one, and the plateau waits. None: 100, or a fifth of the training's steps
             where that is less.
         kl_annealing_epochs: The same, counted in epochs.
     """
@@ -221,7 +221,7 @@ class DivergenceConfig(PosteriorConfig):
             return self.kl_annealing_epochs * length.steps_per_epoch
         if self.kl_annealing_steps is not None:
             return self.kl_annealing_steps
-        return min(ANNEALING_STEPS, length.n_steps // 2)
+        return min(ANNEALING_STEPS, int(ANNEALING_SHARE * length.n_steps))
 
     def annealing_misfits(self, section: str, length: TrainingLength) -> tuple[Problem, ...]:
         """The problem with an annealing that outlasts the training."""

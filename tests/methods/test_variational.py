@@ -42,7 +42,7 @@ def test_annealing_rises_linearly_from_zero_to_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "n_steps"),
     [
-        ({}, 100),
+        ({}, 80),
         ({"kl_annealing_steps": 7}, 7),
         ({"kl_annealing_steps": 0}, 0),
         ({"kl_annealing_epochs": 2}, 80),
@@ -64,8 +64,9 @@ def test_epochs_before_the_prior_is_fully_on_are_a_warm_up(
         assert float(terms["loss"]) == pytest.approx(float(terms["data_loss"] + weight * terms["bound"]))
 
 
-def test_in_a_short_training_half_of_the_steps_are_annealing(prepare: Prepare) -> None:
-    assert prepare("gaussian_prior", length=TrainingLength(2, 3)).warm_up == 3
+def test_in_a_short_training_a_fifth_of_the_steps_are_annealing(prepare: Prepare) -> None:
+    assert prepare("gaussian_prior", length=TrainingLength(20, 10)).warm_up == 40
+    assert prepare("gaussian_prior", length=TrainingLength(2, 3)).warm_up == 1
     assert prepare("gaussian_prior", length=TrainingLength(1, 1)).warm_up == 0
 
 
