@@ -264,7 +264,15 @@ def stat(values: Sequence[float]) -> Stat | None:
     finite = [float(value) for value in values if math.isfinite(value)]
     if not finite:
         return None
-    return Stat(statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else None, len(finite))
+    return Stat(mean(finite), statistics.stdev(finite) if len(finite) > 1 else None, len(finite))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean of finite values, also where their sum is larger than a float can be."""
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
 
 
 def metric_columns(names: Iterable[str]) -> tuple[TableColumn, ...]:

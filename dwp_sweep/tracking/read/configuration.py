@@ -18,7 +18,7 @@ from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem, did_you_mean
-from dwp_sweep.tables import Stat, stat
+from dwp_sweep.tables import Stat, mean, stat
 from dwp_sweep.tracking.mlflow_format import LABELS, decode, encode
 from dwp_sweep.tracking.read.rows import NodeRow
 
@@ -136,7 +136,7 @@ def rank(values: Sequence[float], metric: str) -> tuple[int, float]:
     if not finite:
         return 0, math.inf
     sign = 1.0 if lower_is_better(metric) else -1.0
-    return -len(finite), sign * math.fsum(finite) / len(finite)
+    return -len(finite), sign * mean(finite)
 
 
 def lower_is_better(metric: str) -> bool:

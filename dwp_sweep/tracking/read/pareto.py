@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from dwp_sweep.tables import (
     Stat,
     Table,
     left,
+    mean,
     metric_columns,
     notebook_html,
     right,
@@ -231,7 +231,7 @@ def _on_front(pairs: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts, 
     )
     notes = tuple(f"{n} {text}" for n, text in counts if n)
     means = [
-        [statistics.fmean(_value(row, goal.metric, facts) or 0.0 for row, _ in group) for goal in goals]
+        [mean([_value(row, goal.metric, facts) or 0.0 for row, _ in group]) for goal in goals]
         for group in compared
     ]
     places = front_of(means, [goal.sign for goal in goals])

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from dwp_sweep.errors import DwpSweepError, InputError
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.sweep_record import NODES
+from dwp_sweep.strict import LARGEST
 from dwp_sweep.tracking.client import runs_come_from, sqlite_path
-from dwp_sweep.tracking.mlflow_format import KEY_TAG, LABELS, PARENT_TAG, RECORD_TAG
+from dwp_sweep.tracking.mlflow_format import KEY_TAG, LABELS, PARENT_TAG, RECORD_TAG, decode
 from dwp_sweep.tracking.read.configuration import Pair, configurations, pairs_of, select_rows
 from dwp_sweep.tracking.read.index import ResultIndex, open_index
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run, rows_of_store
@@ -224,7 +225,7 @@ def frame_of_rows(rows: Iterable[NodeRow]) -> pandas.DataFrame:
         values, columns=[*COLUMNS, *(name for name in metrics if name not in COLUMNS), *params]
     )
     for name in ("train_size", "split", "seed", "group"):
-        table[name] = pandas.to_numeric(table[name], errors="coerce").astype("Int64")
+        table[name] = pandas.array([_whole(value) for value in table[name]], "Int64")
     table["started"] = pandas.to_datetime(table["started"], unit="ms", utc=True)
     return table
 
@@ -257,6 +258,13 @@ def _without_record(client: MlflowClient, experiment_id: str, index: ResultIndex
     ended = {row.key for row in index.rows(keys)}
     index.learn(run for run, key in zip(runs, keys, strict=True) if key in ended)
     return [row_of_run(run) for run, key in zip(runs, keys, strict=True) if key not in ended]
+
+
+def _whole(value: Any) -> int | None:
+    """A label that is a number; None for what no run of this package has."""
+    value = decode(value) if isinstance(value, str) else value
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    return value if isinstance(value, int) and abs(value) <= LARGEST else None
 
 
 def _values(row: NodeRow, configuration: str) -> dict[str, Any]:

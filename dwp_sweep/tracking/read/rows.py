@@ -85,6 +85,7 @@ def row_of_run(run: Run) -> NodeRow:
         labels[VARIANT] = tags[label_tag(VARIANT)]  # a name stays one, whatever it looks like
     if KEY_TAG not in tags:  # made by hand: parameters may say what tags do not
         labels = {name: params[name] for name in LABELS if name in params} | labels
+    labels = {name: value for name, value in labels.items() if not isinstance(value, list | dict)}
     was_pruned = run.info.status == "KILLED" and tags.get(PRUNED_TAG) == "true"
     return NodeRow(
         key=tags.get(KEY_TAG, ""),

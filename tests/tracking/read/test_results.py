@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tables import Stat, stat
-from dwp_sweep.tracking.read.reader import results, results_of_store
+from dwp_sweep.tracking.read.configuration import rank
+from dwp_sweep.tracking.read.reader import frame_of_rows, results, results_of_store
+from dwp_sweep.tracking.read.rows import NodeRow
 from dwp_sweep.tracking.write.parent import Tracking
 from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish
@@ -72,3 +75,20 @@ def test_statistics_are_those_of_a_sample() -> None:
     assert stat([2.0, float("nan")]) == Stat(2.0, None, 1)
     assert stat([]) is None
     assert str(Stat(0.7, 0.02, 3)) == "0.700 (0.020)" and str(Stat(0.7, None, 1)) == "0.700"
+
+
+@pytest.mark.parametrize(
+    "label", [10**30, 10**400, -(10**30), 1e300, "10" * 20, 2.5, math.nan, [1], {"a": 1}, "x"]
+)
+def test_a_label_that_no_sweep_has_is_no_number_of_the_table(label: Any) -> None:
+    labels = {"method": "x", "train_size": label, "split": 1.0, "seed": "2"}
+    table = frame_of_rows([NodeRow("k", "target", "done", labels, metrics={"val_dice": 0.5})])
+    assert table["train_size"].isna().all() and str(table["train_size"].dtype) == "Int64"
+    assert list(table["split"]) == [1] and list(table["seed"]) == [2]
+
+
+def test_values_near_the_largest_float_have_a_mean() -> None:
+    summary = stat([1e308, 1e308, -1e308])
+    assert summary is not None and summary.mean == pytest.approx(1e308 / 3)
+    assert rank([1e308, 1e308], "val_dice") == (-2, -1e308)
+    assert stat([0.25, 0.75]) == Stat(0.5, pytest.approx(0.125**0.5), 2)
