@@ -1,4 +1,4 @@
-"""Every search space of the paper runs at its smoke scale: one storage, one Ray, generated scans.
+"""Every search space of the paper runs at its smoke scale: one storage, generated scans.
 
 All but one run in this process, with no configuration given up early. What ASHA does with real networks is
 seen in one search on Ray; `tests/harness/search/test_search_run.py` shows it with toys.
@@ -7,7 +7,6 @@ seen in one search on Ray; `tests/harness/search/test_search_run.py` shows it wi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from dwp_sweep.api import SweepRun, run_sweep
-from dwp_sweep.harness.cluster.ray_session import ray_session
 from dwp_sweep.harness.search.study import SAME_AS
 from dwp_sweep.store.local.store import LocalStore
 from tests.harness.test_run import Witness
@@ -57,21 +55,20 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     storage = tmp_path_factory.mktemp("spaces") / "runs"
-    with ray_session():
-        runs = {
-            name: run_sweep(
-                FOLDER / f"{name}.yaml",
-                storage,
-                smoke=True,
-                overrides=WITHOUT_RAY.get(name, ()),
-                here=name in WITHOUT_RAY,
-                progress=Witness(),
-            )
-            for name in (*GRIDS, *SEARCHES)
-        }
-    yield Ran(storage, runs)
+    runs = {
+        name: run_sweep(
+            FOLDER / f"{name}.yaml",
+            storage,
+            smoke=True,
+            overrides=WITHOUT_RAY.get(name, ()),
+            here=name in WITHOUT_RAY,
+            progress=Witness(),
+        )
+        for name in (*GRIDS, *SEARCHES)
+    }
+    return Ran(storage, runs)
 
 
 @pytest.mark.parametrize("name", [*GRIDS, *SEARCHES])
