@@ -23,11 +23,12 @@ from dwp_sweep.report.answers.runs import (
     targets_of,
     validation_counts,
 )
+from dwp_sweep.report.answers.scores import OVERLAP
 from dwp_sweep.report.answers.spread import spread_notes
 from dwp_sweep.tables import Stat, Table, TableCell, TableColumn, markdown, plain_text, stat, table_row
 
 CellT = TypeVar("CellT")
-METRICS = {"test_dice": "Test Dice", "test_iou": "Test IoU"}
+METRICS = {score.name: score.title for score in OVERLAP}
 _MAX_COLUMNS = 5
 """More methods or variants than these become the rows: no more cells fit into a line of 100 characters, nor
 into a page of 1,000 pixels."""

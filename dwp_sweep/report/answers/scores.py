@@ -89,17 +89,6 @@ CALIBRATION = (
     Score("test_brier", "Brier score", True, about="Squared error of the foreground probability near it."),
 )
 LOWER_IS_BETTER = frozenset(
-    f"test_{name}"
-    for name in (
-        "brier",
-        "ece",
-        "nll",
-        "nll_volume",
-        "dice_prediction_error",
-        "hd95_mm",
-        "asd_mm",
-        "volume_error_ml",
-        "n_false_lesions",
-    )
-)
-"""Scores of which less is better; entropy is neither good nor bad."""
+    f"test_{score.by_scan}" for score in (*OVERLAP, *OTHER_TESTED, *CALIBRATION) if score.lower_is_better
+) | {"test_nll_volume", "test_dice_prediction_error"}
+"""Scores of ``test_scores.json`` of which less is better; entropy is neither good nor bad."""

@@ -264,7 +264,9 @@ def _on_splits(rows: Sequence[Comparison]) -> str:
             f"{factor:.1f} times as wide as for splits that share none."
         )
     else:
-        text += " It is Student's t interval, not corrected: the splits are independent, or test the same."
+        text += (
+            " It is Student's t interval, not corrected: two splits share no test subject, or all of them."
+        )
     return text
 
 
