@@ -7,6 +7,7 @@ somebody looks. Of Optuna nothing private is used.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ CHECKED_WITH = {"ray": "2.60.0"}
 
 _GET_CLUSTER_ID = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 _AUTOSCALING_STATUS = "__autoscaling_status"
+_MANY_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Off, where it is not said, on those two systems alone; on Linux it is nowhere documented, but works."""
 
 
 def ask_head(channel: grpc.Channel, headers: Mapping[str, str], timeout_s: float) -> None:
@@ -32,6 +35,39 @@ def ask_head(channel: grpc.Channel, headers: Mapping[str, str], timeout_s: float
     ask: Any = channel.unary_unary(_GET_CLUSTER_ID)
     metadata = [(name.lower(), value) for name, value in headers.items()]
     ask(b"", metadata=metadata, timeout=timeout_s)
+
+
+@contextlib.contextmanager
+def on_loopback() -> Iterator[None]:
+    """Let Ray take 127.0.0.1 as the address of this machine, and so listen there alone.
+
+    Ray has no public option for it: it replaces the address of the loopback by that of another interface,
+    and its processes then listen on all of them. A variable that the user has set decides.
+    """
+    from ray._private import ray_constants
+
+    if _MANY_MACHINES in os.environ:
+        yield
+        return
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_MANY_MACHINES] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[_MANY_MACHINES]
+
+
+def send_token() -> None:
+    """Let Ray send its token, as ``RAY_AUTH_MODE=token`` in the environment of a new process does.
+
+    `ray.init` does so by itself for a new local cluster alone, and reads the variable once.
+    """
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    os.environ["RAY_AUTH_MODE"] = "token"
+    Config.initialize("")
 
 
 def has_second_autoscaler() -> bool:

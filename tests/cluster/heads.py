@@ -22,17 +22,21 @@ def started_head(folder: Path, environment: Mapping[str, str], page: str) -> Ite
 
     Args:
         folder: For its log; its jobs write to ``runs`` in it.
-        environment: Of the head, without what says where it listens and writes.
+        environment: Of the head, without what says where it listens and writes; ``RAY_AUTH_MODE=disabled``
+            becomes the script's option.
         page: Of its dashboard; the head is ready when that answers without a token.
     """
-    dashboard, gcs, agent = free_ports(3)
+    dashboard, gcs, agent, client = free_ports(4)
     own = {
         "DWP_SWEEP_BIN": str(BIN),
         "DWP_SWEEP_STORAGE": str(folder / "runs"),
         "DWP_SWEEP_DASHBOARD_PORT": str(dashboard),
         "DWP_SWEEP_RAY_PORT": str(gcs),
     }
-    options = ("--num-cpus", "2", "--dashboard-agent-listen-port", str(agent))
+    options = ["--num-cpus", "2", "--dashboard-agent-listen-port", str(agent)]
+    options += ["--ray-client-server-port", str(client)]
+    if environment.get("RAY_AUTH_MODE") == "disabled":
+        options.insert(0, "--without-token")
     command: list[str | Path] = [ROOT / "deploy" / "single_head.sh", *options]
     log = folder / "head.log"
     with log.open("w") as out:

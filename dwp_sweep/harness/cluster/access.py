@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.private_apis import ask_head
+from dwp_sweep.harness.private_apis import ask_head, send_token
 
 _ANSWER_WITHIN_S = 15.0
 _HOST_AND_PORT = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d+$")
+_LOOPBACK = re.compile(r"^(?:localhost|127(?:\.\d+){3}):(\d+)$")
+_NEARBY_ANSWERS_WITHIN_S = 2.0
+_ANY_ADDRESS_OUTSIDE = ("192.0.2.1", 9)
 
 
 def require_open_door(address: str) -> None:
@@ -44,6 +48,25 @@ def require_open_door(address: str) -> None:
         raise InputError(Problem(where, what, "set RAY_AUTH_MODE=token"))
     if _head_status(address, token) == "UNAUTHENTICATED":
         raise token.refused(where)
+    if "RAY_AUTH_MODE" not in os.environ:
+        send_token()
+
+
+def is_on_loopback_alone(address: str) -> bool:
+    """Whether an address is one of the loopback where a head listens that no other machine can reach."""
+    if (match := _LOOPBACK.match(address)) is None:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        try:
+            route.connect(_ANY_ADDRESS_OUTSIDE)  # sends nothing: it only finds out by which interface
+            own: str = route.getsockname()[0]
+        except OSError:
+            return True  # this machine has no other interface
+    try:
+        socket.create_connection((own, int(match[1])), _NEARBY_ANSWERS_WITHIN_S).close()
+    except OSError:
+        return True
+    return False
 
 
 def not_connected(address: str, error: Exception) -> InputError:

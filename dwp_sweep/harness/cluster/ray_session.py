@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 from dwp_sweep.atomic_write import can_be_made
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.cluster.access import not_connected, require_open_door
+from dwp_sweep.harness.cluster.access import is_on_loopback_alone, not_connected, require_open_door
 from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.private_apis import (
     autoscaling_status,
     has_second_autoscaler,
+    on_loopback,
     without_sigterm_handler,
 )
 from dwp_sweep.harness.trial import MALLOC_ENVIRONMENT
@@ -83,7 +84,8 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
     Args:
         address: Of an existing cluster; None: the one in ``RAY_ADDRESS`` (set inside a Ray job), a Ray that
             this process has already initialised, else a new local one.
-        n_cpus: Logical CPUs of a new local one; None: as many as there are.
+        n_cpus: Logical CPUs of a new local one, which listens on the loopback alone; None: as many as
+            there are.
 
     Yields:
         Whether the Ray is our own local one.
@@ -98,18 +100,16 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         require_open_door(address)
-        try:
-            with _own_signals():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            raise not_connected(address, error) from error
-    else:
+    with on_loopback() if not address or is_on_loopback_alone(address) else contextlib.nullcontext():
         with _own_signals():
-            _start_local(n_cpus)
-    try:
-        yield not address
-    finally:
-        _shut_down()
+            if address:
+                _connect(address)
+            else:
+                _start_local(n_cpus)
+        try:
+            yield not address
+        finally:
+            _shut_down()
 
 
 @contextlib.contextmanager
@@ -216,6 +216,15 @@ class RememberedMachines:
         if time.monotonic() - self._read_s > _MACHINES_EVERY_S:
             self._known, self._read_s = machines(), time.monotonic()
         return self._known
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise not_connected(address, error) from error
 
 
 def _start_local(n_cpus: int | None) -> None:
