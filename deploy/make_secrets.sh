@@ -24,15 +24,18 @@ keep() {
     fi
 }
 
-for name in ray_auth_token postgres_password mlflow_admin_password mlflow_flask_secret_key; do
+for name in ray_auth_token postgres_password mlflow_admin_password mlflow_sweeps_password mlflow_flask_secret_key; do
     drawn | keep "$name"
 done
-# What MLflow's client reads from ~/.mlflow/credentials.
+# What MLflow's client reads from ~/.mlflow/credentials: for jobs and people, as a user who is no administrator.
 keep mlflow_credentials <<TEXT
 [mlflow]
-mlflow_tracking_username = admin
-mlflow_tracking_password = $(cat mlflow_admin_password)
+mlflow_tracking_username = sweeps
+mlflow_tracking_password = $(cat mlflow_sweeps_password)
 TEXT
+if ! grep -q "= $(cat mlflow_sweeps_password)\$" mlflow_credentials; then
+    echo "mlflow_credentials is not of the user sweeps: delete it, run this again, and install it on every client" >&2
+fi
 # The same key pair as the S3 client and as the S3 server read it.
 if [[ ! -s s3_credentials || ! -s s3.json ]]; then
     rm -f s3_credentials s3.json

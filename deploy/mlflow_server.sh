@@ -3,7 +3,8 @@
 # from files. Runs inside the project's image (compose.yaml, kuberay/mlflow.yaml).
 #
 # SECRETS (default /run/secrets) is a folder with the files postgres_password, mlflow_admin_password,
-# mlflow_flask_secret_key and s3_credentials (an AWS credentials file), as make_secrets.sh writes them.
+# mlflow_sweeps_password, mlflow_flask_secret_key and s3_credentials (an AWS credentials file), as make_secrets.sh
+# writes them.
 # No password comes near a command line or a log: libpq reads a password file, boto3 a credentials file.
 #
 #   MLFLOW_DATABASE        postgresql://USER@HOST:PORT/NAME, without a password
@@ -15,7 +16,11 @@ umask 077
 
 : "${MLFLOW_DATABASE:?where the runs go}" "${MLFLOW_BUCKET:?where the artifacts go}"
 : "${MLFLOW_ALLOWED_HOSTS:?the names that clients use}"
-secrets="${SECRETS:-/run/secrets}"
+export SECRETS="${SECRETS:-/run/secrets}"
+secrets="$SECRETS"
+for name in postgres_password mlflow_admin_password mlflow_sweeps_password mlflow_flask_secret_key s3_credentials; do
+    [[ -r $secrets/$name ]] || { echo "$secrets/$name cannot be read: run deploy/make_secrets.sh" >&2; exit 2; }
+done
 private="$(mktemp -d)"
 
 printf '*:*:*:*:%s\n' "$(cat "$secrets/postgres_password")" >"$private/pgpass"
@@ -45,6 +50,22 @@ import boto3
 s3 = boto3.client("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None)
 if sys.argv[1] not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
     s3.create_bucket(Bucket=sys.argv[1])
+PYTHON
+
+# The user of the jobs, who is no administrator. A newly drawn password holds from the server's next start on.
+python - <<'PYTHON'
+import os
+from pathlib import Path
+
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+password = Path(os.environ["SECRETS"], "mlflow_sweeps_password").read_text(encoding="utf-8").strip()
+users = SqlAlchemyStore()
+users.init_db(os.environ["MLFLOW_DATABASE"])
+if users.has_user("sweeps"):
+    users.update_user("sweeps", password=password, is_admin=False)
+else:
+    users.create_user("sweeps", password)
 PYTHON
 
 # No server jobs: they add processes and memory, and a sweep uses none.

@@ -23,6 +23,7 @@ SECRETS = {
     "ray_auth_token",
     "postgres_password",
     "mlflow_admin_password",
+    "mlflow_sweeps_password",
     "mlflow_flask_secret_key",
     "mlflow_credentials",
     "s3_credentials",

@@ -79,4 +79,4 @@ def test_the_build_context_holds_only_what_is_listed() -> None:
 
 def test_git_ignores_the_folder_of_secrets() -> None:
     assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
-    assert len(SECRETS) == 7
+    assert len(SECRETS) == 8

@@ -44,10 +44,11 @@ def test_secrets_are_drawn_once_and_fit_each_other(tmp_path: Path) -> None:
     assert drawn(tmp_path / "one") == first
 
     plain = [first[name] for name in SECRETS if name.endswith(("token", "password", "key"))]
-    assert len(set(plain)) == 4 and all(len(value) == 48 for value in plain)
+    assert len(set(plain)) == 5 and all(len(value) == 48 for value in plain)
     credentials = configparser.ConfigParser()
     credentials.read_string(first["mlflow_credentials"])
-    assert credentials["mlflow"]["mlflow_tracking_password"] == first["mlflow_admin_password"]
+    assert credentials["mlflow"]["mlflow_tracking_username"] == "sweeps"
+    assert credentials["mlflow"]["mlflow_tracking_password"] == first["mlflow_sweeps_password"]
     s3 = configparser.ConfigParser()
     s3.read_string(first["s3_credentials"])
     (identity,) = json.loads(first["s3.json"])["identities"]
@@ -71,3 +72,24 @@ def test_the_server_takes_no_secret_on_its_command_line_or_from_the_environment(
     assert "--app-name basic-auth" in command and "--allowed-hosts" in command
     read = {name for name in SECRETS if f"$secrets/{name}" in script}
     assert read == {"postgres_password", "mlflow_admin_password", "mlflow_flask_secret_key", "s3_credentials"}
+
+
+def test_credentials_of_an_older_deployment_are_named_and_stay(tmp_path: Path) -> None:
+    drawn(tmp_path)
+    older = tmp_path / "mlflow_credentials"
+    older.unlink()
+    older.write_text("[mlflow]\nmlflow_tracking_username = admin\nmlflow_tracking_password = x\n")
+    done = subprocess.run([DEPLOY / "make_secrets.sh", tmp_path], capture_output=True, text=True, check=True)
+    assert "mlflow_credentials is not of the user sweeps: delete it" in done.stderr
+    assert "admin" in older.read_text()
+
+
+def test_a_secret_that_the_server_lacks_is_named(tmp_path: Path) -> None:
+    drawn(tmp_path)
+    (tmp_path / "mlflow_sweeps_password").unlink()
+    places = {"MLFLOW_DATABASE": "x", "MLFLOW_BUCKET": "x", "MLFLOW_ALLOWED_HOSTS": "x"}
+    environment = os.environ | places | {"SECRETS": str(tmp_path)}
+    command = [DEPLOY / "mlflow_server.sh"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"{tmp_path}/mlflow_sweeps_password cannot be read: run deploy/make_secrets.sh\n"
