@@ -168,6 +168,7 @@ def _line(entry: NodeEntry) -> str:
 def _entry(values: Mapping[str, Any]) -> NodeEntry:
     inputs = {role: tuple((str(s), str(k)) for s, k in pairs) for role, pairs in values["inputs"].items()}
     entry = NodeEntry(**{**values, "inputs": inputs})
-    if not (isinstance(entry.key, str) and isinstance(entry.stage, str) and isinstance(entry.config, dict)):
+    texts, mappings = (entry.key, entry.stage, entry.title), (entry.config, entry.labels)
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(m, dict) for m in mappings):
         raise TypeError("no node")
     return entry

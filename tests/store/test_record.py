@@ -107,3 +107,15 @@ def test_a_heartbeat_that_no_run_writes_is_no_run(wrong: dict[str, Any], tmp_pat
     assert [run.run for run in live_runs(store)] == ["1"]
     path.write_text(json.dumps(values | wrong))
     assert live_runs(store) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"labels": 7}, {"title": None}, {"config": []}, {"key": 10**30}, {"inputs": {"a": 7}}]
+)
+def test_a_line_that_describes_no_node_is_dropped(wrong: dict[str, Any], tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    record_nodes(store, "toy", [NodeEntry(KEY, "target", "one")])
+    line = {"key": "b", "stage": "target", "title": "b", "config": {}, "inputs": {}, "labels": {}}
+    with (store.sweep_dir("toy") / "nodes.jsonl").open("a") as file:
+        file.write(json.dumps(line | wrong) + "\n")
+    assert [entry.key for entry in recorded_nodes(store, "toy")] == [KEY]
