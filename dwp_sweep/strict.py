@@ -83,7 +83,7 @@ def parse(model: type[ModelT], values: Mapping[str, Any], where: str, prefix: st
     Raises:
         InputError: With one problem for every bad key.
     """
-    if large := [Problem(where, what) for what in _large_numbers(values, prefix)]:
+    if large := [Problem(where, what) for what in large_numbers(values, prefix)]:
         raise InputError(large)
     try:
         return model.model_validate_json(json.dumps(values), strict=True)
@@ -126,19 +126,19 @@ def shortened(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _large_numbers(values: Any, key: str) -> Iterator[str]:
-    """What is wrong with each whole number beyond `LARGEST`, by its dotted key."""
+def large_numbers(values: Any, key: str = "", largest: int = LARGEST) -> Iterator[str]:
+    """What is wrong with each whole number beyond ``largest`` among plain values, by its dotted key."""
     if isinstance(values, Mapping):
         for name, value in values.items():
-            yield from _large_numbers(value, f"{key}.{name}" if key else str(name))
+            yield from large_numbers(value, f"{key}.{name}" if key else str(name), largest)
     elif isinstance(values, list | tuple):
         for place, value in enumerate(values):
-            yield from _large_numbers(value, f"{key}.{place}")
-    elif isinstance(values, int) and abs(values) > LARGEST:
+            yield from large_numbers(value, f"{key}.{place}", largest)
+    elif isinstance(values, int) and abs(values) > largest:
         # Python writes out no number of more than 4,300 digits.
         n_digits = int(abs(values).bit_length() * math.log10(2)) + 1
         shown = str(values) if n_digits < 40 else f"a number of about {n_digits:,} digits"
-        yield f"{key} = {shown}: whole numbers are at most {LARGEST}"
+        yield f"{key} = {shown}: whole numbers are at most {largest}"
 
 
 def _has_parts(value: Any) -> bool:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from dwp_sweep.nets.kernel_bank import Standardise, kernel_channels
-from dwp_sweep.nets.kernel_groups import Channels, read_channels
+from dwp_sweep.nets.kernel_groups import GROUPS, Channels, read_channels
 from dwp_sweep.nets.kernel_mixture import KernelMixture
 from dwp_sweep.nets.kernel_vae import KernelVAE
-from dwp_sweep.nets.net_files import fact, load_state, read_facts, read_tensors, write_tensors
+from dwp_sweep.nets.net_files import fact, is_number, load_state, read_facts, read_tensors, write_tensors
 from dwp_sweep.strict import shortened
 
 STEM = "prior"
@@ -48,7 +48,7 @@ class KernelPrior:
     channels: Channels = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        bad = {name: scale for name, scale in self.scale.items() if not 0 < scale < float("inf")}
+        bad = {name: scale for name, scale in self.scale.items() if not is_number(scale) or scale <= 0}
         if bad or not self.scale:
             raise ValueError(f"a prior needs a positive, finite scale for each layer, not {bad}")
         if self.standardise not in get_args(Standardise):
@@ -161,6 +161,9 @@ def load_prior(folder: Path) -> KernelPrior:
     path = folder / f"{STEM}.json"
     facts, tensors = read_facts(folder, STEM), read_tensors(folder, STEM)
     group, scale = fact(facts, "group", path), fact(facts, "scale", path)
+    if group not in GROUPS or isinstance(group, bool):
+        allowed = f"group must be one of 1 to {len(GROUPS)}, not {shortened(repr(group))}"
+        raise ValueError(f"{path}: describes no prior: {allowed}")
     try:
         channels = read_channels(facts.get("channels", {}))
         model = _new_model(facts, path)
@@ -193,5 +196,7 @@ def _new_model(facts: Mapping[str, Any], path: Path) -> KernelVAE | KernelMixtur
     if kind == "mixture":
         return KernelMixture.blank(size)
     head, floor = fact(facts, "head", path), fact(facts, "log_var_floor", path)
+    if not is_number(floor):
+        raise ValueError(f"log_var_floor must be a finite number, not {floor!r}")
     with torch.random.fork_rng(devices=[]):  # the start drawn here is overwritten at once
         return KernelVAE(size, head, floor)

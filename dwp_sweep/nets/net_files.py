@@ -7,6 +7,7 @@ description of a network holds its shape, so that a folder is all that `load_net
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from dwp_sweep.nets.bayes_conv import BayesConv3d, Noise, make_bayesian
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
-from dwp_sweep.strict import json_of
+from dwp_sweep.strict import json_of, large_numbers
 
 STEM = "net"
 
@@ -91,14 +92,14 @@ def read_net_facts(folder: Path) -> NetFacts:
     path = Path(folder) / f"{STEM}.json"
     facts = read_facts(Path(folder), STEM)
     try:
-        unet = UNetConfig.model_validate(fact(facts, "unet", path))
+        unet = UNetConfig.model_validate_json(json.dumps(fact(facts, "unet", path)), strict=True)
     except ValidationError as error:
         raise ValueError(f"{path}: 'unet' is no valid network shape: {error}") from None
     noise = facts.get("noise") if fact(facts, "bayesian", path) else None
     if noise not in (None, "weight", "local"):
         raise ValueError(f"{path}: noise must be 'weight' or 'local', not {noise!r}")
     background = facts.get("background", 0.0)
-    if isinstance(background, bool) or not isinstance(background, int | float):
+    if not is_number(background):
         raise ValueError(f"{path}: background must be a number, not {background!r}")
     return NetFacts(unet, cast("Noise | None", noise), float(background), facts.get("extra", {}))
 
@@ -145,7 +146,14 @@ def read_facts(folder: Path, stem: str) -> dict[str, Any]:
         raise ValueError(f"{path}: no readable JSON file: {error}") from None
     if not isinstance(facts, dict):
         raise ValueError(f"{path}: should hold a JSON object, not {type(facts).__name__}")
+    for what in large_numbers(facts, largest=2**53):
+        raise ValueError(f"{path}: {what}")
     return facts
+
+
+def is_number(value: object) -> bool:
+    """Whether a plain value is a finite number; truth values are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def fact(facts: Mapping[str, Any], key: str, path: Path) -> Any:

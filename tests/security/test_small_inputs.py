@@ -26,7 +26,7 @@ from dwp_sweep.config.sweep import build_sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.nets.kernel_prior import KernelPrior, load_prior, save_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
-from dwp_sweep.nets.net_files import load_net, save_net
+from dwp_sweep.nets.net_files import load_net, read_net_facts, save_net
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.strict import LARGEST
 from dwp_sweep.tracking.read.configuration import Configuration, same_value, select_rows
@@ -149,7 +149,8 @@ def test_a_network_file_of_many_channels_is_refused_before_it_takes_memory(
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_prior_file_of_a_huge_model_is_refused(said: dict[str, str], name: str) -> None:
-    assert said[name].startswith("ValueError") and "from 1 to 1000" in said[name]
+    assert said[name].startswith("ValueError")
+    assert ("whole numbers are at most" if name == "beyond" else "from 1 to 1000") in said[name]
 
 
 def test_values_given_from_python_are_bounded_as_a_file_is() -> None:
@@ -266,6 +267,27 @@ def test_a_condition_without_end_is_a_value_that_no_run_has(value: str) -> None:
     assert not same_value("5", value) and not same_value(5, value)
     with pytest.raises(InputError, match="no target run has train_size="):
         select_rows([(ROW, Configuration({"train_size": 5}, "c"))], {"train_size": value}, "mine")
+
+
+ODD = ("1" + "0" * 400, "NaN", "Infinity", "-Infinity", "1e400", '"x"', "true", "[1]")
+
+
+@pytest.mark.parametrize("number", ODD)
+def test_no_number_of_a_description_is_without_end(tmp_path: Path, number: str) -> None:
+    net = UNet3D(channels=(2, 2, 2, 2))
+    save_net(net, net.config, tmp_path)
+    save_prior(KernelPrior(1, KernelVAE(), {"init_conv": 1.0}), tmp_path)
+    for name, keys, read in (
+        ("net", {"background": '"ODD"', "unet": '{"in_channels": "ODD"}'}, read_net_facts),
+        ("prior", {"group": '"ODD"', "log_var_floor": '"ODD"', "scale": '{"init_conv": "ODD"}'}, load_prior),
+    ):
+        path = tmp_path / f"{name}.json"
+        facts = path.read_text()
+        for key, value in keys.items():
+            changed = {**json.loads(facts), key: json.loads(value)}
+            path.write_text(json.dumps(changed).replace('"ODD"', number))
+            with pytest.raises(ValueError, match=rf"{name}\.json"):
+                read(tmp_path)
 
 
 def test_a_list_of_scans_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
