@@ -77,7 +77,7 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     for section in ("source", "target"):
         if isinstance(values := public.get(section), Mapping):
             public[section] = _without_idle_parts(values)
-    if stage == "source":
+    if stage == "source" and "source" in public:
         public["source"].pop("member", None)  # which targets start from it, it cannot know
     return public | dict(config.get("settings") or {})
 

@@ -79,3 +79,7 @@ def test_of_a_brought_output_only_its_content_is_told() -> None:
     assert public_config("prior", prior) == {
         "prior": {"brought": {"group3": {"path": "/p/group3", "sha256": "cd"}}}
     }
+
+
+def test_a_source_without_a_section_of_settings_keeps_what_it_has() -> None:
+    assert public_config("source", {"name": "toy"}) == {"name": "toy"}
