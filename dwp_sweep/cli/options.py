@@ -11,7 +11,6 @@ import click
 
 from dwp_sweep.cli.exits import place
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.store.open_store import folder_of
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -40,6 +39,8 @@ class StoragePlace(click.ParamType[str | Path]):
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | Path:
         """A `Path` for a folder, the text itself for an URL."""
+        from dwp_sweep.store.open_store import folder_of
+
         try:
             if folder_of(value) is None:
                 return str(value)
