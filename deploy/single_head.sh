@@ -12,8 +12,8 @@
 #
 # All of its ports are on the loopback, and whoever knows its token may run anything as you. The token is read from
 # RAY_AUTH_TOKEN_PATH (default: ~/.ray/auth_token, where Ray's own programs look too) and drawn there, for you alone, if
-# the file is not there. Ray's sockets and the packages of jobs lie in a folder that only you may enter (RAY_TMPDIR,
-# default: /tmp/dwp_sweep-UID), its logs in ray/session_latest/logs there.
+# the file is not there. Ray's sockets and the packages of jobs lie below RAY_TMPDIR, its logs in ray/session_latest/logs
+# there. The default, /tmp/dwp_sweep-UID, is closed to other users; a folder of your own you close yourself.
 #
 # Jobs run in copies of the working directory that Ray deletes, so results go to DWP_SWEEP_STORAGE (default: dwp_runs
 # beside this script's repository).

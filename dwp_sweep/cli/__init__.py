@@ -29,8 +29,8 @@ def main() -> None:
     MLflow, and hands over the table, the best configuration and the trained model. Running a command
     again goes on where it stopped.
 
-    Exit codes: 0 all done; 1 some node failed or was blocked; 2 bad input, nothing started;
-    3 stopped by the budget; 130 interrupted.
+    Exit codes: 0 all done; 1 some node failed or was blocked, or the storage failed; 2 bad input, a file
+    that cannot be written, or no machine that is large enough; 3 stopped by the budget; 130 interrupted.
     """
 
 

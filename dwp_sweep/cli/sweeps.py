@@ -199,7 +199,7 @@ def _ways_on(run: SweepRun, storage: Path | str) -> list[tuple[str, str]]:
         ways.append(("figures of the search", figures))
     if run.best is not None:
         code = f"import dwp_sweep; net = dwp_sweep.load_model({run.best.run_ids[0]!r}, {uri!r})"
-        ways.append(("the trained network", f'python -c "{code}"'))
+        ways.append(("the trained network", shlex.join(["python", "-c", code])))
     return ways
 
 

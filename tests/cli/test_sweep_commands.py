@@ -7,6 +7,7 @@ The same demo on a real Ray is in `tests/cluster/test_ray_job.py`; ``retrain`` b
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -87,7 +88,7 @@ def test_the_printed_python_line_loads_the_network(finished: Finished) -> None:
     import dwp_sweep as package
 
     line = next(line for line in finished.run.stdout.splitlines() if "the trained network" in line)
-    code = line.split('python -c "')[1].rstrip('"')
+    code = shlex.split(line[line.index("python -c") :])[2]
     scope: dict[str, object] = {}
     exec(code, scope)
     best = package.best_config("demo-smoke", tracking_uri=finished.uri)

@@ -2,7 +2,8 @@
 
 Two networks of the same split and seed saw the same training scans and are scored on the same test
 subjects, so their scores are subtracted subject by subject before anything is averaged: what makes a
-scan hard cancels. Beside `table`, whose choice of runs it shares. Decides nothing: test scores only.
+scan hard cancels. It shares the choice of runs with the paper's table
+(`report.answers.runs`). Decides nothing: test scores only.
 """
 
 from __future__ import annotations
