@@ -2,7 +2,7 @@
 
 A network that has seen a scan in the source task is not tested blindly on it in the target task. Equal scans
 are found by their voxels, whatever their files are called; patients by their names, which mean something
-only within one layout. Runs before a sweep starts.
+within one folder, or everywhere where BraTS has given them out. Runs before a sweep starts.
 """
 
 from __future__ import annotations
@@ -76,26 +76,28 @@ def shared_data(source: TaskScans, target: TaskScans) -> SharedData:
     """Scans and patients of the target task that the source task has as well.
 
     A scan is the same where any channel has the same voxels (`content_hash`) or where it is the same file,
-    whichever channel of it is read. A patient is the same where both tasks have one layout and one root, or
-    names that BraTS has given out; equal names in two folders are a warning, since folders count anew. So are
-    equal masks of other scans: the same lesion in another modality, or a scan that was processed again.
+    whichever channel of it is read. A patient is the same where both tasks have one root, or names that BraTS
+    has given out, whatever the layouts; equal names in two folders of one layout are a warning, since folders
+    count anew. So are equal masks of other scans: the same lesion in another modality, or a scan that was
+    processed again.
     """
     scans = _same_scans(source, target)
     in_both = {(one.id, other.id) for one, other in scans}
     problems = [_scan_problem(scans, target)] if scans else []
-    patients = [
+    equal_names = [
         (one, other) for one, other in _same_patients(source, target) if (one.id, other.id) not in in_both
     ]
     is_one_folder = _root(source.config) == _root(target.config)
-    certain = [pair for pair in patients if is_one_folder or is_worldwide(pair[0].patient)]
-    chance = [pair for pair in patients if pair not in certain]
+    certain = [pair for pair in equal_names if is_one_folder or is_worldwide(pair[0].patient)]
+    is_one_layout = _layout(source.config) == _layout(target.config)
+    chance = [pair for pair in equal_names if pair not in certain] if is_one_layout else []
     if certain:
         problems.append(Problem(TASKS, _patient_text(certain), _fix("patients")))
     warnings = []
     if chance:
         fix = "if they are the same people, select others; if not, nothing is wrong"
         warnings.append(Problem(TASKS, f"two folders, equal names: {_patient_text(chance)}", fix))
-    in_both |= {(one.id, other.id) for one, other in patients}
+    in_both |= {(one.id, other.id) for one, other in (*certain, *chance)}
     masks = [pair for pair in _same_masks(source, target) if (pair[0].id, pair[1].id) not in in_both]
     if masks:
         named = _named(f"{one.mask} = {other.mask}" for one, other in masks)
@@ -168,8 +170,8 @@ def _scan_problem(pairs: Sequence[tuple[Subject, Subject]], target: TaskScans) -
 
 
 def _same_patients(source: TaskScans, target: TaskScans) -> list[tuple[Subject, Subject]]:
-    """The first scan of each patient in either task; generated subjects are no patients."""
-    if _layout(source.config) != _layout(target.config) or source.config.layout == "phantom":
+    """The first scan of each name in either task; generated subjects are no patients."""
+    if "phantom" in (source.config.layout, target.config.layout):
         return []
     ours, theirs = _first_scans(source.subjects), _first_scans(target.subjects)
     return [(ours[patient], theirs[patient]) for patient in theirs if patient in ours]
@@ -200,4 +202,7 @@ def _layout(config: DatasetConfig) -> str:
 
 
 def _root(config: DatasetConfig) -> Path | None:
-    return home_path(config.root).resolve() if config.root else None
+    """The folder; of ``pairs`` also where its ``pairs.csv`` is named, which the folder alone means too."""
+    root = home_path(config.root).resolve() if config.root else None
+    is_table = root is not None and config.layout == "pairs" and root.name == "pairs.csv" and root.is_file()
+    return root.parent if root is not None and is_table else root

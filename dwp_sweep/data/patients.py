@@ -15,9 +15,11 @@ from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.errors import Problem
 
 _BRATS = (
-    re.compile(r"(brats-[a-z]+-\d+)-\d+", re.IGNORECASE),  # since 2023: BraTS-GLI-00000-001
+    re.compile(r"(brats(?:-[a-z]+)+-\d+)-\d+", re.IGNORECASE),  # since 2023: BraTS-MEN-RT-0001-1
     re.compile(r"(brats1[789]_[a-z0-9]+_[a-z0-9]+)_\d+", re.IGNORECASE),  # Brats18_TCIA01_131_1
 )
+_BRATS_ONE_SCAN = re.compile(r"brats20_(training|validation)_\d+|brats2021_\d+", re.IGNORECASE)
+"""2020 and 2021 gave every patient one scan; the same person has another name in another year."""
 _VISIT = re.compile(
     r"(?P<patient>.+)[_-](ses|session|visit|tp|timepoint|time|scan|study|followup|fu|v|t)[_-]?\d{1,3}"
     r"|(?P<number>.*\d)[_-]\d{1,2}",
@@ -89,6 +91,8 @@ def patient_by_name(subject_id: str) -> str:
 
 def is_worldwide(patient: str) -> bool:
     """Whether a name means the same patient in every folder: BraTS gives out names, others count anew."""
+    if _BRATS_ONE_SCAN.fullmatch(patient):
+        return True
     return any(pattern.fullmatch(f"{patient}-0") or pattern.fullmatch(f"{patient}_0") for pattern in _BRATS)
 
 

@@ -149,6 +149,31 @@ def test_names_that_brats_gives_out_mean_one_patient_in_every_folder(tmp_path, s
     assert problem.what.startswith("1 patient has scans in both tasks: BraTS-GLI-00001 (")
 
 
+def test_a_patient_of_brats_in_two_layouts_is_an_error(tmp_path, write_scan, image, mask, shared) -> None:
+    name = "BraTS-GLI-00005-000.nii.gz"
+    write_scan(tmp_path / "imagesTr" / name, image(1))
+    write_scan(tmp_path / "labelsTr" / name, mask())
+    entry = {"image": f"imagesTr/{name}", "label": f"labelsTr/{name}"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [entry]}))
+    write_edition(tmp_path / "b", 2023, "BraTS-GLI-00005-001", seed=2)
+    brats = DatasetConfig(layout="brats", root=str(tmp_path / "b"))
+
+    for tasks in ((msd(tmp_path), brats), (brats, msd(tmp_path))):
+        (problem,) = shared(*tasks).problems
+        assert problem.what.startswith("1 patient has scans in both tasks: BraTS-GLI-00005 (")
+
+
+def test_a_patient_of_one_root_in_two_layouts_is_an_error(tmp_path, write_scan, image, mask, shared) -> None:
+    source = folders(tmp_path, write_scan, image, mask, P1v1=1, P1v2=2, P2v1=3)
+    (tmp_path / "pairs.csv").write_text("image,mask,subject\nP1v2/FLAIR.nii.gz,P1v2/mask.nii.gz,P1v2\n")
+    source = source.model_copy(update={"subjects": ("P1v1", "P2v1")})
+
+    for root in (tmp_path, tmp_path / "pairs.csv"):
+        target = DatasetConfig(layout="pairs", root=str(root), patients=source.patients)
+        (problem,) = shared(source, target).problems
+        assert problem.what.startswith("1 patient has scans in both tasks: P1 (")
+
+
 def test_the_same_scan_under_two_patients_of_the_target_is_an_error(
     tmp_path, write_msd, image, write_scan
 ) -> None:

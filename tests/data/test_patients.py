@@ -22,6 +22,7 @@ from dwp_sweep.strict import parse
         ("BraTS-GLI-00000-000", "BraTS-GLI-00000"),
         ("BraTS-GLI-00000-101", "BraTS-GLI-00000"),
         ("BraTS-MET-00012-001", "BraTS-MET-00012"),
+        ("BraTS-MEN-RT-0001-1", "BraTS-MEN-RT-0001"),
         ("Brats18_TCIA01_131_1", "Brats18_TCIA01_131"),
         ("BraTS20_Training_001", "BraTS20_Training_001"),
         ("BraTS2021_00002", "BraTS2021_00002"),
@@ -37,6 +38,9 @@ def test_published_names_tell_their_patient(name: str, patient: str) -> None:
 
 def test_only_names_that_brats_gives_out_mean_one_patient_everywhere() -> None:
     assert is_worldwide("BraTS-GLI-00000") and is_worldwide("Brats18_TCIA01_131")
+    assert is_worldwide("BraTS-MEN-RT-0001")
+    assert is_worldwide("BraTS20_Training_001") and is_worldwide("BraTS2021_00000")
+    assert not is_worldwide("BraTS-GLI-00000-000") and not is_worldwide("BraTS20")
     assert not is_worldwide("sub-01") and not is_worldwide("P01")
 
 
