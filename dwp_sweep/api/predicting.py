@@ -49,7 +49,7 @@ def predict(
         tracking_uri: As for `run_sweep`.
         device: ``auto``, ``cpu`` or ``cuda``.
         estimate: Of a variational network, for all results alike: ``draws`` is the mean over weight draws,
-            scored as ``test_dice_mc`` (before any clean-up), ``test_nll`` and ``test_ece``; ``mean`` is the
+            scored as ``test_dice_mc``, ``test_nll`` and ``test_ece``; ``mean`` is the
             network at its posterior mean, scored as ``test_dice``.
         progress: Receives (scan, forward passes done, in all).
 

@@ -20,7 +20,7 @@ from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.trained import Trained
 from dwp_sweep.stages.evaluation import predict_volume
-from dwp_sweep.stages.prediction import clean_mask, n_windows
+from dwp_sweep.stages.prediction import n_windows
 
 PassesDone = Callable[[int, int], None]
 """Receives (forward passes done, in all)."""
@@ -95,9 +95,8 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
         trained.postprocess,
         _passes(trained, case, report),
     )
-    mask = prediction.mask
-    if prediction.of_mean is not None:  # of draws: mask, probability and uncertainty are of one estimate
-        mask = clean_mask(prediction.probs_mask, trained.postprocess, case.spacing_mm)
+    # Mask, probability and uncertainty are of one estimate: the draws', where there are any.
+    mask = prediction.mask if prediction.draws_mask is None else prediction.draws_mask
     unsure = entropy(prediction.probs).astype(np.float32)
     return Segmentation(
         mask=mask_on_scan(mask, prediction.probs[1], scan.placement),

@@ -22,7 +22,7 @@ from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.network_training import arrange
 from dwp_sweep.stages.prediction import UNTOUCHED, WHOLE, PostprocessConfig
 from dwp_sweep.stages.source import SourceStageConfig
-from dwp_sweep.stages.target import TargetStageConfig
+from dwp_sweep.stages.target import TargetStageConfig, repetition_seed
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import RECORD, Store
 from dwp_sweep.store.record import Record, read_record
@@ -153,7 +153,8 @@ def _of_record(record: Record, folder: Path, device: Device, check: Check) -> Tr
         check(config.dataset)
         net, target = _ready(folder, compute), config.target
         title = f"{config.method}, m = {config.train_size}, split {config.split}, seed {config.seed}"
-        settings = (target.patch, target.postprocess, target.n_samples, config.seed, _voxel_size(folder))
+        seed = repetition_seed(config.seed, config.split)  # the draws that its test scores are of
+        settings = (target.patch, target.postprocess, target.n_samples, seed, _voxel_size(folder))
         return Trained(title, net, config.dataset, compute, *settings)
     if record.stage != "source":
         raise ValueError(f"a {record.stage} node makes none")

@@ -8,7 +8,7 @@ Whether a network is variational is seen from its layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class SubjectScores:
         nll_volume: The same over the whole volume, where confident false positives anywhere are seen.
         entropy: Mean predictive entropy near the foreground, nats.
         expected_dice: The Dice that the probabilities promise for their own mask.
-        dice_mc: Dice of the mask of the mean over draws; variational networks only.
+        dice_mc: Dice of the mask of the mean over draws, cleaned up as the other is; variational networks only.
         mutual_information: Its mean near the foreground, nats; variational networks only.
         physical: Distances, lesions and volumes of the same mask as `dice`.
     """
@@ -106,16 +106,19 @@ class Prediction:
         mutual_information: Of each voxel's class and the weights (D, H, W), nats; None if deterministic.
         of_mean: Foreground probability (D, H, W) of the posterior mean, before any clean-up; None if
             deterministic: then it is that of `probs`.
+        draws_mask: Mask of the mean over weight draws (D, H, W), cleaned up as `mask` is; None if
+            deterministic.
     """
 
     mask: NDArray[np.bool_]
     probs: NDArray[np.float32]
     mutual_information: NDArray[np.float64] | None = None
     of_mean: NDArray[np.float32] | None = None
+    draws_mask: NDArray[np.bool_] | None = None
 
     @property
     def probs_mask(self) -> NDArray[np.bool_]:
-        """Where the foreground is the likelier class."""
+        """Where the foreground is the likelier class, before any clean-up."""
         return np.asarray(self.probs[1] > self.probs[0])
 
 
@@ -186,7 +189,7 @@ def predict_volume(
     postprocess: PostprocessConfig = UNTOUCHED,
     notify: Notify = silent,
 ) -> Prediction:
-    """The network's own mask and its probabilities of one whole volume.
+    """A network's masks and its probabilities of one whole volume.
 
     Args:
         net: Left in evaluation mode.
@@ -196,7 +199,7 @@ def predict_volume(
             is run once, whatever this is.
         seed: Of the node. Every case sees the same draws, whichever other cases there are.
         patch: Windows for volumes that are larger; each draw is one network for all of them.
-        postprocess: Clean-up of the mask; probabilities stay what the network says.
+        postprocess: Clean-up of the masks; probabilities stay what the network says.
         notify: Called after each forward pass.
     """
     net.eval()
@@ -209,7 +212,9 @@ def predict_volume(
     averaged = probs.float().cpu().numpy()
     # Rounding can leave -1e-17 where all draws agree.
     information = np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0)
-    return Prediction(mask, averaged, information, own[1])
+    prediction = Prediction(mask, averaged, information, own[1])
+    cleaned = clean_mask(prediction.probs_mask, postprocess, case.spacing_mm)
+    return replace(prediction, draws_mask=cleaned)
 
 
 @torch.no_grad()
@@ -275,7 +280,8 @@ def _scores(prediction: Prediction, case: Case, near_voxels: float) -> tuple[Sub
     truth, lost = np.asarray(case.mask) == 1, case.lost
     mask, whole_truth = with_lost(prediction.mask, truth, lost)
     own = overlap(mask, whole_truth)
-    averaged = overlap(*with_lost(prediction.probs_mask, truth, lost))
+    of_draws = prediction.draws_mask
+    dice_mc = None if of_draws is None else overlap(*with_lost(of_draws, truth, lost)).dice
     near = near_foreground(truth, near_voxels)
     probs, bins = prediction.probs[:, near], reliability(prediction.probs[:, near], truth[near])
     information = prediction.mutual_information
@@ -287,7 +293,7 @@ def _scores(prediction: Prediction, case: Case, near_voxels: float) -> tuple[Sub
         nll_volume=negative_log_lik(prediction.probs, truth),
         entropy=float(entropy(probs).mean()),
         expected_dice=expected_dice(prediction.probs, prediction.probs_mask),
-        dice_mc=None if information is None else averaged.dice,
+        dice_mc=dice_mc,
         mutual_information=None if information is None else float(information[near].mean()),
         physical=physical_scores(mask, whole_truth, case.spacing_mm),
     )

@@ -247,7 +247,7 @@ def _draw(
 
 stage = Stage(
     name="target",
-    version=8,
+    version=9,
     config=TargetStageConfig,
     run=run,
     n_steps=lambda config: config.target.max_epochs,

@@ -11,6 +11,7 @@ from torch import nn
 from dwp_sweep.config.node import Node
 from dwp_sweep.errors import InputError
 from dwp_sweep.prediction.trained import Trained, find_trained
+from dwp_sweep.stages.target import repetition_seed
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.write.node_run import NodeRun
@@ -51,6 +52,7 @@ def test_a_run_is_found_by_its_id_and_as_the_best_also_without_its_storage(stora
             weights(found.net), weights(expected.net)
         )
 
+    assert expected.seed == repetition_seed(3, 0), "the draws of its test scores"
     assert expected.patch.shape == (8, 16, 8) and expected.dataset.preprocess.window == (-100, 200)
     for place in (storage, elsewhere):
         assert same(find_trained(run_id, place, uri, device="cpu"))

@@ -13,6 +13,7 @@ from dwp_sweep.nets.bayes_conv import make_bayesian, sampling, variational_layer
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.stages import evaluation
 from dwp_sweep.stages.evaluation import Prediction, SubjectScores, predict_volume, summarise
+from dwp_sweep.stages.prediction import PostprocessConfig, clean_mask
 from dwp_sweep.training.compute import ComputeConfig, named_generator
 
 CPU = ComputeConfig(device="cpu")
@@ -122,6 +123,15 @@ def test_each_test_case_is_scored_on_its_own(log_var: float | None) -> None:
         assert ("dice_mc" in found.as_json()) == ("mutual_information" in found.as_json()) == bool(log_var)
 
 
+def test_the_mask_of_the_draws_is_scored_after_the_clean_up_of_the_network_s_own() -> None:
+    net, cleaned = network(-4.0), PostprocessConfig(largest_component=True)
+    prediction = predict_volume(net, case(0), CPU, 3, 0, postprocess=cleaned)
+    largest = clean_mask(prediction.probs_mask, cleaned, case(0).spacing_mm)
+    assert prediction.probs_mask.sum() > largest.sum() > 0
+    found = evaluation.test_scores(lambda _: prediction, [case(0)], 2).scores["s0"]
+    assert found.dice_mc == overlap(largest, case(0).mask).dice
+
+
 @pytest.mark.parametrize("is_variational", [False, True])
 def test_foreground_that_the_crop_lost_counts_as_missed(is_variational: bool) -> None:
     lost = np.array([[-3 - k, 0, 0] for k in range(50)], dtype=np.int32)
@@ -129,7 +139,9 @@ def test_foreground_that_the_crop_lost_counts_as_missed(is_variational: bool) ->
     cropped = Case(whole.id, whole.image, whole.mask, (1.0, 2.0, 0.5), lost=lost)
     probs = np.stack([1.0 - whole.mask, whole.mask]).astype(np.float32) * 0.98 + 0.01
     information = np.zeros(whole.mask.shape) if is_variational else None
-    perfect = Prediction(whole.mask == 1, probs, information)
+    perfect = Prediction(
+        whole.mask == 1, probs, information, draws_mask=whole.mask == 1 if is_variational else None
+    )
     found = evaluation.test_scores(lambda _: perfect, [cropped], 2).scores["s0"]
 
     # 5 x 5 x 5 voxels are found, 50 lie beyond the input.
