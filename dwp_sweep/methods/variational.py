@@ -42,8 +42,9 @@ class PosteriorConfig(StrictModel):
             start drowns them.
         noise: Sample weights, or activations (local reparametrisation).
         likelihood: The sweep's loss as a pseudo-likelihood, or the cross-entropy summed over the voxels of
-            the whole volume. From patches that sum is estimated; without bias only where every voxel is as
-            likely to be drawn (``patch.foreground_share: 0``).
+            the whole volume. From patches that sum is estimated: voxels are not all as likely to be drawn,
+            those near foreground more (``patch.foreground_share``), those at the rim of the volume less, and
+            padding counts as background.
     """
 
     init_log_var: float = Field(-4.0, ge=-30, le=2)

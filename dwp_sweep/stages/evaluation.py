@@ -65,7 +65,7 @@ class SubjectScores:
         nll_volume: The same over the whole volume, where confident false positives anywhere are seen.
         entropy: Mean predictive entropy near the foreground, nats.
         expected_dice: The Dice that the probabilities promise for their own mask.
-        dice_mc: Dice of the mask of the mean over draws, cleaned up as the other is; variational networks only.
+        dice_mc: Dice of the mask of the mean over draws, cleaned up too; variational networks only.
         mutual_information: Its mean near the foreground, nats; variational networks only.
         physical: Distances, lesions and volumes of the same mask as `dice`.
     """

@@ -160,7 +160,11 @@ def paired_table(
                 mine = _runs(targets, name, size)
                 if differences := reader.differences(mine, base, columns[name], size):
                     drawn = {target.splits for target in (*mine.values(), *base.values())}
-                    rows.append(_difference(columns[name], size, differences, metric, reader.patients, drawn))
+                    tests = [reader.tested[split, size] for split in differences]
+                    correlation = _correlation(tests, reader.patients, drawn, size)
+                    rows.append(
+                        _difference(columns[name], size, differences, metric, reader.patients, correlation)
+                    )
     if not rows:
         raise InputError(
             Problem(f"--versus {reference}", f"nothing to compare it with: {_brief(reader.notes)}")
@@ -181,6 +185,8 @@ class _Reader:
         self.missing: list[tuple[str, str]] = []
         self.patients: dict[str, str] = {}
         """Scan -> patient, where patients have names of their own."""
+        self.tested: dict[tuple[int, int], set[str]] = {}
+        """(split, training size) -> its test scans, those without this score included."""
 
     @property
     def notes(self) -> list[str]:
@@ -214,6 +220,7 @@ class _Reader:
 
     def _values(self, target: Target) -> dict[str, float]:
         scores, name = self._read(target.key, target.run_id), self._metric.removeprefix("test_")
+        self.tested.setdefault((target.repeat[0], target.train_size), set()).update(scores)
         self.patients |= {subject: row["patient"] for subject, row in scores.items() if "patient" in row}
         values = {
             subject: value for subject, row in scores.items() if (value := number(row.get(name))) is not None
@@ -244,7 +251,7 @@ def _difference(
     by_subject_of_split: Mapping[int, Mapping[str, float]],
     metric: str,
     patients: Mapping[str, str],
-    drawn: Collection[str],
+    correlation: float,
 ) -> PairedDifference:
     better = -1 if metric in LOWER_IS_BETTER else 1
     by_patient: dict[str, list[float]] = {}
@@ -252,7 +259,6 @@ def _difference(
         for subject, value in subjects.items():
             by_patient.setdefault(patients.get(subject, subject), []).append(value)
     by_split = {split: statistics.fmean(subjects.values()) for split, subjects in by_subject_of_split.items()}
-    correlation = _correlation(by_subject_of_split.values(), patients, drawn, size)
     return PairedDifference(
         name=label,
         train_size=size,

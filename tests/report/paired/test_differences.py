@@ -127,6 +127,17 @@ def test_scans_of_one_patient_are_shared_subjects() -> None:
     assert found.table().rows[0].split_correlation == pytest.approx(1 / 2)
 
 
+def test_a_score_that_one_subject_lacks_leaves_one_test_set_one() -> None:
+    found = Runs(splits="file")
+    for split, shift in enumerate((0.0, 0.1, 0.2)):
+        found.add("base", split, subjects(0))
+        found.add("other", split, moved(subjects(0), shift))
+    whole = half_width(found)
+    next(iter(found.scores.values()))[next(iter(subjects(0)))]["dice"] = None
+    assert found.table().rows[0].split_correlation == 0
+    assert half_width(found) == pytest.approx(whole, rel=0.2)
+
+
 def test_a_cross_validation_by_file_shares_training_scans_alone() -> None:
     found = Runs(splits="resampled", split_file="folds.csv")
     for split, shift in enumerate((0.0, 0.1, 0.2)):
