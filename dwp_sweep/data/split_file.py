@@ -15,6 +15,8 @@ from dwp_sweep.data.files.names import home_path
 from dwp_sweep.data.files.table import read_table
 from dwp_sweep.errors import InputError, Problem
 
+_MOST_DIGITS = 9
+"""Of a split's number."""
 ROLES = ("train", "val", "test")
 
 
@@ -128,8 +130,11 @@ def _row_problems(row: Mapping[str, str], known: frozenset[str], where: str) -> 
     if row["subject"] not in known:
         what = f"unknown subject {row['subject']!r}"
         problems.append(Problem(where, what, f"it is not among the {len(known)} selected subjects"))
-    if not row["split"].isdigit():
+    if not row["split"].isdecimal():
         problems.append(Problem(where, f"split {row['split']!r} is no number", "count splits from 0"))
+    elif len(row["split"]) > _MOST_DIGITS:
+        what = f"split {row['split'][:_MOST_DIGITS]}... has {len(row['split'])} digits"
+        problems.append(Problem(where, what, "count splits from 0"))
     if row["role"].lower() not in ROLES:
         problems.append(
             Problem(where, f"unknown role {row['role']!r}", f"a role is one of {', '.join(ROLES)}")

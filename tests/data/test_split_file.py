@@ -17,6 +17,8 @@ def test_every_bad_line_is_named_at_once(tmp_path):
         "zz,0,train\n"  # line 4: unknown subject
         "b,0,tests\n"  # line 5: unknown role
         "c,first,val\n"  # line 6: no number
+        "c,\u00b2,val\n"  # line 7: a digit that is no number
+        f"c,{'9' * 5000},val\n"  # line 8: more digits than Python converts
         "a,1,test\n"  # another split: fine
         "a,1,test\n"  # said twice: fine
     )
@@ -29,6 +31,8 @@ def test_every_bad_line_is_named_at_once(tmp_path):
         ("4", "unknown subject 'zz'"),
         ("5", "unknown role 'tests'"),
         ("6", "split 'first' is no number"),
+        ("7", "split '\u00b2' is no number"),
+        ("8", "split 999999999... has 5000 digits"),
     ]
     assert all(problem.where.startswith(str(path)) and problem.fix for problem in caught.value.problems)
 

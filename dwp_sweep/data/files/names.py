@@ -33,6 +33,11 @@ def home_path(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111 - `Path.expanduser` fails for such a name
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; `Path.is_file` fails for a name that is too long or a closed folder."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def stem(path: Path) -> str:
     """File name without ``.nii`` or ``.nii.gz``."""
     for ending in NIFTI_ENDINGS:
@@ -87,7 +92,7 @@ def named_file(folder: Path, text: str) -> Path:
     Unicode form than the file's is the file's.
     """
     path = folder / home_path(text)
-    if "\\" in text and not path.exists():
+    if "\\" in text and not _exists(path):
         path = folder / PureWindowsPath(text).as_posix()
     return _existing(path)
 
@@ -97,8 +102,12 @@ def has_drive(path: Path) -> bool:
     return _DRIVE.search(path.as_posix()) is not None
 
 
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - `Path.exists` fails where `Path.is_file` does
+
+
 def _existing(path: Path) -> Path:
-    if str(path).isascii() or path.exists() or path.parent == path:
+    if str(path).isascii() or _exists(path) or path.parent == path:
         return path
     folder = _existing(path.parent)
     alike = (other for other in folder.iterdir() if composed(other.name) == composed(path.name))

@@ -10,7 +10,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from dwp_sweep.data.files.names import composed
+from dwp_sweep.data.files.names import composed, is_file
 from dwp_sweep.errors import InputError, Problem
 
 
@@ -41,7 +41,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _lines(path: Path) -> list[str]:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(Problem(str(path), "there is no such file", "check the path"))
     try:
         return composed(path.read_text(encoding="utf-8-sig")).splitlines(keepends=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dwp_sweep.atomic_write import replacing
 from dwp_sweep.data.files.content import free_memory, is_gzip, most_bytes, read_bytes
 from dwp_sweep.data.files.forms import Affine, Forms, read_forms
-from dwp_sweep.data.files.names import other_format, stem
+from dwp_sweep.data.files.names import is_file, other_format, stem
 from dwp_sweep.errors import InputError, Problem
 
 FloatArray = NDArray[np.float32]
@@ -165,7 +165,7 @@ def times(shape: tuple[int, ...]) -> str:
 
 
 def _open(path: Path) -> Any:
-    if not path.is_file():
+    if not is_file(path):
         raise _error(path, "there is no such file", "check the path")
     if (format := other_format(path)) is not None:
         fix = "convert it to .nii.gz, as SimpleITK's WriteImage(ReadImage(path), 'scan.nii.gz') does"

@@ -5,11 +5,12 @@ First step of the pipeline after the configuration. Knows file names, never voxe
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from dwp_sweep.data.config import DatasetConfig, subject_range
-from dwp_sweep.data.files.names import composed, home_path
+from dwp_sweep.data.files.names import composed, home_path, is_file
 from dwp_sweep.data.layouts.folders import list_brats, list_ms
 from dwp_sweep.data.layouts.listing import Lister, Listing, Subject, list_msd, list_pairs
 from dwp_sweep.data.patients import pattern_problems, with_patients
@@ -86,9 +87,9 @@ def _root(config: DatasetConfig) -> Path | Problem:
         )
         return Problem("root", "no folder is given", fix)
     root = home_path(config.root)
-    if config.layout == "pairs" and root.is_file():
+    if config.layout == "pairs" and is_file(root):
         return root
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - `Path.is_dir` fails for a name that is too long
         what = "file" if config.layout == "pairs" and root.suffix == ".csv" else "folder"
         return Problem(str(root), f"there is no such {what}", "check root")
     return root

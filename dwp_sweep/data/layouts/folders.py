@@ -21,6 +21,7 @@ from dwp_sweep.data.files.names import (
     files_below,
     folded,
     folders,
+    is_file,
     is_nifti,
     other_format,
     stem,
@@ -84,7 +85,7 @@ def _named(patient: Path, suffix: str) -> Path | None:
         f"{patient.name}{separator}{suffix}{ending}" for separator in _SEPARATORS for ending in NIFTI_ENDINGS
     ]
     for name in names:
-        if (patient / name).is_file():
+        if is_file(patient / name):
             return patient / name
     alike = {folded(name) for name in names}
     files = sorted(file for file in patient.iterdir() if folded(file.name) in alike and file.is_file())

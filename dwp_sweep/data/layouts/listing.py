@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.files.names import composed, has_drive, named_file, stem
+from dwp_sweep.data.files.names import composed, has_drive, is_file, named_file, stem
 from dwp_sweep.data.files.table import read_table
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import json_of
@@ -166,7 +166,7 @@ def _labels(labels: object) -> list[tuple[str, frozenset[int]]] | None:
                 (str(name), frozenset(int(part) for part in (value if isinstance(value, list) else [value])))
                 for name, value in pairs
             ]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # the last for an infinite number
             continue
     return None
 
@@ -235,13 +235,25 @@ def _missing_files(subject: Subject) -> tuple[Problem, ...]:
     problems = [
         Problem(
             str(image),
-            f"image of subject {subject.id} is missing",
+            f"image of subject {subject.id} is missing{_why(image)}",
             drive if has_drive(image) else "add the file",
         )
         for image in subject.images
-        if not image.is_file()
+        if not is_file(image)
     ]
-    if not subject.mask.is_file():
+    if not is_file(subject.mask):
         fix = f"add the mask, or leave {subject.id} out by a list of subjects"
-        problems.append(Problem(str(subject.image), f"image without mask: there is no {subject.mask}", fix))
+        what = f"image without mask: there is no {subject.mask}{_why(subject.mask)}"
+        problems.append(Problem(str(subject.image), what, fix))
     return tuple(problems)
+
+
+def _why(path: Path) -> str:
+    """What keeps a file from being there, where it is more than that nobody has put it there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        return f": {error.strerror}" if isinstance(error, OSError) else f": {error}"
+    return ""

@@ -55,6 +55,13 @@ def test_msd_reads_labels_written_the_new_way_round(tmp_path, write_msd):
     assert scan_layout(DatasetConfig(layout="msd", root=str(root))).label_set == {0, 4}
 
 
+def test_msd_reads_no_labels_of_an_infinite_number(tmp_path, write_msd):
+    root = write_msd(tmp_path, labels={"background": 0, "lesion": float("inf")})
+
+    assert "Infinity" in (root / "dataset.json").read_text()
+    assert scan_layout(DatasetConfig(layout="msd", root=str(root))).label_set is None
+
+
 REGIONS = {"background": 0, "whole tumour": [1, 2, 3], "core": [2, 3], "enhancing": 3}
 
 

@@ -1,4 +1,4 @@
-"""Folders as other systems leave and write them: droppings, Windows paths, other cases and Unicode forms."""
+"""Folders of other systems: droppings, Windows paths, other cases, Unicode forms and lengths of names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.files.table import read_table
+from dwp_sweep.data.files.volumes import read_volume
 from dwp_sweep.data.layouts import list_patients, list_subjects, scan_layout
 from dwp_sweep.data.pair import read_pair
+from dwp_sweep.errors import InputError
 
 DROPPINGS = ["__MACOSX", ".ipynb_checkpoints", "@eaDir"]
 
@@ -167,3 +169,27 @@ def test_formats_that_are_not_read_are_named(tmp_path):
     fixes = {one.fix for one in scan_layout(DatasetConfig(layout="ms", root=str(tmp_path))).problems}
     unread = "not read are MetaImage and NRRD: convert them to .nii.gz"
     assert fixes == {f"the folder holds FLAIR.nrrd, mask.mha; {unread}"}
+
+
+@pytest.mark.parametrize(
+    ("letter", "why"), [("n", ": File name too long"), ("\u00fc", ": File name too long"), ("\\n", "")]
+)
+def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path, letter, why):
+    name = 300 * letter + ".nii.gz"
+    (tmp_path / "pairs.csv").write_text(f"image,mask,subject\n{name},{name},a\n", encoding="utf-8")
+    pairs = DatasetConfig(layout="pairs", root=str(tmp_path))
+
+    image, mask = scan_layout(pairs).problems
+    assert image.what == f"image of subject a is missing{why}" and "image without mask" in mask.what
+    (no_root,) = scan_layout(pairs.model_copy(update={"root": str(tmp_path / name)})).problems
+    assert no_root.what == "there is no such folder"
+    for read in (read_volume, lambda path: read_table(path, ())):
+        with pytest.raises(InputError, match="there is no such file"):
+            read(tmp_path / name)
+
+
+def test_a_folder_whose_files_would_have_too_long_names_has_none(tmp_path, write_brats):
+    write_brats(tmp_path, 2021)
+    (tmp_path / ("p" * 250)).mkdir()
+
+    assert "no image of modality 't2'" in scan_layout(brats(tmp_path)).problems[0].what
