@@ -147,7 +147,8 @@ class SchedulerConfig(StrictModel):
 
     Attributes:
         kind: ``asha``, ``median`` or ``none``; None: ``asha`` for one objective that epochs report.
-        grace_epochs: Epochs that every network gets.
+        grace_epochs: Epochs that every network gets. No network is judged by its epochs, or at the
+            rungs, before its prior is fully on.
         reduction_factor: ASHA: one of so many continues from each rung.
         min_configurations: Median stopping: with how many others a network is compared before it may be
             stopped; also how many configurations must have ended before one is stopped between its repeats.

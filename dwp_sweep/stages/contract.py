@@ -20,6 +20,9 @@ Inputs = Mapping[str, tuple[Path, ...]]
 SCANS_READ, SCANS = "scans_read", "scans"
 """Metrics of step 0, while a stage reads its scans: how many are read, of how many."""
 
+WARM_UP_EPOCHS = "warm_up_epochs"
+"""Metric of every epoch where a training begins with so many epochs that are no candidates for the best."""
+
 
 class Emit(Protocol):
     """How a stage reports: once an epoch, and while it reads scans.

@@ -24,7 +24,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import TrainingSetup
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.nets.unet3d import UNet3D
-from dwp_sweep.stages.contract import SCANS, SCANS_READ, Emit
+from dwp_sweep.stages.contract import SCANS, SCANS_READ, WARM_UP_EPOCHS, Emit
 from dwp_sweep.stages.prediction import WHOLE, predict_case
 from dwp_sweep.training.compute import ComputeConfig, autocast, named_seed, resolve_device, to_device
 from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher_val_dice
@@ -73,13 +73,16 @@ def train_network(
 
     With a patch shape each training image gives one patch a pass, and validation predicts whole volumes
     from windows. Volumes of several sizes go through the network size by size, never padded to one
-    another, and the loss is the mean over the batch's images all the same.
+    another, and the loss is the mean over the batch's images all the same. Where whole epochs end in the
+    method's warm-up, every epoch's metrics say how many (`WARM_UP_EPOCHS`).
 
     Raises:
         DivergedError: A loss was not finite.
         StopTrial: From ``emit``.
     """
     device = resolve_device(compute)
+    n_warm_up_epochs = prepared.warm_up // config.length(len(train)).steps_per_epoch
+    facts = {WARM_UP_EPOCHS: float(n_warm_up_epochs)} if n_warm_up_epochs else {}
     arrange(prepared.net, compute)
     if isinstance(prepared.net, UNet3D):
         prepared.net.background = train[0].background  # a source network may come from other scans
@@ -98,7 +101,7 @@ def train_network(
             return {name: _mean([term[name] for term in terms], shares) for name in terms[0]}
 
         def validate() -> dict[str, float]:
-            return validation_metrics(prepared, val, compute, patch) | prepared.diagnostics()
+            return validation_metrics(prepared, val, compute, patch) | prepared.diagnostics() | facts
 
         learner = Learner(
             prepared.state,

@@ -90,6 +90,26 @@ def test_the_epoch_with_the_best_dice_is_kept_whatever_its_loss(
     assert torch.equal(kept, weights[1])
 
 
+@pytest.mark.parametrize(("n_steps", "n_epochs"), [(0, None), (1, None), (2, 1.0), (5, 2.0)])
+def test_epochs_say_how_many_of_them_are_no_candidates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_steps: int, n_epochs: float | None
+) -> None:
+    # Two steps an epoch, and each epoch is worse than the one before: the best is the first candidate.
+    cases, config = [volume((16, 16, 16), seed) for seed in range(2)], TrainConfig(max_epochs=3, batch_size=1)
+    dice = iter([0.9, 0.8, 0.7])
+    monkeypatch.setattr(
+        network_training, "validation_metrics", lambda *_: {"val_loss": 1.0, "val_dice": next(dice)}
+    )
+    prepared = setup("gaussian_prior", config, 2, kl_annealing_steps=n_steps)
+    compute, emitted = ComputeConfig(device="cpu"), list[float | None]()
+
+    def emit(epoch: int, metrics: Mapping[str, float]) -> None:
+        emitted.append(metrics.get("warm_up_epochs"))
+
+    result = train_network(prepared, cases, cases, config, compute, 0, tmp_path / "c", emit)
+    assert emitted == [n_epochs] * 3 and result.best_epoch == 1 + (n_epochs or 0)
+
+
 def test_validation_of_a_variational_network_is_its_means(tmp_path: Path) -> None:
     """In training mode two validations of one network would differ by its noise."""
     cases, config = [volume((16, 16, 16), seed) for seed in range(2)], TrainConfig(max_epochs=1)

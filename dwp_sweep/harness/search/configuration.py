@@ -12,6 +12,7 @@ from typing import Any
 from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import HOUR_S, ObjectiveConfig
 from dwp_sweep.harness.dag.resources import Resources
+from dwp_sweep.stages.contract import WARM_UP_EPOCHS
 from dwp_sweep.store.record import Record
 
 
@@ -99,10 +100,15 @@ def value_of(objective: ObjectiveConfig, record: Record, resources: Resources) -
 
 
 def best_so_far(objective: ObjectiveConfig, record: Record) -> list[tuple[int, float]]:
-    """(epoch, best value up to it) of one network, from its history; epochs without it are skipped."""
+    """(epoch, best value up to it) of one network, from its history.
+
+    Epochs without the metric are skipped, and those of a warm-up, which are no candidates for the best one.
+    """
     better = max if objective.mode == "max" else min
     curve: list[tuple[int, float]] = []
     for point in record.history:
+        if point.step <= point.metrics.get(WARM_UP_EPOCHS, 0.0):
+            continue
         if (value := point.metrics.get(objective.metric)) is not None:
             curve.append((point.step, better(value, curve[-1][1]) if curve else value))
     return curve

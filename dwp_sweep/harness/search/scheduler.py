@@ -4,10 +4,14 @@ One set of rungs for each study and repeat: a network on five images never compe
 nor one split with another. A node that is given up leaves by itself after its epoch, because of a file in its
 working folder: Tune stops no trial, so that the worker records, logs and can be reused. Upstream nodes
 belong to no study and are never judged.
+
+Epochs of a warm-up (`WARM_UP_EPOCHS`) are no candidates for a network's best one: their values do not
+count, and a network is not judged at the rungs among them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +22,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import ObjectiveConfig, SchedulerConfig
 from dwp_sweep.harness.search.configuration import Member, best_so_far
 from dwp_sweep.harness.search.search_plan import SearchPlan
+from dwp_sweep.stages.contract import WARM_UP_EPOCHS
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 
@@ -51,17 +56,18 @@ class SearchScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Judge an epoch of a target network; the trial itself always goes on."""
-        key, value = trial.config["node"], result.get(f"metrics/{self._objective.metric}")
-        if value is None:
-            value = result.get("metrics", {}).get(self._objective.metric)
+        key, value = trial.config["node"], _metric(result, self._objective.metric)
         member = self._search.member(key)
         if member is None or value is None or int(result[_EPOCH]) >= int(result["n_epochs"]):
+            return str(TrialScheduler.CONTINUE)
+        epoch, n_warm_up = int(result[_EPOCH]), int(_metric(result, WARM_UP_EPOCHS) or 0)
+        if epoch <= n_warm_up:
             return str(TrialScheduler.CONTINUE)
         # The network that counts in the end is that of the best epoch.
         better = max if self._objective.mode == "max" else min
         self._best[key] = better(float(value), self._best.get(key, float(value)))
-        if self._gives_up(tune_controller, key, member, int(result[_EPOCH]), self._best[key]):
-            reason = f"{member.study}: {self._config.kind} after epoch {result[_EPOCH]}"
+        if self._gives_up(tune_controller, key, member, epoch, self._best[key], n_warm_up):
+            reason = f"{member.study}: {self._config.kind} after epoch {epoch}"
             self._store.ask_to_prune(trial.config["stage"], key, reason)
         return str(TrialScheduler.CONTINUE)
 
@@ -70,9 +76,10 @@ class SearchScheduler(FIFOScheduler):
         if node.key in self._added:
             return
         n_epochs = record.history[-1].step if record.history else 0
+        n_warm_up = int(record.history[-1].metrics.get(WARM_UP_EPOCHS, 0)) if record.history else 0
         for epoch, value in best_so_far(self._objective, record):
             if epoch < n_epochs or record.status == "pruned":
-                self._gives_up(_NoTrials(), node.key, member, epoch, value)
+                self._gives_up(_NoTrials(), node.key, member, epoch, value, n_warm_up)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: studies and store are the truth."""
@@ -84,7 +91,11 @@ class SearchScheduler(FIFOScheduler):
         """Nothing to restore from: Tune's own state is never taken up again."""
         return {}
 
-    def _gives_up(self, controller: Any, key: str, member: Member, epoch: int, value: float) -> bool:
+    def _gives_up(
+        self, controller: Any, key: str, member: Member, epoch: int, value: float, n_warm_up: int
+    ) -> bool:
+        if self._rung(epoch) <= n_warm_up:
+            return False  # else Tune would judge and keep this epoch at a rung that others passed earlier
         if member not in self._inner:
             self._inner[member] = make_scheduler(self._config, self._objective)
         inner = self._inner[member]
@@ -94,6 +105,23 @@ class SearchScheduler(FIFOScheduler):
             inner.on_trial_add(controller, contestant)
         decision = inner.on_trial_result(controller, contestant, {_EPOCH: epoch, _VALUE: value})
         return bool(decision == TrialScheduler.STOP)
+
+    def _rung(self, epoch: int) -> float:
+        """The rung that judges an epoch: ASHA's last one up to it; the median rule has one an epoch."""
+        if self._config.kind == "median":
+            return epoch
+        rung = float(self._config.grace_epochs)
+        while rung * self._config.reduction_factor <= epoch:
+            rung *= self._config.reduction_factor
+        return rung
+
+
+def _metric(result: Mapping[str, Any], name: str) -> float | None:
+    """A metric of what Tune passes on, flattened or not."""
+    value: float | None = result.get(f"metrics/{name}")
+    if value is None:
+        value = result.get("metrics", {}).get(name)
+    return value
 
 
 class _NoTrials:

@@ -52,15 +52,20 @@ def scheduler_of(store: Store, kind: str = "asha") -> tuple[SearchScheduler, Sea
     return SearchScheduler(search, store), search  # type: ignore[arg-type]
 
 
-def report(scheduler: SearchScheduler, key: str, epoch: int, value: float, n_epochs: int = 9) -> str:
+def report(
+    scheduler: SearchScheduler, key: str, epoch: int, value: float, n_epochs: int = 9, n_warm_up: int = 0
+) -> str:
     result = {"epoch": epoch, "n_epochs": n_epochs, "metrics/val_dice": value, "node": key}
+    result |= {"metrics/warm_up_epochs": float(n_warm_up)} if n_warm_up else {}
     return scheduler.on_trial_result(Tune(), Trial({"node": key, "stage": "target"}), result)  # type: ignore[arg-type]
 
 
-def run(scheduler: SearchScheduler, store: Store, key: str, values: list[float]) -> int | None:
+def run(
+    scheduler: SearchScheduler, store: Store, key: str, values: list[float], n_warm_up: int = 0
+) -> int | None:
     """The epoch after which a network was given up; None: never. Its trial always goes on."""
     for epoch, value in enumerate(values, start=1):
-        assert report(scheduler, key, epoch, value) == TrialScheduler.CONTINUE
+        assert report(scheduler, key, epoch, value, n_warm_up=n_warm_up) == TrialScheduler.CONTINUE
         if store.prune_reason("target", key) is not None:
             return epoch
     return None
@@ -114,6 +119,41 @@ def test_networks_of_an_earlier_run_are_rivals_too(store: Store) -> None:
     record = Record(key="a", stage="target", status="done", config={}, history=history)
     scheduler.learn(Node("a", "target", {}), search.members["a"], record)
     assert run(scheduler, store, "b", [0.1] * 8) == 2
+
+
+@pytest.mark.parametrize(("kind", "given_up"), [("asha", 6), ("median", 4)])
+def test_a_network_is_judged_by_the_epochs_after_its_warm_up(store: Store, kind: str, given_up: int) -> None:
+    # Rungs of ASHA: 2 and 6. The highest Dice of b lies in its warm-up of three epochs.
+    scheduler, search = scheduler_of(store, kind)
+    search.members = {key: Member("s/all", 0) for key in "abc"}
+    assert run(scheduler, store, "a", [0.1] * 3 + [0.5] * 5, n_warm_up=3) is None
+    assert run(scheduler, store, "b", [0.9] * 3 + [0.2] * 5, n_warm_up=3) == given_up
+    assert run(scheduler, store, "c", [0.1] * 3 + [0.6] * 5, n_warm_up=3) is None
+
+
+def test_a_rung_in_the_warm_up_gives_nothing_up_and_keeps_no_value(store: Store) -> None:
+    scheduler, search = scheduler_of(store)
+    search.members = {key: Member("s/all", 0) for key in "abcd"}
+    assert run(scheduler, store, "a", [0.3] * 5) is None
+    # Rung 2 lies in the warm-up; epoch 5 is below a's value there. Rung 6 is the first that judges b.
+    assert run(scheduler, store, "b", [0.0] * 4 + [0.1, 0.9, 0.9], n_warm_up=4) is None
+    # If epoch 5 of c were kept at rung 2, it would beat d's epoch 2 there.
+    assert run(scheduler, store, "c", [0.0] * 4 + [0.9, 0.9, 0.9], n_warm_up=4) is None
+    assert run(scheduler, store, "d", [0.35] * 5) is None
+
+
+@pytest.mark.parametrize(("kind", "given_up"), [("asha", 6), ("median", 4)])
+def test_the_warm_up_of_a_network_of_an_earlier_run_is_no_rival(
+    store: Store, kind: str, given_up: int
+) -> None:
+    scheduler, search = scheduler_of(store, kind)
+    search.members = {key: Member("s/all", 0) for key in "abc"}
+    values = enumerate([0.9] * 3 + [0.2] * 6, start=1)
+    history = tuple(Point(step, step, {"val_dice": dice, "warm_up_epochs": 3.0}) for step, dice in values)
+    record = Record(key="a", stage="target", status="done", config={}, history=history)
+    scheduler.learn(Node("a", "target", {}), search.members["a"], record)
+    assert run(scheduler, store, "b", [0.0] * 3 + [0.3] * 5, n_warm_up=3) is None
+    assert run(scheduler, store, "c", [0.0] * 3 + [0.1] * 5, n_warm_up=3) == given_up
 
 
 def test_an_epoch_without_the_metric_and_the_last_word_of_a_trial_pass(store: Store) -> None:

@@ -24,6 +24,7 @@ from dwp_sweep.harness.search.study import SAME_AS, VALUES
 from dwp_sweep.harness.search.study_database import open_storage
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.record import Point, Record
 from tests.harness.toy_search import build, search_space, search_sweep
 
 
@@ -308,6 +309,20 @@ def test_learning_points_go_on_over_the_repeats(store: Store) -> None:
     assert list(found) == [1, 2, 3, 4, 5, 6]
     assert found[3] == pytest.approx(best[0])
     assert found[6] == pytest.approx(sum(best) / 2)
+
+
+def test_learning_points_pass_over_the_epochs_of_a_warm_up() -> None:
+    def record(*dice: float) -> Record:
+        values = enumerate(dice, start=1)
+        history = tuple(
+            Point(step, step, {"val_dice": value, "warm_up_epochs": 2.0}) for step, value in values
+        )
+        return Record(key="a", stage="target", status="done", config={}, history=history)
+
+    objective = search_space().objectives[0]
+    points_of = learning_points(objective, [record(0.9, 0.8, 0.3, 0.2, 0.4), record(0.9, 0.9, 0.6)])
+    assert points_of == pytest.approx({3: 0.3, 4: 0.3, 5: 0.4, 8: 0.5})
+    assert learning_points(objective, [record(0.9, 0.8)]) == {}
 
 
 def test_values_that_make_the_networks_of_an_earlier_trial_cost_nothing_and_do_not_count(
