@@ -12,10 +12,11 @@ from pydantic import Field, create_model, field_validator, model_validator
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.draws import n_validation
 from dwp_sweep.data.patches import too_large
-from dwp_sweep.errors import did_you_mean
+from dwp_sweep.errors import Problem, did_you_mean
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import Surroundings
+from dwp_sweep.nets.kernel_bank import Standardise
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.harvest import HarvestConfig
 from dwp_sweep.stages.prior_fit import PriorConfig
@@ -103,14 +104,22 @@ class ExperimentConfig(StrictModel):
 
     @model_validator(mode="after")
     def _method_fits(self) -> ExperimentConfig:
+        standardise = None if self.prior.path is not None else self.prior.standardise
+        if problems := self.misfits(standardise):
+            raise ValueError("; ".join(f"{one.where} = {one.what}; {one.fix}" for one in problems))
+        return self
+
+    def misfits(self, standardise: Standardise | None) -> tuple[Problem, ...]:
+        """What cannot hold together in the sections of the method.
+
+        Args:
+            standardise: Of the kernels that the priors are fitted to; None: not known yet.
+        """
         target, n_train = self.data.target, self.train_size
         if target.validation == "train":
             n_train -= n_validation(n_train, target.validation_share)
-        standardise = None if self.prior.path is not None else self.prior.standardise
         around = Surroundings(self.target.length(max(1, n_train)), standardise)
-        if problems := METHODS[self.method].misfits(method_settings(self), around):
-            raise ValueError("; ".join(f"{one.where} = {one.what}; {one.fix}" for one in problems))
-        return self
+        return METHODS[self.method].misfits(method_settings(self), around)
 
     @model_validator(mode="after")
     def _patches_fit(self) -> ExperimentConfig:

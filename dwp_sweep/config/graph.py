@@ -82,12 +82,16 @@ class GraphBuilder:
     def problems(self, condition: ExperimentConfig) -> list[Problem]:
         """Everything that is missing or wrong upstream of a condition, but for the scans."""
         problems: list[Problem] = []
-        for need in METHODS[condition.method].needs(method_settings(condition)):
+        needs = METHODS[condition.method].needs(method_settings(condition))
+        for need in needs:
             for resolve in self._upstream(condition, need):
                 try:
                     resolve()
                 except InputError as error:
                     problems += error.problems
+        if condition.prior.path is not None and "priors" in needs:
+            for standardise in self._imports.standardised(condition.prior.path):
+                problems += condition.misfits(standardise)
         return problems
 
     def _upstream(self, condition: ExperimentConfig, need: str) -> list[Callable[[], Node]]:

@@ -15,7 +15,7 @@ import torch
 
 from dwp_sweep.data.files.names import home_path
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.nets.kernel_bank import kernel_channels, read_layers
+from dwp_sweep.nets.kernel_bank import Standardise, kernel_channels, read_layers
 from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.kernel_prior import layer_misfits, load_prior, require_fit
 from dwp_sweep.nets.net_files import read_net_facts
@@ -42,6 +42,7 @@ class ImportedOutputs:
     def __init__(self, fetch: Callable[[str, str], Path] | None = None) -> None:
         self._fetch = fetch
         self._described: dict[tuple[str, str], Imported | InputError] = {}
+        self._standardised: dict[str, set[Standardise]] = {}
 
     def network(self, text: str, unet: UNetConfig) -> Imported:
         """A source network; of a whole source stage the first one, from which targets start.
@@ -92,7 +93,12 @@ class ImportedOutputs:
             require_fit(prior, _without_weights(unet))
         except ValueError as error:
             raise _other_shape(_PRIOR, f"{imported.path}: {error}") from None
+        self._standardised.setdefault(text, set()).add(prior.standardise)
         return imported
+
+    def standardised(self, text: str) -> list[Standardise]:
+        """How the kernels of the priors were standardised that `prior` has looked at in a folder."""
+        return sorted(self._standardised.get(text, ()))
 
     def _describe(self, text: str, key: str, files: tuple[str, ...]) -> Imported:
         if (text, key) not in self._described:

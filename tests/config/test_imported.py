@@ -9,7 +9,7 @@ import pytest
 
 from dwp_sweep.config.graph import upstream_problems
 from dwp_sweep.config.space import load_space
-from dwp_sweep.nets.kernel_bank import collect_bank, kernel_channels, save_bank
+from dwp_sweep.nets.kernel_bank import Standardise, collect_bank, kernel_channels, save_bank
 from dwp_sweep.nets.kernel_groups import GROUPS
 from dwp_sweep.nets.kernel_prior import KernelPrior, save_prior
 from dwp_sweep.nets.kernel_vae import KernelVAE
@@ -33,11 +33,11 @@ def bank(folder: Path) -> Path:
     return folder / "bank"
 
 
-def priors(folder: Path) -> Path:
+def priors(folder: Path, standardise: Standardise = "layer") -> Path:
     net = UNet3D(channels=(2, 4, 4, 4))
     for group in GROUPS:
         channels = kernel_channels(net, group)
-        prior = KernelPrior(group, KernelVAE(2), dict.fromkeys(channels, 0.1), channels=channels)
+        prior = KernelPrior(group, KernelVAE(2), dict.fromkeys(channels, 0.1), standardise, channels=channels)
         save_prior(prior, folder / "priors" / f"group{group}")
     return folder / "priors"
 
@@ -60,6 +60,12 @@ def test_priors_of_other_widths_are_refused_group_by_group(tmp_path: Path) -> No
     assert [one.split(": ")[0] for one in found] == ["prior.path"] * 2
     assert "group 3" in found[0] and "down5.conv_1 had 4 to 4 channels" in found[0]
     assert "group 4" in found[1] and "down6.conv_2 had 4 to 4 channels, the network's has 8 to 8" in found[1]
+
+
+def test_priors_whose_units_the_network_has_not_are_refused_before_anything_is_built(tmp_path: Path) -> None:
+    found = problems(tmp_path, f"prior.path={priors(tmp_path, 'group')}", "grid.split=[0,1]")
+    assert len(found) == 1 and found[0].startswith("dwp.scale: start: prior.standardise group keeps")
+    assert problems(tmp_path, f"prior.path={tmp_path / 'priors'}", "dwp.scale=source") == []
 
 
 @pytest.mark.parametrize("method", ["random_init"])
