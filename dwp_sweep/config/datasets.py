@@ -24,7 +24,7 @@ from dwp_sweep.data.layouts import Listing, list_patients, scan_layout
 from dwp_sweep.data.leakage import read_task, repeated_scans, shared_data
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
 from dwp_sweep.data.phantom.dataset import ensure_phantom
-from dwp_sweep.data.splits import enough_problems, overlap_warnings
+from dwp_sweep.data.splits import enough_problems, overlap_warnings, repeated_validation
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods import METHODS
 from dwp_sweep.store.record import write_json
@@ -213,7 +213,9 @@ def _overlaps(config: DatasetConfig, wanted: _WantedDataset) -> tuple[Problem, .
     if not wanted.splits:
         return ()
     sizes, splits = sorted(wanted.train_sizes), sorted(wanted.splits)
-    return overlap_warnings(list_patients(config), config, sizes, splits)
+    patients = list_patients(config)
+    repeated = repeated_validation(patients, config, sizes, splits)
+    return (*overlap_warnings(patients, config, sizes, splits), *repeated)
 
 
 def _with_absolute_paths(config: DatasetConfig) -> DatasetConfig:

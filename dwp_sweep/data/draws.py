@@ -95,7 +95,8 @@ def never_tested(patients: Mapping[str, str], config: DatasetConfig) -> frozense
     """Patients that no resampled split tests: enough to validate on, and no more than the test can spare.
 
     There are always enough where patients have one scan each: all that validates and trains beside a test set
-    lies outside that one. Patients with many scans may leave too few, as they may for every other role.
+    lies outside that one. Where these are few, splits validate on much the same scans, which
+    `repeated_validation` says. Patients with many scans may leave too few, as they may for every other role.
     """
     n_free = len(patients) - config.n_test
     if config.validation == "train":

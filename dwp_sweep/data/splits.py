@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.draws import Draw, independent, n_validation, of_source, resampled
+from dwp_sweep.data.draws import Draw, independent, n_validation, never_tested, of_source, resampled
 from dwp_sweep.data.split_file import file_problems, given_split
 from dwp_sweep.errors import InputError, Problem
 
@@ -140,6 +140,37 @@ def overlap_warnings(
     means = "a choice by validation over all splits has then seen test patients"
     where = config.split_file or config.root or config.layout
     return (Problem(where, f"{what}; {means}", "validate on subjects that no split tests"),)
+
+
+def repeated_validation(
+    patients: Mapping[str, str], config: DatasetConfig, train_sizes: Sequence[int], splits: Sequence[int]
+) -> tuple[Problem, ...]:
+    """Where all splits must validate on much the same scans: too few are left that no split tests.
+
+    Below twice as many as one split takes, any two splits share some. Independent splits share none, and in a
+    file the user has chosen.
+
+    Args:
+        patients: Scan -> patient, of the whole data set.
+        config: As for `target_split`; one without problems.
+        train_sizes: All training sizes of a sweep.
+        splits: Numbers of its splits.
+    """
+    if len(splits) < 2 or config.split_file or config.splits == "independent":
+        return ()
+    apart = never_tested(patients, config)
+    n_apart = sum(patient in apart for patient in patients.values())
+    n_val = min(len(target_split(patients, config, max(train_sizes), number).val) for number in splits)
+    n_shared = 2 * n_val - n_apart
+    if n_shared <= 0:
+        return ()
+    what = (
+        f"validation takes {n_val} of the {n_apart} scans that no split tests: "
+        f"any two of the {len(splits)} splits share at least {n_shared} of their {n_val} validation scans"
+    )
+    means = "what validation chooses depends on few scans, and more splits do not change that"
+    fix = f"lower n_test or {'n_val' if config.validation == 'held_out' else 'the largest train_size'}"
+    return (Problem(config.root or config.layout, f"{what}; {means}", fix),)
 
 
 _SOURCE = {"validation": "held_out"}

@@ -391,6 +391,12 @@ def test_orientations_that_differ_are_a_warning_of_the_sweep(storage: Path) -> N
     assert not any("orientation" in text for text in sweep(storage, "method=fine_tune").warnings)
 
 
+def test_splits_that_validate_on_the_same_scans_are_a_warning(storage: Path) -> None:
+    (warning,) = sweep(storage, "method=random_init", "data.target.n_test=4", split=[0, 1]).warnings
+    assert warning.startswith("data.target: ") and "share at least 1 of their 1 validation scans" in warning
+    assert sweep(storage, "method=random_init", split=[0, 1]).warnings == ()
+
+
 def test_conditions_that_score_other_scans_are_a_warning(storage: Path) -> None:
     (warning,) = sweep(storage, "method=random_init", **{"data.target.n_val": [1, 2]}).warnings
     assert warning.startswith("the conditions differ in data.target.n_val: they score other scans")

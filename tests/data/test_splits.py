@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import re
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from dwp_sweep.data.splits import (
     Split,
     enough_problems,
     overlap_warnings,
+    repeated_validation,
     source_split,
     target_split,
     with_all_images,
@@ -99,6 +101,31 @@ def test_every_subject_may_be_used_up_without_a_validation_subject_in_a_test_set
     assert enough_problems(patients, settings_, [largest], range(5)) == ()
     assert enough_problems(patients, settings_, [largest + 1], range(5))
     assert overlap_warnings(patients, settings_, [largest], range(5)) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "says"),
+    [
+        ({"n_test": 50, "n_val": 10}, 10, "takes 10 of the 12 .* two of the 3 splits share at least 8 of"),
+        ({"n_test": 60, "n_val": 9}, 1, "takes 9 of the 9 .* at least 9 of"),
+        ({"n_test": 20, "n_val": 10}, 10, None),
+        ({"n_test": 21, "n_val": 10}, 10, "takes 10 of the 19 .* at least 1 of"),
+        ({"n_test": 50, "validation": "train"}, 20, "takes 4 of the 4 .* at least 4 of"),
+        ({"n_test": 50, "validation": "train"}, 10, None),
+        ({"n_test": 10, "n_val": 10, "splits": "independent", "n_splits": 3}, 10, None),
+    ],
+)
+def test_splits_that_must_validate_on_the_same_subjects_are_a_warning(values, size, says):
+    patients, settings_ = alone(70), config(**values)
+    warnings = repeated_validation(patients, settings_, [size], range(3))
+
+    assert len(warnings) == (says is not None)
+    splits = [set(target_split(patients, settings_, size, number).val) for number in range(3)]
+    if says is not None:
+        assert re.search(says, warnings[0].what) and warnings[0].fix.startswith("lower n_test or")
+        least = int(re.search(r"at least (\d+)", warnings[0].what)[1])
+        assert all(len(one & other) >= least for one, other in combinations(splits, 2))
+    assert repeated_validation(patients, settings_, [size], [0]) == ()
 
 
 def test_splits_validate_and_test_on_different_subjects():
