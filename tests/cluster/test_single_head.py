@@ -45,10 +45,12 @@ class QuickHead:
     Attributes:
         address: Of its dashboard.
         home: Of that user.
+        pid: Of the script.
     """
 
     address: str
     home: Path
+    pid: int
 
     @property
     def token_file(self) -> Path:
@@ -58,9 +60,11 @@ class QuickHead:
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuickHead]:
     folder = tmp_path_factory.mktemp("quick")
+    before = set(psutil.Process().children())  # servers of other tests in this process
     with started_head(folder, PLAIN | {"HOME": str(folder)}, "/api/gcs_healthz") as address:
-        settled(os.getpid())
-        yield QuickHead(address, folder)
+        (script,) = set(psutil.Process().children()) - before
+        settled(script.pid)
+        yield QuickHead(address, folder, script.pid)
 
 
 def listening(pid: int) -> set[tuple[str, int]]:
@@ -109,7 +113,7 @@ def is_loopback(ip: str) -> bool:
 
 
 def test_every_socket_is_on_the_loopback(head: QuickHead) -> None:
-    assert [ip for ip, _ in listening(os.getpid()) if not is_loopback(ip)] == []
+    assert [ip for ip, _ in listening(head.pid) if not is_loopback(ip)] == []
 
 
 def status_of(address: str, headers: dict[str, str], data: bytes | None = None) -> int:
@@ -147,7 +151,7 @@ def grpc_answers(port: int, metadata: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def test_no_port_does_anything_without_the_token(head: QuickHead) -> None:
-    ports = {port for _, port in listening(os.getpid())}
+    ports = {port for _, port in listening(head.pid)}
     answers = {port: grpc_answers(port, []) for port in ports}
     assert [port for port in answers if "OK" in answers[port].values()] == []
     assert sum("UNAUTHENTICATED" in one.values() for one in answers.values()) >= 3
@@ -195,7 +199,7 @@ def test_another_user_of_the_machine_gets_nothing(head: QuickHead) -> None:
 
 def test_a_run_on_this_machine_gets_in_with_the_token(head: QuickHead, tmp_path: Path) -> None:
     token = [("authorization", f"Bearer {head.token_file.read_text()}")]
-    ports = {port for _, port in listening(os.getpid())}
+    ports = {port for _, port in listening(head.pid)}
     (port,) = [port for port in ports if grpc_answers(port, token)["the head"] == "OK"]
     values = json.dumps({"storage": str(tmp_path / "runs"), "address": f"127.0.0.1:{port}"})
     environment = PLAIN | {"HOME": str(head.home)}
