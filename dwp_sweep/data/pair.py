@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.config import HIGHEST_LABEL, DatasetConfig, several
-from dwp_sweep.data.files.forms import CORNER_TOLERANCE, MM_OF_UNIT, corner_distance_mm
+from dwp_sweep.data.files.forms import CORNER_TOLERANCE, MM_OF_UNIT, Forms, corner_distance_mm
 from dwp_sweep.data.files.volumes import Header, Volume, read_header, read_mask, read_volume, times
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.errors import InputError, Problem
@@ -34,12 +34,14 @@ class Pair:
         labels: (D, H, W) int32, all label values as stored.
         label_values: The distinct values of `labels`, rising.
         further: The other channels, on the grid of the first.
+        mask_forms: What the mask's file says of its voxels' places; None of labels that come from no file.
     """
 
     image: Volume
     labels: NDArray[np.int32]
     label_values: tuple[int, ...]
     further: tuple[Volume, ...] = ()
+    mask_forms: Forms | None = None
 
     @property
     def images(self) -> tuple[Volume, ...]:
@@ -72,7 +74,8 @@ def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int]
     if problems or len(readable) < len(images) or mask is None:
         raise InputError(dict.fromkeys(problems))
     labels = np.rint(mask).astype(np.int32)
-    return Pair(readable[0], labels, tuple(int(value) for value in np.unique(labels)), tuple(readable[1:]))
+    values = tuple(int(value) for value in np.unique(labels))
+    return Pair(readable[0], labels, values, tuple(readable[1:]), read_header(subject.mask).forms)
 
 
 def foreground_of(labels: NDArray[np.int32], wanted: tuple[int, ...] | None) -> NDArray[np.bool_]:

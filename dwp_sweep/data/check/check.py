@@ -40,7 +40,7 @@ from dwp_sweep.data.preprocess import Prepared, preprocess
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CHECK_VERSION = 6
+CHECK_VERSION = 7
 """Raised by hand when the check says other things of the same scan."""
 
 
@@ -156,7 +156,7 @@ def _finding(subject: Subject, config: DatasetConfig, pair: Pair, prepared: Prep
     else:
         suspicions = (*lost_foreground(subject, prepared), *at_border(subject, foreground))
     hashes = tuple(content_hash(image) for image in pair.images)
-    suspicions += saturated(subject, pair.images, config) + header_suspicions(subject, pair.images)
+    suspicions += saturated(subject, pair.images, config) + header_suspicions(subject, pair)
     marked = (pair.labels > 0).astype(np.float32)
     is_telling = int(marked.sum()) >= _TELLING_VOXELS
     mask_hash = content_hash(replace(pair.image, data=marked)) if is_telling else ""

@@ -17,6 +17,7 @@ from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.files.forms import NO_FORM, SIDES, TWO_FORMS, UNIT, doubts_of
 from dwp_sweep.data.files.volumes import FloatArray, Volume
 from dwp_sweep.data.layouts import Subject
+from dwp_sweep.data.pair import Pair
 from dwp_sweep.data.preprocess import Prepared, foreground_mask
 from dwp_sweep.errors import Problem
 
@@ -126,11 +127,16 @@ def saturated_share(data: FloatArray, window: tuple[float, float] | None) -> flo
     return n / inside.size if n >= SATURATED_HEAP * n_below else 0.0
 
 
-def header_suspicions(subject: Subject, images: Sequence[Volume]) -> tuple[Suspicion, ...]:
-    """What the headers leave open: where the scan lies, what is left and right, how large it is."""
+def header_suspicions(subject: Subject, pair: Pair) -> tuple[Suspicion, ...]:
+    """What the headers leave open: where the scan lies, what is left and right, how large it is.
+
+    The mask's header counts as well: a form that fits the image may not be the one that other programs read.
+    """
     suspicions = dict[str, Suspicion]()
-    for path, image in zip(_files(subject, images), images, strict=True):
-        for doubt in doubts_of(image.forms, image.data.shape) if image.forms is not None else ():
+    forms = [image.forms for image in pair.images]
+    files = [*zip(_files(subject, pair.images), forms, strict=True), (subject.mask, pair.mask_forms)]
+    for path, stored in files:
+        for doubt in doubts_of(stored, pair.labels.shape) if stored is not None else ():
             problem = Problem(str(path), doubt.what, doubt.fix)
             suspicions.setdefault(doubt.words, Suspicion(subject.id, doubt.words, problem))
     return tuple(suspicions.values())

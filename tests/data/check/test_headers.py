@@ -23,9 +23,20 @@ def root(tmp_path, write_msd):
     return write_msd(tmp_path / "set", 4)
 
 
-def write(root: Path, index: int, sform, qform, unit: str = "mm", scale: float = 1.0) -> None:
-    """Give image and mask of a subject these forms."""
-    for folder in ("imagesTr", "labelsTr"):
+BOTH = ("imagesTr", "labelsTr")
+
+
+def write(
+    root: Path,
+    index: int,
+    sform,
+    qform,
+    unit: str = "mm",
+    scale: float = 1.0,
+    folders: tuple[str, ...] = BOTH,
+) -> None:
+    """Give image and mask of a subject, or one of them, these forms."""
+    for folder in folders:
         path = root / folder / f"case_{index:02d}.nii.gz"
         old = nib.load(path)
         scan = nib.Nifti1Image(np.asarray(old.dataobj), np.eye(4))
@@ -70,6 +81,30 @@ def test_doubtful_forms_are_a_warning(root, sform, qform, words, sentence):
     (warning,) = report.warnings
     assert sentence in warning.what
     assert warning.where.endswith("case_01.nii.gz") and warning.fix
+    assert [row.suspicions for row in report.subjects] == [(), (words,), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "unit", "words", "sentence"),
+    [
+        (RAS, SHIFTED, "mm", "two places", "its sform and qform differ"),
+        (RAS, MIRRORED, "mm", "left or right?", "in left and right: RAS and LAS"),
+        (RAS, RAS, "micron", "unit", "its unit of length is the micron"),
+        (None, None, "mm", "no orientation", "has neither sform nor qform"),
+    ],
+)
+def test_doubtful_forms_of_a_mask_beside_a_good_image_are_a_warning(
+    root, sform, qform, unit, words, sentence
+):
+    scale = 1000.0 if unit == "micron" else 1.0
+    write(root, 1, sform, qform, unit, scale, folders=("labelsTr",))
+    good = nib.load(root / "labelsTr/case_01.nii.gz").affine / np.array([[scale]] * 3 + [[1.0]])
+    write(root, 1, good, good, folders=("imagesTr",))
+    report = check(root)
+
+    assert report.problems == ()
+    (warning,) = report.warnings
+    assert sentence in warning.what and warning.where.endswith("labelsTr/case_01.nii.gz")
     assert [row.suspicions for row in report.subjects] == [(), (words,), (), ()]
 
 
