@@ -147,8 +147,8 @@ def repeated_validation(
 ) -> tuple[Problem, ...]:
     """Where all splits must validate on much the same scans: too few are left that no split tests.
 
-    Below twice as many as one split takes, any two splits share some. Independent splits share none, and in a
-    file the user has chosen.
+    Any two splits that must share more than half of their validation scans are worth a word; sharing some is
+    no fault, since no split tests them. Independent splits share none, and in a file the user has chosen.
 
     Args:
         patients: Scan -> patient, of the whole data set.
@@ -162,7 +162,7 @@ def repeated_validation(
     n_apart = sum(patient in apart for patient in patients.values())
     n_val = min(len(target_split(patients, config, max(train_sizes), number).val) for number in splits)
     n_shared = 2 * n_val - n_apart
-    if n_shared <= 0:
+    if 2 * n_shared <= n_val:
         return ()
     what = (
         f"validation takes {n_val} of the {n_apart} scans that no split tests: "

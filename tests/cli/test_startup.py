@@ -75,7 +75,7 @@ def test_help_shows_no_marks_of_its_own_making(arguments: list[str]) -> None:
 
 def test_help_names_all_exit_codes() -> None:
     text = " ".join(python(PROBE, "--help").split())
-    assert "Exit codes: 0 all done; 1 some node failed or was blocked; 2 bad input" in text
+    assert "Exit codes: 0 all done; 1 some node failed or was blocked, or the storage failed; 2 bad" in text
     assert "130 interrupted." in text
 
 

@@ -109,7 +109,8 @@ def test_every_subject_may_be_used_up_without_a_validation_subject_in_a_test_set
         ({"n_test": 50, "n_val": 10}, 10, "takes 10 of the 12 .* two of the 3 splits share at least 8 of"),
         ({"n_test": 60, "n_val": 9}, 1, "takes 9 of the 9 .* at least 9 of"),
         ({"n_test": 20, "n_val": 10}, 10, None),
-        ({"n_test": 21, "n_val": 10}, 10, "takes 10 of the 19 .* at least 1 of"),
+        ({"n_test": 40, "n_val": 10}, 20, None),  # they share half
+        ({"n_test": 44, "n_val": 10}, 16, "takes 10 of the 14 .* at least 6 of"),
         ({"n_test": 50, "validation": "train"}, 20, "takes 4 of the 4 .* at least 4 of"),
         ({"n_test": 50, "validation": "train"}, 10, None),
         ({"n_test": 10, "n_val": 10, "splits": "independent", "n_splits": 3}, 10, None),
