@@ -141,5 +141,5 @@ def test_workers_with_gpus_of_the_clouds_look_as_well() -> None:
 
 def test_the_readme_says_what_the_pinned_torch_needs() -> None:
     readme = (DEPLOY / "README.md").read_text()
-    assert f"torch {PINS['torch']}, as it comes from the registry for Linux, is built for CUDA 13.0" in readme
+    assert f"torch {PINS['torch']}, as PyPI has it for Linux, is built for CUDA 13.0" in readme
     assert "580 or newer" in readme
