@@ -137,10 +137,7 @@ def grow(groups: Sequence[Group], share: float) -> tuple[tuple[str, ...], tuple[
 
 def by_patient(patients: Mapping[str, str], seed: Sequence[int]) -> list[Group]:
     """Scans by patient; the patients, and each one's scans, in an order that the seed draws."""
-    groups: dict[str, Group] = {}
-    for name in sorted(patients):
-        groups.setdefault(patients[name], []).append(name)
-    ordered = [groups[patient] for patient in sorted(groups)]
+    ordered = sorted(in_given_order(sorted(patients), patients), key=lambda group: patients[group[0]])
     rng = np.random.default_rng(seed)
     drawn = [ordered[place] for place in rng.permutation(len(ordered))]
     return [[group[place] for place in rng.permutation(len(group))] for group in drawn]

@@ -104,8 +104,6 @@ class Prediction:
         mask: Its own mask (D, H, W), the posterior mean's where it is variational.
         probs: Background and foreground probability (2, D, H, W), float32.
         mutual_information: Of each voxel's class and the weights (D, H, W), nats; None if deterministic.
-        of_mean: Foreground probability (D, H, W) of the posterior mean, before any clean-up; None if
-            deterministic: then it is that of `probs`.
         draws_mask: Mask of the mean over weight draws (D, H, W), cleaned up as `mask` is; None if
             deterministic.
     """
@@ -113,7 +111,6 @@ class Prediction:
     mask: NDArray[np.bool_]
     probs: NDArray[np.float32]
     mutual_information: NDArray[np.float64] | None = None
-    of_mean: NDArray[np.float32] | None = None
     draws_mask: NDArray[np.bool_] | None = None
 
     @property
@@ -205,14 +202,13 @@ def predict_volume(
     net.eval()
     logits, _ = predict_case(net, case, compute, patch, notify)
     mask = _own_mask(logits, case, postprocess)
-    own = _probs(logits).cpu().numpy()
     if n_samples == 0 or not variational_layers(net):
-        return Prediction(mask, own)
+        return Prediction(mask, _probs(logits).cpu().numpy())
     probs, mean_entropy = _mean_over_draws(net, case, compute, n_samples, seed, patch, notify)
     averaged = probs.float().cpu().numpy()
     # Rounding can leave -1e-17 where all draws agree.
     information = np.maximum(entropy(averaged) - mean_entropy.cpu().numpy(), 0)
-    prediction = Prediction(mask, averaged, information, own[1])
+    prediction = Prediction(mask, averaged, information)
     cleaned = clean_mask(prediction.probs_mask, postprocess, case.spacing_mm)
     return replace(prediction, draws_mask=cleaned)
 
