@@ -17,6 +17,7 @@ from dwp_sweep.data.files import volumes
 from dwp_sweep.data.files.content import free_memory, most_bytes, read_bytes
 from dwp_sweep.data.files.volumes import read_volume
 from dwp_sweep.errors import InputError
+from tests.data.files.problems import problem
 
 N_FLIPS = 400
 
@@ -27,15 +28,6 @@ def scan(tmp_path, write_scan) -> Path:
     voxels = np.zeros((24, 20, 18), dtype=np.int16)
     voxels[4:20, 3:17, 2:16] = np.random.default_rng(3).normal(500, 60, (16, 14, 14))
     return write_scan(tmp_path / "scan.nii.gz", voxels)
-
-
-def problem(path: Path, channel: int | None = None) -> str:
-    with pytest.raises(InputError) as caught:
-        read_volume(path, channel)
-    (only,) = caught.value.problems
-    assert only.where == str(path)
-    assert only.fix
-    return only.what
 
 
 def test_no_flipped_bit_changes_voxels_in_silence(scan, tmp_path):

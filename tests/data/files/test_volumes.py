@@ -1,24 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
 
 from dwp_sweep.data.files.volumes import read_header, read_volume, write_volume
 from dwp_sweep.errors import InputError
+from tests.data.files.problems import problem
 
 AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])
-
-
-def problem(path: Path, channel: int | None = None) -> str:
-    with pytest.raises(InputError) as caught:
-        read_volume(path, channel)
-    (only,) = caught.value.problems
-    assert only.where == str(path)
-    assert only.fix
-    return only.what
 
 
 def test_voxels_and_geometry_come_back_as_nibabel_wrote_them(tmp_path, write_scan, image):
