@@ -73,12 +73,12 @@ class SearchScheduler(FIFOScheduler):
 
     def learn(self, node: Node, member: Member, record: Record) -> None:
         """Take in a network that was there before, so that later ones are judged beside it."""
-        if node.key in self._added:
+        if node.key in self._added or not record.history:
             return
-        n_epochs = record.history[-1].step if record.history else 0
-        n_warm_up = int(record.history[-1].metrics.get(WARM_UP_EPOCHS, 0)) if record.history else 0
+        last = record.history[-1]
+        n_warm_up = int(last.metrics.get(WARM_UP_EPOCHS, 0))
         for epoch, value in best_so_far(self._objective, record):
-            if epoch < n_epochs or record.status == "pruned":
+            if epoch < last.step or record.status == "pruned":
                 self._gives_up(_NoTrials(), node.key, member, epoch, value, n_warm_up)
 
     def save(self, checkpoint_path: str) -> None:
