@@ -15,7 +15,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 # Slow tests wait for servers and leases part of the time: three at once keep two cores busy.
 PARALLEL_SLOW := $(subst logical,$(if $(filter 1 2,$(shell getconf _NPROCESSORS_ONLN)),3,logical),$(PARALLEL))
 
-.PHONY: help setup demo bench test fast chaos audit release lint format hooks
+.PHONY: help setup demo bench test fast chaos fuzz audit release lint format hooks
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -49,6 +49,9 @@ fast: $(STAMP) ## Run the fast tests, under 2 minutes
 
 chaos: $(STAMP) ## Break sweeps at seeded moments, about 15 minutes
 	$(BIN)/python -m pytest -q --durations=20 -m chaos tests/chaos
+
+fuzz: $(STAMP) ## Try new damaged files, 5000 of each kind, about 10 minutes; EXAMPLES=20000: so many
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest -q $(PARALLEL) --timeout 3600 -m slow tests/security
 
 lint: $(STAMP) ## Check format, style, types and the layers of the package
 	$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dwp_sweep.errors import CorruptArtifactError
@@ -17,11 +17,10 @@ from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record, append_point, read_history, read_record
 from dwp_sweep.store.sweep_record import NodeEntry, record_nodes, recorded_nodes, recorded_resources
+from tests.security.fuzz_settings import many_inputs, same_inputs
 
-FEW = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-)
-MANY = settings(FEW, max_examples=600, derandomize=False)
+FEW = same_inputs(40)
+MANY = many_inputs(600)
 
 KEY = "0123456789abcdef0123"
 RECORD = Record(

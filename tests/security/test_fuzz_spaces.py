@@ -8,21 +8,20 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dwp_sweep.config.space import load_space
 from dwp_sweep.errors import InputError
 from tests.cli.command import ROOT
+from tests.security.fuzz_settings import many_inputs, same_inputs
 
 FILES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 TEXTS = [path.read_text() for path in FILES]
 DOCUMENTS = [yaml.safe_load(text) for text in TEXTS]
 
-FEW = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-)
-MANY = settings(FEW, max_examples=300, derandomize=False)
+FEW = same_inputs(25)
+MANY = many_inputs(300)
 
 PIECES = st.one_of(
     st.sampled_from(

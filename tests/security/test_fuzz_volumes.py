@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dwp_sweep.data.files.volumes import read_header, read_volume
 from dwp_sweep.errors import InputError
+from tests.security.fuzz_settings import many_inputs, same_inputs
 
-FEW = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-)
-MANY = settings(FEW, max_examples=800, derandomize=False)
+FEW = same_inputs(60)
+MANY = many_inputs(800)
 _HEADER = 352
 
 
@@ -62,6 +62,20 @@ def check(folder: Path, name: str, content: bytes) -> None:
             assert volume.data.shape == header.shape and np.isfinite(volume.data).all()
         except InputError as error:
             assert all(problem.where == str(path) and problem.what for problem in error.problems)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("field", ["srow_x", "qoffset_x", "quatern_b", "pixdim"])
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_number_of_the_affine_that_is_not_finite_raises_no_warning(
+    tmp_path: Path, field: str, value: float, codes: tuple[int, int]
+) -> None:
+    header = nib.Nifti1Header.from_fileobj(io.BytesIO(FILES[0]))
+    header["sform_code"], header["qform_code"] = codes
+    header[field] = (
+        np.where(np.arange(header[field].size) == 1, value, header[field]) if header[field].ndim else value
+    )
+    check(tmp_path, "scan.nii", header.binaryblock + FILES[0][len(header.binaryblock) :])
 
 
 @FEW

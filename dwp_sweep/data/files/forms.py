@@ -49,7 +49,7 @@ class Forms:
 
     Attributes:
         affine: (4, 4), voxel index to mm: of the sform, else the qform, else the middle at the origin.
-        sform: (4, 4), in mm; None where its code is 0.
+        sform: (4, 4), in mm; None where its code is 0 or it holds a number that is not finite.
         qform: Likewise; also None where its quaternion is none.
         unit: ``mm``, ``meter``, ``micron`` or ``unknown``, as stored.
         stored: The header's own fields, for `put_into`.
@@ -82,10 +82,14 @@ def read_forms(header: Any) -> Forms:
     to_mm = np.diag([*[MM_OF_UNIT[unit]] * 3, 1.0])
     stored: dict[str, Any] = {name: np.array(header[name]) for name in _FIELDS}
     stored |= {"pixdim": np.array(header["pixdim"][:4]), "xyzt_units": units}
+    with np.errstate(invalid="ignore", over="ignore"):  # whoever reads the affine looks whether it is finite
+        affine = to_mm @ np.asarray(header.get_best_affine(), dtype=np.float64)
+        sform = to_mm @ header.get_sform() if int(header["sform_code"]) != 0 else None
+        qform = _qform(header, to_mm)
     return Forms(
-        to_mm @ np.asarray(header.get_best_affine(), dtype=np.float64),
-        to_mm @ header.get_sform() if int(header["sform_code"]) != 0 else None,
-        _qform(header, to_mm),
+        affine,
+        sform if sform is not None and np.isfinite(sform).all() else None,
+        qform if qform is not None and np.isfinite(qform).all() else None,
         unit,
         stored,
         int(header["sizeof_hdr"]) == _NIFTI2_BYTES,

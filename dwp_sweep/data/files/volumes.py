@@ -172,7 +172,8 @@ def _open(path: Path) -> Any:
         raise _error(path, f"is a file of {format}, a format that is not read", fix)
     try:
         _require_fitting_name(path)
-        image = nib.load(path)
+        with np.errstate(invalid="ignore", over="ignore"):  # an affine that is not finite is refused below
+            image = nib.load(path)
     except nib.filebasedimages.ImageFileError:
         what = f"cannot be read as NIfTI: no such header in its {path.stat().st_size} bytes"
         raise _error(path, what, "export or copy the file again") from None
@@ -215,15 +216,21 @@ def _header(path: Path, image: Any) -> Header:
             path, f"{kind} image of shape {times(shape)} where 3D is expected", "give one volume a file"
         )
     forms = read_forms(image.header)
-    spacing = voxel_sizes(forms.affine)
-    # Relative to the voxels' size, which may be a thousandth of a mm.
-    volume = abs(np.linalg.det(forms.affine[:3, :3])) / np.prod(spacing) if spacing.all() else 0.0
-    if not np.isfinite(forms.affine).all() or volume < _FLAT:
+    if not _spans_space(forms.affine):
         raise _error(path, "its affine does not map voxels to a 3D space", "write a valid sform or qform")
+    spacing = voxel_sizes(forms.affine)
     spacing_mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
     return Header(
         (shape[0], shape[1], shape[2]), forms.affine, spacing_mm, shape[3] if len(shape) == 4 else 1, forms
     )
+
+
+def _spans_space(affine: Affine) -> bool:
+    if not np.isfinite(affine).all():
+        return False
+    spacing = voxel_sizes(affine)
+    # Relative to the voxels' size, which may be a thousandth of a mm.
+    return bool(spacing.all() and abs(np.linalg.det(affine[:3, :3])) / np.prod(spacing) >= _FLAT)
 
 
 def _chosen(path: Path, header: Header, channel: int | None) -> int:
