@@ -6,7 +6,9 @@ The names below are the public API. They are imported on first use, so that ``im
 
 from __future__ import annotations
 
+import getpass
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,5 +58,16 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'dwp_sweep' has no attribute {name!r}; public names: {', '.join(__all__)}")
 
 
+def _name_user() -> None:
+    """Give a user without a name one: containers run under numbers, and MONAI's import asks for a name."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"uid{os.getuid()}"
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PUBLIC})
+
+
+_name_user()

@@ -48,11 +48,20 @@ class PreparedData:
 
 @dataclass
 class _WantedDataset:
-    """What the conditions need of one data set; a source data set has neither sizes nor splits."""
+    """What the conditions need of one data set; a source data set has neither sizes nor splits.
+
+    Attributes:
+        train_sizes: Of the target.
+        splits: Of the target.
+        patches: Of both.
+        trains: Networks learn from it here. Otherwise it says on which scans imported ones were trained,
+            and is only compared with the target.
+    """
 
     train_sizes: set[int] = field(default_factory=set)
     splits: set[int] = field(default_factory=set)
     patches: set[PatchConfig] = field(default_factory=set)
+    trains: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ def prepare_datasets(
             if others:
                 listing = scan_layout(config)
                 too_few = _too_few(listing, config, wanted)
-                problems += _located([*too_few, *listing.problems], task.key, config)
+                problems += _located([*too_few, *listing.problems], task.key, config) if wanted.trains else []
                 continue
             title = f"checking {task.key} {config.root}"
             show = (lambda done, total: None) if progress is None else partial(progress, title)
@@ -112,7 +121,11 @@ def prepare_datasets(
                 problems += large
                 warnings += [] if large else map(str, partly_padding(patch, checked.shapes, key))
         except InputError as error:
-            problems += _located(error.problems, task.key, config)
+            located = _located(error.problems, task.key, config)
+            if wanted.trains:
+                problems += located
+            else:
+                warnings.append(f"{located[0]} (so nothing says whether its scans test, too)")
     if problems:
         raise InputError(dict.fromkeys(problems))
     warnings += _two_sides(conditions, prepared, storage / "cache")
@@ -155,10 +168,11 @@ def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _WantedDatase
         trains_sources = condition.source.network is None and (
             "source" in needs or ("priors" in needs and not has_priors)
         )
-        if condition.data.source is not None and trains_sources:
+        if condition.data.source is not None and {"source", "priors"} & set(needs):
             source = wanted.setdefault(_Task("data.source", condition.data.source), _WantedDataset())
-            source.patches.add(condition.source.patch)
-        target = wanted.setdefault(_Task("data.target", condition.data.target), _WantedDataset())
+            source.trains |= trains_sources
+            source.patches |= {condition.source.patch} if trains_sources else set()
+        target = wanted.setdefault(_Task("data.target", condition.data.target), _WantedDataset(trains=True))
         target.train_sizes.add(condition.train_size)
         target.splits.add(condition.split)
         target.patches.add(condition.target.patch)
@@ -203,7 +217,7 @@ def _prepare(
 
 def _too_few(listing: Listing, config: DatasetConfig, wanted: _WantedDataset) -> list[Problem]:
     # Incomplete subjects count: they can be repaired. If there is none at all, the listing says why.
-    if not listing.ids:
+    if not listing.ids or not wanted.trains:
         return []
     sizes, splits = sorted(wanted.train_sizes), sorted(wanted.splits) or None
     return list(enough_problems(listing.patients, config, sizes, splits))

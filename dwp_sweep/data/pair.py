@@ -6,6 +6,7 @@ what passes the check also trains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,15 @@ from numpy.typing import NDArray
 
 from dwp_sweep.data.config import HIGHEST_LABEL, DatasetConfig, several
 from dwp_sweep.data.files.forms import CORNER_TOLERANCE, MM_OF_UNIT, Forms, corner_distance_mm
-from dwp_sweep.data.files.volumes import Header, Volume, read_header, read_mask, read_volume, times
+from dwp_sweep.data.files.volumes import (
+    BYTES_A_VOXEL,
+    Header,
+    Volume,
+    read_header,
+    read_mask,
+    read_volume,
+    times,
+)
 from dwp_sweep.data.layouts.listing import Subject
 from dwp_sweep.errors import InputError, Problem
 
@@ -76,6 +85,20 @@ def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int]
     labels = np.rint(mask).astype(np.int32)
     values = tuple(int(value) for value in np.unique(labels))
     return Pair(readable[0], labels, values, tuple(readable[1:]), read_header(subject.mask).forms)
+
+
+def peak_bytes(subject: Subject, config: DatasetConfig) -> int:
+    """Memory that reading and preparing a subject takes at its peak; 0 where its first header is unreadable.
+
+    Args:
+        subject: Its files.
+        config: `channel` is read.
+    """
+    try:
+        n_voxels = math.prod(read_header(subject.image).shape)
+    except InputError:
+        return 0
+    return BYTES_A_VOXEL * n_voxels * len(subject.images) * len(several(config.channel))
 
 
 def foreground_of(labels: NDArray[np.int32], wanted: tuple[int, ...] | None) -> NDArray[np.bool_]:

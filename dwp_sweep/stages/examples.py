@@ -64,7 +64,7 @@ class Example:
         truth: Where the foreground is.
         probs: Foreground probability, float16; None for a scan without a prediction.
         entropy: Predictive entropy, nats, float16; None beside no ``probs``.
-        mask: The network's own mask, the posterior mean's where it is variational; None beside no ``probs``.
+        mask: Of the same estimate as ``probs``, cleaned up; None beside no ``probs``.
     """
 
     facts: ExampleFacts
@@ -97,7 +97,7 @@ def predicted_example(
 
     Args:
         case: The scan.
-        mask: The network's own mask (D, H, W).
+        mask: (D, H, W), of the same estimate as the probabilities.
         probs: Background and foreground probability (2, D, H, W).
         is_variational: The probabilities are means over weight draws.
     """

@@ -242,7 +242,8 @@ def _draw(
     case = example_case([cases[name] for name in scores])
     prediction = predict(case)
     is_variational = prediction.mutual_information is not None
-    save_example(predicted_example(case, prediction.mask, prediction.probs, is_variational), out_dir)
+    mask = prediction.mask if prediction.draws_mask is None else prediction.draws_mask
+    save_example(predicted_example(case, mask, prediction.probs, is_variational), out_dir)
 
 
 stage = Stage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -112,3 +113,11 @@ def test_version_of_package_and_command_agree() -> None:
     import dwp_sweep
 
     assert version("dwp-sweep") == dwp_sweep.__version__
+
+
+def test_a_user_without_a_name_can_predict(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    nameless = "import os, pwd; pwd.getpwuid = lambda number: {}[number]\n"
+    uses = "import dwp_sweep; import monai.inferers.utils; print(os.environ['USER'])"
+    assert python(nameless + uses).strip() == f"uid{os.getuid()}"

@@ -371,6 +371,30 @@ def test_scans_in_both_tasks_matter_only_where_source_networks_are_trained(
     )
 
 
+def test_a_data_set_beside_an_imported_network_says_on_which_scans_that_was_trained(
+    one_root: dict[str, Any], tmp_path: Path
+) -> None:
+    fixed = {"method": "fine_tune", "train_size": 2, "source.network": str(tmp_path / "net")}
+    shared = load_space({**SPACE, "data": one_root, "fixed": fixed}).conditions
+    with pytest.raises(InputError, match="1 of 7 target scans are source scans too"):
+        prepare_datasets(shared, tmp_path / "runs")
+
+    turned = {**one_root["source"], "subjects": "0:5", "preprocess": {"orientation": "SRA"}, "n_val": 50}
+    conditions = load_space({**SPACE, "data": {**one_root, "source": turned}, "fixed": fixed}).conditions
+    (warning,) = prepare_datasets(conditions, tmp_path / "runs").warnings
+    assert "orientation is SRA in the source" in warning
+
+
+def test_a_missing_data_set_of_an_imported_network_is_a_warning(
+    one_root: dict[str, Any], tmp_path: Path
+) -> None:
+    fixed = {"method": "fine_tune", "train_size": 2, "source.network": str(tmp_path / "net")}
+    data = {**one_root, "source": {"layout": "msd", "root": str(tmp_path / "elsewhere")}}
+    conditions = load_space({**SPACE, "data": data, "fixed": fixed}).conditions
+    (warning,) = prepare_datasets(conditions, tmp_path / "runs").warnings
+    assert warning.startswith("data.source.root: ") and "nothing says whether" in warning
+
+
 def test_a_target_scan_that_is_there_twice_is_refused_unless_allowed(
     one_root: dict[str, Any], tmp_path: Path
 ) -> None:

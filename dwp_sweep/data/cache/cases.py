@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from dwp_sweep.atomic_write import ABANDONED_S, place_beside, remove, sync_file
 from dwp_sweep.data.cache.memory import file_hashes, side_by_side
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.files.free_memory import memory_turns
 from dwp_sweep.data.layouts.listing import Subject
-from dwp_sweep.data.pair import read_pair
+from dwp_sweep.data.pair import peak_bytes, read_pair
 from dwp_sweep.data.placement import no_voxels
 from dwp_sweep.data.preprocess import Prepared, padding_value, preprocess
 from dwp_sweep.errors import InputError, Problem
@@ -169,7 +170,9 @@ class _Wanted:
         if self.read():  # built between the look and the lock
             return
         try:
-            publish_entry(preprocess(read_pair(self.subject, self.config), self.config), self.folder)
+            with memory_turns.take(peak_bytes(self.subject, self.config)):
+                prepared = preprocess(read_pair(self.subject, self.config), self.config)
+            publish_entry(prepared, self.folder)
         except InputError as error:
             self.problems = error.problems
             return

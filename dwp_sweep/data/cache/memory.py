@@ -112,8 +112,8 @@ def remember(path: Path, values: Mapping[str, Any]) -> None:
 
 
 MOST_AT_ONCE = 8
-"""Scans that are worked on at once, at most; fewer where the process has fewer cores. Each takes the memory
-of some volumes."""
+"""Scans that are worked on at once, at most; fewer where the process has fewer cores or memory holds fewer
+(`dwp_sweep.data.files.free_memory.memory_turns`)."""
 
 T = TypeVar("T")
 R = TypeVar("R")

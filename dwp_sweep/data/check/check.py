@@ -32,9 +32,10 @@ from dwp_sweep.data.check.suspicions import (
 )
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.files.forms import SIDES, TWO_FORMS, orientation
+from dwp_sweep.data.files.free_memory import memory_turns
 from dwp_sweep.data.files.volumes import content_hash
 from dwp_sweep.data.layouts import Listing, Subject, scan_layout
-from dwp_sweep.data.pair import Pair, foreground_of, read_pair
+from dwp_sweep.data.pair import Pair, foreground_of, peak_bytes, read_pair
 from dwp_sweep.data.patients import visit_warnings
 from dwp_sweep.data.preprocess import Prepared, preprocess
 from dwp_sweep.errors import InputError, Problem
@@ -125,8 +126,9 @@ def examine(
     if known is not None:
         return known
     try:
-        pair = read_pair(subject, config, label_set)
-        prepared = preprocess(pair, config)
+        with memory_turns.take(peak_bytes(subject, config)):
+            pair = read_pair(subject, config, label_set)
+            prepared = preprocess(pair, config)
     except InputError as error:
         return error
     if keep is not None:

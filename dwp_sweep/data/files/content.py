@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 _GZIP_START = b"\x1f\x8b"
@@ -23,13 +21,6 @@ _GZIP_FORMAT = 31
 _HIGHEST_RATIO = 1032
 """Of deflate: two bits stand for 258 bytes at most."""
 _CHUNK_BYTES = 1 << 16
-_CONTROL_GROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-"""Where a container's limit stands and what it uses, version 2 and 1."""
-_CACHED_FILES = ("active_file", "inactive_file", "total_active_file", "total_inactive_file")
-"""Parts of `memory.stat` that a container counts as used, and that the system gives back when asked."""
 
 
 def is_gzip(path: Path) -> bool:
@@ -41,22 +32,6 @@ def is_gzip(path: Path) -> bool:
 def most_bytes(path: Path) -> int:
     """What a file can hold at most: its size, or of gzip what the densest packing unpacks to."""
     return path.stat().st_size * (_HIGHEST_RATIO if is_gzip(path) else 1)
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: of the machine, or of the container if that allows less."""
-    free = int(psutil.virtual_memory().available)
-    for folder, limit, used in _CONTROL_GROUPS:
-        with suppress(OSError, ValueError):  # not there, or without a limit ("max")
-            unused = int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
-            free = min(free, max(0, unused + _cached_bytes(Path(folder, "memory.stat"))))
-    return free
-
-
-def _cached_bytes(stat: Path) -> int:
-    values = dict(line.split() for line in stat.read_text().splitlines() if len(line.split()) == 2)
-    parts = [int(values.get(name, 0)) for name in _CACHED_FILES]
-    return max(sum(parts[:2]), sum(parts[2:]))  # version 1 has both, the second with all groups below
 
 
 def read_bytes(path: Path, start: int, n: int) -> NDArray[np.uint8]:

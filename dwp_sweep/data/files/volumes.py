@@ -22,8 +22,9 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from dwp_sweep.atomic_write import replacing
-from dwp_sweep.data.files.content import free_memory, is_gzip, most_bytes, read_bytes
+from dwp_sweep.data.files.content import is_gzip, most_bytes, read_bytes
 from dwp_sweep.data.files.forms import Affine, Forms, read_forms
+from dwp_sweep.data.files.free_memory import free_memory
 from dwp_sweep.data.files.names import is_file, other_format, stem
 from dwp_sweep.errors import InputError, Problem
 

@@ -12,9 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dwp_sweep.data.files import content as file_content
 from dwp_sweep.data.files import volumes
-from dwp_sweep.data.files.content import free_memory, most_bytes, read_bytes
+from dwp_sweep.data.files.content import most_bytes, read_bytes
 from dwp_sweep.data.files.volumes import read_volume
 from dwp_sweep.errors import InputError
 from tests.data.files.problems import problem
@@ -145,28 +144,6 @@ def test_no_file_is_packed_denser_than_deflate_can(tmp_path):
 
     assert 50_000_000 <= most_bytes(path) < 1.1 * 50_000_000
     assert not read_bytes(path, 49_000_000, 1_000_000).any()
-
-
-@pytest.mark.parametrize(
-    ("stat", "cached"),
-    [
-        ("anon 4000\nfile 900\nactive_file 300\ninactive_file 200\nshmem 400\n", 500),
-        (
-            "cache 900\nactive_file 10\ninactive_file 20\ntotal_active_file 300\ntotal_inactive_file 200\n",
-            500,
-        ),
-        ("anon 4000\n", 0),
-    ],
-)
-def test_a_container_may_leave_less_memory_than_its_machine(tmp_path, monkeypatch, stat, cached):
-    monkeypatch.setattr(file_content, "_CONTROL_GROUPS", ((str(tmp_path), "max", "current"),))
-    machine = free_memory()
-    (tmp_path / "memory.stat").write_text(stat)
-    (tmp_path / "current").write_text("1000\n")
-    (tmp_path / "max").write_text("max\n")
-    assert free_memory() > machine / 2
-    (tmp_path / "max").write_text("5000\n")
-    assert free_memory() == 4000 + cached  # what was read from disk is given back when it is needed
 
 
 def test_another_packing_is_named(tmp_path, scan):
