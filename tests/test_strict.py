@@ -13,7 +13,7 @@ from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.errors import InputError
 from dwp_sweep.strict import StrictModel, expert, expert_fields, keyed_values, parse, unkeyed
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+SETTINGS = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 
 
 class Settings(StrictModel):
@@ -41,11 +41,11 @@ def test_known_keys_are_listed_with_those_of_experts_last() -> None:
         parse(Settings, {"qqqq": 1}, "test")
 
 
-def test_every_expert_setting_has_a_default_and_stands_in_the_readme() -> None:
+def test_every_expert_setting_has_a_default_and_stands_in_the_documents() -> None:
     marked = {model: expert_fields(model) for model in models(EXPERIMENT)}
     for model, names in marked.items():
         assert all(not model.model_fields[name].is_required() for name in names)
-    section = README.read_text().split("## Settings that rarely need a change")[1].split("\n## ")[0]
+    section = SETTINGS.read_text()
     listed = {
         name
         for row in section.splitlines()

@@ -30,7 +30,10 @@ PROJECT_FILES = [
         ".pre-commit-config.yaml",
         ".dockerignore",
     )
-] + sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file() and "secrets" not in path.parts)
+] + sorted((ROOT / "docs").glob("*.md"))
+PROJECT_FILES += sorted(
+    path for path in (ROOT / "deploy").rglob("*") if path.is_file() and "secrets" not in path.parts
+)
 SERVICES = {"mlflow", "s3", "HOST", "MLFLOW_HOST"}  # of the deployments, and what stands for one
 
 

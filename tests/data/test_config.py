@@ -107,9 +107,9 @@ def test_a_range_selects_as_python_does(text: str, wanted: list[int]) -> None:
     assert list(range(5))[subject_range(text)] == wanted
 
 
-def test_the_data_sets_of_the_readme_are_valid() -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"^```yaml\n(BraTS: .*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+def test_the_data_sets_of_the_documents_are_valid() -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(BraTS: .*?)^```$", document, flags=re.MULTILINE | re.DOTALL)
     for name, values in yaml.safe_load(block).items():
         config = parse(DatasetConfig, values, name)
         assert config.n_channels == 1
