@@ -30,6 +30,7 @@ def predict(
     tracking_uri: str | None = None,
     device: Device = "auto",
     estimate: Estimate = "draws",
+    calibrate: bool = True,
     progress: Checking | None = None,
 ) -> Segmentation:
     """Segment one scan with the network of a run; what comes back lies on the scan's own grid.
@@ -51,6 +52,9 @@ def predict(
         estimate: Of a variational network, for all results alike: ``draws`` is the mean over weight draws,
             scored as ``test_dice_mc``, ``test_nll`` and ``test_ece``; ``mean`` is the
             network at its posterior mean, scored as ``test_dice``.
+        calibrate: Give probability and uncertainty at the temperature that was fitted on the run's validation
+            scans, scored as ``test_nll_calibrated``; masks do not depend on it. Runs of older versions, and
+            the posterior mean of a variational network, have none.
         progress: Receives (scan, forward passes done, in all).
 
     Raises:
@@ -64,7 +68,7 @@ def predict(
     if folders:
         raise InputError(Problem(str(path), "is a folder", "use predict_folder") for path in folders)
     outputs = _outputs(mask, probability, uncertainty, picture)
-    request = Request(run, images, outputs, force, where, storage, tracking_uri, device, estimate)
+    request = Request(run, images, outputs, force, where, storage, tracking_uri, device, estimate, calibrate)
     (done,) = run_jobs(make_ready(request), progress)
     assert isinstance(done, Done), "the only scan fails by raising"
     return done.segmentation
@@ -84,6 +88,7 @@ def predict_folder(
     tracking_uri: str | None = None,
     device: Device = "auto",
     estimate: Estimate = "draws",
+    calibrate: bool = True,
     progress: Checking | None = None,
 ) -> tuple[Path, ...]:
     """Segment every NIfTI file of a folder; results get the names of their scans.
@@ -104,7 +109,9 @@ def predict_folder(
 
     outputs = _outputs(masks, probability, uncertainty, picture)
     ready = make_ready(
-        Request(run, _paths(images), outputs, force, where, storage, tracking_uri, device, estimate)
+        Request(
+            run, _paths(images), outputs, force, where, storage, tracking_uri, device, estimate, calibrate
+        )
     )
     problems: list[Problem] = []
     for result in run_jobs(ready, progress):  # one by one: their voxels together may be too many

@@ -34,6 +34,12 @@ _file = partial(click.option, type=click.Path(path_type=Path), callback=place)
     show_default=True,
     help="Bayesian networks: the mean over weight draws, or the posterior mean; for all results alike.",
 )
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=True,
+    show_default=True,
+    help="Probability and uncertainty at the temperature that was fitted on the validation scans.",
+)
 @click.option("--force", is_flag=True, help="Write over files that exist.")
 @options.where
 @options.device
@@ -47,6 +53,7 @@ def predict(
     uncertainty: Path | None,
     picture: Path | None,
     estimate: Estimate,
+    calibrate: bool,
     force: bool,
     where: dict[str, str],
     device: Device,
@@ -62,7 +69,8 @@ def predict(
 
     Scans are prepared exactly as for the run's training. Mask, probability and
     uncertainty (the entropy of the predicted class) are of one estimate: of the mean over weight draws for
-    Bayesian networks, of the softmax for others.
+    Bayesian networks, of the softmax for others. Probability and uncertainty are calibrated by the
+    temperature that the run fitted on its validation scans; masks do not depend on it.
     """
     from dwp_sweep.cli.terminal import scan_bar
     from dwp_sweep.prediction.jobs import Outputs, split_images
@@ -71,10 +79,12 @@ def predict(
 
     outputs = Outputs(output, probability, uncertainty, picture)
     request = Request(
-        run, split_images(image), outputs, force, where, storage, tracking_uri, device, estimate
+        run, split_images(image), outputs, force, where, storage, tracking_uri, device, estimate, calibrate
     )
     ready = make_ready(request)
     remark(f"network: {ready.trained.title}")
+    if probability or uncertainty or picture:
+        remark(f"probabilities: {ready.trained.on_probabilities}")
     if ready.skipped:
         names = ", ".join(path.name for path in ready.skipped[:_N_NAMED])
         n_more = len(ready.skipped) - _N_NAMED

@@ -17,8 +17,11 @@ from dwp_sweep.data.config import DatasetConfig, several
 from dwp_sweep.data.files.volumes import Volume, read_header, read_volume
 from dwp_sweep.data.pair import geometry_problems
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.metrics.temperature import Temperature
+from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.jobs import Outputs, PredictionJob, PredictionPlan, plan_jobs
 from dwp_sweep.prediction.trained import Device, Estimate, Trained, find_trained
+from dwp_sweep.stages.evaluation import NO_TEMPERATURE
 
 
 class Channel(NamedTuple):
@@ -42,6 +45,7 @@ class Request:
         tracking_uri: Of MLflow.
         device: Where to compute.
         estimate: Of a variational network, for mask, probability and uncertainty alike.
+        calibrate: Show probability and uncertainty at the network's temperature.
     """
 
     run: str
@@ -53,6 +57,7 @@ class Request:
     tracking_uri: str | None
     device: Device
     estimate: Estimate = "draws"
+    calibrate: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +91,18 @@ def make_ready(request: Request) -> Ready:
         # Without a run nobody knows its channels, but files that are no scans can be reported.
         own = () if check.was_asked else (*plan.problems, *_header_problems(plan.jobs))
         raise InputError(dict.fromkeys((*own, *error.problems))) from error
+    return Ready(_as_asked(trained, request), check.scans, plan.skipped)
+
+
+def _as_asked(trained: Trained, request: Request) -> Trained:
+    if not request.calibrate:
+        trained = replace(trained, temperature=NO_TEMPERATURE)
     if request.estimate == "mean":
         trained = replace(trained, n_samples=0)
-    return Ready(trained, check.scans, plan.skipped)
+        if trained.temperature.is_fitted and variational_layers(trained.net):
+            note = "the temperature is that of the mean over weight draws"
+            trained = replace(trained, temperature=Temperature(note=note))
+    return trained
 
 
 def find_channels(images: Sequence[Path], dataset: DatasetConfig) -> tuple[Channel, ...]:

@@ -17,6 +17,7 @@ from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
 from dwp_sweep.metrics.calibration import entropy
+from dwp_sweep.metrics.temperature import tempered
 from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.trained import Trained
 from dwp_sweep.stages.evaluation import predict_volume
@@ -35,8 +36,9 @@ class Segmentation:
 
     Attributes:
         mask: uint8, 1 is foreground: where the probability passes 1/2, cleaned up as the run's settings say.
-        probability: Of the foreground, float32; of a variational network the mean over weight draws, or that
-            of its posterior mean where `Trained.n_samples` is 0.
+            Where a scan was resampled, its probability at a temperature may pass 1/2 a part of a voxel away.
+        probability: Of the foreground, float32, at the network's temperature; of a variational network the
+            mean over weight draws, or that of its posterior mean where `Trained.n_samples` is 0.
         uncertainty: Predictive entropy, nats, float32: log 2 where the probability is 1/2. Where the scan was
             resampled it is interpolated from the voxels that the network saw, as the probability is.
         affine: (4, 4), the scan's, voxel index to mm.
@@ -97,10 +99,11 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
     )
     # Mask, probability and uncertainty are of one estimate: the draws', where there are any.
     mask = prediction.mask if prediction.draws_mask is None else prediction.draws_mask
-    unsure = entropy(prediction.probs).astype(np.float32)
+    probs = tempered(prediction.probs, trained.temperature.value)
+    unsure = entropy(probs).astype(np.float32)
     return Segmentation(
         mask=mask_on_scan(mask, prediction.probs[1], scan.placement),
-        probability=scan.placement.to_scan(prediction.probs[1], 0.0),
+        probability=scan.placement.to_scan(probs[1], 0.0),
         uncertainty=scan.placement.to_scan(unsure, 0.0),
         affine=channels[0].affine,
         unseen=scan.unseen,

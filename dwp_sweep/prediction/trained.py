@@ -18,11 +18,14 @@ from dwp_sweep.data.cache.cases import Spacing, stored_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.metrics.temperature import Temperature
 from dwp_sweep.nets.net_files import load_net, read_net_facts
+from dwp_sweep.stages.evaluation import NO_TEMPERATURE
 from dwp_sweep.stages.network_training import arrange
 from dwp_sweep.stages.prediction import UNTOUCHED, WHOLE, PostprocessConfig
 from dwp_sweep.stages.source import SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig, repetition_seed
+from dwp_sweep.stages.validation import load_temperature
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import RECORD, Store
 from dwp_sweep.store.record import Record, read_record
@@ -57,6 +60,7 @@ class Trained:
         n_samples: Weight draws of a variational network; 0 predicts with its posterior mean.
         seed: Of these draws.
         spacing_mm: Median voxel size of the training scans, prepared; None where nobody kept it.
+        temperature: At which probabilities are shown; masks do not depend on it.
     """
 
     title: str
@@ -68,6 +72,16 @@ class Trained:
     n_samples: int = 1
     seed: int = 0
     spacing_mm: Spacing | None = None
+    temperature: Temperature = NO_TEMPERATURE
+
+    @property
+    def on_probabilities(self) -> str:
+        """For people: what stands behind the probabilities."""
+        fitted, note = self.temperature, self.temperature.note
+        if not fitted.is_fitted:
+            return "as the network says them" + (f": {note}" if note else "")
+        scans = "1 validation scan" if fitted.n_scans == 1 else f"{fitted.n_scans} validation scans"
+        return f"at temperature {fitted.value:.3g}, fitted on {scans}" + (f"; {note}" if note else "")
 
 
 def find_trained(
@@ -154,7 +168,14 @@ def _of_record(record: Record, folder: Path, device: Device, check: Check) -> Tr
         net, target = _ready(folder, compute), config.target
         title = f"{config.method}, m = {config.train_size}, split {config.split}, seed {config.seed}"
         seed = repetition_seed(config.seed, config.split)  # the draws that its test scores are of
-        settings = (target.patch, target.postprocess, target.n_samples, seed, _voxel_size(folder))
+        settings = (
+            target.patch,
+            target.postprocess,
+            target.n_samples,
+            seed,
+            _voxel_size(folder),
+            load_temperature(folder),
+        )
         return Trained(title, net, config.dataset, compute, *settings)
     if record.stage != "source":
         raise ValueError(f"a {record.stage} node makes none")

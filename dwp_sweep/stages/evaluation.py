@@ -19,6 +19,8 @@ from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.data.placement import with_lost
 from dwp_sweep.metrics.calibration import (
+    Mask,
+    Probs,
     Reliability,
     brier_score,
     correlation,
@@ -28,13 +30,14 @@ from dwp_sweep.metrics.calibration import (
     negative_log_lik,
     reliability,
 )
-from dwp_sweep.metrics.overlap import Overlap, overlap
+from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.metrics.physical import (
     PhysicalScores,
     physical_json,
     physical_scores,
     summarise_physical,
 )
+from dwp_sweep.metrics.temperature import Temperature, tempered
 from dwp_sweep.nets.bayes_conv import sampling, variational_layers
 from dwp_sweep.stages.prediction import (
     UNTOUCHED,
@@ -46,6 +49,9 @@ from dwp_sweep.stages.prediction import (
     silent,
 )
 from dwp_sweep.training.compute import ComputeConfig, named_generator, resolve_device
+
+NO_TEMPERATURE = Temperature()
+"""Probabilities as the network says them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,10 @@ class SubjectScores:
         expected_dice: The Dice that the probabilities promise for their own mask.
         dice_mc: Dice of the mask of the mean over draws, cleaned up too; variational networks only.
         mutual_information: Its mean near the foreground, nats; variational networks only.
+        brier_calibrated: As `brier`, of the probabilities at the network's temperature; None without one, as
+            are the next two.
+        ece_calibrated: As `ece`, likewise.
+        nll_calibrated: As `nll`, likewise.
         physical: Distances, lesions and volumes of the same mask as `dice`.
     """
 
@@ -81,6 +91,9 @@ class SubjectScores:
     expected_dice: float
     dice_mc: float | None = None
     mutual_information: float | None = None
+    brier_calibrated: float | None = None
+    ece_calibrated: float | None = None
+    nll_calibrated: float | None = None
     physical: PhysicalScores | None = None
 
     @property
@@ -133,7 +146,10 @@ class Evaluation:
 
 
 def test_scores(
-    predict: Callable[[Case], Prediction], cases: Sequence[Case], near_voxels: float
+    predict: Callable[[Case], Prediction],
+    cases: Sequence[Case],
+    near_voxels: float,
+    temperature: Temperature = NO_TEMPERATURE,
 ) -> Evaluation:
     """Overlap with the truth and belief in the probabilities, case by case.
 
@@ -142,8 +158,9 @@ def test_scores(
         cases: Any number; no case's scores depend on the others.
         near_voxels: Distance from the true foreground up to which voxels count as near it; the whole
             volume counts where there is none.
+        temperature: Of the network; where one was fitted, calibration is scored with it as well.
     """
-    pairs = {case.id: _scores(predict(case), case, near_voxels) for case in cases}
+    pairs = {case.id: _scores(predict(case), case, near_voxels, temperature) for case in cases}
     return Evaluation(
         {name: scores for name, (scores, _) in pairs.items()},
         {name: bins for name, (_, bins) in pairs.items()},
@@ -161,7 +178,7 @@ def summarise(scores: Mapping[str, SubjectScores], prefix: str) -> dict[str, flo
     metrics = {name: _mean(values, name) for name in _ALWAYS}
     metrics |= {
         name: _mean(values, name)
-        for name in ("dice_mc", "mutual_information")
+        for name in ("dice_mc", "mutual_information", *_CALIBRATED)
         if all(getattr(each, name) is not None for each in values)
     }
     metrics["dice_prediction_error"] = float(np.mean(np.abs(np.subtract(promised, actual))))
@@ -213,31 +230,6 @@ def predict_volume(
     return replace(prediction, draws_mask=cleaned)
 
 
-@torch.no_grad()
-def own_overlap(
-    net: nn.Module,
-    cases: Sequence[Case],
-    compute: ComputeConfig,
-    patch: PatchConfig = WHOLE,
-    postprocess: PostprocessConfig = UNTOUCHED,
-) -> dict[str, Overlap]:
-    """Dice and IoU by subject of a network's own masks, the posterior mean's where it is variational.
-
-    Args:
-        net: Left in evaluation mode.
-        cases: Any number.
-        compute: Device and precision.
-        patch: Windows for volumes that are larger.
-        postprocess: Clean-up of the masks.
-    """
-    net.eval()
-    scores = {}
-    for case in cases:
-        logits, _ = predict_case(net, case, compute, patch)
-        scores[case.id] = overlap(_own_mask(logits, case, postprocess), np.asarray(case.mask) == 1)
-    return scores
-
-
 def _own_mask(logits: Tensor, case: Case, postprocess: PostprocessConfig) -> NDArray[np.bool_]:
     return clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
 
@@ -272,7 +264,9 @@ def _probs(logits: Tensor) -> Tensor:
     return torch.stack([probs[0] + probs[2:].sum(0), probs[1]])
 
 
-def _scores(prediction: Prediction, case: Case, near_voxels: float) -> tuple[SubjectScores, Reliability]:
+def _scores(
+    prediction: Prediction, case: Case, near_voxels: float, temperature: Temperature
+) -> tuple[SubjectScores, Reliability]:
     truth, lost = np.asarray(case.mask) == 1, case.lost
     mask, whole_truth = with_lost(prediction.mask, truth, lost)
     own = overlap(mask, whole_truth)
@@ -293,9 +287,23 @@ def _scores(prediction: Prediction, case: Case, near_voxels: float) -> tuple[Sub
         mutual_information=None if information is None else float(information[near].mean()),
         physical=physical_scores(mask, whole_truth, case.spacing_mm),
     )
-    return scores, bins
+    return _calibrated(scores, probs, truth[near], temperature), bins
 
 
+def _calibrated(scores: SubjectScores, probs: Probs, truth: Mask, temperature: Temperature) -> SubjectScores:
+    """With the scores of the same voxels at a temperature, if one was fitted."""
+    if not temperature.is_fitted:
+        return scores
+    probs = tempered(probs, temperature.value)
+    return replace(
+        scores,
+        brier_calibrated=brier_score(probs, truth),
+        ece_calibrated=reliability(probs, truth).ece,
+        nll_calibrated=negative_log_lik(probs, truth),
+    )
+
+
+_CALIBRATED = ("brier_calibrated", "ece_calibrated", "nll_calibrated")
 _ALWAYS = ("dice", "iou", "brier", "ece", "nll", "nll_volume", "entropy")
 
 

@@ -2,8 +2,9 @@
 
 Writes ``net.safetensors`` and ``net.json`` (the best validation epoch), ``test_scores.json`` (overlap,
 calibration, uncertainty, distances and lesions per subject), ``val_scores.json`` (overlap per subject, for
-searches), both with the patient where patients have names of their own, ``split.json``, a slice of one test
-subject for reports, and figures. Test images take part in nothing but the final scores.
+searches), both with the patient where patients have names of their own, ``split.json``, ``temperature.json``
+(fitted on the validation scans), a slice of one test subject for reports, and figures. Test images take part
+in nothing but the final scores.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.evaluation import (
     Evaluation,
     Prediction,
-    own_overlap,
     predict_volume,
     summarise,
     test_scores,
@@ -43,6 +43,7 @@ from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.network_training import Cases, read_cases, train_network
 from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
+from dwp_sweep.stages.validation import save_temperature, validate
 from dwp_sweep.strict import StrictModel, expert, parse
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
@@ -190,7 +191,7 @@ def _evaluate(
     result: FitResult,
     out_dir: Path,
 ) -> dict[str, float]:
-    """Score the test images, write the scores by subject and the figures; the means over subjects."""
+    """Score validation and test images, write the scores by subject and the figures; means over subjects."""
     target, seed = config.target, repetition_seed(config.seed, config.split)
 
     def predict(case: Case) -> Prediction:
@@ -198,20 +199,23 @@ def _evaluate(
             net, case, config.compute, target.n_samples, seed, target.patch, target.postprocess
         )
 
-    evaluation = test_scores(predict, [cases[name] for name in split.test], target.near_voxels)
-    val = [cases[name] for name in split.val]
-    val_scores = own_overlap(net, val, config.compute, target.patch, target.postprocess)
+    val = validate(predict, [cases[name] for name in split.val], target.near_voxels, config.all_images)
+    save_temperature(val.temperature, out_dir)
+    test = [cases[name] for name in split.test]
+    evaluation = test_scores(predict, test, target.near_voxels, val.temperature)
     named = {name: {"patient": patient} for name, patient in patients.items() if patient != name}
     tables = {
         "split": asdict(split),
         "test_scores": {
             name: scores.as_json() | named.get(name, {}) for name, scores in evaluation.scores.items()
         },
-        "val_scores": {name: asdict(scores) | named.get(name, {}) for name, scores in val_scores.items()},
+        "val_scores": {name: asdict(scores) | named.get(name, {}) for name, scores in val.overlaps.items()},
     }
     for name, table in tables.items():
         (out_dir / f"{name}.json").write_text(json.dumps(table, indent=1))
     metrics = summarise(evaluation.scores, "test")
+    if val.temperature.is_fitted:
+        metrics["temperature"] = val.temperature.value
     _draw(config, evaluation, metrics, cases, predict, result, out_dir)
     return metrics
 

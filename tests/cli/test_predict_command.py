@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from dwp_sweep.cli import main
+from dwp_sweep.metrics.temperature import Temperature
 from tests.prediction.conftest import KEY, add_target, save_scan, scan, storage, voxels  # noqa: F401
 
 
@@ -96,3 +98,35 @@ def test_the_estimate_of_a_bayesian_network_is_an_option(add_target, storage, im
     masks = {name: voxels(tmp_path / f"{name}.nii.gz") for name in ("draws", "mean", "default")}
     assert (masks["draws"] != masks["mean"]).any()
     assert (masks["draws"] == masks["default"]).all()
+
+
+@pytest.mark.parametrize("log_var", [None, -4.0])
+def test_probabilities_are_at_the_run_s_temperature_unless_asked_otherwise(
+    add_target,  # noqa: F811
+    scan: np.ndarray,  # noqa: F811
+    storage: Path,  # noqa: F811
+    tmp_path: Path,
+    log_var: float | None,
+) -> None:
+    key = add_target(log_var=log_var, temperature=Temperature(2.0, 3))
+    image, asked = save_scan(tmp_path / "s.nii.gz", scan), dict[str, str]()
+
+    def probability(name: str, *more: str) -> np.ndarray:
+        mask, place = tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_p.nii.gz"
+        done = predict(key, image, "-o", mask, "--probability", place, *more, "--storage", storage)
+        assert done.exit_code == 0, done.output
+        asked[name] = done.output
+        return voxels(place)
+
+    by_default, plain = probability("default"), probability("plain", "--no-calibrate")
+    mean = probability("mean", "--estimate", "mean")
+    seen = (plain > 1e-6) & (plain < 1 - 1e-6)
+    odds = np.log(plain[seen] / (1 - plain[seen]))
+    np.testing.assert_allclose(by_default[seen], 1 / (1 + np.exp(-odds / 2)), atol=1e-4)
+    np.testing.assert_array_equal(voxels(tmp_path / "default.nii.gz"), voxels(tmp_path / "plain.nii.gz"))
+    assert "probabilities: at temperature 2, fitted on 3 validation scans" in asked["default"]
+    assert "probabilities: as the network says them\n" in asked["plain"]
+    if log_var is None:
+        np.testing.assert_array_equal(mean, by_default)
+    else:
+        assert "the temperature is that of the mean over weight draws" in asked["mean"]

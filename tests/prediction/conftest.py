@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.metrics.temperature import Temperature
 from dwp_sweep.nets.bayes_conv import make_bayesian
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig, he_init
 from dwp_sweep.stages.target import TargetConfig, TargetStageConfig
+from dwp_sweep.stages.validation import save_temperature
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
 
@@ -30,7 +32,7 @@ def storage(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add_target(storage: Path) -> AddTarget:
-    """``add_target(key, log_var=None, preprocess={}, target={}, facts={}, **dataset)`` publishes a target."""
+    """``add_target(key, log_var=None, preprocess={}, target={}, ..., **dataset)`` publishes a target."""
 
     def add(
         key: str = KEY,
@@ -38,6 +40,7 @@ def add_target(storage: Path) -> AddTarget:
         preprocess: dict[str, Any] | None = None,
         target: dict[str, Any] | None = None,
         facts: dict[str, Any] | None = None,
+        temperature: Temperature | None = None,
         **dataset: Any,
     ) -> str:
         data = DatasetConfig.model_validate(
@@ -55,6 +58,8 @@ def add_target(storage: Path) -> AddTarget:
         store = LocalStore(storage)
         out_dir = store.new_out_dir("target", key)
         save_net(net, unet, out_dir, facts)
+        if temperature is not None:
+            save_temperature(temperature, out_dir)
         store.publish(out_dir, Record(key, "target", "done", config.model_dump(mode="json")))
         return key
 

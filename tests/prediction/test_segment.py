@@ -14,6 +14,7 @@ from scipy import ndimage
 from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.metrics.overlap import overlap
+from dwp_sweep.metrics.temperature import Temperature
 from dwp_sweep.prediction.segment import Segmentation, mask_on_scan, segment
 from dwp_sweep.prediction.trained import Trained, find_trained
 from tests.prediction.conftest import AFFINE, KEY
@@ -251,3 +252,17 @@ def test_progress_counts_every_forward_pass(storage, add_target, scan):
 def test_a_key_may_be_given_by_its_beginning(storage, add_target):
     add_target()
     assert find_trained(KEY[:6], storage, device="cpu").title == "random_init, m = 5, split 0, seed 3"
+
+
+def test_probability_and_uncertainty_are_at_the_temperature_and_the_mask_does_not_move(
+    scan: np.ndarray, storage: Path, add_target
+) -> None:
+    for log_var in (None, -4.0):
+        trained = find_trained(add_target(key=f"{KEY[:-1]}{log_var is None:d}", log_var=log_var), storage)
+        plain = segment(stored(scan, AFFINE), trained)
+        warm = segment(stored(scan, AFFINE), replace(trained, temperature=Temperature(3.0, 2)))
+        np.testing.assert_array_equal(warm.mask, plain.mask)
+        seen = plain.uncertainty > 0
+        odds = np.log(plain.probability[seen] / (1 - plain.probability[seen])) / 3
+        np.testing.assert_allclose(warm.probability[seen], 1 / (1 + np.exp(-odds)), atol=1e-4)
+        assert (warm.uncertainty[seen] >= plain.uncertainty[seen] - 1e-5).all()

@@ -22,6 +22,7 @@ from dwp_sweep.nets.kernel_bank import load_bank
 from dwp_sweep.nets.kernel_prior import load_prior
 from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.stages.registry import STAGES
+from dwp_sweep.stages.validation import load_temperature
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
@@ -130,6 +131,10 @@ def test_test_subjects_are_scored_one_by_one_and_took_no_other_part(built: tuple
         assert set(validation) == set(split["val"])
         mean = sum(score["dice"] for score in validation.values()) / len(validation)
         assert record.metrics["best_val_dice"] == pytest.approx(mean)
+        temperature = load_temperature(folder)
+        assert record.metrics.get("temperature", 1.0) == temperature.value
+        assert temperature.is_fitted == ("test_nll_calibrated" in record.metrics)
+        assert temperature.is_fitted or temperature.note
 
 
 @pytest.mark.slow

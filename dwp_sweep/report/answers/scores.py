@@ -81,12 +81,23 @@ BOUNDARY = (
 )
 OTHER_TESTED = (OVERLAP[1], *BOUNDARY)
 """Scores with paired tests of their own, beside those of Dice."""
+_AFTER = "The same at the one temperature that makes the validation scans most likely."
 CALIBRATION = (
     Score(
         "test_nll", "NLL, nats", True, about="Mean negative log-likelihood of a voxel near the foreground."
     ),
     Score("test_ece", "ECE", True, about="Expected calibration error of the foreground probability near it."),
     Score("test_brier", "Brier score", True, about="Squared error of the foreground probability near it."),
+    Score("test_nll_calibrated", "NLL after temperature, nats", True, about=_AFTER),
+    Score("test_ece_calibrated", "ECE after temperature", True, about=_AFTER),
+    Score("test_brier_calibrated", "Brier score after temperature", True, about=_AFTER),
+    Score(
+        "temperature",
+        "Temperature",
+        None,
+        2,
+        "Fitted on the validation scans: above 1 where the network is too sure of itself.",
+    ),
 )
 LOWER_IS_BETTER = frozenset(
     f"test_{score.by_scan}" for score in (*OVERLAP, *OTHER_TESTED, *CALIBRATION) if score.lower_is_better
