@@ -121,6 +121,9 @@ def _show_status(status: SweepStatus) -> None:
     runs = [f"process {run.pid} on {run.host} is working on it" for run in status.runs]
     working = "; ".join(runs) or "no run is working on it"
     print_line(console, f"sweep {status.sweep}: {working}", style="bold")
+    for run in status.runs:
+        if run.mlflow:
+            print_line(console, run.mlflow, style="yellow")
     shown = [state for state in _STATES if state in status.counts or state in ("done", "running", "waiting")]
     table = table_of_numbers("stage", shown)
     for stage in dict.fromkeys(node.stage for node in status.nodes):

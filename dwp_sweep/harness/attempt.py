@@ -64,11 +64,13 @@ class Ending:
         status: ``published``, ``failed`` and ``pruned`` (both recorded), or ``stopped`` (at its checkpoint).
         message: One line for ``failed`` and ``pruned``.
         needs_new_process: The process should not be used again (its device ran out of memory or failed).
+        is_unsent: MLflow lacks the end.
     """
 
     status: Literal["published", "failed", "pruned", "stopped"]
     message: str = ""
     needs_new_process: bool = False
+    is_unsent: bool = False
 
 
 def run_node(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from dwp_sweep.config.node import Node, node_values
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.resources import Admission, Resources
+from dwp_sweep.harness.dag.unsent import UNSENT_SINCE
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import SCANS, SCANS_READ
@@ -124,12 +125,24 @@ class Dispatch:
 
     def reported(self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
         """Pass an epoch, or the scans read before the first one, on to the ledger."""
+        metrics = dict(metrics)
+        unsent_since_ms = int(metrics.pop(UNSENT_SINCE, 0))
+        work = self.ledger.in_hand.work.get(trial_id)
+        if work is not None and self.ledger.unsent.reported(work.node, unsent_since_ms):
+            self.ledger.note("MLflow does not answer: nodes go on, and their epochs are sent once it does")
         if epoch:
             self.ledger.progressed(trial_id, epoch, n_epochs, metrics)
         elif SCANS in metrics:
             self.ledger.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
 
-    def close(self, trial_id: str, is_stopped: bool = False, lost: str = "", give_up: bool = False) -> None:
+    def close(
+        self,
+        trial_id: str,
+        is_stopped: bool = False,
+        lost: str = "",
+        give_up: bool = False,
+        is_unsent: bool = False,
+    ) -> None:
         """A trial has ended: read from the store what became of its node. A second call does nothing.
 
         Args:
@@ -137,12 +150,14 @@ class Dispatch:
             is_stopped: The node left at its checkpoint because the run is draining.
             lost: Why the worker was lost, if it was.
             give_up: A lost node is not tried again.
+            is_unsent: MLflow lacks the end of the node.
         """
         work = self.ledger.in_hand.work.get(trial_id)
         if work is None:
             return
         self._admission.release(trial_id)
         node = work.node
+        self.ledger.unsent.closed(node, is_unsent)
         record = self.store.record(node.stage, node.key)
         if self.store.is_published(node.stage, node.key):
             self._published(node)

@@ -78,7 +78,8 @@ class InProcessExecutor:
                     dispatch.ledger.watch()
 
                 ending = run_trial(node.stage, node.key, store, context, report)
-                dispatch.close(trial_id, is_stopped=ending.status == "stopped", lost=ending.message)
+                is_stopped = ending.status == "stopped"
+                dispatch.close(trial_id, is_stopped, ending.message, is_unsent=ending.is_unsent)
             elif dispatch.is_finished:
                 return
             else:

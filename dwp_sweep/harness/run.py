@@ -185,7 +185,8 @@ class _Run:
 
     def live_facts(self) -> Mapping[str, Any]:
         """What other terminals read of it."""
-        return {"n_slots": self.n_slots, "in_hand": self.ledger.in_hand.entries()}
+        ledger = self.ledger
+        return {"n_slots": self.n_slots, "in_hand": ledger.in_hand.entries(), "mlflow": ledger.unsent.text()}
 
     def to_its_end(self, plan: Plan) -> Outcome:
         """Show the run, build what is missing, and say how it ended."""
@@ -198,9 +199,12 @@ class _Run:
         try:
             for note in plan.notes:
                 self.ledger.note(note)
-            with Interrupt(
-                self.store.mark(stop_name(self.sweep.name, self.name)), self.ledger.drain
-            ) as interrupt:
+            with (
+                Interrupt(
+                    self.store.mark(stop_name(self.sweep.name, self.name)), self.ledger.drain
+                ) as interrupt,
+                self._catching_up(),
+            ):
                 if self.ledger.board.heads() or (self.search is not None and self.search.has_more):
                     self.start(plan, interrupt)
                 spent_by_search = self.search.spent if self.search is not None else ""
@@ -209,6 +213,13 @@ class _Run:
             self.store.mark(hold_name(self.sweep.name, self.name)).unlink(missing_ok=True)
             self.progress.close(outcome)
         return outcome
+
+    def _catching_up(self) -> contextlib.AbstractContextManager[object]:
+        if self.tracking is None:
+            return contextlib.nullcontext()
+        from dwp_sweep.tracking.write.catch_up import CatchUp  # imports mlflow: where it is used only
+
+        return CatchUp(self.tracking, self.store.place, self.ledger.unsent)
 
     def start(self, plan: Plan, interrupt: Interrupt) -> None:
         """Build what is missing, if the budget lets anything start."""

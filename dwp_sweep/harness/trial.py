@@ -14,18 +14,22 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dwp_sweep.config.node import node_of
 from dwp_sweep.errors import DwpSweepError
-from dwp_sweep.harness.attempt import Ending, Observer, Report, run_node
+from dwp_sweep.harness.attempt import Ending, Report, run_node
 from dwp_sweep.harness.dag.resources import Resources
+from dwp_sweep.harness.dag.unsent import UNSENT_SINCE
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.lease import watched
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import first_line
+
+if TYPE_CHECKING:
+    from dwp_sweep.tracking.write.node_run import NodeRun
 
 MALLOC_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
@@ -104,20 +108,29 @@ def run_trial(stage_name: str, key: str, store: Store, context: TrialContext, re
     except FileNotFoundError:  # a machine that joined later may lack the storage
         what = f"{socket.gethostname()} does not see the storage {store.place} that the driver uses"
         raise DwpSweepError(what) from None
-    observer: Observer | None = None
+    run: NodeRun | None = None
     if context.tracking is not None:
         from dwp_sweep.tracking.write.node_run import NodeRun  # imports mlflow: in the worker only
 
-        observer = NodeRun(context.tracking, node)
-    return run_node(
+        run = NodeRun(context.tracking, node)
+    ending = run_node(
         node,
         stages[stage_name],
         store,
-        observer,
-        report,
+        run,
+        _saying_what_is_unsent(report, run) if run is not None else report,
         stop_file.exists,
         watched(store, stage_name, key, context.run) if context.run else lambda: True,
     )
+    return replace(ending, is_unsent=run is not None and bool(run.unsent_since_ms))
+
+
+def _saying_what_is_unsent(report: Report, run: NodeRun) -> Report:
+    def reported(epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
+        since_ms = run.unsent_since_ms
+        report(epoch, n_epochs, {**metrics, UNSENT_SINCE: since_ms} if since_ms else metrics)
+
+    return reported
 
 
 def prepare_process(resources: Resources, folder: str, hides_gpu: bool = True) -> None:

@@ -52,6 +52,7 @@ class LiveRun:
         process: Start of the driver's process, which a later one of the same number does not share; empty:
             unknown.
         beat: Number of times that the file was written.
+        mlflow: What MLflow lacks of the run while it is away, in words; empty: nothing.
     """
 
     sweep: str
@@ -64,6 +65,7 @@ class LiveRun:
     space: str = ""
     process: str = ""
     beat: int = 0
+    mlflow: str = ""
 
 
 @dataclass
@@ -274,7 +276,7 @@ def _read(store: Store, name: str) -> LiveRun | None:
         counts = [value for work in run.in_hand for value in work.values() if isinstance(value, int)]
         is_whole = all(whole_number(number) == number for number in (*numbers, *counts))
         is_named = all(isinstance(work["key"], str) for work in run.in_hand)
-        return run if is_whole and is_named else None
+        return run if is_whole and is_named and isinstance(run.mlflow, str) else None
     except (OSError, *UNREADABLE):
         return None
 

@@ -48,6 +48,13 @@ def test_status_prints_stages_failures_and_hours(store: Store) -> None:
     assert {node["key"] for node in values["nodes"]} == {n.key for n in (SOURCE, BAD, FREE, OTHER)}
 
 
+def test_status_says_what_mlflow_lacks(store: Store) -> None:
+    text = "MLflow lacks the ends of 2 nodes"
+    with Heartbeat(store, "toy", "run1", lambda: {"mlflow": text}):
+        assert f"\n{text}\n" in ask(store, "status", "toy").stdout
+        assert json.loads(ask(store, "status", "toy", "--json").stdout)["runs"][0]["mlflow"] == text
+
+
 @pytest.mark.parametrize("command", ["status", "cancel"])
 def test_an_unknown_sweep_is_bad_input_with_the_nearest_name(store: Store, command: str) -> None:
     done = ask(store, command, "tyo")

@@ -17,6 +17,7 @@ from dwp_sweep.harness.dag.board import Board
 from dwp_sweep.harness.dag.in_hand import InHand
 from dwp_sweep.harness.dag.node_state import LEFT_FAILED, NodeState
 from dwp_sweep.harness.dag.plan import Plan
+from dwp_sweep.harness.dag.unsent import Unsent
 
 EventKind = Literal[
     "started", "reading", "epoch", "done", "failed", "blocked", "retry", "stopped", "pruned",
@@ -108,6 +109,7 @@ class Ledger:
         messages: Key -> one line, of failed nodes.
         builders: Key -> who builds it, for nodes that another run builds now.
         search: How far the search is; the search sets it.
+        unsent: What MLflow lacks while it is away.
         watch: Executors call it whenever they ask for work or a step of them ends; the run sets it and may
             stop by it.
         spent: Why nothing more starts although running nodes go on to their end; empty: more starts.
@@ -125,6 +127,7 @@ class Ledger:
         self.messages = {node.key: LEFT_FAILED for node in self.board.in_state("failed")}
         self.builders: dict[str, str] = {}
         self.search = SearchCounts()
+        self.unsent = Unsent()
         self.watch: Callable[[], None] = lambda: None
         self.spent = ""
         self.is_draining = self.is_broken = False

@@ -56,7 +56,12 @@ class DagSearcher(Searcher):
         """Settle a trial's node; an error is settled by the callback, which knows the reason."""
         if not error:
             last = result or {}
-            self.dispatch.close(trial_id, bool(last.get("stopped")), str(last.get("failure", "")))
+            self.dispatch.close(
+                trial_id,
+                is_stopped=bool(last.get("stopped")),
+                lost=str(last.get("failure", "")),
+                is_unsent=bool(last.get("unsent")),
+            )
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Tune's limiter steps aside: admission is by resources, in `Dispatch`."""

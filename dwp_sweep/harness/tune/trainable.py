@@ -42,6 +42,7 @@ def run_in_worker(stage: str, key: str, context: TrialContext) -> None:
     tune.report(
         {"node": key, "published": ending.status == "published", "stopped": ending.status == "stopped"}
         | ({"failure": ending.message} if ending.message else {})
+        | ({"unsent": True} if ending.is_unsent else {})
     )
 
 

@@ -1,8 +1,8 @@
 """One MLflow run for one node: its key identifies it, so a restart continues it and never doubles it.
 
 Used by workers while a node runs and by `sync` for what MLflow missed. The record in the store is the
-truth; this mirrors it. No error of MLflow is raised: the first one is logged as a warning, then the node
-goes on without MLflow.
+truth; this mirrors it. No error of MLflow is raised: the first one is logged as a warning, the node goes on
+and keeps its epochs, which are sent once MLflow answers again.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from dwp_sweep.tracking.mlflow_format import (
 )
 from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
 from dwp_sweep.tracking.read.runs import find_runs
+from dwp_sweep.tracking.write import outage
 from dwp_sweep.tracking.write.pages import log_lineage, remove_output, run_name
-from dwp_sweep.tracking.write.parent import Tracking
+from dwp_sweep.tracking.write.parent import Tracking, rejoin
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,9 +52,6 @@ log = logging.getLogger(__name__)
 
 _METRICS_PER_BATCH = 900
 _PARAMS_PER_BATCH = 90
-_REST_S = 60.0
-_failed_at_s: dict[str, float] = {}
-"""When a tracking URI last failed in this process: the next nodes do not wait for it."""
 
 
 class NodeRun:
@@ -68,14 +66,25 @@ class NodeRun:
 
     def __init__(self, tracking: Tracking, node: Node, flush_s: float = 1.0) -> None:
         self.tracking, self.node = tracking, node
-        self.online = (
-            tracking.online and time.monotonic() - _failed_at_s.get(tracking.uri, -_REST_S) >= _REST_S
-        )
         self.problem: str | None = None
         self.run_id = ""
+        self._has_run = self._lacks_something = self._asks_always = False
         self._flush_s, self._flushed_s = flush_s, 0.0
         self._pending: list[Point] = []
         self._saw_all = False
+        if not tracking.online:
+            outage.was_away(tracking.uri, round(1000 * tracking.opened_s), tracking.problem or "")
+
+    @property
+    def online(self) -> bool:
+        """Whether MLflow answers, as far as this process knows."""
+        return outage.outage_of(self.tracking.uri) is None
+
+    @property
+    def unsent_since_ms(self) -> int:
+        """Unix time since when MLflow lacks something of the node; 0 where it has everything."""
+        known = outage.outage_of(self.tracking.uri)
+        return known.since_ms if known is not None and self._lacks_something else 0
 
     def start(self, started_ms: int | None = None) -> None:
         """Find the node's run in the experiment, or make it."""
@@ -114,33 +123,45 @@ class NodeRun:
 
     def resend(self, record: Record, folder: Path | None) -> bool:
         """Send a whole record again; what MLflow has already is not doubled. True if all arrived."""
-        self.online = self.tracking.online
+        self._asks_always = True
         self.start(record.started_ms or None)
         self._saw_all = False
+        if self._lacks_something:
+            return False
         if record.status == "pruned":
             self.prune(record)
         elif folder is None:
             self.fail(record)
         else:
             self.finish(record, folder)
-        return self.online
+        return not self._lacks_something
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        if not self.online:
+        self._lacks_something = True
+        if not (self._asks_always or outage.may_ask(self.tracking.uri)):
             return
+        begun_s = time.monotonic()
         try:
+            if not self.tracking.online:
+                self.tracking = rejoin(self.tracking)
             action()
         except Exception as error:  # tracking must never end or fail a training, whatever it raises
-            self.online, self.problem = False, one_line(error)
-            _failed_at_s[self.tracking.uri] = time.monotonic()
-            log.warning("MLflow is left out for the rest of %s: %s", self.node.title, self.problem)
+            self.problem = one_line(error)
+            # MLflow may have lost the run with its database: the next request looks for it once more.
+            self._has_run = False
+            if outage.failed(self.tracking.uri, self.problem, time.monotonic() - begun_s):
+                what = "MLflow does not answer (%s): %s goes on, and sends its epochs once it does"
+                log.warning(what, self.problem, self.node.title)
+            return
+        outage.answered(self.tracking.uri)
+        self._lacks_something, self.problem = False, None
 
     @cached_property
     def _client(self) -> MlflowClient:
         return mlflow_client(self.tracking.uri)
 
     def _start(self, started_ms: int | None) -> None:
-        if self.run_id:
+        if self._has_run:
             return
         runs = find_runs(self._client, self.tracking.experiment_id, self.node.key)
         if runs and runs[0].info.status == "FINISHED" and RECORD_TAG in runs[0].data.tags:
@@ -148,9 +169,9 @@ class NodeRun:
             remove_output(self._client, self.tracking.experiment_id, self.node)
             self._client.delete_run(runs.pop(0).info.run_id)
         if runs:
-            self.run_id = str(runs[0].info.run_id)
+            run_id = str(runs[0].info.run_id)
             if runs[0].info.status != "RUNNING":
-                self._client.update_run(self.run_id, status="RUNNING")
+                self._client.update_run(run_id, status="RUNNING")
             known = set(runs[0].data.params)
         else:
             run = self._client.create_run(
@@ -159,18 +180,19 @@ class NodeRun:
                 tags=node_tags(self.tracking, self.node),
                 run_name=run_name(self.node),
             )
-            self.run_id, known = str(run.info.run_id), set()
+            run_id, known = str(run.info.run_id), set()
         self._saw_all = not runs
-        self._log_params(known)
+        self._log_params(run_id, known)
+        self.run_id, self._has_run = run_id, True  # where a request fails before, all of them are repeated
 
-    def _log_params(self, known: set[str]) -> None:
+    def _log_params(self, run_id: str, known: set[str]) -> None:
         from mlflow.entities import Param
 
         # Parameters of a run cannot change, and unkeyed ones (a data folder that moved) may differ.
         values = flatten(public_config(self.node.stage, self.node.config))
         params = [Param(name, encode(value)) for name, value in values.items() if name not in known]
         for start in range(0, len(params), _PARAMS_PER_BATCH):
-            self._client.log_batch(self.run_id, params=params[start : start + _PARAMS_PER_BATCH])
+            self._client.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
 
     def _flush(self) -> None:
         self._start(None)

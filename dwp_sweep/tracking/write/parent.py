@@ -12,12 +12,13 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.store.open_store import folder_of
 from dwp_sweep.tracking.client import (
     mlflow_client,
@@ -121,6 +122,27 @@ def reopen(tracking: Tracking) -> Tracking:
     if tracking.online or time.time() - tracking.opened_s < _PATIENCE_S:
         return tracking
     return open_tracking(tracking.uri, tracking.storage, tracking.sweep_name, tracking.settings)
+
+
+def rejoin(tracking: Tracking) -> Tracking:
+    """The experiment and parent run that the driver has opened since MLflow was away; for workers.
+
+    Raises:
+        DwpSweepError: The driver has not opened them yet; where MLflow does not answer, its own errors.
+    """
+    with _one_at_a_time(tracking.uri):
+        client = mlflow_client(tracking.uri)
+        experiment = client.get_experiment_by_name(tracking.sweep_name)
+    runs = parent_runs(client, str(experiment.experiment_id)) if experiment is not None else []
+    if experiment is None or not runs:
+        raise DwpSweepError(f"sweep {tracking.sweep_name} is not there yet: its driver opens it")
+    return replace(
+        tracking,
+        online=True,
+        problem=None,
+        experiment_id=str(experiment.experiment_id),
+        parent_run_id=str(runs[0].info.run_id),
+    )
 
 
 def close_tracking(tracking: Tracking, status: str) -> None:

@@ -154,9 +154,11 @@ def test_trouble_is_swallowed_once_with_a_warning(
         for step in range(3):
             run.epoch(Point(step, step, {"val_dice": 0.1}))
         run.finish(make_record(node), tmp_path)
-    assert not run.online and run.problem
+    assert not run.online and run.problem and run.unsent_since_ms
     # The next node of this process does not wait for the same silence, nor warn again.
-    assert not NodeRun(gone, make_node("k2")).online
+    after = NodeRun(gone, make_node("k2"))
+    after.start()
+    assert not after.online and after.problem is None and after.unsent_since_ms == run.unsent_since_ms
     assert len([entry for entry in caplog.records if entry.name.startswith("dwp_sweep")]) == 1
 
 

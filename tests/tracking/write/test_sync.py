@@ -9,6 +9,7 @@ from dwp_sweep.cli import main
 from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_nodes
+from dwp_sweep.tracking.write import outage
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.parent import Tracking, open_tracking
 from dwp_sweep.tracking.write.sync import SyncReport, sync_records
@@ -100,7 +101,7 @@ def test_an_outage_in_the_middle_is_mended(tracking: Tracking, store: Store, cli
     run = NodeRun(tracking, node, flush_s=0)
     run.start()
     run.epoch(record.history[0])
-    run.online = False  # as after an outage: nothing arrives any more
+    outage.failed(tracking.uri, "the connection is refused", 60.0)  # nothing arrives any more
     run.finish(record, publish(store, node, record))
     assert sync_records(tracking, [node], store) == SyncReport(sent=1)
     mended = node_runs(client, tracking)["a"]
