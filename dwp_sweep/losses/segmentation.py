@@ -1,13 +1,15 @@
 """The segmentation loss of all methods: soft Dice and cross-entropy, mixed image by image.
 
 Also the pseudo-likelihood of the deep weight prior; ``dice_weight: 0, ce_weight: 1, ce_reduction: sum`` is
-the exact one. Source: Section 2.6 of the paper.
+the exact one. Source: Section 2.6 of the paper. With several classes, Dice is the mean over the classes without
+the background, each against all the rest, and the cross-entropy is that of the softmax over all of them.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -58,8 +60,9 @@ def segmentation_loss(
     """Loss of a batch: the mean over its images of each image's own loss.
 
     Args:
-        logits: ``(B, 2, D, H, W)``, background first.
-        mask: ``(B, D, H, W)``, integers; above 0 is foreground.
+        logits: ``(B, n_classes, D, H, W)``, background first.
+        mask: ``(B, D, H, W)``, integers. With two classes all above 0 is foreground, with more the numbers of
+            classes, below ``n_classes``.
         config: Weights.
         n_patches: How many patches of this size each image's whole volume is, ``(B,)``; None: the images are
             whole volumes.
@@ -67,14 +70,11 @@ def segmentation_loss(
     Raises:
         ValueError: If the shapes do not fit.
     """
-    if logits.dim() != 5 or logits.shape[1] != 2 or mask.shape != logits[:, 0].shape:
+    if logits.dim() != 5 or logits.shape[1] < 2 or mask.shape != logits[:, 0].shape:
         shapes = f"{tuple(logits.shape)} and {tuple(mask.shape)}"
-        raise ValueError(f"need logits (B, 2, D, H, W) and a mask (B, D, H, W), not {shapes}")
-    # Softmax over two channels is a sigmoid of their difference: one volume instead of two.
-    margin = (logits[:, 1] - logits[:, 0]).flatten(1).float()
-    truth = (mask > 0).flatten(1).to(margin.dtype)
-    dice = soft_dice_loss(margin.sigmoid(), truth).mean()
-    cross_entropy = _cross_entropy(margin, truth, config.ce_reduction, n_patches).mean()
+        raise ValueError(f"need logits (B, 2 or more, D, H, W) and a mask (B, D, H, W), not {shapes}")
+    by_image, voxels = _two_classes(logits, mask) if logits.shape[1] == 2 else _several(logits, mask)
+    dice, cross_entropy = by_image.mean(), _reduced(voxels, config.ce_reduction, n_patches).mean()
     return LossTerms(config.dice_weight * dice + config.ce_weight * cross_entropy, dice, cross_entropy)
 
 
@@ -85,10 +85,28 @@ def soft_dice_loss(probs: Tensor, truth: Tensor) -> Tensor:
     return 1 - (overlap + SMOOTHING) / (total + SMOOTHING)
 
 
-def _cross_entropy(
-    margin: Tensor, truth: Tensor, reduction: Literal["mean", "sum"], n_patches: Tensor | None
-) -> Tensor:
-    voxels = F.binary_cross_entropy_with_logits(margin, truth, reduction="none")
+def _two_classes(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Dice loss of each image ``(B,)`` and cross-entropy of each voxel ``(B, voxels)``."""
+    # Softmax over two channels is a sigmoid of their difference: one volume instead of two.
+    margin = (logits[:, 1] - logits[:, 0]).flatten(1).float()
+    truth = (mask > 0).flatten(1).to(margin.dtype)
+    dice = soft_dice_loss(margin.sigmoid(), truth)
+    return dice, F.binary_cross_entropy_with_logits(margin, truth, reduction="none")
+
+
+def _several(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for more classes."""
+    flat, truth = logits.flatten(2).float(), mask.flatten(1).long()
+    log_probs = flat.log_softmax(dim=1)  # (B, n_classes, voxels)
+    voxels = -log_probs.gather(1, truth[:, None]).squeeze(1)
+    classes = range(1, logits.shape[1])
+    # Class by class: a one-hot truth of all would be as large as the logits.
+    losses = [soft_dice_loss(log_probs[:, c].exp(), (truth == c).to(flat.dtype)) for c in classes]
+    return torch.stack(losses).mean(dim=0), voxels
+
+
+def _reduced(voxels: Tensor, reduction: Literal["mean", "sum"], n_patches: Tensor | None) -> Tensor:
+    """Cross-entropy of each image ``(B,)``."""
     if reduction == "mean":
         return voxels.mean(dim=1)
     return voxels.sum(dim=1) * (1 if n_patches is None else n_patches)

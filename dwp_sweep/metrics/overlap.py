@@ -7,7 +7,9 @@ and splits. Source: Section 2.5 of the paper.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +77,41 @@ def overlap(pred: Mask, truth: Mask) -> Overlap:
     if n_sum == 0:
         return Overlap(1.0, 1.0, empty=True)
     return Overlap(2 * n_both / n_sum, n_both / (n_sum - n_both), empty=False)
+
+
+def of_class(name: str, class_name: str) -> str:
+    """Name of one class's part of a score: ``test_dice`` of core is ``test_dice.core``.
+
+    No file store of MLflow could hold ``test_dice/core`` beside ``test_dice``.
+    """
+    return f"{name}.{class_name}"
+
+
+def overlap_row(pred: Mask, truth: Mask, classes: Sequence[str] = ()) -> dict[str, float]:
+    """Scores of one image by name.
+
+    A class that neither mask has scores 1, as an empty image does; a class that one of them has scores 0.
+
+    Args:
+        pred: Predicted mask, any shape; with classes their numbers from 1.
+        truth: True mask of the same shape.
+        classes: Names of the classes 1, 2, ...; none where all that is not 0 is one foreground.
+
+    Returns:
+        ``dice``, ``iou`` and ``empty``; with classes their means over the classes (``empty``: no class is
+        there), and each class's own scores (`of_class`).
+    """
+    if not classes:
+        return asdict(overlap(pred, truth))
+    scores = {name: overlap(pred == number, truth == number) for number, name in enumerate(classes, 1)}
+    row: dict[str, float] = {
+        "dice": fmean(each.dice for each in scores.values()),
+        "iou": fmean(each.iou for each in scores.values()),
+        "empty": all(each.empty for each in scores.values()),
+    }
+    for class_name, each in scores.items():
+        row |= {of_class("dice", class_name): each.dice, of_class("iou", class_name): each.iou}
+    return row
 
 
 def lesion_detection(predicted: NDArray[Any], truth: NDArray[Any]) -> LesionDetection:

@@ -159,6 +159,31 @@ def summarise_physical(scores: Sequence[PhysicalScores], prefix: str) -> dict[st
     return metrics
 
 
+def mean_over_classes(scores: Sequence[PhysicalScores]) -> PhysicalScores:
+    """Scores of one image with several classes: means over the classes; counts are sums.
+
+    A distance is undefined where that of any class is: a class that a network misses altogether must not make
+    its mean better. Sensitivity is the mean over the classes that the truth has.
+
+    Args:
+        scores: One a class, at least one.
+    """
+
+    def mean(name: str) -> float | None:
+        values = [getattr(each, name) for each in scores]
+        return None if None in values else float(np.mean(values))
+
+    sensitivities = [one for each in scores if (one := each.lesion_sensitivity) is not None]
+    return PhysicalScores(
+        hd95_mm=mean("hd95_mm"),
+        asd_mm=mean("asd_mm"),
+        lesion_sensitivity=float(np.mean(sensitivities)) if sensitivities else None,
+        n_lesions=sum(each.n_lesions for each in scores),
+        n_false_lesions=sum(each.n_false_lesions for each in scores),
+        volume_error_ml=float(np.mean([each.volume_error_ml for each in scores])),
+    )
+
+
 def physical_json(scores: PhysicalScores | None) -> dict[str, float | None]:
     """By name; an undefined score is there as None."""
     return {} if scores is None else asdict(scores)

@@ -76,6 +76,36 @@ def test_values_by_hand() -> None:
     assert cross_entropy.item() == pytest.approx(0.6931472)
 
 
+def several(n_classes: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(3, n_classes, 5, 6, 7, generator=generator)
+    return logits, torch.randint(0, n_classes, (3, 5, 6, 7), generator=generator)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_several_classes_have_the_dice_of_monai_and_the_cross_entropy_of_torch(reduction: str) -> None:
+    logits, mask = several()
+    config = LossConfig(ce_reduction=reduction)  # type: ignore[arg-type]
+    reference = DiceLoss(include_background=False, softmax=True, smooth_nr=SMOOTHING, smooth_dr=SMOOTHING)
+    ours, theirs = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
+    terms = segmentation_loss(ours, mask, config)
+    dice = reference(theirs, F.one_hot(mask, 4).movedim(-1, 1))
+    by_voxel = F.cross_entropy(theirs, mask, reduction=reduction) / (3 if reduction == "sum" else 1)
+    torch.testing.assert_close(terms.dice, dice)
+    torch.testing.assert_close(terms.cross_entropy, by_voxel)
+    terms.loss.backward()
+    (0.99 * dice + 0.01 * by_voxel).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_a_class_that_never_has_a_chance_leaves_the_cross_entropy_of_two_classes() -> None:
+    logits, mask = batch()
+    third = torch.cat([logits, torch.full_like(logits[:, :1], -1e4)], dim=1)
+    two, three = (segmentation_loss(some, mask, LossConfig()) for some in (logits, third))
+    torch.testing.assert_close(three.cross_entropy, two.cross_entropy)
+    torch.testing.assert_close(three.dice, two.dice / 2)  # the class that is nowhere is found nowhere
+
+
 def test_perfect_and_empty_predictions_have_no_loss() -> None:
     _, mask = batch()
     mask[0] = 0
@@ -108,9 +138,9 @@ def test_extreme_logits_stay_finite() -> None:
     assert torch.isfinite(logits.grad).all()
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 5, 6, 7), (3, 2, 5, 6, 8), (2, 5, 6, 7)])
+@pytest.mark.parametrize("shape", [(3, 1, 5, 6, 7), (3, 2, 5, 6, 8), (2, 5, 6, 7)])
 def test_shapes_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"\(B, 2, D, H, W\)"):
+    with pytest.raises(ValueError, match=r"\(B, 2 or more, D, H, W\)"):
         segmentation_loss(torch.zeros(shape), batch()[1], LossConfig())
 
 
