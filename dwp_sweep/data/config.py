@@ -12,15 +12,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from dwp_sweep.data.classes import HIGHEST_LABEL, Classes, ClassPairs, foreground_pairs
 from dwp_sweep.strict import StrictModel, expert, unkeyed
 
 Layout = Literal["msd", "brats", "brats18", "ms", "pairs", "phantom"]
 
 BRATS_LAYOUTS = frozenset({"brats", "brats18"})
 """Two names of one layout; ``brats18`` stays for search spaces that say so."""
-
-HIGHEST_LABEL = 2**31 - 1
-"""Of a mask."""
 
 _RANGE = re.compile(r"^\s*(-?\d+)?\s*:\s*(-?\d+)?\s*$")
 ValueT = TypeVar("ValueT")
@@ -146,6 +144,10 @@ class DatasetConfig(StrictModel):
             scans of a patient go with the first of them.
         labels: Values of the mask that are foreground, the others being background; None takes everything
             above 0, unless ``dataset.json`` has a label ``ignore``: then they must be named.
+        classes: Classes to tell apart, each a name with its labels: ``{oedema: [2], core: [1, 4]}``. At
+            least two, and no label in two of them. Scores are taken of each class and of their mean. All
+            labels that the masks hold must be named; those under ``background`` count as background. None:
+            `labels` are one foreground.
         label_set: All values that a mask may hold. Unless given, ``msd`` takes them from
             ``dataset.json`` and ``brats`` allows 0 to 4; elsewhere None checks nothing.
         channel: Which volume of a 4D image, from 0; several become the network's input channels.
@@ -178,6 +180,7 @@ class DatasetConfig(StrictModel):
     root: str | None = unkeyed(None)
     subjects: str | tuple[str, ...] | None = None
     labels: tuple[int, ...] | None = None
+    classes: Classes | None = None
     label_set: tuple[int, ...] | None = None
     channel: int | tuple[int, ...] | None = None
     modality: str | tuple[str, ...] = "t2"
@@ -275,8 +278,37 @@ class DatasetConfig(StrictModel):
         return self
 
     def unread(self) -> frozenset[str]:
-        """`n_splits` where splits are not independent."""
-        return frozenset() if self.splits == "independent" else frozenset({"n_splits"})
+        """`n_splits` where splits are not independent; `classes` where there are none."""
+        n_splits = () if self.splits == "independent" else ("n_splits",)
+        return frozenset((*n_splits, *(() if self.classes else ("classes",))))
+
+    @model_validator(mode="after")
+    def _one_foreground(self) -> DatasetConfig:
+        if self.labels is not None and self.classes is not None:
+            raise ValueError("labels and classes both say what is foreground: keep one of them")
+        return self
+
+    @property
+    def own_classes(self) -> ClassPairs:
+        """The classes without the background, in order of their numbers; empty with one foreground."""
+        return foreground_pairs(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes 1, 2, ...; empty with one foreground."""
+        return tuple(name for name, _ in self.own_classes)
+
+    @property
+    def foreground(self) -> tuple[int, ...] | None:
+        """Labels that are foreground, of any class; None takes everything above 0."""
+        if self.classes is None:
+            return self.labels
+        return tuple(sorted(label for _, labels in self.own_classes for label in labels))
+
+    @property
+    def n_outputs(self) -> int:
+        """Output channels of a network for this data set, background first."""
+        return 1 + (len(self.class_names) or 1)
 
     @model_validator(mode="after")
     def _phantom_where_it_belongs(self) -> DatasetConfig:

@@ -15,7 +15,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dwp_sweep.data.config import HIGHEST_LABEL, DatasetConfig, several
+from dwp_sweep.data.classes import HIGHEST_LABEL, numbered
+from dwp_sweep.data.config import DatasetConfig, several
 from dwp_sweep.data.files.forms import CORNER_TOLERANCE, MM_OF_UNIT, Forms, corner_distance_mm
 from dwp_sweep.data.files.volumes import (
     BYTES_A_VOXEL,
@@ -99,6 +100,13 @@ def peak_bytes(subject: Subject, config: DatasetConfig) -> int:
     except InputError:
         return 0
     return BYTES_A_VOXEL * n_voxels * len(subject.images) * len(several(config.channel))
+
+
+def class_numbers(labels: NDArray[np.int32], config: DatasetConfig) -> NDArray[np.uint8]:
+    """A mask as training sees it: 0 background, 1 foreground; with classes their numbers."""
+    if config.classes is None:
+        return foreground_of(labels, config.labels).astype(np.uint8)
+    return numbered(labels, config.classes)
 
 
 def foreground_of(labels: NDArray[np.int32], wanted: tuple[int, ...] | None) -> NDArray[np.bool_]:

@@ -30,8 +30,8 @@ class PatchConfig(StrictModel):
     Attributes:
         shape: Voxels of a patch, each a multiple of 8; None trains and predicts on whole volumes. A volume
             that is smaller on an axis is padded there with background.
-        foreground_share: Probability that a patch is drawn around a foreground voxel; others lie
-            anywhere.
+        foreground_share: Probability that a patch is drawn around a foreground voxel, of a class that is
+            drawn first where there are several; others lie anywhere.
         overlap: Share of a window that its neighbour covers too, on each axis, at prediction.
     """
 
@@ -135,18 +135,34 @@ class PatchSampler:
         return take(case, start, self._shape)
 
     def _foreground_voxel(self, case: Case, rng: np.random.Generator) -> tuple[int, ...] | None:
-        """One of the foreground voxels, all with the same probability; None where there are none."""
+        """One of the foreground voxels, all with the same probability; None where there are none.
+
+        With several classes one of those that the case has is drawn first, all with the same probability, so
+        that a small class is seen as often as a large one.
+        """
         mask = case.mask
         if case.id not in self._counts:
-            # By slice: a list of all foreground voxels of all cases would fill the memory.
-            self._counts[case.id] = np.array([np.count_nonzero(part) for part in mask], dtype=np.int64)
-        ends = np.cumsum(self._counts[case.id])
-        if not ends.size or ends[-1] == 0:
+            self._counts[case.id] = _counts_by_slice(mask)
+        counts = self._counts[case.id]
+        there = np.flatnonzero(counts.any(axis=0))
+        if not there.size:
             return None
+        row = int(there[rng.integers(there.size)]) if there.size > 1 else int(there[0])
+        ends = np.cumsum(counts[:, row])
         chosen = int(rng.integers(ends[-1]))
         index = int(np.searchsorted(ends, chosen, side="right"))
-        voxel = np.flatnonzero(mask[index])[chosen - int(ends[index]) + int(self._counts[case.id][index])]
+        inside = mask[index] if counts.shape[1] == 1 else mask[index] == row + 1
+        voxel = np.flatnonzero(inside)[chosen - int(ends[index]) + int(counts[index, row])]
         return index, *(int(n) for n in np.unravel_index(voxel, mask.shape[1:]))
+
+
+def _counts_by_slice(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Voxels of each class (n_slices, n_classes): a list of all foreground voxels would fill the memory."""
+    n_classes = max(1, int(mask.max(initial=0)))
+    if n_classes == 1:
+        return np.array([[np.count_nonzero(part)] for part in mask], dtype=np.int64)
+    counts = [np.bincount(part.ravel(), minlength=n_classes + 1)[1:] for part in mask]
+    return np.array(counts, dtype=np.int64)
 
 
 def take(case: Case, start: Sequence[int], shape: Shape) -> Case:

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.files.volumes import Volume
-from dwp_sweep.data.pair import Pair, foreground_of
+from dwp_sweep.data.pair import Pair, class_numbers, foreground_of
 from dwp_sweep.data.placement import Placement, centred_start, no_voxels
 
 if TYPE_CHECKING:
@@ -41,14 +41,15 @@ class Prepared:
     Attributes:
         image: (C, D, H, W) float32; the foreground of each channel with mean 0 and standard deviation 1,
             background 0; with a window -1 to 1.
-        mask: (D, H, W) uint8, 1 is foreground.
+        mask: (D, H, W) uint8, 1 is foreground; with classes their numbers.
         spacing_mm: Voxel size along D, H, W.
         resampled_away: Share of the foreground's volume that resampling the mask removed.
         cropped_away: Share of the resampled foreground that the crops removed.
         outside: Share of the resampled foreground that lies where no channel shows the patient,
             hollows inside the patient not counted.
         lost: (N, 3) int32, foreground voxels that the crops removed, as indices of the mask; they lie beyond
-            it, or where it was padded.
+            it, or where it was padded. With classes (N, 4): the number of the class comes last.
+        gone: Names of classes that the scan's mask has and `mask` has not.
     """
 
     image: NDArray[np.float32]
@@ -58,6 +59,7 @@ class Prepared:
     cropped_away: float
     outside: float = 0.0
     lost: NDArray[np.int32] = field(default_factory=no_voxels)
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +86,29 @@ class PreparedScan:
 
 
 def preprocess(pair: Pair, config: DatasetConfig) -> Prepared:
-    """Turn, resample, crop and scale one scan as `config.preprocess` says; `config.labels` is foreground."""
+    """Turn, resample, crop and scale one scan as `config.preprocess` says.
+
+    `config.labels` is foreground, or `config.classes` are.
+    """
     scan = prepare_scan(pair.images, config.preprocess)
-    wanted = torch.as_tensor(foreground_of(pair.labels, config.labels), dtype=torch.float32)
-    mask = _turned(wanted, torch.as_tensor(pair.image.affine), config.preprocess, "nearest")
-    whole = mask[0].numpy() > 0.5
-    labels = scan.placement.to_input(whole.astype(np.uint8), 0)
+    wanted = class_numbers(pair.labels, config)
+    mask = _turned(
+        torch.as_tensor(wanted, dtype=torch.float32),
+        torch.as_tensor(pair.image.affine),
+        config.preprocess,
+        "nearest",
+    )
+    numbers = np.rint(mask[0].numpy()).astype(np.uint8)
+    whole, labels = numbers > 0, scan.placement.to_input(numbers, 0)
     return Prepared(
         image=scan.image,
         mask=np.ascontiguousarray(labels),
         spacing_mm=scan.spacing_mm,
         resampled_away=_resampled_away(pair, config, float(whole.sum() * np.prod(scan.spacing_mm))),
-        cropped_away=1.0 - float(labels.sum()) / float(whole.sum()) if whole.any() else 0.0,
+        cropped_away=1.0 - np.count_nonzero(labels) / float(whole.sum()) if whole.any() else 0.0,
         outside=_outside(whole, scan.shown),
-        lost=_lost(whole, labels, scan.placement),
+        lost=_lost(numbers, labels, scan.placement, config.classes is not None),
+        gone=_gone(wanted, labels, config.class_names),
     )
 
 
@@ -266,18 +277,28 @@ def _outside(mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> float:
     return float((mask & ~ndimage.binary_fill_holes(shown)).sum()) / float(mask.sum())
 
 
-def _lost(whole: NDArray[np.bool_], kept: NDArray[np.uint8], placement: Placement) -> NDArray[np.int32]:
+def _lost(
+    whole: NDArray[np.uint8], kept: NDArray[np.uint8], placement: Placement, with_number: bool
+) -> NDArray[np.int32]:
     """Foreground of the grid that is none in the input, as indices of the input."""
-    voxels = np.argwhere(whole) - np.add(placement.box_start, placement.start)
+    places = np.argwhere(whole)
+    voxels = places - np.add(placement.box_start, placement.start)
     is_inside = ((voxels >= 0) & (voxels < kept.shape)).all(axis=1)
     is_kept = np.zeros(len(voxels), dtype=bool)
-    is_kept[is_inside] = kept[tuple(voxels[is_inside].T)] == 1
+    is_kept[is_inside] = kept[tuple(voxels[is_inside].T)] != 0
+    if with_number:
+        voxels = np.column_stack([voxels, whole[tuple(places.T)]])
     return voxels[~is_kept].astype(np.int32)
+
+
+def _gone(before: NDArray[np.uint8], after: NDArray[np.uint8], names: Sequence[str]) -> tuple[str, ...]:
+    numbers = np.setdiff1d(np.unique(before), np.unique(after)) if names else ()
+    return tuple(names[number - 1] for number in numbers if number)
 
 
 def _resampled_away(pair: Pair, config: DatasetConfig, kept_mm3: float) -> float:
     if config.preprocess.spacing_mm is None:
         return 0.0
-    n_before = int(np.count_nonzero(foreground_of(pair.labels, config.labels)))
+    n_before = int(np.count_nonzero(foreground_of(pair.labels, config.foreground)))
     voxel_mm3 = abs(float(np.linalg.det(pair.image.affine[:3, :3])))
     return max(0.0, 1.0 - kept_mm3 / (n_before * voxel_mm3)) if n_before else 0.0

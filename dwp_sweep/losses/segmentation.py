@@ -1,8 +1,8 @@
 """The segmentation loss of all methods: soft Dice and cross-entropy, mixed image by image.
 
 Also the pseudo-likelihood of the deep weight prior; ``dice_weight: 0, ce_weight: 1, ce_reduction: sum`` is
-the exact one. Source: Section 2.6 of the paper. With several classes, Dice is the mean over the classes without
-the background, each against all the rest, and the cross-entropy is that of the softmax over all of them.
+the exact one. Source: Section 2.6 of the paper. With several classes, Dice is the mean over the classes
+without the background, each against all the rest, and the cross-entropy is of the softmax over all of them.
 """
 
 from __future__ import annotations

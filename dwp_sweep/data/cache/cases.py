@@ -57,11 +57,11 @@ class Case:
     Attributes:
         id: The subject's id.
         image: (C, D, H, W) float32; of a cached case a read-only memory map.
-        mask: (D, H, W) uint8, 1 is foreground; likewise.
+        mask: (D, H, W) uint8, 1 is foreground, or with classes their numbers; likewise.
         spacing_mm: Voxel size along D, H, W.
         background: Value of the image where there is no scan; what pads it.
         lost: (N, 3) int32, foreground voxels that the crop removed, as indices of the mask beyond it or in
-            its padding: scores of a test count them as missed.
+            its padding: scores of a test count them as missed. With classes (N, 4), the class's number last.
     """
 
     id: str
@@ -70,6 +70,13 @@ class Case:
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     background: float = 0.0
     lost: NDArray[np.int32] = field(default_factory=no_voxels)
+
+    def of_class(self, number: int) -> Case:
+        """The case with one of its classes as the foreground, all others as background."""
+        lost = self.lost
+        lost = lost if lost.shape[1] == 3 else lost[lost[:, 3] == number, :3]
+        mask = (np.asarray(self.mask) == number).astype(np.uint8)
+        return Case(self.id, self.image, mask, self.spacing_mm, self.background, lost)
 
 
 class StoredCase(Case):
@@ -104,7 +111,7 @@ class StoredCase(Case):
 
     @property
     def lost(self) -> NDArray[np.int32]:
-        """(N, 3)."""
+        """(N, 3), or with classes (N, 4)."""
         return np.load(self._folder / LOST, allow_pickle=False)  # type: ignore[no-any-return]
 
 
@@ -118,7 +125,7 @@ def load_cases(
     """Cases of the subjects, in their order; what is not in the cache is built.
 
     Args:
-        config: `preprocess`, `labels` and `channel` are read.
+        config: `preprocess`, `labels`, `classes` and `channel` are read.
         subjects: Any of the data set.
         cache_dir: Folder of the cache; made if missing.
         progress: Called with (done, total), by the calling thread; also now and then while others build what
@@ -234,11 +241,13 @@ def entry_folder(config: DatasetConfig, hashes: Sequence[str], cache_dir: Path) 
     """Where the entry of a scan lies.
 
     Args:
-        config: `preprocess`, `labels` and `channel` are read.
+        config: `preprocess`, `labels`, `classes` and `channel` are read.
         hashes: Of the content of the scan's files, in their order.
         cache_dir: Folder of the cache.
     """
-    labels = sorted(set(config.labels)) if config.labels is not None else None
+    labels: list[Any] | None = sorted(set(config.labels)) if config.labels is not None else None
+    if config.classes is not None:
+        labels = [list(values) for _, values in config.own_classes]  # what makes the numbers, not the names
     settings = keyed_values(config.preprocess)
     identity = [CACHE_VERSION, *hashes, settings, labels, config.channel or 0]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
@@ -255,7 +264,7 @@ def read_entry(subject_id: str, folder: Path, background: float = 0.0) -> Case |
         return None
     if image.dtype != np.float32 or mask.dtype != np.uint8 or image.shape[1:] != mask.shape:
         return None
-    if lost.shape[1:] != (3,):
+    if lost.shape[1:] not in ((3,), (4,)):
         return None
     return StoredCase(subject_id, folder, tuple(spacing_mm), background)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from dwp_sweep.data.cache.cases import CACHE_VERSION, entry_folder, publish_entry
 from dwp_sweep.data.cache.memory import file_hashes, memory_file, recall, remember, side_by_side
+from dwp_sweep.data.check.labels import class_problems, class_warnings, unknown_labels
 from dwp_sweep.data.check.suspicions import (
     Suspicion,
     at_border,
@@ -41,7 +42,7 @@ from dwp_sweep.data.preprocess import Prepared, preprocess
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import keyed_values
 
-CHECK_VERSION = 7
+CHECK_VERSION = 8
 """Raised by hand when the check says other things of the same scan."""
 
 
@@ -142,7 +143,7 @@ def examine(
 
 
 def _finding(subject: Subject, config: DatasetConfig, pair: Pair, prepared: Prepared) -> Finding:
-    foreground = foreground_of(pair.labels, config.labels)
+    foreground = foreground_of(pair.labels, config.foreground)
     share = float(foreground.mean())
     row = SubjectRow(
         subject.id,
@@ -167,7 +168,7 @@ def _finding(subject: Subject, config: DatasetConfig, pair: Pair, prepared: Prep
 
 def _memory(subject: Subject, config: DatasetConfig, label_set: frozenset[int] | None, keep: Keep) -> Path:
     files = [(str(path), keep.hashes[path]) for path in subject.files]
-    settings = [keyed_values(config.preprocess), config.labels, config.channel]
+    settings = [keyed_values(config.preprocess), config.classes or config.labels, config.channel]
     labels = sorted(label_set) if label_set is not None else None
     identity = [CHECK_VERSION, CACHE_VERSION, subject.id, files, settings, labels]
     return memory_file(keep.cache_dir / "checks" / "scans", identity)
@@ -222,7 +223,7 @@ def check_dataset(
             None keeps nothing.
     """
     listing = scan_layout(config)
-    problems, unusable = [*listing.problems, *_labels_not_in_set(config, listing)], dict(listing.broken)
+    problems, unusable = [*listing.problems, *unknown_labels(config, listing)], dict(listing.broken)
     findings = list[Finding]()
     answers = _examined(listing, config, cache_dir, progress)
     for subject, answer in zip(listing.subjects, answers, strict=True):
@@ -234,6 +235,8 @@ def check_dataset(
     suspicions = [suspicion for finding in findings for suspicion in finding.suspicions]
     suspicions += same_scans({finding.row.id: finding.hashes for finding in findings})
     trusted = not any(suspicion.words in (TWO_FORMS, SIDES) for suspicion in suspicions)
+    masks = {finding.row.id: finding.row.labels for finding in findings}
+    problems += class_problems(config, listing, masks)
     uneven = uneven_spacing([finding.row.spacing_mm for finding in findings], config, trusted)
     visits = visit_warnings(listing.subjects, config, config.root or config.layout)
     return CheckReport(
@@ -245,7 +248,7 @@ def check_dataset(
             for finding in findings
         ),
         tuple(problems),
-        (*warnings_of(suspicions), *uneven, *visits),
+        (*warnings_of(suspicions), *class_warnings(config, listing, masks), *uneven, *visits),
         unusable,
         len({listing.patients[finding.row.id] for finding in findings}),
     )
@@ -266,15 +269,3 @@ def _examined(
         if progress is not None:
             progress(len(answers), len(listing.subjects))
     return [answers[place] for place in range(len(listing.subjects))]
-
-
-def _labels_not_in_set(config: DatasetConfig, listing: Listing) -> list[Problem]:
-    if config.labels is None or listing.label_set is None:
-        return []
-    strange = sorted(set(config.labels) - listing.label_set)
-    if not strange:
-        return []
-    what = (
-        f"labels: {', '.join(map(str, strange))} is not in the data set's values {sorted(listing.label_set)}"
-    )
-    return [Problem(config.root or config.layout, what, "choose foreground labels among these")]

@@ -50,7 +50,7 @@ class Suspicion(NamedTuple):
 
 def empty_mask(subject: Subject, label_values: Sequence[int], config: DatasetConfig) -> Suspicion:
     """No voxel of the mask is foreground."""
-    wanted = "above 0" if config.labels is None else "in " + ", ".join(map(str, config.labels))
+    wanted = "above 0" if config.foreground is None else "in " + ", ".join(map(str, config.foreground))
     what = f"empty mask: no voxel is {wanted}; the file holds {', '.join(map(str, label_values))}"
     problem = Problem(str(subject.mask), what, "legal, if nothing is there to find")
     return Suspicion(subject.id, "empty mask", problem)
@@ -85,6 +85,10 @@ def lost_foreground(subject: Subject, prepared: Prepared) -> tuple[Suspicion, ..
         if share > limit:
             problem = Problem(str(subject.mask), what.format(f"{share:.0%}"), fix)
             suspicions.append(Suspicion(subject.id, f"{share:.0%} {words}", problem))
+    for name in prepared.gone:
+        what = f"resampling or the crop removes class {name} altogether"
+        fix = "choose a finer preprocess.spacing_mm or a larger preprocess.shape"
+        suspicions.append(Suspicion(subject.id, f"{name} is gone", Problem(str(subject.mask), what, fix)))
     return tuple(suspicions)
 
 

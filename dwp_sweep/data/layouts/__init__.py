@@ -75,6 +75,7 @@ def scan_layout(config: DatasetConfig) -> Listing:
         ),
         {name: listing.broken[name] for name in sorted(ids) if name in listing.broken},
         labels,
+        listing.label_names,
     )
 
 

@@ -64,12 +64,14 @@ class Listing:
         problems: What is wrong with the folder as a whole, or belongs to no single subject.
         broken: Problems of subjects that are there but incomplete, by id.
         label_set: Values that the masks may hold, where the layout says so.
+        label_names: What the layout calls them, where it has names.
     """
 
     subjects: tuple[Subject, ...]
     problems: tuple[Problem, ...] = ()
     broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     label_set: frozenset[int] | None = None
+    label_names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -130,7 +132,9 @@ def list_msd(config: DatasetConfig, root: Path) -> Listing:
             path_of_image = named_file(root, image)
             subjects.append(Subject(stem(path_of_image), path_of_image, named_file(root, label)))
     label_set = None if labels is None else frozenset({0}).union(*(values for _, values in labels))
-    return make_listing(subjects, problems, broken, label_set)
+    # Of a nested region nobody can say which of its labels the name is of.
+    names = {value: name for name, values in labels or () if len(values) == 1 for value in values}
+    return replace(make_listing(subjects, problems, broken, label_set), label_names=names)
 
 
 def _read(path: Path) -> dict[str, Any] | Problem:
@@ -176,7 +180,8 @@ def _ignored_labels(
 ) -> list[Problem]:
     """nnU-Net's label ``ignore`` marks what nobody annotated: foreground by default would be wrong."""
     values = sorted(value for name, values in labels if name.lower() == IGNORE for value in values)
-    chosen = values if config.labels is None else [value for value in values if value in config.labels]
+    wanted = config.foreground
+    chosen = values if wanted is None else [value for value in values if value in wanted]
     return [
         Problem(
             str(path),

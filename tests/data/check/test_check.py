@@ -24,7 +24,7 @@ def root(tmp_path, write_msd):
 
 
 def config(root, **values) -> DatasetConfig:
-    return DatasetConfig(layout="msd", root=str(root), **values)
+    return DatasetConfig(**{"layout": "msd", "root": str(root), "labels": (1, 2)} | values)
 
 
 def test_a_good_folder_has_a_row_a_subject_and_nothing_to_say(root):
@@ -113,7 +113,9 @@ def test_regions_keep_the_check_of_label_values_on(tmp_path, write_msd, write_sc
 
 
 def test_a_given_label_set_goes_before_that_of_the_folder(root):
-    assert "are not in the set [0, 1]" in str(check_dataset(config(root, label_set=(1,))).problems[0])
+    assert "are not in the set [0, 1]" in str(
+        check_dataset(config(root, label_set=(1,), labels=(1,))).problems[0]
+    )
     assert check_dataset(config(root, label_set=(1, 2, 9))).problems == ()
 
 
@@ -249,7 +251,7 @@ def test_an_axis_of_two_slices_has_no_inside_to_leave(root, write_scan, image, m
 def test_a_mask_of_brats_that_holds_a_fifth_label_is_a_problem(tmp_path, write_brats, write_scan):
     patient = write_brats(tmp_path, 2023)
     seg = patient / f"{patient.name}-seg.nii.gz"
-    brats = DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "flair"))
+    brats = DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "flair"), labels=(1, 2, 3))
     report = check_dataset(brats)
     assert (report.problems, report.warnings) == ((), ())
     assert report.subjects[0].labels == (0, 2, 3) and report.subjects[0].input_shape[0] == 2
@@ -269,7 +271,7 @@ def test_one_image_under_two_names_of_a_subject_is_a_warning(tmp_path, write_bra
     (patient / f"{patient.name}_flair.nii.gz").write_bytes(copy)
 
     (warning,) = check_dataset(
-        DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "flair"))
+        DatasetConfig(layout="brats", root=str(tmp_path), modality=("t2", "flair"), labels=(1, 2, 3))
     ).warnings
 
     assert warning.what == "two of its channels hold the same voxels"
