@@ -88,6 +88,13 @@ class ExperimentConfig(StrictModel):
         return value
 
     @model_validator(mode="after")
+    def _one_foreground(self) -> ExperimentConfig:
+        for task, dataset in (("source", self.data.source), ("target", self.data.target)):
+            if dataset is not None and dataset.classes is not None:
+                raise ValueError(f"data.{task}.classes: a sweep trains on one foreground; write labels")
+        return self
+
+    @model_validator(mode="after")
     def _channels_fit(self) -> ExperimentConfig:
         wanted = self.unet.in_channels
         for task, dataset in (("source", self.data.source), ("target", self.data.target)):
