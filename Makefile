@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once; about 2 GB, a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)" -c constraints.txt
-	@$(PIP) install --quiet -c constraints.txt -e '.[dev,server]'
+	@$(PIP) install --quiet -c constraints.txt -e '.[dev,export,server]'
 	@touch $@
 
 demo: $(STAMP) ## Run the whole experiment on generated scans, about 5 minutes on 2 cores

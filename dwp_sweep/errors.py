@@ -14,6 +14,65 @@ from dataclasses import dataclass
 
 from dwp_sweep.passwords import without_secrets
 
+SYNONYMS = {
+    "learning_rate": "lr",
+    "epochs": "max_epochs",
+    "n_epochs": "max_epochs",
+    "num_epochs": "max_epochs",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "early_stopping": "patience",
+    "wd": "weight_decay",
+    "l2": "weight_decay",
+    "lr_decay": "factor",
+    "mixed_precision": "precision",
+    "amp": "precision",
+    "fp16": "precision",
+    "bf16": "precision",
+    "gradient_checkpointing": "checkpointing",
+    "path": "root",
+    "dir": "root",
+    "folder": "root",
+    "data_dir": "root",
+    "voxel_size": "spacing_mm",
+    "spacing": "spacing_mm",
+    "patch_size": "patch",
+    "roi_size": "patch",
+    "crop_size": "shape",
+    "image_size": "shape",
+    "intensity_window": "window",
+    "num_classes": "n_classes",
+    "input_channels": "in_channels",
+    "features": "channels",
+    "filters": "channels",
+    "mc_samples": "n_samples",
+    "num_samples": "n_samples",
+    "val_size": "n_val",
+    "test_size": "n_test",
+    "n_train": "train_size",
+    "folds": "split",
+    "fold": "split",
+    "n_folds": "n_splits",
+    "k_folds": "n_splits",
+    "random_seed": "seed",
+    "model": "method",
+    "z_dim": "latent_dim",
+    "latent_size": "latent_dim",
+    "beta": "kl_weight",
+    "modalities": "modality",
+    "gpus": "gpu",
+    "cpus": "cpu",
+    "max_trials": "n_trials",
+    "num_trials": "n_trials",
+    "sampler": "searcher",
+    "pruner": "scheduler",
+    "early_stop": "scheduler",
+    "timeout": "wall",
+    "parameters": "search",
+    "retries": "max_failures",
+}
+"""What settings are called elsewhere -> their name here."""
+
 _WRITTEN_OUT = {"Cc", "Cs", "Zl", "Zp"}
 """Categories of Unicode: control characters, bytes of a file name that are no text, separators of lines."""
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -86,12 +145,21 @@ def nearest_names(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """What to do about an unknown name: take the known one most like it, or ``otherwise`` where none is.
+    """What to do about an unknown name: take the known one that it stands for, or the one most like it.
+
+    Args:
+        name: What was given.
+        known: What there is.
+        otherwise: What to say where no known name is like it.
 
     >>> did_you_mean("tagret", ["source", "target"])
     "did you mean 'target'?"
+    >>> did_you_mean("learning_rate", ["batch_size", "lr"])
+    "did you mean 'lr'?"
     """
-    close = nearest_names(name, known)
+    known = list(known)
+    usual = SYNONYMS.get(name.lower().replace("-", "_"))
+    close = [usual] if usual in known else nearest_names(name, known)
     return f"did you mean {close[0]!r}?" if close else otherwise
 
 

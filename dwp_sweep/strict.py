@@ -2,21 +2,23 @@
 
 Every component owns a `StrictModel` with its defaults. Values come from YAML or JSON, so lists
 stand for tuples; booleans never stand for numbers. A field may carry two marks: what part it takes in a
-node's key (`unkeyed`), and that it is `expert`, listed after the settings that people choose.
+node's key (`unkeyed`), and that it is `expert`, listed after the settings that people choose. What a field
+means stands in the docstring of its model, under ``Attributes``, and nowhere else.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
 
-from dwp_sweep.errors import InputError, Problem, did_you_mean
+from dwp_sweep.errors import SYNONYMS, InputError, Problem, did_you_mean, nearest_names
 
 
 class StrictModel(BaseModel):
@@ -28,6 +30,23 @@ class StrictModel(BaseModel):
         """Fields that nothing reads given the values of the others: they stay out of a node's key."""
         return frozenset()
 
+    @classmethod
+    def advice_on_list(cls, key: str, values: Sequence[Any]) -> str:
+        """What to do where a list stands in place of one value; ``key`` is dotted."""
+        return ""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The model's JSON schema, with what its docstring says of the model and of each field."""
+        schema = handler(core_schema)
+        own = handler.resolve_ref_schema(schema)
+        own["description"] = purpose(cls)
+        texts = meanings(cls)
+        for name, field in own.get("properties", {}).items():
+            if name in texts:
+                field["description"] = texts[name]
+        return schema
+
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -35,6 +54,9 @@ DEEPEST = 100
 """Levels of nested values: no file of ours has as many, and recursion over many more ends in an error."""
 LARGEST = 2**32 - 1
 """Of whole numbers: no count, size or seed is larger, and computations with larger ones fail in many ways."""
+
+_N_ELSEWHERE = 4
+"""So many places of a key are named."""
 
 
 def unkeyed(default: Any = ..., *, expert: bool = False, **kwargs: Any) -> Any:
@@ -50,6 +72,42 @@ def expert(default: Any, **kwargs: Any) -> Any:
 def expert_fields(model: type[BaseModel]) -> frozenset[str]:
     """Names of a model's fields that are `expert`."""
     return frozenset(name for name, field in model.model_fields.items() if _mark(field, "expert", False))
+
+
+def purpose(model: type[BaseModel]) -> str:
+    """What a model is for: the first paragraph of its docstring, as plain text."""
+    return _plain_words((model.__doc__ or "").strip().partition("\n\n")[0])
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Field -> what it means, from ``Attributes`` of the docstrings of a model and those it builds on."""
+    texts: dict[str, str] = {}
+    for part in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
+        _, _, block = inspect.cleandoc(part.__doc__ or "").partition("\nAttributes:\n")
+        block = re.split(r"^\S", block, maxsplit=1, flags=re.MULTILINE)[0]
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", block, flags=re.MULTILINE)
+        texts |= {name: _plain_words(text) for name, text in entries}
+    return texts
+
+
+def dotted_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """All fields of a model by dotted key, those of its sections in place of the section."""
+    for name, field in model.model_fields.items():
+        inner = model_in(field.annotation)
+        if inner is None:
+            yield f"{prefix}{name}", field
+        else:
+            yield from dotted_fields(inner, f"{prefix}{name}.")
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model within a field's annotation; None where it has none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if inner := model_in(argument):
+            return inner
+    return None
 
 
 def json_of(text: str | bytes) -> Any:
@@ -186,14 +244,24 @@ def _problem(
         return Problem(where, f"unknown key {key!r}", _advice(location, model))
     if item["type"] == "missing":
         return Problem(where, f"missing key {key!r}", "add it")
+    given = item["input"]
+    if item["type"] == "model_type" and location and (inner := _model_at(location, model)):
+        return _no_section(where, key, given, inner)
     message = str(item["msg"]).removeprefix("Value error, ")
     if not location:
         # Values that are wrong together: the message names them, and nobody reads the whole file again.
         return Problem(where, f"{prefix}: {message}" if prefix else message)
     what = f"{key} = {short_json(item['input'])}: {message[:1].lower() + message[1:]}"
     choices = re.findall(r"'([^']*)'", item["ctx"]["expected"]) if item["type"] == "literal_error" else ()
-    given = item["input"]
+    if isinstance(given, list) and not prefix and issubclass(model, StrictModel):
+        return Problem(where, what, model.advice_on_list(key, given))
     return Problem(where, what, did_you_mean(given, choices) if isinstance(given, str) else "")
+
+
+def _no_section(where: str, key: str, given: Any, section: type[BaseModel]) -> Problem:
+    known = _listed_keys(section)
+    fix = f"keys of this section: {', '.join(known)}; for example {key}.{known[0]}"
+    return Problem(where, f"{key} = {short_json(given)}: is a section with keys of its own", fix)
 
 
 def _wrong_length(where: str, key: str, values: Sequence[Any], needed: int) -> Problem:
@@ -201,22 +269,39 @@ def _wrong_length(where: str, key: str, values: Sequence[Any], needed: int) -> P
 
 
 def _advice(location: list[str], model: type[BaseModel]) -> str:
-    """The known key nearest to an unknown one, else all that stand there, those of experts last."""
-    for part in location[:-1]:
-        field = model.model_fields.get(part)
-        inner = _model_in(field.annotation) if field else None
-        if inner is None:
-            return ""
-        model = inner
+    """The known key nearest to an unknown one, one of its name elsewhere, else all that stand there."""
+    top, name = model, location[-1]
+    inner = _model_at(location[:-1], model)
+    if inner is None:
+        return ""
+    known = _listed_keys(inner)
+    if advice := did_you_mean(name, known):
+        return advice
+    names = (name, SYNONYMS.get(name.lower().replace("-", "_")))
+    keys = {key: key.rpartition(".")[2] for key, _ in dotted_fields(top)}
+    near = [key for key in keys.values() if key in names] or nearest_names(name, keys.values())
+    elsewhere = [key for key, last in keys.items() if last in near]
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere[:_N_ELSEWHERE])}?"
+    return "known keys: " + ", ".join(known) if known else ""
+
+
+def _listed_keys(model: type[BaseModel]) -> list[str]:
     experts = expert_fields(model)
-    known = sorted(model.model_fields, key=lambda name: (name in experts, name))
-    return did_you_mean(location[-1], known, "known keys: " + ", ".join(known) if known else "")
+    return sorted(model.model_fields, key=lambda name: (name in experts, name))
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if inner := _model_in(argument):
-            return inner
-    return None
+def _model_at(location: Sequence[str], model: type[BaseModel]) -> type[BaseModel] | None:
+    """The model of the section at a place; None where no section is."""
+    for part in location:
+        field = model.model_fields.get(part)
+        inner = model_in(field.annotation) if field else None
+        if inner is None:
+            return None
+        model = inner
+    return model
+
+
+def _plain_words(text: str) -> str:
+    """A text of a docstring for users: without marks, and with YAML's word for None."""
+    return re.sub(r"\bNone\b", "null", re.sub(r"`+([^`]*)`+", r"\1", " ".join(text.split())))

@@ -16,6 +16,7 @@ from dwp_sweep.cli.exits import Commands
 from dwp_sweep.cli.plan import plan
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
+from dwp_sweep.cli.settings import settings
 from dwp_sweep.cli.storage import explain, gc, sync
 from dwp_sweep.cli.sweeps import demo, run, submit
 
@@ -35,6 +36,7 @@ def main() -> None:
 
 
 for command in (
-    demo, run, submit, plan, status, cancel, best, report, retrain, predict, explain, sync, gc, data, bench
+    demo, run, submit, plan, status, cancel, best, report, retrain, predict, explain, sync, gc, data,
+    settings, bench,
 ):  # fmt: skip
     main.add_command(command)

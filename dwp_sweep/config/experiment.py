@@ -5,6 +5,7 @@ Composes the components' own configs; every default lives with its component.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -22,7 +23,7 @@ from dwp_sweep.stages.harvest import HarvestConfig
 from dwp_sweep.stages.prior_fit import PriorConfig
 from dwp_sweep.stages.source import SourceConfig
 from dwp_sweep.stages.target import TargetConfig
-from dwp_sweep.strict import StrictModel, unkeyed
+from dwp_sweep.strict import StrictModel, short_json, unkeyed
 from dwp_sweep.training.compute import ComputeConfig
 
 
@@ -45,14 +46,14 @@ class ExperimentConfig(StrictModel):
     """One condition of a sweep; parse with `EXPERIMENT`, which adds the methods' own sections.
 
     Attributes:
-        method: One of `METHODS`.
+        method: How knowledge gets from the source to the target; random_init uses none.
         train_size: Target training images, m.
         split: Which test / validation / training split; each has its own test set, unless data.target.splits
             is independent.
         seed: Of the target network's start, order and noise.
     """
 
-    method: str = "random_init"
+    method: str = Field("random_init", json_schema_extra={"enum": list(METHODS)})
     train_size: int = Field(5, ge=1)
     split: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
@@ -64,6 +65,11 @@ class ExperimentConfig(StrictModel):
     target: TargetConfig = TargetConfig()
     loss: LossConfig = LossConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @classmethod
+    def advice_on_list(cls, key: str, values: Sequence[Any]) -> str:
+        """Several values are an axis of the grid."""
+        return f"to compare several values, write them under grid: grid.{key} = {short_json(list(values))}"
 
     @field_validator("method")
     @classmethod

@@ -89,13 +89,13 @@ class ObjectiveConfig(StrictModel):
     """What a search optimises.
 
     Attributes:
-        metric: Of the target networks, a name of `OBJECTIVES`; ``val_dice`` is that of the best epoch.
+        metric: Of the target networks; ``val_dice`` is that of the best epoch.
             ``hours`` is the target networks' time, ``gpu_hours`` and ``cpu_hours`` times their share of GPU
             or CPUs.
         over: Axes of the grid over whose values the metric is averaged, e.g. ``split``.
     """
 
-    metric: str = "val_dice"
+    metric: str = Field("val_dice", json_schema_extra={"examples": list(OBJECTIVES)})
     over: tuple[str, ...] = ()
 
     @field_validator("metric")

@@ -138,10 +138,10 @@ class DatasetConfig(StrictModel):
     r"""One data set: the source task's or the target task's.
 
     Attributes:
-        layout: How the folder is organised, see `dwp_sweep.data.layouts`.
+        layout: How the folder is organised.
         root: The folder (for ``pairs`` the CSV file).
-        subjects: None for all; a list of ids; or a range such as ``"0:90"`` over the sorted ids, where the
-            scans of a patient go with the first of them.
+        subjects: Which are used. None: all; a list of ids; or a range such as ``"0:90"`` over the sorted
+            ids, where the scans of a patient go with the first of them.
         labels: Values of the mask that are foreground, the others being background; None takes everything
             above 0, unless ``dataset.json`` has a label ``ignore``: then they must be named.
         classes: Classes to tell apart, each a name with its labels: ``{oedema: [2], core: [1, 4]}``. At

@@ -54,7 +54,7 @@ class TrainConfig(StrictModel):
         max_epochs: Upper bound of epochs.
         steps_per_epoch: Steps between two validations; None: one pass over the training set. With a
             number, every training size gets the same count of steps and validations.
-        weight_decay: L2 term of Adam; None in the paper, see `SourceConfig`.
+        weight_decay: L2 term of Adam; the paper has it for source networks alone.
         patience: Epochs without improvement of the validation loss before the rate falls.
         factor: By which the rate falls.
         threshold: Smallest absolute improvement that counts.

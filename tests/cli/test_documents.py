@@ -17,7 +17,10 @@ README = (ROOT / "README.md").read_text()
 FOR_USERS = "\n".join([README, *(page.read_text() for page in PAGES)])
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", FOR_USERS, flags=re.MULTILINE | re.DOTALL)
 SHELL = [
-    line.split("#")[0].strip() for language, text in BLOCKS if language == "sh" for line in text.splitlines()
+    line.split("#")[0].split(" > ")[0].strip()
+    for language, text in BLOCKS
+    if language == "sh"
+    for line in text.splitlines()
 ]
 COMMANDS = sorted({line[line.index("dwp-sweep ") :] for line in SHELL if "dwp-sweep " in line})
 

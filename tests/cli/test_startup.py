@@ -56,6 +56,7 @@ def python(code: str, *arguments: str) -> str:
         ["predict", "-h"],
         ["explain", "-h"],
         ["gc", "-h"],
+        ["settings", "-h"],
         ["data", "check", "-h"],
     ],
     ids=" ".join,
@@ -83,7 +84,9 @@ def test_help_names_all_exit_codes() -> None:
 def test_help_lists_the_commands_in_the_order_of_use() -> None:
     lines = python(PROBE, "--help").splitlines()
     names = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.startswith("  ")]
-    wanted = "demo run submit plan status cancel best report retrain predict explain sync gc data bench"
+    wanted = (
+        "demo run submit plan status cancel best report retrain predict explain sync gc data settings bench"
+    )
     assert names == wanted.split()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 
 from dwp_sweep.strict import StrictModel
 
@@ -36,6 +36,23 @@ class Distribution(StrictModel):
     log: bool = False
     choices: tuple[Any, ...] = ()
     when: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Of the form that a file has: the kind is a key."""
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        own = handler.resolve_ref_schema(schema)
+        ends = {"type": "array", "minItems": 2, "maxItems": 2}
+        kinds: dict[str, Any] = {
+            "int": {**ends, "items": {"type": "integer"}, "description": "Smallest and largest value."},
+            "float": {**ends, "items": {"type": "number"}, "description": "Smallest and largest value."},
+            "choice": {"type": "array", "minItems": 2, "description": "The values to choose from."},
+        }
+        shared = {name: own["properties"][name] for name in ("step", "log", "when")}
+        # The values with which a field applies may be one or several.
+        shared["when"] = {"type": "object", "description": shared["when"]["description"]}
+        own |= {"properties": kinds | shared, "oneOf": [{"required": [kind]} for kind in kinds]}
+        return schema
 
     @model_validator(mode="before")
     @classmethod
