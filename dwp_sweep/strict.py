@@ -174,6 +174,13 @@ def keyed_values(model: BaseModel) -> dict[str, Any]:
     return values
 
 
+def setting_text(value: Any) -> str:
+    """``0.0005609`` for 0.0005609374574622063; lists as JSON."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def short_json(value: Any) -> str:
     """A value for messages: its JSON, cut at 80 characters."""
     return shortened(json.dumps(value, default=str))

@@ -7,13 +7,15 @@ Equal keys are one node.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.config.imported import ImportedOutputs
-from dwp_sweep.config.node import Node, make_node, with_variant
+from dwp_sweep.config.node import Node, make_node, with_trial, with_variant
+from dwp_sweep.config.plain_values import flat
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.losses.segmentation import LossConfig
@@ -24,8 +26,11 @@ from dwp_sweep.stages.prior import PriorStageConfig
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.stages.source import SourceConfig, SourceStageConfig
 from dwp_sweep.stages.target import SourceChoice, TargetStageConfig
-from dwp_sweep.strict import StrictModel
+from dwp_sweep.strict import StrictModel, keyed_values
 from dwp_sweep.training.compute import ComputeConfig
+
+_LABELLED = ("method", "train_size", "split", "seed")
+"""Keys that are labels of their own."""
 
 
 class GraphBuilder:
@@ -35,6 +40,7 @@ class GraphBuilder:
         datasets: Data sets as written -> with root and fingerprint filled in.
         cache_dir: Folder for preprocessed volumes.
         fetch: Turns ``runs:/<run id>`` into a local folder.
+        asked: Dotted keys that the sweep asks about: each node has those that it depends on among its labels.
     """
 
     def __init__(
@@ -42,18 +48,23 @@ class GraphBuilder:
         datasets: Mapping[DatasetConfig, DatasetConfig],
         cache_dir: Path,
         fetch: Callable[[str, str], Path] | None = None,
+        asked: Sequence[str] = (),
     ) -> None:
         self.nodes: dict[str, Node] = {}
         self._datasets, self._cache_dir = datasets, cache_dir
         self._imports = ImportedOutputs(fetch)
+        self._asked = tuple(key for key in asked if key not in _LABELLED)
         self._memo: dict[Any, Node] = {}
 
-    def target(self, condition: ExperimentConfig, variant: str | None = None) -> Node:
+    def target(
+        self, condition: ExperimentConfig, variant: str | None = None, trial: int | None = None
+    ) -> Node:
         """The target node of a condition, with everything upstream of it.
 
         Args:
             condition: The experiment.
             variant: Its variant's name; a node that several variants share carries all their names.
+            trial: Its number in its search.
         """
         sections = method_settings(condition)
         inputs = {
@@ -77,6 +88,8 @@ class GraphBuilder:
         node = self._add("target", config, inputs, labels)
         if variant is not None:
             self.nodes[node.key] = node = with_variant(node, variant)
+        if trial is not None:
+            self.nodes[node.key] = node = with_trial(node, trial)
         return node
 
     def problems(self, condition: ExperimentConfig) -> list[Problem]:
@@ -130,7 +143,10 @@ class GraphBuilder:
             imported = self._imports.bank(condition.harvest.bank, condition.unet)
             return self._add("harvest", HarvestStageConfig(brought=imported), {}, {})
         sources = tuple(self._source(condition, seed) for seed in range(condition.source.n_networks))
-        return self._add("harvest", HarvestStageConfig(harvest=condition.harvest), {"sources": sources}, {})
+        config = HarvestStageConfig(harvest=condition.harvest)
+        # No source network knows how many of its kind there are.
+        n_seeds = {"source.n_seeds": condition.source.n_seeds}
+        return self._add("harvest", config, {"sources": sources}, {}, n_seeds)
 
     def _prior(self, condition: ExperimentConfig, group: int) -> Node:
         upstream = (condition.data.source, condition.unet, *_of_sources(condition), condition.harvest)
@@ -153,12 +169,40 @@ class GraphBuilder:
         config: StrictModel,
         inputs: Mapping[str, tuple[Node, ...]],
         labels: Mapping[str, Any],
+        more: Mapping[str, Any] | None = None,
     ) -> Node:
         node = make_node(STAGES[stage], config, inputs, labels)
-        return self.nodes.setdefault(node.key, node)
+        if node.key in self.nodes or not self._asked:
+            return self.nodes.setdefault(node.key, node)
+        settings: dict[str, Any] = {}
+        for _, key in node.parents:
+            settings |= self.nodes[key].labels.get("settings", {})
+        own = {**_keyed_settings(stage, config), **(more or {})}
+        settings |= {name: value for name, value in own.items() if self._is_asked(name)}
+        ordered = {name: settings[name] for key in self._asked for name in settings if _covers(key, name)}
+        self.nodes[node.key] = replace(
+            node, labels={**node.labels, "settings": ordered} if ordered else node.labels
+        )
+        return self.nodes[node.key]
+
+    def _is_asked(self, name: str) -> bool:
+        return any(_covers(key, name) for key in self._asked)
 
     def _compute(self, condition: ExperimentConfig) -> ComputeConfig:
         return condition.compute.model_copy(update={"cache_dir": str(self._cache_dir.resolve())})
+
+
+def _keyed_settings(stage: str, config: StrictModel) -> dict[str, Any]:
+    """What decides a node's own result, under the keys of a search space."""
+    values = keyed_values(config)
+    values |= values.pop("settings", None) or {}
+    data = {"data": {stage: values.pop("dataset")}} if values.get("dataset") else {}
+    return flat({**values, **data})
+
+
+def _covers(key: str, name: str) -> bool:
+    """Whether a key names a field or a section that it is in."""
+    return name == key or name.startswith(f"{key}.")
 
 
 def upstream_problems(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.sweep_record import NodeEntry
-from dwp_sweep.strict import StrictModel, keyed_values
+from dwp_sweep.strict import StrictModel, keyed_values, setting_text
+
+_MAX_SHOWN = 40
+"""Characters of a value in a title."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class Node:
         stage: Name of the stage.
         config: Plain values of the stage's config, unkeyed ones included.
         inputs: Role -> ((stage, key), ...) of the nodes whose outputs it reads.
-        labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group`` where they apply.
+        labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group``, ``trial`` (its number
+            in a search) where they apply; ``settings``: dotted key -> value of what the sweep asks about and
+            this node or one upstream of it reads.
     """
 
     key: str
@@ -39,8 +45,10 @@ class Node:
 
     @property
     def title(self) -> str:
-        """Short readable name, e.g. ``target deep_weight_prior m=5 split=0 seed=0``."""
+        """Short readable name: ``target trial 3 latent_dim=4 deep_weight_prior m=5 split 0 seed 0``."""
         forms = {
+            "trial": "trial {}",
+            "settings": "{}",
             "variant": "{}:",
             "method": "{}",
             "train_size": "m={}",
@@ -48,7 +56,8 @@ class Node:
             "split": "split {}",
             "seed": "seed {}",
         }
-        words = [form.format(self.labels[name]) for name, form in forms.items() if name in self.labels]
+        labels = {**self.labels, "settings": short_settings(self.labels.get("settings") or {})}
+        words = [form.format(labels[name]) for name, form in forms.items() if labels.get(name, "") != ""]
         return " ".join([self.stage, *words])
 
 
@@ -74,6 +83,18 @@ def make_node(
         inputs={role: tuple((node.stage, node.key) for node in nodes) for role, nodes in inputs.items()},
         labels=dict(labels or {}),
     )
+
+
+def short_settings(settings: Mapping[str, Any]) -> str:
+    """``latent_dim=4 kl_weight=0.0001``: the last part of each key, the whole key where two have the same."""
+    ends = Counter(key.rpartition(".")[2] for key in settings)
+    names = {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in settings}
+    return " ".join(f"{names[key]}={_shown(value)}" for key, value in settings.items())
+
+
+def with_trial(node: Node, number: int) -> Node:
+    """The node of a search's configuration; one that an earlier configuration has asked for stays its own."""
+    return node if "trial" in node.labels else replace(node, labels={**node.labels, "trial": number})
 
 
 def with_variant(node: Node, name: str) -> Node:
@@ -124,3 +145,8 @@ def node_of(values: Mapping[str, Any]) -> Node:
     """Inverse of `node_values`."""
     inputs = {role: tuple((s, k) for s, k in pairs) for role, pairs in values["inputs"].items()}
     return Node(**{**values, "inputs": inputs})
+
+
+def _shown(value: Any) -> str:
+    text = setting_text(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

@@ -22,7 +22,7 @@ from dwp_sweep.config.search.checks import inactive_parameters
 from dwp_sweep.config.search.definition import Resolve, SearchSpace
 from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig
 from dwp_sweep.config.space import Space
-from dwp_sweep.config.variants import equal_pairs
+from dwp_sweep.config.variants import asked_keys, equal_pairs
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.strict import parse
 
@@ -49,8 +49,8 @@ class Sweep:
         warnings: What is legal in the data, but suspicious.
         search: The search, if there is one; nodes and targets then grow with every configuration.
         budget: When the run starts no further node.
-        resolve: Of a search: values by dotted key and the place of a condition in the grid -> the target
-            node, which joins ``nodes`` with all that it needs.
+        resolve: Of a search: values by dotted key, the place of a condition in the grid and the number of the
+            trial -> the target node, which joins ``nodes`` with all that it needs.
         fresh: Of a search: makes the same sweep without nodes, to try values without adding targets.
     """
 
@@ -96,7 +96,8 @@ def build_sweep(
     warnings = (*data.warnings, *_different_scans(space.conditions))
 
     def resolved() -> Sweep:
-        return _resolved(space, GraphBuilder(data.datasets, cache, fetch), warnings)
+        builder = GraphBuilder(data.datasets, cache, fetch, asked_keys(space.settings))
+        return _resolved(space, builder, warnings)
 
     sweep = resolved()
     if space.search is None:
@@ -150,9 +151,9 @@ def _resolved(space: Space, builder: GraphBuilder, warnings: tuple[str, ...]) ->
     targets: list[str] = []
     known: set[str] = set()  # of the targets, for a quick look-up
 
-    def resolve(values: Mapping[str, Any], place: int) -> Node:
+    def resolve(values: Mapping[str, Any], place: int, trial: int | None = None) -> Node:
         condition, variant = named[place]
-        node = builder.target(_with_values(condition, values, space.file), variant)
+        node = builder.target(_with_values(condition, values, space.file), variant, trial)
         if node.key not in known:
             known.add(node.key)
             targets.append(node.key)

@@ -21,6 +21,16 @@ SEPARATOR = " | "
 _MAX_CHARS = 60
 
 
+def asked_keys(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Dotted keys that a sweep asks about: the axes of its grid but the variants, and what it searches for.
+
+    Args:
+        settings: The search space as plain values (`Space.settings`); others have no such key.
+    """
+    axes, searched = settings.get("grid") or {}, settings.get("search") or {}
+    return tuple(dict.fromkeys(str(key) for key in (*axes, *searched) if key != VARIANT))
+
+
 def variant_problems(axis: Any, where: str) -> list[Problem]:
     """What is wrong with the form of the axis: no mapping, a bad name, no settings, settings given twice.
 

@@ -305,4 +305,4 @@ class Store(Protocol):
     def prune_reason(self, stage: str, key: str) -> str | None:
         """Why a worker is asked to stop; None: it is not."""
         reason = self.files.read(work_name(stage, key, PRUNE))
-        return reason if reason is None else reason or "given up"
+        return reason if reason is None else reason or "pruned"

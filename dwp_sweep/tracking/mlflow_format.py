@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dwp_sweep.strict import json_of
+from dwp_sweep.strict import json_of, setting_text
 
 SWEEP_TAG = "dwp.sweep"
 PARENT_TAG = "dwp.parent"
@@ -34,8 +34,10 @@ SHARES_TAG = "dwp.target_resources"
 MLFLOW_PARENT = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 """Shown as the description of an experiment or a run."""
-LABELS = ("method", "variant", "train_size", "split", "seed", "group")
+LABELS = ("method", "variant", "train_size", "split", "seed", "group", "trial", "settings")
 """What a node's labels may be; each stands in a tag of its own."""
+ASKED_TAG = "dwp.asked"
+"""On the parent run: JSON list of the dotted keys that the sweep asks about."""
 SETTINGS_FILE = "sweep.json"
 """Of the parent run: the resolved search space."""
 ENVIRONMENT_FILE = "environment.json"
@@ -54,6 +56,14 @@ def label_tag(name: str) -> str:
     'dwp.train_size'
     """
     return f"dwp.{name}"
+
+
+def public_labels(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's labels with the settings as text: ``prior.latent_dim=4 dwp.kl_weight=0.0001``."""
+    settings = labels.get("settings")
+    if not isinstance(settings, Mapping):
+        return dict(labels)
+    return {**labels, "settings": " ".join(f"{key}={setting_text(value)}" for key, value in settings.items())}
 
 
 def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,13 +153,6 @@ def decode(text: str) -> Any:
         return json_of(text)
     except ValueError:
         return text
-
-
-def setting_text(value: Any) -> str:
-    """``0.0005609`` for 0.0005609374574622063; lists as JSON."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def setting_texts(values: Mapping[str, object], names: Sequence[str]) -> list[str]:

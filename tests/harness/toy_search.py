@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dwp_sweep.config.node import Node, make_node
+from dwp_sweep.config.node import Node, make_node, with_trial
 from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
 from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.config.sections import (
@@ -123,7 +123,7 @@ def search_sweep(
     asked: list[str] = []
     n_repeats = len(search.conditions[0].members)
 
-    def resolve(values: Mapping[str, Any], place: int) -> Node:
+    def resolve(values: Mapping[str, Any], place: int, trial: int | None = None) -> Node:
         source = make_node(SEARCH_STAGES["source"], ToySource(number=values.get("source", 0), log=str(log)))
         nodes.setdefault(source.key, source)
         plain = {key: value for key, value in values.items() if key in ToyTarget.model_fields}
@@ -131,10 +131,10 @@ def search_sweep(
             **plain, condition=place // n_repeats, split=place % n_repeats, log=str(log), **settings
         )
         target = make_node(SEARCH_STAGES["target"], config, {"from": (source,)}, {"method": "toy"})
-        nodes.setdefault(target.key, target)
+        nodes.setdefault(target.key, target if trial is None else with_trial(target, trial))
         if target.key not in asked:
             asked.append(target.key)
-        return target
+        return nodes[target.key]
 
     return Sweep(
         name=name,

@@ -84,12 +84,13 @@ class SearchSpace:
 class Resolve(Protocol):
     """Turns suggested values into a target node."""
 
-    def __call__(self, values: Mapping[str, Any], place: int) -> Node:
+    def __call__(self, values: Mapping[str, Any], place: int, trial: int | None = None) -> Node:
         """The target node of a configuration.
 
         Args:
             values: Suggested values by dotted key.
             place: Of the condition in the grid.
+            trial: Its number in its study, which becomes a label.
 
         Raises:
             InputError: The values do not go together.

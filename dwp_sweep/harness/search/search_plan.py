@@ -159,7 +159,7 @@ class SearchPlan:
                 if trial.state == "failed":
                     continue
                 try:
-                    nodes = target_nodes(self._sweep, study.condition, trial.values)
+                    nodes = target_nodes(self._sweep, study.condition, trial)
                 except InputError:
                     nodes = ()
                 if nodes and trial.keys and tuple(node.key for node in nodes) != trial.keys:
@@ -190,7 +190,7 @@ class SearchPlan:
         study = self._studies[name]
         self._n_begun += 1
         try:
-            nodes = target_nodes(self._sweep, study.condition, trial.values)
+            nodes = target_nodes(self._sweep, study.condition, trial)
         except InputError as error:
             reason = "; ".join(str(problem) for problem in error.problems)
             study.fail(trial.number, reason)
@@ -252,7 +252,7 @@ class SearchPlan:
         if "pruned" in states:
             node = configuration.started[states.index("pruned")]
             record = self._store.record(node.stage, node.key)
-            return self._prune(configuration, (record.error if record else None) or "given up")
+            return self._prune(configuration, (record.error if record else None) or "pruned")
         n_ended = sum(state in PUBLISHED for state in states)
         if n_ended == len(configuration.nodes):
             return self._complete(configuration)

@@ -8,7 +8,7 @@ records. Reading changes nothing there, so it answers beside a run as well.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,12 @@ def restore_configurations(sweep: Sweep, store: Store) -> None:
     """Resolve the nodes of all configurations that the sweep's studies hold."""
     for condition, trial in past_configurations(sweep, store):
         try:
-            target_nodes(sweep, condition, trial.values)
+            target_nodes(sweep, condition, trial)
         except InputError:
             continue  # of an older version of the space
 
 
-def target_nodes(sweep: Sweep, condition: SearchCondition, values: Mapping[str, Any]) -> tuple[Node, ...]:
+def target_nodes(sweep: Sweep, condition: SearchCondition, trial: StudyTrial) -> tuple[Node, ...]:
     """The target nodes of a configuration, one for each repeat.
 
     Raises:
@@ -91,7 +91,7 @@ def target_nodes(sweep: Sweep, condition: SearchCondition, values: Mapping[str, 
     """
     if sweep.resolve is None:
         raise ValueError(f"sweep {sweep.name!r} is no search")
-    return tuple(sweep.resolve(values, place) for place in condition.members)
+    return tuple(sweep.resolve(trial.values, place, trial.number) for place in condition.members)
 
 
 def past_configurations(sweep: Sweep, store: Store) -> Iterator[tuple[SearchCondition, StudyTrial]]:

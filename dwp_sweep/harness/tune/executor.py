@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +20,10 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.error import TuneError
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
+from dwp_sweep.config.node import Node
 from dwp_sweep.errors import StorageError
 from dwp_sweep.harness.cluster.ray_session import (
     RememberedMachines,
@@ -41,6 +44,7 @@ from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.retries import OUTAGE_S
 
+_MAX_NAME = 100
 _MAX_PENDING = 10_000  # Tune's own limit steps aside: `Admission` decides
 
 
@@ -123,7 +127,7 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
         num_samples=-1,
         max_concurrent_trials=_MAX_PENDING,
         reuse_actors=True,
-        trial_name_creator=lambda trial: f"{trial.config['stage']}_{trial.config['node'][:8]}",
+        trial_name_creator=_TrialName(ledger),
         trial_dirname_creator=lambda trial: f"{trial.config['stage']}_{trial.trial_id}",
     )
     run_config = tune.RunConfig(
@@ -147,6 +151,12 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
     if not ledger.messages:
         # The store has every result; what Tune wrote only helps to look into a failure.
         shutil.rmtree(store.root / "ray" / experiment, ignore_errors=True)
+
+
+def trial_name(node: Node) -> str:
+    """What Tune calls a trial: a node's title as one word, ``target_trial_3_latent_dim=4_..._1f2e3d4c``."""
+    title = re.sub(r"[^\w=.+-]+", "_", node.title)
+    return f"{title[:_MAX_NAME].strip('_')}_{node.key[:8]}"
 
 
 def _reason_of_storage(error: Exception) -> str:
@@ -186,6 +196,20 @@ class _NothingRuns(tune.Stopper):
         """Whether all that is in hand waits for a place that it shall not take any more."""
         in_hand = list(self._ledger.in_hand.work.values())
         return self._ledger.is_stopping and bool(in_hand) and all(work.started_s is None for work in in_hand)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to restore from: the store is the truth."""
+        return {}
+
+
+class _TrialName:
+    """Names Tune's trials."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __call__(self, trial: Trial) -> str:
+        return trial_name(self._ledger.board.nodes[trial.config["node"]])
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to restore from: the store is the truth."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
+from dwp_sweep.config.node import Node
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.dag.node_state import StoredNode
 from dwp_sweep.stages.contract import Stage
@@ -117,7 +118,7 @@ class KnownNodes:
                 role: tuple((self._published.get(parent, ""), parent) for parent in parents)
                 for role, parents in record.inputs.items()
             }
-            title = " ".join([stage, *(f"{name}={value}" for name, value in record.labels.items())])
+            title = Node(key, stage, record.config, inputs, record.labels).title
             self._by_key[key] = NodeEntry(key, stage, title, record.config, inputs, record.labels)
         return self._by_key[key]
 

@@ -34,7 +34,7 @@ def event_text(event: Event) -> str:
         case "retry":
             return f"again    {title}: {event.text.splitlines()[0]}"
         case "pruned":
-            return f"given up {title}: {event.text}"
+            return f"pruned   {title}: {event.text}"
         case "stopped":
             return f"stopped  {title} at its checkpoint"
         case "leased_by_other":
@@ -51,7 +51,7 @@ def metric_text(metrics: Mapping[str, float], before: str = "") -> str:
 def outcome_text(outcome: Outcome) -> str:
     """How the run ended, in one line."""
     words = {"done": "built", "cached": "cached", "failed": "failed", "blocked": "blocked",
-             "pruned": "given up", "waiting": "left"}  # fmt: skip
+             "pruned": "pruned", "waiting": "left"}  # fmt: skip
     counts = ", ".join(
         f"{outcome.counts[name]} {word}" for name, word in words.items() if outcome.counts.get(name)
     )

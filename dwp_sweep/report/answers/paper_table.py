@@ -204,11 +204,19 @@ def cell_of(targets: Sequence[Target], metric: str, repeats: Sequence[Repeat]) -
     summary = stat([target.metrics[metric] for target in done if metric in target.metrics])
     words = [_words(chosen.get(repeat), repeat) for repeat in repeats]
     if n_configurations > 1:
-        words.insert(0, f"the best of {n_configurations} configurations by validation Dice")
+        which = _which(next(iter(chosen.values())))
+        words.insert(0, f"the best of {n_configurations} configurations by validation Dice{which}")
     states = {target.state for target in chosen.values()}
     order = ("failed", "blocked", "running", "stopped", "pruned", "missing", "done")
     state = next((state for state in order if state in states), "missing").replace("done", "no value")
     return Cell(summary, len(repeats), state), [word for word in words if word]
+
+
+def _which(target: Target) -> str:
+    """``: trial 3, prior.latent_dim=4``; empty where the sweep asks about nothing else."""
+    parts = [*([] if target.trial is None else [f"trial {target.trial}"]), target.settings]
+    text = ", ".join(filter(None, parts))
+    return f": {text}" if text else ""
 
 
 def _words(target: Target | None, repeat: Repeat) -> str:

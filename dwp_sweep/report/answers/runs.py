@@ -41,6 +41,8 @@ class Target:
             where that is not known, as of runs made by hand and by versions that began all splits from one
             start.
         inputs: Role -> keys of the nodes that it came from.
+        settings: What the sweep asks about of it, as text; empty where that is not known.
+        trial: Its number in its search; None where it has none.
     """
 
     method: str
@@ -55,6 +57,8 @@ class Target:
     run_id: str = ""
     splits: str = ""
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: str = ""
+    trial: int | None = None
 
     def is_of(self, name: str) -> bool:
         """Whether it belongs to a variant, or, where it has no variants, to a method."""
@@ -150,6 +154,8 @@ def _target(row: Mapping[Any, Any]) -> Target:
         run_id=_text(row.get("run_id")),
         splits=_splits(row),
         inputs=inputs if isinstance(inputs := row.get("inputs"), Mapping) else {},
+        settings=_text(row.get("settings")),
+        trial=None if pd.isna(row.get("trial")) else int(row["trial"]),
     )
 
 

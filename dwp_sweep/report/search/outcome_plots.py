@@ -101,7 +101,7 @@ def _curves_panel(axis: Axes, trials: SearchTrials, condition: str) -> None:
     counts = trials.counts(condition)
     name = "" if condition == "all" else f"{figure_text(condition, 36)}: "
     axis.set_title(
-        f"{name}{counts['complete']} complete, {counts['pruned']} given up",
+        f"{name}{counts['complete']} complete, {counts['pruned']} pruned",
         loc="left",
         fontsize=9.5,
         color=INK,
@@ -116,7 +116,7 @@ def _curves_legend(picture: SearchPicture, trials: SearchTrials) -> None:
         label = "best configuration" if len(trials.goals) == 1 else f"best {trials.curve}"
         handles.insert(0, Line2D([], [], color=_BEST, lw=2.2, label=label))
     if counts["pruned"]:
-        handles.append(Line2D([], [], color=_GIVEN_UP, marker="x", lw=1.0, label="given up"))
+        handles.append(Line2D([], [], color=_GIVEN_UP, marker="x", lw=1.0, label="pruned"))
     if counts["failed"]:
         handles.append(Line2D([], [], ls="", label=f"{counts['failed']} failed, not drawn", color=MUTED))
     picture.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
@@ -143,7 +143,7 @@ def _importance_panel(axis: Axes, importance: Importance, is_alone: bool) -> Non
         if is_alone
         else f"{figure_text(importance.condition, 36)}: {words_of(importance.metric)}"
     )
-    note = f"  ({importance.n_complete} complete, {importance.n_pruned} given up)"
+    note = f"  ({importance.n_complete} complete, {importance.n_pruned} pruned)"
     axis.set_title(title + note, loc="left", fontsize=9.5, color=INK)
 
 

@@ -127,7 +127,7 @@ def parallel_plot(trials: SearchTrials, goal: int = 0) -> SearchPicture | None:
     _frame(axis, [*columns, last], has_gaps=_has_gaps(trials, columns))
     _scale(axis, len(columns))
     n_pruned = trials.counts()["pruned"]
-    words = f", {n_pruned} given up (pale)" if n_pruned else ""
+    words = f", {n_pruned} pruned (pale)" if n_pruned else ""
     picture.suptitle(
         f"{figure_text(trials.sweep)}: {len(complete)} complete configurations{words}",
         fontsize=11.5,
@@ -184,7 +184,7 @@ def _legend(picture: SearchPicture, trials: SearchTrials) -> None:
     counts = trials.counts()
     handles.append(Line2D([], [], ls="", marker="o", color=MUTED, label=f"complete ({counts['complete']})"))
     if counts["pruned"]:
-        handles.append(Line2D([], [], ls="", marker="x", color=MUTED, label=f"given up ({counts['pruned']})"))
+        handles.append(Line2D([], [], ls="", marker="x", color=MUTED, label=f"pruned ({counts['pruned']})"))
     handles.append(Line2D([], [], ls="", marker="o", ms=10, mfc="none", mec=INK, label="best"))
     picture.legend(
         handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False, fontsize=9

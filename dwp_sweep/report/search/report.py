@@ -213,7 +213,7 @@ def _winners(trials: SearchTrials) -> Table:
             ]))  # fmt: skip
     columns = (
         *left("condition" if n_studies > 1 else "", *names),
-        *right(f"best {trials.goals[0].metric}", "trial", "complete", "given up", "failed"),
+        *right(f"best {trials.goals[0].metric}", "trial", "complete", "pruned", "failed"),
     )
     return Table(columns, tuple(rows), f"Search {trials.sweep}", subtitle)
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.strict import setting_text
 from dwp_sweep.tables import Stat, Table, TableCell, left, metric_columns, notebook_html, right, table_row
 from dwp_sweep.tracking.client import mlflow_client, shown_uri
-from dwp_sweep.tracking.mlflow_format import setting_text, setting_texts, unflatten
+from dwp_sweep.tracking.mlflow_format import setting_texts, unflatten
 from dwp_sweep.tracking.read.configuration import (
     Candidate,
     Pair,
@@ -34,6 +35,7 @@ from dwp_sweep.tracking.read.configuration import (
 )
 from dwp_sweep.tracking.read.reader import Keep, Kept, SweepReader, open_sweep
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
+from dwp_sweep.tracking.read.runs import parent_facts
 
 N_LISTED = 50
 """Of a large sweep so many configurations are listed as candidates."""
@@ -73,7 +75,8 @@ class Best:
         artifacts: Run id -> URI of its files.
         upstream: What those networks came from.
         candidates: All configurations that were compared, best first.
-        varied: Dotted names of the settings with more than one value among the candidates.
+        varied: Dotted names of the settings that the sweep asks about, and of others with more than one value
+            among the candidates.
         notes: What a reader should know: runs left out, splits missing.
         tracking_uri: Where this was read, passwords hidden.
     """
@@ -179,7 +182,8 @@ def best_config(
     with open_sweep(sweep, tracking_uri, storage) as reader:
         rows, notes = rows_to_rank(reader, metric, where or {}, keep)
         chosen = select_rows(pairs_of(rows), where or {}, sweep)
-        return best_of(sweep, metric, chosen, rows, notes, shown_uri(reader.uri))
+        asked = parent_facts(reader.client, sweep).asked
+        return best_of(sweep, metric, chosen, rows, notes, shown_uri(reader.uri), asked)
 
 
 def rows_to_rank(
@@ -199,7 +203,13 @@ def rows_to_rank(
 
 
 def best_of(
-    sweep: str, metric: str, chosen: Sequence[Pair], rows: Sequence[NodeRow], notes: tuple[str, ...], uri: str
+    sweep: str,
+    metric: str,
+    chosen: Sequence[Pair],
+    rows: Sequence[NodeRow],
+    notes: tuple[str, ...],
+    uri: str,
+    asked: Sequence[str] = (),
 ) -> Best:
     """The best configuration among some target runs.
 
@@ -210,6 +220,7 @@ def best_of(
         rows: All runs that were read: among them those upstream.
         notes: What is known already of runs left out.
         uri: Where all this was read.
+        asked: Dotted keys that the sweep asks about.
 
     Raises:
         InputError: None of them is finished, or none has the metric.
@@ -228,7 +239,7 @@ def best_of(
         artifacts={row.run_id: row.artifacts for row in best_rows},
         upstream=_upstream(best_rows, rows),
         candidates=candidates,
-        varied=varied_of([candidate.values for candidate in candidates]),
+        varied=varied_of([candidate.values for candidate in candidates], asked),
         notes=notes,
         tracking_uri=uri,
     )
@@ -254,7 +265,7 @@ def usable_pairs(pairs: Sequence[Pair], metric: str, sweep: str) -> tuple[list[P
     if n_open:
         notes.append(f"{n_open} target run(s) are not finished or failed and are left out")
     if n_pruned:
-        notes.append(f"{n_pruned} target run(s) were given up by the search and are left out")
+        notes.append(f"{n_pruned} target run(s) were pruned by the search and are left out")
     if len(usable) < len(done):
         notes.append(f"{len(done) - len(usable)} finished run(s) have no finite {metric} and are left out")
     if not usable:

@@ -30,6 +30,7 @@ from dwp_sweep.tracking.read.configuration import (
     shown_metrics,
 )
 from dwp_sweep.tracking.read.reader import Kept, open_sweep
+from dwp_sweep.tracking.read.runs import parent_facts
 
 N_EACH = 10
 """Of a large sweep so many configurations are compared in the answer of each value."""
@@ -164,6 +165,7 @@ def best_configs(
         return Kept(kept, sum(map(len, orders)), notes)
 
     with open_sweep(sweep, tracking_uri, storage) as reader:
+        asked = parent_facts(reader.client, sweep).asked
         rows, notes = rows_to_rank(reader, metric, where or {}, keep)
     pairs = select_rows(pairs_of(rows), where or {}, sweep)
     require_settings(pairs, names, sweep)
@@ -172,7 +174,7 @@ def best_configs(
     problems: list[Problem] = []
     for values, part in _parts(pairs, names):
         try:
-            best = best_of(sweep, metric, part, rows, notes, shown_uri(reader.uri))
+            best = best_of(sweep, metric, part, rows, notes, shown_uri(reader.uri), asked)
             conditions.append(ConditionBest(values, best))
         except InputError as error:
             problems += error.problems

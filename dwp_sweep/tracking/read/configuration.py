@@ -166,13 +166,22 @@ def candidate_of(group: Sequence[Pair]) -> Candidate:
     )
 
 
-def varied_of(settings: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Names of the settings with more than one value among some configurations; method and size first."""
+def varied_of(settings: Sequence[dict[str, Any]], asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the settings that tell configurations apart: method and size, what is asked about, the others.
+
+    Args:
+        settings: Of each configuration.
+        asked: Dotted keys that the sweep asks about: they are named with one value as well, since those with
+            others may not have ended.
+    """
     names = sorted({name for values in settings for name in values if changes_results(name)})
     # A setting that some methods do not have at all follows from the method; it tells nothing by itself.
     texts = {name: {encode(values[name]) for values in settings if name in values} for name in names}
-    first = [name for name in ("method", "train_size") if name in texts]
-    return tuple(name for name in [*first, *(n for n in names if n not in first)] if len(texts[name]) > 1)
+    first = [name for name in ("method", "train_size") if name in texts]  # every answer has them anyway
+    asked = [key for key in asked if key not in first]
+    own = [name for key in asked for name in names if name == key or name.startswith(f"{key}.")]
+    order = dict.fromkeys([*first, *own, *names])
+    return tuple(name for name in order if name in own or len(texts[name]) > 1)
 
 
 def shown_metrics(decided: str, measured: Iterable[Mapping[str, Stat]]) -> list[str]:

@@ -177,7 +177,7 @@ def pareto_front(
         sweep=sweep,
         goals=goals,
         points=tuple(replace(point, is_knee=place == knee) for place, point in enumerate(points)),
-        varied=varied_of([point.values for point in points]),
+        varied=varied_of([point.values for point in points], facts.asked),
         n_compared=compared.n_compared,
         notes=(*compared.notes, *_notes_on_hours(goals, facts)),
         tracking_uri=shown_uri(reader.uri),
@@ -225,7 +225,7 @@ def _on_front(pairs: Sequence[Pair], goals: Sequence[Goal], facts: ParentFacts, 
     full = max(map(len, groups))
     compared = [group for group in groups if len(group) == full]
     counts = (
-        (len(pairs) - len(done), "target run(s) are not finished, failed or were given up and are left out"),
+        (len(pairs) - len(done), "target run(s) are not finished, failed or were pruned and are left out"),
         (len(done) - len(usable), "finished run(s) lack an objective and are left out"),
         (len(groups) - len(compared), f"configuration(s) have fewer than {full} splits or seeds, left out"),
     )

@@ -195,8 +195,9 @@ def results(
     Returns:
         One row a node: ``stage``, ``state`` (done, failed, running, stopped, blocked, missing),
         ``method``, ``variant`` (its name in the search space, several joined by " | ", else None),
-        ``train_size``, ``split``, ``seed``, ``group``, ``configuration`` (equal for rows that differ in
-        split and seed alone), ``key``, ``run_id``, ``started``, ``artifacts``, ``error``, ``inputs``
+        ``train_size``, ``split``, ``seed``, ``group``, ``trial`` (its number in its search), ``settings``
+        (what the sweep asks about, as text), ``configuration`` (equal for rows that differ in split and seed
+        alone), ``key``, ``run_id``, ``started``, ``artifacts``, ``error``, ``inputs``
         (role -> keys of the nodes that it came from), then every metric under its name and every setting
         as ``params.<dotted name>``.
 
@@ -224,7 +225,7 @@ def frame_of_rows(rows: Iterable[NodeRow]) -> pandas.DataFrame:
     table = pandas.DataFrame(
         values, columns=[*COLUMNS, *(name for name in metrics if name not in COLUMNS), *params]
     )
-    for name in ("train_size", "split", "seed", "group"):
+    for name in ("train_size", "split", "seed", "group", "trial"):
         table[name] = pandas.array([_whole(value) for value in table[name]], "Int64")
     table["started"] = pandas.to_datetime(table["started"], unit="ms", utc=True)
     return table

@@ -25,6 +25,7 @@ from dwp_sweep.tracking.mlflow_format import (
     flatten,
     label_tag,
     public_config,
+    public_labels,
 )
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def row_of_run(run: Run) -> NodeRow:
     """A node's row from its MLflow run; a run without a stage tag counts as a target."""
     tags, params = run.data.tags, {name: decode(text) for name, text in run.data.params.items()}
     labels = {name: decode(tags[label_tag(name)]) for name in LABELS if label_tag(name) in tags}
-    if VARIANT in labels:
-        labels[VARIANT] = tags[label_tag(VARIANT)]  # a name stays one, whatever it looks like
+    # A name stays one, whatever it looks like.
+    labels |= {name: tags[label_tag(name)] for name in (VARIANT, "settings") if name in labels}
     if KEY_TAG not in tags:  # made by hand: parameters may say what tags do not
         labels = {name: params[name] for name in LABELS if name in params} | labels
     labels = {name: value for name, value in labels.items() if not isinstance(value, list | dict)}
@@ -121,7 +122,7 @@ def rows_of_store(nodes: Iterable[Node], store: Store) -> list[NodeRow]:
 def row_of_node(node: Node | NodeEntry) -> NodeRow:
     """What is known of a node before it has a record."""
     params = flatten(public_config(node.stage, node.config))
-    return NodeRow(node.key, node.stage, "missing", node.labels, params, inputs=node.inputs)
+    return NodeRow(node.key, node.stage, "missing", public_labels(node.labels), params, inputs=node.inputs)
 
 
 def row_of_record(row: NodeRow, record: Record, artifacts: str = "") -> NodeRow:
@@ -140,8 +141,7 @@ def row_of_record(row: NodeRow, record: Record, artifacts: str = "") -> NodeRow:
 def as_logged(row: NodeRow) -> NodeRow:
     """A row with settings and labels as MLflow gives them back: long values are cut there."""
     labels = {name: decode(str(value)) for name, value in row.labels.items() if value is not None}
-    if VARIANT in labels:
-        labels[VARIANT] = str(row.labels[VARIANT])
+    labels |= {name: str(row.labels[name]) for name in (VARIANT, "settings") if name in labels}
     labels = {name: value for name, value in labels.items() if name in LABELS}
     return replace(
         row, labels=labels, params={name: decode(encode(value)) for name, value in row.params.items()}

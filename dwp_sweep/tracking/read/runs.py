@@ -22,6 +22,7 @@ from dwp_sweep.store.sweep_record import unknown_sweep
 from dwp_sweep.strict import json_of
 from dwp_sweep.tracking.client import mlflow_client, one_line, resolve_uri, shown_uri, sqlite_path
 from dwp_sweep.tracking.mlflow_format import (
+    ASKED_TAG,
     ENVIRONMENT_FILE,
     KEY_TAG,
     OBJECTIVES_TAG,
@@ -57,6 +58,7 @@ class ParentFacts:
         cpu: CPUs of a target node.
         gpu: Its share of a GPU.
         has_shares: Whether they are known.
+        asked: Dotted keys that the sweep asks about: axes of its grid, and what it searches for.
     """
 
     run_id: str = ""
@@ -64,6 +66,7 @@ class ParentFacts:
     cpu: float = 1.0
     gpu: float = 1.0
     has_shares: bool = False
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,15 @@ def parent_facts(client: MlflowClient, sweep: str) -> ParentFacts:
     try:
         cpu, gpu = (float(value) for value in json_of(tags[SHARES_TAG]))
     except UNREADABLE:
-        return ParentFacts(str(run.info.run_id), objectives)
-    return ParentFacts(str(run.info.run_id), objectives, cpu, gpu, True)
+        return ParentFacts(str(run.info.run_id), objectives, asked=_asked(tags))
+    return ParentFacts(str(run.info.run_id), objectives, cpu, gpu, True, _asked(tags))
+
+
+def _asked(tags: Mapping[str, str]) -> tuple[str, ...]:
+    try:
+        return tuple(str(key) for key in json_of(tags.get(ASKED_TAG, "[]")))
+    except UNREADABLE:
+        return ()
 
 
 def parent_text(client: MlflowClient, sweep: str, place: str) -> str | None:

@@ -145,9 +145,8 @@ class Importance:
 
 
 def counted(counts: Mapping[str, int]) -> list[str]:
-    """``["5 complete", "6 given up"]``: `SearchTrials.counts` in words, states without any left out."""
-    words = {"complete": "complete", "pruned": "given up", "failed": "failed", "open": "open"}
-    return [f"{counts[state]} {word}" for state, word in words.items() if counts.get(state)]
+    """``["5 complete", "6 pruned"]``: `SearchTrials.counts` in words, states without any left out."""
+    return [f"{n} {state}" for state in ("complete", "pruned", "failed", "open") if (n := counts.get(state))]
 
 
 def trials_from_json(text: str) -> SearchTrials:

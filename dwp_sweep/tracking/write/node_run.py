@@ -26,6 +26,7 @@ from dwp_sweep.tracking.mlflow_format import (
     ERROR_TAG,
     INPUTS_TAG,
     KEY_TAG,
+    MAX_CHARS,
     MLFLOW_PARENT,
     NOTE_TAG,
     PRUNED_TAG,
@@ -36,6 +37,7 @@ from dwp_sweep.tracking.mlflow_format import (
     flatten,
     label_tag,
     public_config,
+    public_labels,
 )
 from dwp_sweep.tracking.read.configuration import REPEATS, changes_results
 from dwp_sweep.tracking.read.runs import find_runs
@@ -189,7 +191,9 @@ class NodeRun:
         from mlflow.entities import Param
 
         # Parameters of a run cannot change, and unkeyed ones (a data folder that moved) may differ.
-        values = flatten(public_config(self.node.stage, self.node.config))
+        # What the sweep asks about and upstream nodes read stands with the target too: pages compare by it.
+        asked = self.node.labels.get("settings") or {} if self.node.stage == "target" else {}
+        values = {**asked, **flatten(public_config(self.node.stage, self.node.config))}
         params = [Param(name, encode(value)) for name, value in values.items() if name not in known]
         for start in range(0, len(params), _PARAMS_PER_BATCH):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
@@ -265,7 +269,10 @@ def node_tags(tracking: Tracking, node: Node) -> dict[str, str]:
         CONFIGURATION_TAG: _configuration(node),
         INPUTS_TAG: json.dumps({role: [list(pair) for pair in pairs] for role, pairs in node.inputs.items()}),
     }
-    return tags | {label_tag(name): str(value) for name, value in node.labels.items() if value is not None}
+    labels = public_labels(node.labels)
+    return tags | {
+        label_tag(name): str(value)[:MAX_CHARS] for name, value in labels.items() if value is not None
+    }
 
 
 def _configuration(node: Node) -> str:

@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 TARGETS_VIEW = "targets"
+_VIEW_TAG = f"mlflow.sharedViewState.{TARGETS_VIEW}"
 _COLUMNS = (
     "params.`method`",
     "params.`train_size`",
@@ -39,16 +40,25 @@ _COLUMNS = (
 )
 
 
-def experiment_tags(sweep: str) -> dict[str, str]:
+def experiment_tags(sweep: str, asked: Sequence[str] = ()) -> dict[str, str]:
     """Tags of a sweep's experiment: its kind, what it is, the view that a link of `targets_page` opens.
 
     The kind says that networks are trained here; MLflow's pages else guess at language models.
+
+    Args:
+        sweep: Its name.
+        asked: Dotted keys that it asks about: columns of the view.
     """
+    own = [f"params.`{key}`" for key in asked]
     view = {
         "searchFilter": "tags.`dwp.stage` = 'target'",
         "orderByKey": "metrics.`best_val_dice`",
         "orderByAsc": False,
-        "selectedColumns": list(_COLUMNS),
+        "selectedColumns": [
+            *_COLUMNS[:3],
+            *(column for column in own if column not in _COLUMNS),
+            *_COLUMNS[3:],
+        ],
     }
     note = (
         f"Sweep {sweep} of dwp_sweep: a run for each node beneath one for the sweep, which holds the report."
@@ -56,8 +66,26 @@ def experiment_tags(sweep: str) -> dict[str, str]:
     return {
         "mlflow.experimentKind": "custom_model_development",
         NOTE_TAG: note,
-        f"mlflow.sharedViewState.{TARGETS_VIEW}": json.dumps(view),
+        _VIEW_TAG: json.dumps(view),
     }
+
+
+def is_own_tag(sweep: str, tag: str, value: str) -> bool:
+    """Whether a tag is as `experiment_tags` gives it for whatever keys: no person has changed it."""
+    if tag != _VIEW_TAG:
+        return False
+    try:
+        columns = json.loads(value)["selectedColumns"]
+        keys = [name for column in columns if (name := _asked_key(column)) is not None]
+        return bool(value == experiment_tags(sweep, keys)[tag])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _asked_key(column: Any) -> str | None:
+    """The key of a view's column; None where all sweeps have that column."""
+    match = re.fullmatch(r"params\.`(.+)`", column)
+    return match[1] if match and column not in _COLUMNS else None
 
 
 def targets_page(experiment_id: str) -> str:

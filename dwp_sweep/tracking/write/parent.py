@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from dwp_sweep.config.variants import asked_keys
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.store.open_store import folder_of
 from dwp_sweep.tracking.client import (
@@ -29,6 +30,7 @@ from dwp_sweep.tracking.client import (
     storage_name,
 )
 from dwp_sweep.tracking.mlflow_format import (
+    ASKED_TAG,
     ENVIRONMENT_FILE,
     NOTE_TAG,
     OBJECTIVES_TAG,
@@ -41,7 +43,7 @@ from dwp_sweep.tracking.mlflow_format import (
     SWEEP_TAG,
 )
 from dwp_sweep.tracking.read.runs import parent_runs
-from dwp_sweep.tracking.write.pages import experiment_tags, run_environment, targets_page
+from dwp_sweep.tracking.write.pages import experiment_tags, is_own_tag, run_environment, targets_page
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -104,8 +106,9 @@ def open_tracking(
             client = mlflow_client(uri)
             experiment_id = _experiment(client, uri, storage, sweep_name)
             known = client.get_experiment(experiment_id).tags
-            for tag, value in experiment_tags(sweep_name).items():
-                if tag not in known:  # a person may have changed it
+            for tag, value in experiment_tags(sweep_name, asked_keys(settings)).items():
+                # A person may have changed it.
+                if tag not in known or (known[tag] != value and is_own_tag(sweep_name, tag, known[tag])):
                     client.set_experiment_tag(experiment_id, tag, value)
         parent = _parent_run(client, experiment_id, sweep_name, storage_name(uri, storage), settings)
     except Exception as error:  # whatever MLflow raises, the sweep must go on without it
@@ -252,6 +255,7 @@ def _parent_run(
     run_id, *doubles = (str(run.info.run_id) for run in runs)
     for double in doubles:  # also of a request that MLflow obeyed but whose answer was lost
         client.delete_run(double)
+    client.set_tag(run_id, ASKED_TAG, json.dumps(asked_keys(settings)))
     client.log_text(run_id, json.dumps(settings, indent=1, default=str), SETTINGS_FILE)
     client.log_text(run_id, json.dumps(run_environment(), indent=1), ENVIRONMENT_FILE)
     return run_id

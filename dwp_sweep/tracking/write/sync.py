@@ -16,7 +16,7 @@ from dwp_sweep.store.record import Record
 from dwp_sweep.tracking.client import mlflow_client, one_line
 from dwp_sweep.tracking.mlflow_format import KEY_TAG, MLFLOW_PARENT, RECORD_TAG, label_tag
 from dwp_sweep.tracking.read.runs import search_all
-from dwp_sweep.tracking.write.node_run import NodeRun, record_digest
+from dwp_sweep.tracking.write.node_run import NodeRun, node_tags, record_digest
 from dwp_sweep.tracking.write.pages import run_name
 from dwp_sweep.tracking.write.parent import Tracking, close_tracking, reopen
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from dwp_sweep.config.node import Node
     from dwp_sweep.store.protocol import Store
 
-_VARIANT_TAG = label_tag(VARIANT)
+_NAMES = (VARIANT, "trial", "settings")
+"""Labels that are no part of a key: the same node may have others in another run of its sweep."""
 _ENDED = {"done": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
@@ -118,15 +119,18 @@ def _mirrors(run: Run, record: Record) -> bool:
 
 
 def _correct_tags(client: MlflowClient, run: Run, node: Node, tracking: Tracking) -> None:
-    """Name the parent run, which may have been a double, and the variant, which is no part of a key."""
+    """Name the parent run, which may have been a double, and what the sweep calls the node today."""
     if run.data.tags.get(MLFLOW_PARENT) != tracking.parent_run_id:
         client.set_tag(run.info.run_id, MLFLOW_PARENT, tracking.parent_run_id)
-    name = node.labels.get(VARIANT)
-    if run.data.tags.get(_VARIANT_TAG) != name:
-        if name is None:
-            client.delete_tag(run.info.run_id, _VARIANT_TAG)
+    wanted = node_tags(tracking, node)
+    tags = {tag: wanted.get(tag) for tag in map(label_tag, _NAMES)}
+    changed = {tag: value for tag, value in tags.items() if run.data.tags.get(tag) != value}
+    for tag, value in changed.items():
+        if value is None:
+            client.delete_tag(run.info.run_id, tag)
         else:
-            client.set_tag(run.info.run_id, _VARIANT_TAG, name)
+            client.set_tag(run.info.run_id, tag, value)
+    if changed:
         client.update_run(run.info.run_id, name=run_name(node))
 
 

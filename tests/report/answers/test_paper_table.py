@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -149,3 +150,14 @@ def test_the_best_of_each_size_is_marked_whichever_way_the_table_lies() -> None:
         found = table(*rows)
         cells = found.cells["test_dice"]
         assert found.best("test_dice") == {id(cells[size][f"m{n_methods - 1}"]) for size in (5, 10)}
+
+
+def test_the_configuration_that_stands_for_a_method_is_named_by_its_trial_and_what_was_searched() -> None:
+    rows = []
+    for number, dice in enumerate((0.6, 0.7)):
+        one = row("fine_tune", 5, 0, dice, **{"target.lr": dice})
+        more = {"trial": number, "settings": f"target.lr=0.00{number}"}
+        rows.append(replace(one, labels={**one.labels, **more}))
+    assert "UNet-PR, m = 5: the best of 2 configurations by validation Dice: trial 1, target.lr=0.001" in (
+        table(*rows).notes
+    )

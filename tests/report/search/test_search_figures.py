@@ -107,7 +107,7 @@ def shown(found: SearchTrials, *importances: Importance) -> str:
 
 def test_the_summary_names_counts_winners_and_what_mattered() -> None:
     text = shown(trials(), SHARES, NONE)
-    assert "8 configurations: 6 complete, 2 given up in 2 studies" in text
+    assert "8 configurations: 6 complete, 2 pruned in 2 studies" in text
     assert "0.8000" in text and "75 %  ██████████████████······" in text
     assert "Importance (train_size=20): not told, too few configurations" in text
 

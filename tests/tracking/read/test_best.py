@@ -9,8 +9,10 @@ import pytest
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.store.protocol import Store
+from dwp_sweep.tables import plain_text
 from dwp_sweep.tracking.read.best import best_config
-from dwp_sweep.tracking.write.parent import Tracking
+from dwp_sweep.tracking.read.reader import results
+from dwp_sweep.tracking.write.parent import Tracking, open_tracking
 from dwp_sweep.tracking.write.sync import sync_records
 from tests.tracking.conftest import make_node, make_record, publish
 
@@ -221,3 +223,50 @@ def test_upstream_settings_belong_to_the_configuration(tracking: Tracking, store
     assert best_config(tracking.sweep_name, where={"prior.latent_dim": 6}, tracking_uri=tracking.uri).metrics[
         "val_dice"
     ].mean == pytest.approx(0.505)
+
+
+def test_what_a_sweep_asks_about_is_always_shown(
+    uri: str, store: Store, sweep_name: str, client: Any
+) -> None:
+    settings = {
+        "grid": {"split": [0, 1]},
+        "search": {"prior.latent_dim": {}, "dwp.kl_weight": {}, "absent": {}},
+    }
+    tracking = open_tracking(uri, store.root, sweep_name, settings)
+    bank = make_node("b", "harvest")
+    prior = make_node("p", "prior", {"bank": (bank,)}, group=1)
+    own = {"prior.latent_dim": 6, "dwp.kl_weight": 1e-5}
+    labels = {"method": "deep_weight_prior", "train_size": 5, "seed": 0, "trial": 3, "settings": own}
+    nodes = [make_node(f"t{n}", "target", {"priors": (prior,)}, split=n, **labels) for n in (0, 1)]
+    for node in (bank, prior, *nodes):
+        publish(store, node, make_record(node, best_val_dice=0.5, test_dice=0.4))
+    assert sync_records(tracking, [bank, prior, *nodes], store).problem is None
+    best = best_config(sweep_name, tracking_uri=uri, where={"trial": 3})
+    assert best.varied == ("prior.latent_dim", "dwp.kl_weight"), "with one value each"
+    text = plain_text(*best.tables())
+    assert "prior.latent_dim" in text and "6" in text and "1e-05" in text
+    runs = {run.info.run_name: run for run in client.search_runs([tracking.experiment_id])}
+    run = runs["trial 3 latent_dim=6 kl_weight=1e-05 deep_weight_prior m=5 split 0 seed 0"]
+    assert run.data.params["prior.latent_dim"] == "6", "MLflow's pages compare target runs by it"
+    assert run.data.tags["dwp.trial"] == "3"
+    assert run.data.tags["dwp.settings"] == "prior.latent_dim=6 dwp.kl_weight=1e-05"
+    table = results(sweep_name, tracking_uri=uri)
+    assert set(table[table.stage == "target"]["settings"]) == {run.data.tags["dwp.settings"]}
+    assert len(set(table[table.stage == "target"]["configuration"])) == 1
+
+
+def test_the_saved_view_follows_the_sweep_until_a_person_changes_it(
+    uri: str, store: Store, sweep_name: str, client: Any
+) -> None:
+    def columns(*keys: str) -> list[str]:
+        opened = open_tracking(uri, store.root, sweep_name, {"search": {key: {} for key in keys}})
+        tags = client.get_experiment(opened.experiment_id).tags
+        return list(json.loads(tags["mlflow.sharedViewState.targets"])["selectedColumns"])
+
+    assert "params.`prior.latent_dim`" in columns("prior.latent_dim")
+    assert "params.`target.lr`" in columns("prior.latent_dim", "target.lr")
+    assert columns("method").count("params.`method`") == 1
+    experiment = client.get_experiment_by_name(sweep_name)
+    mine = json.dumps({"selectedColumns": ["params.`mine`"]})
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.sharedViewState.targets", mine)
+    assert columns("dwp.kl_weight") == ["params.`mine`"]
