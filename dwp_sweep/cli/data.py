@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _PICTURES = (".png", ".jpg", ".pdf", ".svg")
 _PREPROCESS = ("orientation", "spacing_mm", "shape", "window", "crop_foreground")
 """Options that stand in the section ``preprocess`` of a data set."""
+LAYOUTS = ("msd", "nnunet", "bids", "brats", "brats18", "ms", "pairs")
 _SPACES = (".yaml", ".yml")
 """Endings of search spaces."""
 _N_IN_PICTURE = 6
@@ -73,9 +74,9 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
-    type=click.Choice(["msd", "brats", "brats18", "ms", "pairs"]),
-    help="Of a folder, required. msd: dataset.json; brats: any edition (brats18 is the same); "
-    "ms: a folder a patient; pairs: a CSV of image, mask, subject.",
+    type=click.Choice(LAYOUTS),
+    help="Of a folder. msd and nnunet: dataset.json; bids: names of BIDS; brats: any edition; ms: a folder a "
+    "patient; pairs: a CSV of image, mask, subject.  [default: told by the files' names]",
 )
 @click.option(
     "--labels", callback=_integers, metavar="1,2", help="Labels that are foreground.  [default: all above 0]"
@@ -93,10 +94,15 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
     "--image-pattern",
     callback=_words,
     metavar="GLOB,...",
-    help="Layout ms: which file is the image; several are input channels.",
+    help="Layouts ms, bids: which file is the image; several are input channels.",
 )
-@click.option("--mask-pattern", metavar="GLOB", help="Layout ms: which file is the mask.")
-@click.option("--channel", callback=_integers, metavar="0,1", help="Which volumes of 4D images, from 0.")
+@click.option("--mask-pattern", metavar="GLOB", help="Layouts ms, bids: which file is the mask.")
+@click.option(
+    "--channel",
+    callback=_integers,
+    metavar="0,1",
+    help="Which volumes of 4D images, or channels of nnunet, from 0.",
+)
 @click.option(
     "--modality",
     callback=_words,
@@ -153,8 +159,6 @@ def check(
     if path.suffix in _SPACES:
         _check_space(ctx, path, overrides, smoke, storage, {**settings, "picture": picture})
         return
-    if settings["layout"] is None:
-        raise click.MissingParameter(ctx=ctx, param_hint="'--layout'", param_type="option")
     config = dataset_config(path, settings)
     with scan_bar() as bar:
         report = check_dataset(config, partial(bar, f"checking {path}") if bar is not None else None)
@@ -189,7 +193,7 @@ def phantom(folder: Path, **settings: Any) -> None:
     config = parse(PhantomConfig, _given(settings), "dwp-sweep data phantom")
     write_phantom(config, folder)
     say(f"{config.n_subjects} subjects in {folder}; look at them with:")
-    say(f"  dwp-sweep data check {folder} --layout msd --picture {folder}.png")
+    say(f"  dwp-sweep data check {folder} --picture {folder}.png")
 
 
 def _check_space(
@@ -212,12 +216,13 @@ def _check_space(
 
 
 def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
-    """The data set that the options describe.
+    """The data set that the options describe, with the layout of its folder.
 
     Raises:
-        InputError: No such CSV, or every option whose value is not allowed.
+        InputError: No such CSV, no layout that is known, or every option whose value is not allowed.
     """
     from dwp_sweep.data.config import DatasetConfig
+    from dwp_sweep.data.layouts import resolved
     from dwp_sweep.strict import parse
 
     if settings.get("layout") == "pairs" and not path.exists():
@@ -228,7 +233,7 @@ def dataset_config(path: Path, settings: dict[str, Any]) -> DatasetConfig:
     subjects = values.get("subjects")
     if subjects and ":" not in subjects:
         values["subjects"] = [name.strip() for name in subjects.split(",")]
-    return parse(DatasetConfig, values, "dwp-sweep data check")
+    return resolved(parse(DatasetConfig, values, "dwp-sweep data check"))
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

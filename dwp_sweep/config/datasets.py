@@ -20,7 +20,7 @@ from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.files.names import home_path
-from dwp_sweep.data.layouts import Listing, list_patients, scan_layout
+from dwp_sweep.data.layouts import Listing, list_patients, resolved, scan_layout
 from dwp_sweep.data.leakage import read_task, repeated_scans, shared_data
 from dwp_sweep.data.patches import PatchConfig, partly_padding, too_large
 from dwp_sweep.data.phantom.dataset import ensure_phantom
@@ -105,6 +105,7 @@ def prepare_datasets(
     for task, wanted in _wanted(conditions).items():
         config = _with_absolute_paths(ensure_phantom(task.dataset, storage))
         try:
+            config = resolved(config)
             if others:
                 listing = scan_layout(config)
                 too_few = _too_few(listing, config, wanted)

@@ -15,10 +15,13 @@ from pydantic import Field, field_validator, model_validator
 from dwp_sweep.data.classes import HIGHEST_LABEL, Classes, ClassPairs, foreground_pairs
 from dwp_sweep.strict import StrictModel, expert, unkeyed
 
-Layout = Literal["msd", "brats", "brats18", "ms", "pairs", "phantom"]
+Layout = Literal["auto", "msd", "nnunet", "bids", "brats", "brats18", "ms", "pairs", "phantom"]
 
 BRATS_LAYOUTS = frozenset({"brats", "brats18"})
 """Two names of one layout; ``brats18`` stays for search spaces that say so."""
+
+PATTERN_LAYOUTS = frozenset({"ms", "bids"})
+"""Those that find a subject's files by patterns."""
 
 _RANGE = re.compile(r"^\s*(-?\d+)?\s*:\s*(-?\d+)?\s*$")
 ValueT = TypeVar("ValueT")
@@ -138,7 +141,7 @@ class DatasetConfig(StrictModel):
     r"""One data set: the source task's or the target task's.
 
     Attributes:
-        layout: How the folder is organised.
+        layout: How the folder is organised; ``auto`` tells it by the files' names.
         root: The folder (for ``pairs`` the CSV file).
         subjects: Which are used. None: all; a list of ids; or a range such as ``"0:90"`` over the sorted
             ids, where the scans of a patient go with the first of them.
@@ -150,12 +153,13 @@ class DatasetConfig(StrictModel):
             `labels` are one foreground.
         label_set: All values that a mask may hold. Unless given, ``msd`` takes them from
             ``dataset.json`` and ``brats`` allows 0 to 4; elsewhere None checks nothing.
-        channel: Which volume of a 4D image, from 0; several become the network's input channels.
+        channel: Which volume of a 4D image, from 0, or which channel's file of ``nnunet``; several become
+            the network's input channels.
         modality: Which image of a patient's folder (``brats``): t2, flair, t1, t1ce, or their names
             since 2023; several become the network's input channels.
-        image_pattern: Which file of a patient's folder is the image (``ms``): a word or a glob; several
+        image_pattern: Which of a patient's files is the image (``ms``, ``bids``): a word or a glob; several
             become the network's input channels.
-        mask_pattern: Which file is the mask (``ms``).
+        mask_pattern: Which file is the mask (``ms``, ``bids``).
         phantom: What to generate for the layout ``phantom``.
         preprocess: How scans become inputs.
         patients: Which scans are of one patient, so that they never stand on two sides of a split. ``auto``
@@ -176,7 +180,7 @@ class DatasetConfig(StrictModel):
         fingerprint: Hash of the files' content, filled in before a node gets its key.
     """
 
-    layout: Layout
+    layout: Layout = "auto"
     root: str | None = unkeyed(None)
     subjects: str | tuple[str, ...] | None = None
     labels: tuple[int, ...] | None = None
@@ -243,7 +247,10 @@ class DatasetConfig(StrictModel):
 
     @model_validator(mode="after")
     def _several_where_they_are_read(self) -> DatasetConfig:
-        of_layout = {"modality": self.layout in BRATS_LAYOUTS, "image_pattern": self.layout == "ms"}
+        of_layout = {
+            "modality": self.layout in BRATS_LAYOUTS | {"auto"},
+            "image_pattern": self.layout in PATTERN_LAYOUTS | {"auto"},
+        }
         for name, is_read in of_layout.items():
             if not is_read and isinstance(getattr(self, name), tuple):
                 raise ValueError(f"layout {self.layout!r} does not read several values of {name}")
@@ -254,13 +261,19 @@ class DatasetConfig(StrictModel):
     @property
     def image_channels(self) -> tuple[str, ...]:
         """Modalities or patterns of a subject's files where there are several of them; else empty."""
-        value = self.modality if self.layout in BRATS_LAYOUTS else self.image_pattern
+        is_auto = self.layout == "auto" and isinstance(self.modality, tuple)
+        value = self.modality if self.layout in BRATS_LAYOUTS or is_auto else self.image_pattern
         return value if isinstance(value, tuple) else ()
 
     @property
     def n_channels(self) -> int:
         """Input channels that a scan of this data set has."""
         return len(self.image_channels) or (len(self.channel) if isinstance(self.channel, tuple) else 1)
+
+    @property
+    def volumes(self) -> tuple[int | None, ...]:
+        """Which volumes of each file are read; None is the only one. Channels of ``nnunet`` are files."""
+        return (None,) if self.layout == "nnunet" else several(self.channel)
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -312,7 +325,7 @@ class DatasetConfig(StrictModel):
 
     @model_validator(mode="after")
     def _phantom_where_it_belongs(self) -> DatasetConfig:
-        if (self.layout == "phantom") != (self.phantom is not None):
+        if self.layout != "auto" and (self.layout == "phantom") != (self.phantom is not None):
             raise ValueError("layout 'phantom' and the section 'phantom' go together: give both or neither")
         return self
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.classes import HIGHEST_LABEL, numbered
-from dwp_sweep.data.config import DatasetConfig, several
+from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.files.forms import CORNER_TOLERANCE, MM_OF_UNIT, Forms, corner_distance_mm
 from dwp_sweep.data.files.volumes import (
     BYTES_A_VOXEL,
@@ -73,7 +73,7 @@ def read_pair(subject: Subject, config: DatasetConfig, label_set: frozenset[int]
             large, or not in the set.
     """
     problems: list[Problem] = []
-    sources = [(path, channel) for path in subject.images for channel in several(config.channel)]
+    sources = [(path, channel) for path in subject.images for channel in config.volumes]
     images = [_read_image(problems, path, channel) for path, channel in sources]
     mask = _attempt(problems, lambda: read_mask(subject.mask))
     for other in (subject.mask, *subject.further):
@@ -99,7 +99,7 @@ def peak_bytes(subject: Subject, config: DatasetConfig) -> int:
         n_voxels = math.prod(read_header(subject.image).shape)
     except InputError:
         return 0
-    return BYTES_A_VOXEL * n_voxels * len(subject.images) * len(several(config.channel))
+    return BYTES_A_VOXEL * n_voxels * len(subject.images) * len(config.volumes)
 
 
 def class_numbers(labels: NDArray[np.int32], config: DatasetConfig) -> NDArray[np.uint8]:

@@ -176,8 +176,13 @@ def test_the_check_of_a_search_space_finds_scans_in_both_tasks(scans: Path, tmp_
     assert "3 of 3 target scans are source scans too" in found.stderr
 
 
-def test_options_of_a_folder_and_of_a_search_space_are_told_apart(scans: Path, tmp_path: Path) -> None:
+def test_options_of_a_folder_and_of_a_search_space_are_told_apart(tmp_path: Path) -> None:
     found = data("check", tmp_path / "mine.yaml", "--layout", "msd", "--labels", "1")
     assert found.exit_code == 2 and "--labels, --layout: of a folder" in found.stderr
-    missing = data("check", scans)
-    assert missing.exit_code == 2 and "Missing option '--layout'" in missing.stderr
+
+
+def test_the_layout_of_a_folder_is_told_by_its_files(scans: Path, tmp_path: Path) -> None:
+    assert data("check", scans).stdout == data("check", scans, "--layout", "msd").stdout
+    (tmp_path / "notes.txt").touch()
+    unknown = data("check", tmp_path)
+    assert unknown.exit_code == 2 and "holds no NIfTI file, but notes.txt" in unknown.stderr

@@ -35,7 +35,7 @@ from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.files.forms import SIDES, TWO_FORMS, orientation
 from dwp_sweep.data.files.free_memory import memory_turns
 from dwp_sweep.data.files.volumes import content_hash
-from dwp_sweep.data.layouts import Listing, Subject, scan_layout
+from dwp_sweep.data.layouts import Listing, Subject, resolved, scan_layout
 from dwp_sweep.data.pair import Pair, foreground_of, peak_bytes, read_pair
 from dwp_sweep.data.patients import visit_warnings
 from dwp_sweep.data.preprocess import Prepared, preprocess
@@ -222,6 +222,10 @@ def check_dataset(
         cache_dir: Where what is prepared here is kept for training, and the findings for the next check;
             None keeps nothing.
     """
+    try:
+        config = resolved(config)
+    except InputError as error:
+        return CheckReport((), error.problems, ())
     listing = scan_layout(config)
     problems, unusable = [*listing.problems, *unknown_labels(config, listing)], dict(listing.broken)
     findings = list[Finding]()

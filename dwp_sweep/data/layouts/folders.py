@@ -60,6 +60,11 @@ def list_brats(config: DatasetConfig, root: Path) -> Listing:
     return make_listing(subjects, (), broken, LABELS)
 
 
+def is_brats_patient(folder: Path) -> bool:
+    """Whether a folder holds files named after itself and a modality of BraTS or ``seg``."""
+    return _named(folder, "seg") is not None or any(_image(folder, names[0]) for names in _SAME)
+
+
 def _image(patient: Path, modality: str) -> Path | None:
     """The file of a modality, under the name the user gave or the other editions' name for it."""
     same = [names for names in _SAME if modality.lower() in names]

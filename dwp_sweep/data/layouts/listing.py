@@ -1,7 +1,5 @@
-"""What listing a folder yields, and the layouts whose subjects stand in a file: ``msd`` and ``pairs``.
+"""What listing a folder yields, and the layout whose subjects stand in a table: ``pairs``.
 
-``msd`` is a task of the Medical Segmentation Decathlon: ``training`` in ``dataset.json`` lists image and
-label files, the subject's id is the image's file name, ``labels`` says which values a mask may hold.
 ``pairs`` is a CSV with the columns image, mask, subject, and patient where patients have several scans; the
 root is the CSV, or a folder that holds ``pairs.csv``, and relative paths start at the CSV's folder. Reads
 file names, no voxels.
@@ -9,21 +7,17 @@ file names, no voxels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.files.names import composed, has_drive, is_file, named_file, stem
+from dwp_sweep.data.files.names import composed, has_drive, is_file, named_file
 from dwp_sweep.data.files.table import read_table
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.strict import json_of
 
 COLUMNS = ("image", "mask", "subject")
 """Of the table of ``pairs``."""
-IGNORE = "ignore"
 
 
 @dataclass(frozen=True)
@@ -108,88 +102,6 @@ def make_listing(
         else:
             kept[subject.id] = subject
     return Listing(tuple(kept.values()), tuple(problems), bad, label_set)
-
-
-def list_msd(config: DatasetConfig, root: Path) -> Listing:
-    """Subjects of ``dataset.json`` under `root`."""
-    path = root / "dataset.json"
-    described = _read(path)
-    if isinstance(described, Problem):
-        return Listing((), (described,))
-    labels = _labels(described.get("labels"))
-    subjects, problems, broken = [], _ignored_labels(config, labels or (), path), {}
-    for number, entry in enumerate(described["training"]):
-        image = _file(entry, "image")
-        label = _file(entry, "label")
-        fix = 'write {"image": ..., "label": ...}'
-        where = f"training[{number}] is {json.dumps(entry)[:80]}"
-        if image is None:
-            problems.append(Problem(str(path), f"{where}: no image", fix))
-        elif label is None:
-            what = f"image without mask: {where}"
-            broken[stem(named_file(root, image))] = (Problem(str(path), what, fix),)
-        else:
-            path_of_image = named_file(root, image)
-            subjects.append(Subject(stem(path_of_image), path_of_image, named_file(root, label)))
-    label_set = None if labels is None else frozenset({0}).union(*(values for _, values in labels))
-    # Of a nested region nobody can say which of its labels the name is of.
-    names = {value: name for name, values in labels or () if len(values) == 1 for value in values}
-    return replace(make_listing(subjects, problems, broken, label_set), label_names=names)
-
-
-def _read(path: Path) -> dict[str, Any] | Problem:
-    if not path.is_file():
-        return Problem(
-            str(path),
-            "there is no dataset.json in this folder",
-            "layout msd needs one; or choose another layout",
-        )
-    try:
-        values = json_of(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        return Problem(str(path), f"is no JSON: {error}", "repair or download the file again")
-    if not isinstance(values, dict) or not isinstance(values.get("training"), list):
-        return Problem(
-            str(path), "has no list 'training' of images and labels", "see the layout of medicaldecathlon.com"
-        )
-    return values
-
-
-def _file(entry: object, role: str) -> str | None:
-    value = entry.get(role) if isinstance(entry, Mapping) else None
-    return value if isinstance(value, str) and value else None
-
-
-def _labels(labels: object) -> list[tuple[str, frozenset[int]]] | None:
-    """Names with values: ``{"0": "background"}``, or in newer files ``{"lesion": 1, "whole": [1, 2]}``."""
-    if not isinstance(labels, Mapping):
-        return None
-    for pairs in ([(name, value) for value, name in labels.items()], labels.items()):
-        try:
-            return [
-                (str(name), frozenset(int(part) for part in (value if isinstance(value, list) else [value])))
-                for name, value in pairs
-            ]
-        except (TypeError, ValueError, OverflowError):  # the last for an infinite number
-            continue
-    return None
-
-
-def _ignored_labels(
-    config: DatasetConfig, labels: Iterable[tuple[str, frozenset[int]]], path: Path
-) -> list[Problem]:
-    """nnU-Net's label ``ignore`` marks what nobody annotated: foreground by default would be wrong."""
-    values = sorted(value for name, values in labels if name.lower() == IGNORE for value in values)
-    wanted = config.foreground
-    chosen = values if wanted is None else [value for value in values if value in wanted]
-    return [
-        Problem(
-            str(path),
-            f"label {value} is {IGNORE!r}: voxels that nobody annotated, which are no foreground",
-            "choose the foreground by labels, without it; voxels of other labels count as background",
-        )
-        for value in chosen
-    ]
 
 
 def list_pairs(config: DatasetConfig, root: Path) -> Listing:

@@ -30,7 +30,7 @@ def ensure_phantom(
     """Write the phantom of a data set under the storage if it is not there, and fill in its root.
 
     Args:
-        config: Returned as it is unless its layout is ``phantom``.
+        config: Returned as it is unless it has the section `phantom`.
         storage: Root of the storage; the folder is ``phantom/<hash of the settings>``.
         progress: Called with (done, total) while subjects are written.
     """
@@ -39,7 +39,7 @@ def ensure_phantom(
     identity = json.dumps(_settings(config.phantom), sort_keys=True)
     root = storage / "phantom" / hashlib.sha256(identity.encode()).hexdigest()[:16]
     write_phantom(config.phantom, root, progress)
-    return config.model_copy(update={"root": str(root)})
+    return config.model_copy(update={"root": str(root), "layout": "phantom"})
 
 
 def write_phantom(
