@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dwp_sweep.api import Notify as Notify
     from dwp_sweep.api import best_config as best_config
     from dwp_sweep.api import best_configs as best_configs
     from dwp_sweep.api import load_model as load_model
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = (
+    "Notify",
     "best_config",
     "best_configs",
     "load_model",

@@ -9,6 +9,7 @@ from dwp_sweep.api.planning import plan_cost, plan_sweep
 from dwp_sweep.api.predicting import predict, predict_folder
 from dwp_sweep.api.running import SweepRun, retrain_best, run_sweep, status
 from dwp_sweep.api.tracking import search_figures, search_report, sync
+from dwp_sweep.harness.notifier import Notify
 from dwp_sweep.tracking.read.best import best_config
 from dwp_sweep.tracking.read.conditions import best_configs
 from dwp_sweep.tracking.read.files import load_model, load_prior
@@ -16,6 +17,7 @@ from dwp_sweep.tracking.read.pareto import pareto_front
 from dwp_sweep.tracking.read.reader import results
 
 __all__ = [
+    "Notify",
     "SweepRun",
     "best_config",
     "best_configs",

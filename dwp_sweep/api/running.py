@@ -13,7 +13,8 @@ from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking, Say, read_sweep, s
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.dag.plan import make_plan
-from dwp_sweep.harness.run import RunOptions
+from dwp_sweep.harness.notifier import Notifier, Notify
+from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.stopping import DEFAULT_WAIT_S
 from dwp_sweep.harness.view.status import SweepStatus, sweep_status
 from dwp_sweep.stop_signals import finish_first, on_stop
@@ -92,6 +93,7 @@ def run_sweep(
     max_concurrent: int | None = None,
     wait_s: float = DEFAULT_WAIT_S,
     here: bool = False,
+    notify: Notify | None = None,
     progress: Progress | None = None,
     say: Say | None = None,
     checking: Checking | None = None,
@@ -112,6 +114,7 @@ def run_sweep(
         here: Compute all nodes in this process, one after the other, without Ray: for a debugger, a notebook,
             a first test on a laptop. The results are the same. A search must give nothing up early
             (``scheduler.kind: none``).
+        notify: Who is told of the end, of failures and of stalls; None: nobody.
         progress: Shows the run; default: a live table on a terminal, one line per event elsewhere.
         say: Receives remarks for people (what is being prepared, MLflow out of reach).
         checking: Receives (what, done, total) after each scan that is checked, up to done = total;
@@ -127,7 +130,11 @@ def run_sweep(
     resolve_uri(tracking_uri, store.place)  # reports what is missing before minutes are spent on scans
     sweep = read_sweep(space, store, smoke, overrides, tracking_uri, say, checking)
     options.require_possible(sweep)
-    return _run(sweep, store, tracking_uri, say, progress, options)
+    notifier = Notifier(notify or Notify(), sweep.name)
+    with notifier.until_the_end():
+        run = _run(sweep, store, tracking_uri, say, progress, options, notifier)
+        notifier.ended(_end_text(run), exit_code=run.exit_code, counts=dict(run.outcome.counts))
+    return run
 
 
 @on_stop()
@@ -213,6 +220,7 @@ def _run(
     say: Say,
     progress: Progress | None,
     options: RunOptions,
+    notifier: Notifier | None = None,
 ) -> SweepRun:
     """Plan, update MLflow, build what is missing, update MLflow, keep the answers."""
     from dwp_sweep.harness.run import run_sweep as run_nodes
@@ -226,7 +234,9 @@ def _run(
         if not parent.tracking.online:
             say(str(parent.tracking.problem))
         _bring_level(parent.tracking, sweep, store, say)
-        outcome = run_nodes(sweep, store, parent.tracking, options, progress=progress, plan=plan)
+        outcome = run_nodes(
+            sweep, store, parent.tracking, options, progress=progress, plan=plan, notifier=notifier
+        )
         with finish_first():
             tracking = parent.tracking = reopen(parent.tracking)
         _bring_level(tracking, sweep, store, say)
@@ -249,6 +259,14 @@ def _run(
                     sweep.name, objectives, tracking_uri=tracking.uri, storage=tracking.storage
                 )
     return SweepRun(sweep, outcome, tracking, table, best, search, front)
+
+
+def _end_text(run: SweepRun) -> str:
+    from dwp_sweep.harness.view.text import outcome_text
+
+    best = run.best and run.best.metrics.get(run.best.metric)
+    score = f"; best {run.best.metric} {best.mean:.4g}" if run.best and best else ""
+    return outcome_text(run.outcome) + score
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -120,6 +121,16 @@ device = click.option(
 )
 
 
+_WEBHOOK = "DWP_SWEEP_NOTIFY_WEBHOOK"
+
+
+def _secret(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Keep an address that may hold a secret where it is known as one: no message or record shows it."""
+    if value:
+        os.environ[_WEBHOOK] = value
+    return value
+
+
 def _together(*options: Any) -> Callable[[CommandT], CommandT]:
     def decorate(command: CommandT) -> CommandT:
         for option in reversed(options):
@@ -157,6 +168,33 @@ run_options = _together(
         envvar="DWP_SWEEP_WAIT_FOR_MACHINES",
         show_envvar=True,
         help="How long a cluster that grows may take to bring a machine that a stage asks for.",
+    ),
+    click.option(
+        "--notify-command",
+        metavar="COMMAND",
+        envvar="DWP_SWEEP_NOTIFY_COMMAND",
+        show_envvar=True,
+        default="",
+        help="Run this at the end, at a failure and at a stall; $DWP_SWEEP_TEXT says what happened.",
+    ),
+    click.option(
+        "--notify-webhook",
+        metavar="URL",
+        envvar=_WEBHOOK,
+        show_envvar=True,
+        default="",
+        callback=_secret,
+        help="Post the same there as JSON.",
+    ),
+    click.option(
+        "--notify-on",
+        metavar="EVENTS",
+        envvar="DWP_SWEEP_NOTIFY_ON",
+        show_envvar=True,
+        default="end,failure,stall",
+        show_default=True,
+        callback=lambda context, parameter, text: tuple(word.strip() for word in text.split(",")),
+        help="Of what.",
     ),
 )
 """The options of a sweep, and where it runs."""

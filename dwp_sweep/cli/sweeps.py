@@ -152,6 +152,7 @@ def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:
     remark(f"reading {space} ...")  # the imports below take seconds
     from dwp_sweep.api import run_sweep
     from dwp_sweep.cli.terminal import scan_bar
+    from dwp_sweep.harness.notifier import Notify
 
     _warn_of_lost_results(values["storage"])
     with scan_bar() as checking:
@@ -166,6 +167,7 @@ def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:
             max_concurrent=values["max_concurrent"],
             wait_s=values["wait_for_machines"],
             here=values["here"],
+            notify=Notify(values["notify_command"], values["notify_webhook"], values["notify_on"]),
             say=remark,
             checking=checking,
         )

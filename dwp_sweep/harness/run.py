@@ -20,13 +20,15 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cost.durations import Durations, PastRuns
 from dwp_sweep.harness.dag.budget import beyond_trials, forbids_start, without_effect
-from dwp_sweep.harness.dag.ledger import Ledger, Outcome
+from dwp_sweep.harness.dag.ledger import Event, Ledger, Listener, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.harness.dag.resources import Admission, Resources, impossible, resources_of, slots
 from dwp_sweep.harness.dispatch import Dispatch, Executor
 from dwp_sweep.harness.in_process import InProcessExecutor
-from dwp_sweep.harness.stopping import DEFAULT_WAIT_S, Interrupt, Patience, Watch
+from dwp_sweep.harness.notifier import Notifier
+from dwp_sweep.harness.options import RunOptions
+from dwp_sweep.harness.stopping import Interrupt, Patience, Watch
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.stages.contract import Stage
@@ -47,56 +49,6 @@ if TYPE_CHECKING:
     from dwp_sweep.tracking.write.parent import Tracking
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How a sweep is run.
-
-    Attributes:
-        address: Of an existing Ray cluster; None: see `ray_session`.
-        retry_failed: Whether nodes that failed in an earlier run are tried again.
-        max_concurrent: Upper bound on nodes at once; None: as the resources allow.
-        wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
-        here: Compute all nodes in this process, one after the other, without Ray.
-
-    Raises:
-        InputError: A cluster is named beside this process.
-    """
-
-    address: str | None = None
-    retry_failed: bool = True
-    max_concurrent: int | None = None
-    wait_s: float = DEFAULT_WAIT_S
-    here: bool = False
-
-    def __post_init__(self) -> None:
-        if self.here and self.address:
-            what = f"computes all nodes in this process, and --address {self.address} names a cluster"
-            raise InputError(Problem("--here", what, "leave one of the two out"))
-
-    def require_executor(self) -> None:
-        """Make sure that what computes the nodes can start on this machine.
-
-        Raises:
-            InputError: A local Ray cannot.
-        """
-        if not self.here:
-            from dwp_sweep.harness.cluster.ray_session import require_short_sockets
-
-            require_short_sockets(self.address)
-
-    def require_possible(self, sweep: Sweep) -> None:
-        """Make sure that a sweep can be run so: a search in one process gives no configuration up early.
-
-        Raises:
-            InputError: It does, by a rule that is Ray Tune's.
-        """
-        kind = sweep.search.scheduler.kind if sweep.search is not None else "none"
-        if self.here and kind != "none":
-            what = f"scheduler.kind = {kind} is a rule of Ray Tune's, and --here starts no Ray"
-            fix = "leave --here out, or try every configuration to its end: --set scheduler.kind=none"
-            raise InputError(Problem("--here", what, fix))
-
-
 def run_sweep(
     sweep: Sweep,
     store: Store,
@@ -106,6 +58,7 @@ def run_sweep(
     progress: Progress | None = None,
     stages: Mapping[str, Stage] | None = None,
     plan: Plan | None = None,
+    notifier: Notifier | None = None,
 ) -> Outcome:
     """Build everything of a sweep that is missing.
 
@@ -117,6 +70,7 @@ def run_sweep(
         progress: Shows the run; None: the terminal, or lines where there is none.
         stages: Stages by name, importable in the workers; None: those of the package.
         plan: The sweep's plan where the caller has just made it.
+        notifier: Tells people of failures and stalls; None: nobody is told.
 
     Returns:
         How it ended, with the exit code of the command.
@@ -146,10 +100,21 @@ def run_sweep(
         # A search counts its configurations itself: which of them come is not known before it asks.
         held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
         past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
-        ledger = Ledger(plan, Durations([past.of]), progress.event, held)
+        ledger = Ledger(plan, Durations([past.of]), _listener(progress, notifier), held)
         search = _open_search(sweep, store, ledger, options.retry_failed, name)
-        run = _Run(sweep, store, name, options, ledger, search, leases, progress, tracking, stages)
+        run = _Run(sweep, store, name, options, ledger, search, leases, progress, tracking, stages, notifier)
         return run.to_its_end(plan)
+
+
+def _listener(progress: Progress, notifier: Notifier | None) -> Listener:
+    if notifier is None:
+        return progress.event
+
+    def told(event: Event) -> None:
+        progress.event(event)
+        notifier.event(event)
+
+    return told
 
 
 def _open_search(
@@ -181,6 +146,7 @@ class _Run:
     progress: Progress
     tracking: Tracking | None
     stages: Mapping[str, Stage] | None
+    notifier: Notifier | None = None
     n_slots: int = 0
 
     def live_facts(self) -> Mapping[str, Any]:
@@ -254,6 +220,7 @@ class _Run:
                     hold_file=self.store.mark(hold_name(self.sweep.name, self.name)),
                     patience=Patience(resources_by_stage, executor.machines, self.options.wait_s),
                     is_lost=executor.is_lost,
+                    notifier=self.notifier,
                 )
                 self.ledger.watch = watch
                 if not interrupt.is_requested:

@@ -19,6 +19,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.dag.budget import exhausted, hours_spent
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.resources import Machines, Resources, impossible, slots
+from dwp_sweep.harness.notifier import Notifier
 from dwp_sweep.stop_signals import on_stop
 from dwp_sweep.store.heartbeat import LiveRun, live_runs, stop_name
 from dwp_sweep.store.protocol import Mark, Store
@@ -86,6 +87,7 @@ class Watch:
         hold_file: Keeps nodes from beginning that an executor has in hand.
         patience: With a cluster that has to grow.
         is_lost: Whether nothing in hand will ever end; a run that is asked to stop does not wait for it.
+        notifier: Tells people; None: nobody.
         in_vain: What no machine was large enough for, once the patience is over.
     """
 
@@ -96,6 +98,7 @@ class Watch:
     hold_file: Mark
     patience: Patience
     is_lost: Callable[[], bool]
+    notifier: Notifier | None = None
     in_vain: Sequence[Problem] = ()
     _looked_s: float = float("-inf")
 
@@ -108,6 +111,8 @@ class Watch:
         if time.monotonic() - self._looked_s < _LOOK_EVERY_S:
             return
         self._looked_s = time.monotonic()
+        if self.notifier is not None and (problem := self.notifier.look()):
+            self.ledger.note(problem)
         if not self.interrupt.is_requested and self.interrupt.stop_file.exists():
             self.interrupt.request()
         self.interrupt.mark()

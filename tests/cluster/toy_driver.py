@@ -17,7 +17,8 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.sections import ResourcesConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
-from dwp_sweep.harness.run import RunOptions, run_sweep
+from dwp_sweep.harness.options import RunOptions
+from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.local.store import LocalStore
 from tests.harness.toy_stages import STAGES, toy_node, toy_sweep
 

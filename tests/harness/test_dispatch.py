@@ -25,7 +25,8 @@ from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.dag.resources import Admission, Resources
 from dwp_sweep.harness.dispatch import Dispatch
-from dwp_sweep.harness.run import RunOptions, run_sweep
+from dwp_sweep.harness.options import RunOptions
+from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.tune.searcher import DagSearcher
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.harness.view.text import event_text

@@ -19,7 +19,8 @@ from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Outcome
-from dwp_sweep.harness.run import RunOptions, run_sweep
+from dwp_sweep.harness.options import RunOptions
+from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.local.store import LocalStore
 from tests.harness.test_run import Witness

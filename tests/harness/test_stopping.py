@@ -19,7 +19,8 @@ from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.plan import Plan
 from dwp_sweep.harness.dag.resources import Resources
-from dwp_sweep.harness.run import RunOptions, run_sweep
+from dwp_sweep.harness.options import RunOptions
+from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.harness.stopping import Interrupt, Patience, cancel_sweep
 from dwp_sweep.harness.view.status import sweep_status
 from dwp_sweep.stop_signals import STOP_SIGNALS

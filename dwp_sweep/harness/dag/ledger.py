@@ -21,7 +21,7 @@ from dwp_sweep.harness.dag.unsent import Unsent
 
 EventKind = Literal[
     "started", "reading", "epoch", "done", "failed", "blocked", "retry", "stopped", "pruned",
-    "leased_by_other", "published_by_other", "note",
+    "leased_by_other", "published_by_other", "note", "stalled",
 ]  # fmt: skip
 
 
@@ -32,7 +32,8 @@ class Event:
     Attributes:
         kind: What happened; ``reading``: scans are prepared, ``retry``: the node is tried once more,
             ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up, ``leased_by_other``:
-            another run is building it, ``published_by_other``: another run has published it.
+            another run is building it, ``published_by_other``: another run has published it, ``stalled``: it
+            stands still.
         node: The node; None for a ``note``.
         text: Message of a failure, reason, how far the reading is, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.
@@ -225,6 +226,10 @@ class Ledger:
         self._listener(Event("failed", node, message))
         for child, parent in blocked:
             self._listener(Event("blocked", child, f"needs {parent.title}"))
+
+    def stalled(self, node: Node, reason: str) -> None:
+        """A node stands still; who calls it decides what becomes of the node."""
+        self._listener(Event("stalled", node, reason))
 
     def retry(self, node: Node, reason: str) -> None:
         """A node goes back to those that may start."""

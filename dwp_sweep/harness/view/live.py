@@ -32,9 +32,9 @@ from dwp_sweep.harness.view.text import (
     stage_rows,
 )
 
-KEPT = ("failed", "retry", "note", "stopped")
+KEPT = ("failed", "stalled", "retry", "note", "stopped")
 """Kinds of events that stay on the screen."""
-_STYLES = {"failed": "bold red", "retry": "yellow", "note": "dim", "stopped": "yellow"}
+_STYLES = {"failed": "bold red", "stalled": "bold red", "retry": "yellow", "note": "dim", "stopped": "yellow"}
 _N_RUNNING_SHOWN = 12
 _SPACE_BELOW = (0, 0, 1, 0)
 _EVERY_S = 1.0

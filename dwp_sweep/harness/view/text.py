@@ -33,6 +33,8 @@ def event_text(event: Event) -> str:
             return f"blocked  {title}: {event.text}"
         case "retry":
             return f"again    {title}: {event.text.splitlines()[0]}"
+        case "stalled":
+            return f"STALLED  {title}: {event.text}"
         case "pruned":
             return f"pruned   {title}: {event.text}"
         case "stopped":
