@@ -31,6 +31,7 @@ def predict(
     device: Device = "auto",
     estimate: Estimate = "draws",
     calibrate: bool = True,
+    ensemble: bool = False,
     progress: Checking | None = None,
 ) -> Segmentation:
     """Segment one scan with the network of a run; what comes back lies on the scan's own grid.
@@ -55,6 +56,8 @@ def predict(
         calibrate: Give probability and uncertainty at the temperature that was fitted on the run's validation
             scans, scored as ``test_nll_calibrated``; masks do not depend on it. Runs of older versions, and
             the posterior mean of a variational network, have none.
+        ensemble: With ``best:SWEEP``: predict with the mean of all networks of the best configuration, over
+            its splits and seeds, in place of the best of them. A configuration with one run is that network.
         progress: Receives (scan, forward passes done, in all).
 
     Raises:
@@ -68,7 +71,8 @@ def predict(
     if folders:
         raise InputError(Problem(str(path), "is a folder", "use predict_folder") for path in folders)
     outputs = _outputs(mask, probability, uncertainty, picture)
-    request = Request(run, images, outputs, force, where, storage, tracking_uri, device, estimate, calibrate)
+    chosen = (device, estimate, calibrate, ensemble)
+    request = Request(run, images, outputs, force, where, storage, tracking_uri, *chosen)
     (done,) = run_jobs(make_ready(request), progress)
     assert isinstance(done, Done), "the only scan fails by raising"
     return done.segmentation
@@ -89,6 +93,7 @@ def predict_folder(
     device: Device = "auto",
     estimate: Estimate = "draws",
     calibrate: bool = True,
+    ensemble: bool = False,
     progress: Checking | None = None,
 ) -> tuple[Path, ...]:
     """Segment every NIfTI file of a folder; results get the names of their scans.
@@ -108,11 +113,8 @@ def predict_folder(
     from dwp_sweep.prediction.run import Failed, run_jobs
 
     outputs = _outputs(masks, probability, uncertainty, picture)
-    ready = make_ready(
-        Request(
-            run, _paths(images), outputs, force, where, storage, tracking_uri, device, estimate, calibrate
-        )
-    )
+    chosen = (device, estimate, calibrate, ensemble)
+    ready = make_ready(Request(run, _paths(images), outputs, force, where, storage, tracking_uri, *chosen))
     problems: list[Problem] = []
     for result in run_jobs(ready, progress):  # one by one: their voxels together may be too many
         problems += result.problems if isinstance(result, Failed) else ()

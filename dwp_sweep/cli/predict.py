@@ -40,6 +40,11 @@ _file = partial(click.option, type=click.Path(path_type=Path), callback=place)
     show_default=True,
     help="Probability and uncertainty at the temperature that was fitted on the validation scans.",
 )
+@click.option(
+    "--ensemble",
+    is_flag=True,
+    help="With best:SWEEP: the mean of all networks of the best configuration, over its splits and seeds.",
+)
 @click.option("--force", is_flag=True, help="Write over files that exist.")
 @options.where
 @options.device
@@ -54,6 +59,7 @@ def predict(
     picture: Path | None,
     estimate: Estimate,
     calibrate: bool,
+    ensemble: bool,
     force: bool,
     where: dict[str, str],
     device: Device,
@@ -79,10 +85,22 @@ def predict(
 
     outputs = Outputs(output, probability, uncertainty, picture)
     request = Request(
-        run, split_images(image), outputs, force, where, storage, tracking_uri, device, estimate, calibrate
+        run,
+        split_images(image),
+        outputs,
+        force,
+        where,
+        storage,
+        tracking_uri,
+        device,
+        estimate,
+        calibrate,
+        ensemble,
     )
     ready = make_ready(request)
     remark(f"network: {ready.trained.title}")
+    if ensemble and not ready.trained.others:
+        remark("note: an ensemble of one network is that network: the best configuration has a single run")
     if probability or uncertainty or picture:
         remark(f"probabilities: {ready.trained.on_probabilities}")
     if ready.skipped:

@@ -18,7 +18,7 @@ from dwp_sweep.data.files.volumes import Volume, read_header, read_volume
 from dwp_sweep.data.pair import geometry_problems
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.metrics.temperature import Temperature
-from dwp_sweep.nets.bayes_conv import variational_layers
+from dwp_sweep.prediction.ensemble import find_ensemble
 from dwp_sweep.prediction.jobs import Outputs, PredictionJob, PredictionPlan, plan_jobs
 from dwp_sweep.prediction.trained import Device, Estimate, Trained, find_trained
 from dwp_sweep.stages.evaluation import NO_TEMPERATURE
@@ -46,6 +46,7 @@ class Request:
         device: Where to compute.
         estimate: Of a variational network, for mask, probability and uncertainty alike.
         calibrate: Show probability and uncertainty at the network's temperature.
+        ensemble: Predict with the mean of all networks of the best configuration.
     """
 
     run: str
@@ -58,6 +59,7 @@ class Request:
     device: Device
     estimate: Estimate = "draws"
     calibrate: bool = True
+    ensemble: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ def make_ready(request: Request) -> Ready:
     plan = plan_jobs(request.images, request.outputs, request.force)
     check = _Check(plan)
     try:
-        trained = find_trained(
+        trained = (find_ensemble if request.ensemble else find_trained)(
             request.run, request.storage, request.tracking_uri, request.where, request.device, check
         )
     except InputError as error:
@@ -98,8 +100,9 @@ def _as_asked(trained: Trained, request: Request) -> Trained:
     if not request.calibrate:
         trained = replace(trained, temperature=NO_TEMPERATURE)
     if request.estimate == "mean":
-        trained = replace(trained, n_samples=0)
-        if trained.temperature.is_fitted and variational_layers(trained.net):
+        others = tuple(replace(one, n_samples=0) for one in trained.others)
+        trained = replace(trained, n_samples=0, others=others)
+        if trained.temperature.is_fitted and trained.is_variational:
             note = "the temperature is that of the mean over weight draws"
             trained = replace(trained, temperature=Temperature(note=note))
     return trained

@@ -18,10 +18,7 @@ from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.metrics.temperature import tempered
-from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.prediction.trained import Trained
-from dwp_sweep.stages.evaluation import predict_volume
-from dwp_sweep.stages.prediction import n_windows
 
 PassesDone = Callable[[int, int], None]
 """Receives (forward passes done, in all)."""
@@ -38,7 +35,8 @@ class Segmentation:
         mask: uint8, 1 is foreground: where the probability passes 1/2, cleaned up as the run's settings say.
             Where a scan was resampled, its probability at a temperature may pass 1/2 a part of a voxel away.
         probability: Of the foreground, float32, at the network's temperature; of a variational network the
-            mean over weight draws, or that of its posterior mean where `Trained.n_samples` is 0.
+            mean over weight draws, or that of its posterior mean where `Trained.n_samples` is 0; of several
+            networks their mean.
         uncertainty: Predictive entropy, nats, float32: log 2 where the probability is 1/2. Where the scan was
             resampled it is interpolated from the voxels that the network saw, as the probability is.
         affine: (4, 4), the scan's, voxel index to mm.
@@ -87,16 +85,7 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
     scan = prepare_scan(channels, settings)
     nothing = np.zeros(scan.placement.shape, dtype=np.uint8)
     case = Case("scan", scan.image, nothing, scan.spacing_mm, padding_value(settings))
-    prediction = predict_volume(
-        trained.net,
-        case,
-        trained.compute,
-        trained.n_samples,
-        trained.seed,
-        trained.patch,
-        trained.postprocess,
-        _passes(trained, case, report),
-    )
+    prediction = trained.predict(case, _passes(trained.n_passes(case), report))
     # Mask, probability and uncertainty are of one estimate: the draws', where there are any.
     mask = prediction.mask if prediction.draws_mask is None else prediction.draws_mask
     probs = tempered(prediction.probs, trained.temperature.value)
@@ -149,9 +138,8 @@ def _mm(spacing: Spacing) -> str:
     return " x ".join(f"{size:.3g}" for size in spacing)
 
 
-def _passes(trained: Trained, case: Case, report: PassesDone | None) -> Callable[[], None]:
-    draws = trained.n_samples if variational_layers(trained.net) else 0
-    total, done = n_windows(case.mask.shape, trained.patch) * (1 + draws), -1
+def _passes(total: int, report: PassesDone | None) -> Callable[[], None]:
+    done = -1
 
     def one_more() -> None:
         nonlocal done

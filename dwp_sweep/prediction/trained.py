@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
-from dwp_sweep.data.cache.cases import Spacing, stored_voxel_size
+from dwp_sweep.data.cache.cases import Case, Spacing, stored_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.metrics.temperature import Temperature
+from dwp_sweep.nets.bayes_conv import variational_layers
 from dwp_sweep.nets.net_files import load_net, read_net_facts
-from dwp_sweep.stages.evaluation import NO_TEMPERATURE
+from dwp_sweep.stages.ensembling import mean_prediction
+from dwp_sweep.stages.evaluation import NO_TEMPERATURE, Prediction, predict_volume
 from dwp_sweep.stages.network_training import arrange
-from dwp_sweep.stages.prediction import UNTOUCHED, WHOLE, PostprocessConfig
+from dwp_sweep.stages.prediction import UNTOUCHED, WHOLE, Notify, PostprocessConfig, n_windows, silent
 from dwp_sweep.stages.source import SourceStageConfig
 from dwp_sweep.stages.target import TargetStageConfig, repetition_seed
 from dwp_sweep.stages.validation import load_temperature
@@ -61,6 +63,7 @@ class Trained:
         seed: Of these draws.
         spacing_mm: Median voxel size of the training scans, prepared; None where nobody kept it.
         temperature: At which probabilities are shown; masks do not depend on it.
+        others: Further networks, whose mean with this one predicts.
     """
 
     title: str
@@ -73,6 +76,37 @@ class Trained:
     seed: int = 0
     spacing_mm: Spacing | None = None
     temperature: Temperature = NO_TEMPERATURE
+    others: tuple[Trained, ...] = ()
+
+    @property
+    def members(self) -> tuple[Trained, ...]:
+        """All networks that predict."""
+        return (replace(self, others=()), *self.others)
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether weights have a distribution."""
+        return bool(variational_layers(self.net))
+
+    def predict(self, case: Case, notify: Notify = silent) -> Prediction:
+        """What the network, or the mean of all of them, says about a prepared scan.
+
+        Args:
+            case: The scan.
+            notify: Called after each forward pass.
+        """
+        each = (
+            predict_volume(
+                one.net, case, one.compute, one.n_samples, one.seed, one.patch, one.postprocess, notify
+            )
+            for one in self.members
+        )
+        return mean_prediction(each, self.postprocess, case.spacing_mm)
+
+    def n_passes(self, case: Case) -> int:
+        """How many forward passes `predict` takes."""
+        draws = [one.n_samples if one.is_variational else 0 for one in self.members]
+        return n_windows(case.mask.shape, self.patch) * sum(1 + n for n in draws)
 
     @property
     def on_probabilities(self) -> str:

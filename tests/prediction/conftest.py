@@ -41,6 +41,7 @@ def add_target(storage: Path) -> AddTarget:
         target: dict[str, Any] | None = None,
         facts: dict[str, Any] | None = None,
         temperature: Temperature | None = None,
+        net_seed: int = 0,
         **dataset: Any,
     ) -> str:
         data = DatasetConfig.model_validate(
@@ -48,7 +49,7 @@ def add_target(storage: Path) -> AddTarget:
         )
         unet = UNetConfig(in_channels=data.n_channels, channels=(2, 4, 4, 4))
         net = UNet3D(**unet.model_dump())
-        he_init(net, torch.Generator().manual_seed(0))
+        he_init(net, torch.Generator().manual_seed(net_seed))
         if log_var is not None:
             make_bayesian(net, log_var)
         config = TargetStageConfig(
