@@ -132,6 +132,8 @@ class Dispatch:
             self.ledger.note("MLflow does not answer: nodes go on, and their epochs are sent once it does")
         if epoch:
             self.ledger.progressed(trial_id, epoch, n_epochs, metrics)
+            if self.search is not None and (work := self.ledger.in_hand.work.get(trial_id)) is not None:
+                self.search.reported(work.node.key, epoch, metrics)
         elif SCANS in metrics:
             self.ledger.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
 

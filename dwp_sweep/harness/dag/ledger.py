@@ -21,7 +21,7 @@ from dwp_sweep.harness.dag.unsent import Unsent
 
 EventKind = Literal[
     "started", "reading", "epoch", "done", "failed", "blocked", "retry", "stopped", "pruned",
-    "leased_by_other", "published_by_other", "note", "stalled",
+    "leased_by_other", "published_by_other", "note", "stalled", "trial",
 ]  # fmt: skip
 
 
@@ -33,8 +33,8 @@ class Event:
         kind: What happened; ``reading``: scans are prepared, ``retry``: the node is tried once more,
             ``stopped``: it left at its checkpoint, ``pruned``: a search gave it up, ``leased_by_other``:
             another run is building it, ``published_by_other``: another run has published it, ``stalled``: it
-            stands still.
-        node: The node; None for a ``note``.
+            stands still, ``trial``: a configuration of a search has ended.
+        node: The node; None for a ``note`` and a ``trial``.
         text: Message of a failure, reason, how far the reading is, or the note itself; one line.
         wall_s: Seconds of work, for ``done``.
         metrics: Last metrics, for ``done`` and ``epoch``.
@@ -86,12 +86,16 @@ class SearchCounts:
         n_impossible: Configurations that make no experiment: they failed without any node.
         n_studies: Its studies; 0 where nothing is searched for.
         n_repeats: Target nodes of one configuration.
+        n_by_state: ``open``, ``complete``, ``pruned``, ``failed`` -> number of configurations.
+        best: The best configuration of each study so far, in words.
     """
 
     n_to_ask: int = 0
     n_impossible: int = 0
     n_studies: int = 0
     n_repeats: int = 1
+    n_by_state: Mapping[str, int] = field(default_factory=dict)
+    best: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -242,6 +246,10 @@ class Ledger:
         self._settle(node, "ready")
         if has_begun:  # a queued node has no checkpoint
             self._listener(Event("stopped", node))
+
+    def trial_ended(self, text: str) -> None:
+        """Report how a configuration of a search ended."""
+        self._listener(Event("trial", text=text))
 
     def note(self, text: str) -> None:
         """Report something that concerns no node."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from dwp_sweep.config.node import Node
+from dwp_sweep.config.node import Node, short_settings
 from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.errors import CorruptArtifactError
 from dwp_sweep.harness.search.configuration import SearchConfiguration
@@ -33,6 +33,7 @@ class Incumbents:
 
     def __init__(self, search: SearchSpace, store: Store) -> None:
         self._search, self._store = search, store
+        self._sign = 1.0 if search.objectives[0].mode == "max" else -1.0
         self._best: dict[str, tuple[float, SearchConfiguration]] = {}
         self._n_complete: Counter[str] = Counter()
 
@@ -41,10 +42,26 @@ class Incumbents:
         self._n_complete[configuration.study] += 1
         if len(self._search.objectives) > 1:
             return
-        sign = 1.0 if self._search.objectives[0].mode == "max" else -1.0
+        best, value = self._best.get(configuration.study), self._sign * objectives[0]
+        if best is None or value > best[0]:
+            self._best[configuration.study] = (value, configuration)
+
+    def beside(self, configuration: SearchConfiguration) -> str:
+        """``, the best so far``, or how the best one of its study stands; empty for several objectives."""
         best = self._best.get(configuration.study)
-        if best is None or sign * objectives[0] > best[0]:
-            self._best[configuration.study] = (sign * objectives[0], configuration)
+        if best is None:
+            return ""
+        if best[1] is configuration:
+            return ", the best so far"
+        return f" (best so far {self._sign * best[0]:.4g}, trial {best[1].number})"
+
+    def lines(self) -> tuple[str, ...]:
+        """The best configuration of each study so far, in words."""
+        metric = self._search.objectives[0].metric
+        return tuple(
+            f"{metric} {self._sign * value:.4g}, {one.title} {short_settings(one.values)}"
+            for value, one in self._best.values()
+        )
 
     def beat(self, configuration: SearchConfiguration, ended: Mapping[int, Node]) -> bool:
         """Whether a configuration is worse than the best one of its study, by the repeats that have ended."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 from dwp_sweep.config.node import Node, entries_of
@@ -19,10 +19,11 @@ from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts
 from dwp_sweep.harness.dag.node_state import FAILED, PUBLISHED
 from dwp_sweep.harness.dag.plan import plan_target
 from dwp_sweep.harness.dag.resources import Resources
-from dwp_sweep.harness.search.configuration import Member, SearchConfiguration, learning_points, results
+from dwp_sweep.harness.search.configuration import Member, SearchConfiguration, results
 from dwp_sweep.harness.search.incumbents import Incumbents
 from dwp_sweep.harness.search.study import Study, StudyTrial
 from dwp_sweep.harness.search.study_database import open_storage, storage_url, study_name, target_nodes
+from dwp_sweep.harness.search.trial_ends import TrialEnds, records_of
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import append_nodes
@@ -72,6 +73,7 @@ class SearchPlan:
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._open: list[SearchConfiguration] = []
         self._incumbents = Incumbents(sweep.search, store)
+        self._ends = TrialEnds(sweep.search.objectives, self._studies, store, ledger, self._incumbents)
         self._n_begun = self._n_impossible = 0
         self._n_recorded = len(sweep.nodes)
         self._take_up()
@@ -144,6 +146,11 @@ class SearchPlan:
                         self._ledger.drop(node)
         self._count()
 
+    def reported(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Take in an epoch of a node in hand: pages of Optuna's show the curves of trials that run."""
+        if key in self._members:
+            self._ends.reported(key, epoch, metrics, self._open)
+
     def replay(self) -> None:
         """Notify `watch_record` of what earlier runs have measured."""
         for key, member in self._members.items():
@@ -156,6 +163,8 @@ class SearchPlan:
         """Go on with what earlier runs left open, and remember what they completed."""
         for name, study in self._studies.items():
             for trial in study.configurations():
+                if trial.state != "open":
+                    self._ends.n_by_state[trial.state] += 1
                 if trial.state == "failed":
                     continue
                 try:
@@ -180,7 +189,14 @@ class SearchPlan:
 
     def _count(self) -> None:
         n_repeats = max((len(condition.members) for condition in self.search.conditions), default=1)
-        self._ledger.search = SearchCounts(self.n_to_ask, self._n_impossible, len(self._studies), n_repeats)
+        self._ledger.search = SearchCounts(
+            n_to_ask=self.n_to_ask,
+            n_impossible=self._n_impossible,
+            n_studies=len(self._studies),
+            n_repeats=n_repeats,
+            n_by_state={**self._ends.n_by_state, "open": len(self._open)},
+            best=self._incumbents.lines(),
+        )
 
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials
@@ -194,6 +210,7 @@ class SearchPlan:
         except InputError as error:
             reason = "; ".join(str(problem) for problem in error.problems)
             study.fail(trial.number, reason)
+            self._ends.n_by_state["failed"] += 1
             self._n_impossible += 1
             self._ledger.note(f"trial {trial.number} of {name} makes no experiment: {reason}")
             return
@@ -247,7 +264,7 @@ class SearchPlan:
         failed = [node for node, state in zip(configuration.started, states, strict=True) if state in FAILED]
         if failed:
             message = self._ledger.messages.get(failed[0].key, "what it needs has failed")
-            self._studies[configuration.study].fail(configuration.number, message)
+            self._ends.failed(configuration, message)
             return True
         if "pruned" in states:
             node = configuration.started[states.index("pruned")]
@@ -258,6 +275,7 @@ class SearchPlan:
             return self._complete(configuration)
         if n_ended > configuration.n_tested:
             configuration.n_tested = n_ended
+            self._ends.repeat_ended(configuration)
             nodes = configuration.nodes
             ended = {place: nodes[place] for place, state in enumerate(states) if state in PUBLISHED}
             if self._incumbents.beat(configuration, ended):
@@ -266,28 +284,20 @@ class SearchPlan:
         return False
 
     def _complete(self, configuration: SearchConfiguration) -> bool:
-        study = self._studies[configuration.study]
-        objectives = results(self.search.objectives, self._records(configuration.nodes), self.resources)
+        records = records_of(configuration.nodes, self._store)
+        objectives = results(self.search.objectives, records, self.resources)
         if objectives is None:
             names = ", ".join(objective.metric for objective in self.search.objectives)
-            study.fail(configuration.number, f"its networks do not report all of {names}")
-            self._ledger.note(f"{configuration.title}: its networks do not report all of {names}")
-            return True
-        study.complete(configuration.number, objectives)
-        self._incumbents.completed(configuration, objectives)
+            self._ends.failed(configuration, f"its networks do not report all of {names}")
+        else:
+            self._incumbents.completed(configuration, objectives)
+            self._ends.complete(configuration, objectives)
         return True
 
     def _prune(self, configuration: SearchConfiguration, reason: str) -> bool:
-        points = {}
-        if len(self.search.objectives) == 1:
-            points = learning_points(self.search.objectives[0], self._records(configuration.started))
-        self._studies[configuration.study].prune(configuration.number, reason, points)
+        self._ends.pruned(configuration, reason)
         shared = {key for other in self._open if other is not configuration for key in other.keys}
         for node in configuration.started:
             if self._ledger.board.states[node.key] in ("queued", "running") and node.key not in shared:
                 self._store.ask_to_prune(node.stage, node.key, reason)
         return True
-
-    def _records(self, nodes: Sequence[Node]) -> list[Record]:
-        records = (self._store.record(node.stage, node.key) for node in nodes)
-        return [record for record in records if record is not None]

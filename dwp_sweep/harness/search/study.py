@@ -5,6 +5,7 @@ Ask and tell on a storage of Optuna's. `search_plan` turns values into nodes, an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ VALUES, NODES, SAME_AS, REASON = "values", "nodes", "same_as", "reason"
 """User attributes of a trial: its values, keys of its target nodes, the earlier trial that it repeats, why
 it failed or was pruned."""
 
-_SPACE = "space"
+_SPACE, EXHAUSTED = "space", "exhausted"
+"""User attributes of a study: its question, and whether it has no new configuration left."""
 _DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _N_ASKED_AGAIN = 3
 _N_DRAWN = 200
@@ -119,7 +121,10 @@ class Study:
         self._repeated: dict[str, int] = {}
         self._n_in_a_row = 0
         self._retries: list[Mapping[str, Any]] = []
+        self._mirrors: dict[int, list[int]] = {}
         self._is_exhausted = False
+        if self._study.user_attrs.get(EXHAUSTED):
+            self._study.set_user_attr(EXHAUSTED, False)  # there may be other values now
         for trial in trials:
             self._remember(trial)
         if retry_failed:
@@ -143,7 +148,7 @@ class Study:
     def ask(self) -> StudyTrial | None:
         """A configuration that is new to the study; None where none is left.
 
-        A point that the sampler repeats ends as failed, with the trial that it repeats in `SAME_AS`; it
+        A point that the sampler repeats ends as the trial that it repeats does, which stands in `SAME_AS`; it
         costs nothing and does not count. After some of them a new point is drawn at random.
         """
         if self._retries:
@@ -156,10 +161,11 @@ class Study:
             if twin is None:
                 return self._keep(trial, values)
             trial.set_user_attr(SAME_AS, twin)
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._mirror(trial.number, twin)
         new = next((values for values in self._random_values() if self._twin(values) is None), None)
         if new is None or self._n_in_a_row > _N_REPEATED:
             self._is_exhausted = True
+            self._study.set_user_attr(EXHAUSTED, True)
             return None
         return self._ask_for(new)
 
@@ -180,7 +186,20 @@ class Study:
         del self._known[place]
         self._n_in_a_row += 1
         self._storage.set_trial_user_attr(self._trial_id(number), SAME_AS, twin)
-        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        self._mirror(number, twin)
+
+    def report(self, number: int, points: Mapping[int, float]) -> None:
+        """Keep points of a configuration's learning curve, which pages of Optuna's draw.
+
+        Args:
+            number: Of its trial.
+            points: Epochs that its networks had done together -> the objective as it stood.
+        """
+        trial_id = self._trial_id(number)
+        # Another driver of the same sweep may have ended it already.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            for step, value in points.items():
+                self._storage.set_trial_intermediate_value(trial_id, step, value)
 
     def complete(self, number: int, results: Sequence[float]) -> None:
         """Tell a configuration's results, one for each objective."""
@@ -191,18 +210,9 @@ class Study:
         self._storage.set_trial_user_attr(self._trial_id(number), REASON, reason)
         self._tell(number, TrialState.FAIL, None)
 
-    def prune(self, number: int, reason: str, points: Mapping[int, float]) -> None:
-        """Tell that a configuration was given up early.
-
-        Args:
-            number: Of its trial.
-            reason: Why.
-            points: Epochs that its networks had done together -> the objective as it stood.
-        """
-        trial_id = self._trial_id(number)
-        self._storage.set_trial_user_attr(trial_id, REASON, reason)
-        for step, value in points.items():
-            self._storage.set_trial_intermediate_value(trial_id, step, value)
+    def prune(self, number: int, reason: str) -> None:
+        """Tell that a configuration was given up early; the last point of `report` is its value."""
+        self._storage.set_trial_user_attr(self._trial_id(number), REASON, reason)
         self._tell(number, TrialState.PRUNED, None)
 
     def _twin(self, values: Mapping[str, Any]) -> int | None:
@@ -214,6 +224,18 @@ class Study:
         # Another driver of the same sweep may have ended it already.
         values = None if results is None else [float(value) for value in results]
         self._remember(self._study.tell(number, values=values, state=state, skip_if_finished=True))
+        for repeat in self._mirrors.pop(number, ()):
+            self._mirror(repeat, number)
+
+    def _mirror(self, number: int, twin: int) -> None:
+        """End a repeat as its twin has ended, or later when the twin does: a repeat is no failure."""
+        of = self._storage.get_trial(self._trial_id(twin))
+        if not of.state.is_finished():
+            self._mirrors.setdefault(twin, []).append(number)
+            return
+        self.report(number, of.intermediate_values)
+        values = of.values if of.state == TrialState.COMPLETE else None
+        self._study.tell(number, values=values, state=of.state, skip_if_finished=True)
 
     def _trial_id(self, number: int) -> int:
         study_id = self._storage.get_study_id_from_name(self.name)
@@ -221,6 +243,8 @@ class Study:
 
     def _remember(self, trial: FrozenTrial) -> None:
         values = trial.user_attrs.get(VALUES)
+        if SAME_AS in trial.user_attrs and not trial.state.is_finished():
+            self._mirror(trial.number, int(trial.user_attrs[SAME_AS]))
         if SAME_AS in trial.user_attrs or (values is None and trial.state.is_finished()):
             return
         if values is None:  # its driver was killed between asking and keeping

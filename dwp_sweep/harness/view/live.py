@@ -29,6 +29,7 @@ from dwp_sweep.harness.view.text import (
     outcome_text,
     progress_counts,
     run_left_s,
+    search_lines,
     stage_rows,
 )
 
@@ -36,6 +37,8 @@ KEPT = ("failed", "stalled", "retry", "note", "stopped")
 """Kinds of events that stay on the screen."""
 _STYLES = {"failed": "bold red", "stalled": "bold red", "retry": "yellow", "note": "dim", "stopped": "yellow"}
 _N_RUNNING_SHOWN = 12
+_N_LINES = 5
+"""Of a search: configurations by state, and the best ones of its first studies."""
 _SPACE_BELOW = (0, 0, 1, 0)
 _EVERY_S = 1.0
 _WIDTH = 100
@@ -92,6 +95,12 @@ class LiveDisplay:
         if ledger is None:
             return Text("")
         parts: list[RenderableType] = [Text(""), self._head(ledger), Padding(_stages(ledger), (1, 0))]
+        if lines := search_lines(ledger):
+            parts.append(
+                Padding(
+                    Group(*(Text(visible(line, one_line=True)) for line in lines[:_N_LINES])), _SPACE_BELOW
+                )
+            )
         if self._outcome is None:
             running = ledger.in_hand.running()
             if running:

@@ -17,7 +17,7 @@ def event_text(event: Event) -> str:
     """One line that says what happened."""
     title = event.node.title if event.node else ""
     match event.kind:
-        case "note":
+        case "note" | "trial":
             return event.text
         case "started":
             return f"started  {title}"
@@ -79,6 +79,20 @@ def summary(ledger: Ledger) -> str:
         search = [f"search: {n} configuration{'' if n == 1 else 's'} to try in {studies}"]
     nodes = [f"{to_build} nodes to build"] if to_build or not search else []
     return ", ".join([*search, *nodes, *rest])
+
+
+def search_lines(ledger: Ledger) -> list[str]:
+    """How far a search is: configurations by state, and the best one of each study; else empty."""
+    search = ledger.search
+    if not search.n_studies:
+        return []
+    counts = {**search.n_by_state, "to come": search.n_to_ask}
+    order = ("complete", "pruned", "failed", "open", "to come")
+    parts = [f"{counts[state]} {state}" for state in order if counts.get(state)]
+    return [
+        f"configurations: {', '.join(parts) or 'none'}",
+        *(f"best so far: {line}" for line in search.best),
+    ]
 
 
 def progress_counts(ledger: Ledger) -> tuple[int, int]:

@@ -45,7 +45,8 @@ def asked(store: Store, search: SearchSpace, results: dict[int, Any]) -> SearchT
         if result is None:
             study.fail(one.number, "broken")
         elif isinstance(result, dict):
-            study.prune(one.number, "given up", result)
+            study.report(one.number, result)
+            study.prune(one.number, "behind")
         else:
             study.complete(one.number, result)
     found = read_trials("toy", store)

@@ -16,12 +16,13 @@ from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cost.durations import Durations
-from dwp_sweep.harness.dag.ledger import Ledger
+from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.search.configuration import learning_points
 from dwp_sweep.harness.search.search_plan import SearchPlan
 from dwp_sweep.harness.search.study import SAME_AS, VALUES
 from dwp_sweep.harness.search.study_database import open_storage
+from dwp_sweep.harness.view.text import search_lines
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Point, Record
@@ -65,13 +66,25 @@ def drive(
 ) -> tuple[Ledger, SearchPlan]:
     """Build everything, up to ``n_slots`` open configurations, one node after the other."""
     ledger, search = open_plan(sweep, store, **options)
+    finish(store, ledger, search, n_slots, built)
+    return ledger, search
+
+
+def finish(
+    store: Store,
+    ledger: Ledger,
+    search: SearchPlan,
+    n_slots: int = 1,
+    built: Callable[[int], None] = lambda n: None,
+) -> None:
+    """Build everything that a search asks for."""
     search.n_slots = n_slots
     n_built = 0
     while True:
         while len(ledger.board.heads()) < n_slots and search.start_next():
             pass
         if not ledger.board.heads():
-            return ledger, search
+            return
         node = ledger.board.heads()[0]
         ledger.hand_out(node, node.key)
         status = build(store, node)
@@ -346,3 +359,42 @@ def test_a_search_in_which_nothing_changes_a_network_ends(store: Store) -> None:
     distributions = {"idle": {"float": [0, 1]}}
     _, search = drive(search_sweep(search_space(distributions, n_trials=3)), store)
     assert search.is_finished and len(trials(store)) == 1
+
+
+def test_optuna_has_the_curve_of_every_trial_and_repeats_are_no_failures(store: Store) -> None:
+    space = search_space({"x": {"int": [0, 2]}}, n_trials=3)
+    drive(search_sweep(space), store)
+    url = f"sqlite:///{store.root}/sweeps/toy/optuna.db"
+    study = optuna.load_study(study_name="toy/all", storage=url)
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+    for trial in study.trials:
+        best = 0.9 - 0.01 * abs(trial.params["x"] - 3)
+        steps = trial.intermediate_values
+        assert steps == {epoch: pytest.approx(best * epoch / 9) for epoch in range(1, 10)}
+        assert trial.value == pytest.approx(steps[9])
+
+
+def test_an_epoch_of_a_running_network_is_in_its_trial_before_it_ends(store: Store) -> None:
+    sweep = search_sweep(search_space(n_trials=1, n_repeats=2))
+    ledger, search = open_plan(sweep, store)
+    search.n_slots = 1
+    assert search.start_next()
+    (first, second) = (node for node in sweep.nodes.values() if node.stage == "target")
+    search.reported(first.key, 1, {"val_dice": 0.25})
+    search.reported(second.key, 1, {"val_dice": 0.75})
+    assert [trial.intermediate_values for trial in trials(store)] == [{1: 0.25}]
+    assert ledger.search.n_by_state["open"] == 1
+
+
+def test_the_log_says_how_each_trial_ended_and_what_is_best(store: Store) -> None:
+    events: list[Event] = []
+    sweep = search_sweep(search_space(n_trials=3, kind="random"))
+    ledger = Ledger(make_plan(sweep, store), Durations(), events.append)
+    search = SearchPlan(sweep, store, ledger)
+    finish(store, ledger, search)
+    texts = [event.text for event in events if event.kind == "trial"]
+    assert len(texts) == 3 and texts[0].startswith("complete trial 0 of toy/all x=")
+    assert texts[0].endswith("the best so far") and "val_dice 0." in texts[0]
+    best = max(range(3), key=lambda number: trials(store)[number].value or 0.0)
+    assert len(ledger.search.best) == 1 and f"trial {best} of toy/all" in ledger.search.best[0]
+    assert search_lines(ledger)[0] == "configurations: 3 complete"
