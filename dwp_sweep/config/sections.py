@@ -53,14 +53,17 @@ class BudgetConfig(StrictModel):
     Attributes:
         gpu_hours: Of all nodes of the run together.
         cpu_hours: Of all nodes of the run together.
-        wall: Time on the clock with its unit: ``90s``, ``20m``, ``2h``, ``1d``.
+        wall: Time on the clock with its unit: ``90s``, ``20m``, ``2h``, ``1d``; without the start of Ray.
         trials: Configurations of all studies together; target networks where there is no search.
+        at_end: What running nodes do when hours or time are spent: ``finish`` lets them go on to their end,
+            ``checkpoint`` makes them leave at their checkpoints, and the next run goes on from there.
     """
 
     gpu_hours: float | None = Field(None, ge=0, le=1e9)
     cpu_hours: float | None = Field(None, ge=0, le=1e9)
     wall: str | None = None
     trials: int | None = Field(None, ge=0)
+    at_end: Literal["finish", "checkpoint"] = "finish"
 
     @field_validator("wall", mode="before")
     @classmethod

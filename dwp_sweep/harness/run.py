@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ from dwp_sweep.store.heartbeat import (
     wait_for_gc,
 )
 from dwp_sweep.store.lease import Leases
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
 from dwp_sweep.tracking.client import shown_uri
 
@@ -148,6 +148,10 @@ class _Run:
     stages: Mapping[str, Stage] | None
     notifier: Notifier | None = None
     n_slots: int = 0
+    hold_file: Mark = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hold_file = self.store.mark(hold_name(self.sweep.name, self.name))
 
     def live_facts(self) -> Mapping[str, Any]:
         """What other terminals read of it."""
@@ -176,7 +180,7 @@ class _Run:
                 spent_by_search = self.search.spent if self.search is not None else ""
                 outcome = _outcome(self.ledger, interrupt.is_requested, spent_by_search)
         finally:
-            self.store.mark(hold_name(self.sweep.name, self.name)).unlink(missing_ok=True)
+            self.hold_file.unlink(missing_ok=True)
             self.progress.close(outcome)
         return outcome
 
@@ -217,7 +221,7 @@ class _Run:
                     limits=self.sweep.budget,
                     resources_by_stage=resources_by_stage,
                     interrupt=interrupt,
-                    hold_file=self.store.mark(hold_name(self.sweep.name, self.name)),
+                    hold_file=self.hold_file,
                     patience=Patience(resources_by_stage, executor.machines, self.options.wait_s),
                     is_lost=executor.is_lost,
                     notifier=self.notifier,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from dwp_sweep.config.sections import BudgetConfig
@@ -43,7 +43,7 @@ class Interrupt:
         self.stop_file = stop_file
         self.is_requested = False
         self._on_request = on_request
-        self._is_marked = False
+        self._is_marked = self._must_mark = False
         self._handlers = contextlib.ExitStack()
 
     def __enter__(self) -> Interrupt:
@@ -56,15 +56,25 @@ class Interrupt:
         self._handlers.close()
         self.stop_file.unlink(missing_ok=True)
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the nodes in hand were asked to leave."""
+        return self._must_mark
+
     def request(self) -> None:
         """Ask the run to drain."""
         self.is_requested = True
         self._on_request()
+        self.leave()
+
+    def leave(self) -> None:
+        """Ask the nodes in hand to leave at their checkpoints."""
+        self._must_mark = True
         self.mark()
 
     def mark(self) -> None:
-        """Write the stop file of a requested stop; where the storage fails, the next call does."""
-        if self.is_requested and not self._is_marked:
+        """Write the stop file where it is due; where the storage fails, the next call does."""
+        if self._must_mark and not self._is_marked:
             with contextlib.suppress(OSError):
                 self.stop_file.touch()
                 self._is_marked = True
@@ -77,7 +87,7 @@ class Interrupt:
 
 @dataclass
 class Watch:
-    """Lets a run start nothing more once there is a reason.
+    """Lets a run start nothing more once there is a reason; made when the machines are ready.
 
     Attributes:
         ledger: Of the run.
@@ -101,6 +111,7 @@ class Watch:
     notifier: Notifier | None = None
     in_vain: Sequence[Problem] = ()
     _looked_s: float = float("-inf")
+    _ready_s: float = field(default_factory=time.monotonic)
 
     def __call__(self) -> None:
         """Look, at most twice a second.
@@ -113,20 +124,22 @@ class Watch:
         self._looked_s = time.monotonic()
         if self.notifier is not None and (problem := self.notifier.look()):
             self.ledger.note(problem)
-        if not self.interrupt.is_requested and self.interrupt.stop_file.exists():
+        if not self.interrupt.is_leaving and self.interrupt.stop_file.exists():
             self.interrupt.request()
         self.interrupt.mark()
-        if self.interrupt.is_requested and self.is_lost():
+        if self.interrupt.is_leaving and self.is_lost():
             raise KeyboardInterrupt
         if not self.ledger.spent and (problems := self.patience.over(self.ledger)):
             self.in_vain = problems
             self.ledger.start_no_more("no machine came that is large enough")
         if not self.ledger.spent:
             seconds = self.ledger.in_hand.seconds_used()
-            spent = hours_spent(seconds, self.resources_by_stage, self.ledger.wall_s)
+            spent = hours_spent(seconds, self.resources_by_stage, time.monotonic() - self._ready_s)
             if reason := exhausted(self.limits, spent):
                 self.hold_file.touch()  # what Tune has in hand but has not begun does not begin
-                self.ledger.start_no_more(reason)
+                self.ledger.start_no_more(reason, at_end=self.limits.at_end)
+                if self.limits.at_end == "checkpoint":
+                    self.interrupt.leave()
 
 
 @dataclass

@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from dwp_sweep.config.sections import BudgetConfig
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Outcome
+from dwp_sweep.harness.in_process import InProcessExecutor
 from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.run import run_sweep
 from dwp_sweep.store.heartbeat import live_runs
@@ -101,6 +105,42 @@ def test_a_budget_ends_it_with_3_and_the_running_node_goes_on_to_its_end(tmp_pat
     nodes = [toy_node("target", f"t{i}", n_epochs=8, epoch_s=0.2) for i in range(3)]
     outcome = run(replace(toy_sweep(*nodes), budget=BudgetConfig(wall="1s")), tmp_path)
     assert (outcome.exit_code, outcome.counts["done"], outcome.counts["waiting"]) == (3, 1, 2)
+
+
+def test_a_budget_may_send_the_running_node_to_its_checkpoint_and_the_next_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log.txt"
+    nodes = [toy_node("target", f"t{i}", log=str(log), n_epochs=8, epoch_s=0.2) for i in range(2)]
+    budget = BudgetConfig(wall="1s", at_end="checkpoint")
+    witness = Witness()
+    outcome = run(replace(toy_sweep(*nodes), budget=budget), tmp_path / "storage", witness)
+    assert (outcome.exit_code, outcome.counts["done"], outcome.counts["waiting"]) == (3, 0, 2)
+    assert outcome.spent.startswith("budget.wall = 1s is spent")
+    notes = [event.text for event in witness.events if event.kind == "note"]
+    assert [note for note in notes if note.endswith("running nodes leave at their checkpoints")], notes
+    assert [event.node for event in witness.events if event.kind == "stopped"] == [nodes[0]]
+    assert not list((tmp_path / "storage").rglob("stop-*"))
+    again = run(toy_sweep(*nodes), tmp_path / "storage")
+    assert (again.exit_code, again.counts["done"]) == (0, 2)
+    epochs = [(name, what) for name, what, _ in log_lines(log) if what.startswith("epoch")]
+    assert len(epochs) == len(set(epochs)) == 16, "an epoch that was kept is not done again"
+
+
+def test_the_start_of_the_machines_does_not_count_into_the_wall_of_a_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SlowStart(InProcessExecutor):
+        @contextmanager
+        def open(self) -> Iterator[None]:
+            time.sleep(2.1)
+            with super().open():
+                yield
+
+    monkeypatch.setattr("dwp_sweep.harness.run.InProcessExecutor", SlowStart)
+    nodes = [toy_node("target", f"t{i}") for i in range(2)]
+    outcome = run(replace(toy_sweep(*nodes), budget=BudgetConfig(wall="2s")), tmp_path)
+    assert (outcome.exit_code, outcome.counts["done"]) == (0, 2) and outcome.wall_s > 2.1
 
 
 def test_resources_that_this_machine_lacks_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dwp_sweep.errors import StorageError
 from dwp_sweep.store.s3.bucket import Bucket
+from dwp_sweep.store.s3.files import BucketFiles
 from dwp_sweep.store.s3.retries import brief
 from tests.store.s3_server import KEY, SECRET
 
@@ -66,3 +69,30 @@ def test_an_outage_without_end_is_told(port: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("dwp_sweep.store.s3.retries.OUTAGE_S", 0.5)
     with pytest.raises(StorageError, match="no S3 server answers"):
         Bucket("s3://bucket/runs").read("nothing")
+
+
+def test_a_mark_is_written_however_long_the_server_was_away(
+    late_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dwp_sweep.store.s3.retries.OUTAGE_S", 0.5)  # it is away for much longer
+    bucket = Bucket("s3://marks/runs")
+    mark = BucketFiles(bucket).mark("sweeps/toy/stop-run1")
+    mark.touch()
+    assert mark.exists()
+    other, until_s = BucketFiles(bucket).mark(mark.name), time.monotonic() + 60
+    while not other.exists():
+        assert time.monotonic() < until_s
+        time.sleep(0.5)
+        with contextlib.suppress(BotoCoreError, ClientError):
+            bucket._s3.create_bucket(Bucket="marks")
+    mark.unlink()
+    assert bucket.stat(mark.name) is None
+
+
+def test_a_mark_that_was_never_written_is_given_up_where_it_is_cleared(port: int) -> None:
+    mark = BucketFiles(Bucket("s3://marks/runs")).mark("sweeps/toy/stop-run1")
+    mark.touch()
+    assert mark._writer is not None and mark._writer.is_alive()
+    with brief():
+        mark.unlink()
+    assert not mark._writer.is_alive() and not mark.exists()

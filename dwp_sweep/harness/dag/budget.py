@@ -1,4 +1,4 @@
-"""When a budget is spent: nothing more starts, running nodes go on to their end.
+"""When a budget is spent: nothing more starts, running nodes go on to their end or leave.
 
 A budget is that of one run of the command; what was built before costs nothing, so the same command
 goes on with a fresh one. A run asks at every step, and so does a simulation of one.
@@ -21,7 +21,7 @@ class Spent:
     Attributes:
         cpu_hours: CPU slots x hours of all trials, running ones up to now.
         gpu_hours: The same with their shares of GPUs.
-        wall_s: Seconds since its start.
+        wall_s: Seconds since its machines were ready.
     """
 
     cpu_hours: float
@@ -35,7 +35,7 @@ def hours_spent(seconds: Mapping[str, float], resources: Mapping[str, Resources]
     Args:
         seconds: Stage -> seconds of its trials up to now, running ones included.
         resources: Stage -> resources of its trials; a stage that is not named is not paid for.
-        wall_s: Seconds since the start.
+        wall_s: Seconds since the machines were ready.
     """
     used = {stage: used_s for stage, used_s in seconds.items() if stage in resources}
     return Spent(

@@ -51,6 +51,12 @@ class Event:
     n_epochs: int = 0
 
 
+AtEnd = Literal["finish", "checkpoint"]
+_AT_END: Mapping[AtEnd, str] = {
+    "finish": "go on to their end",
+    "checkpoint": "leave at their checkpoints",
+}
+
 Listener = Callable[[Event], None]
 
 
@@ -120,6 +126,7 @@ class Ledger:
         spent: Why nothing more starts although running nodes go on to their end; empty: more starts.
         is_broken: Whether the reason is no spent budget but a failure outside the run.
         is_draining: Whether running nodes leave at their checkpoints.
+        says_draining: Whether the listener was told so.
     """
 
     def __init__(
@@ -135,7 +142,7 @@ class Ledger:
         self.unsent = Unsent()
         self.watch: Callable[[], None] = lambda: None
         self.spent = ""
-        self.is_draining = self.is_broken = False
+        self.is_draining = self.is_broken = self.says_draining = False
         self._listener = listener
 
     @property
@@ -260,18 +267,20 @@ class Ledger:
         self.is_draining = True
         self.board.close()
 
-    def start_no_more(self, reason: str, is_broken: bool = False) -> None:
-        """Hand out nothing more; running nodes go on to their end.
+    def start_no_more(self, reason: str, is_broken: bool = False, at_end: AtEnd = "finish") -> None:
+        """Hand out nothing more.
 
         Args:
             reason: What is spent or broken, in words; the first reason stands.
             is_broken: Something outside the run is broken: it ends with a failure.
+            at_end: Whether running nodes go on to their end or leave at their checkpoints.
         """
         self.is_broken = self.is_broken or is_broken
         if not self.spent:
             self.spent = reason
             self.board.close()
-            self.note(f"{reason}: nothing more starts, running nodes go on to their end")
+            self.is_draining = self.says_draining = self.is_draining or at_end == "checkpoint"
+            self.note(f"{reason}: nothing more starts, running nodes {_AT_END[at_end]}")
 
     def _settle(self, node: Node, state: NodeState | None = None) -> None:
         """A node leaves all hands."""

@@ -87,7 +87,6 @@ class Reconcile(Callback):
 
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch, self._ledger = dispatch, dispatch.ledger
-        self._says_draining = False
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has an actor and begins."""
@@ -108,9 +107,9 @@ class Reconcile(Callback):
         """Settle nodes of trials that ended without the searcher's knowledge."""
         self._ledger.watch()
         in_hand = self._ledger.in_hand.work
-        if self._ledger.is_draining and not self._says_draining:
+        if self._ledger.is_draining and not self._ledger.says_draining:
             # Not from the signal's handler: printing there may meet a print half done.
-            self._says_draining = True
+            self._ledger.says_draining = True
             self._ledger.note("stopping: running nodes leave at their checkpoints; Ctrl-C again ends at once")
         for trial in trials:
             if trial.trial_id in in_hand and trial.status in (Trial.ERROR, Trial.TERMINATED):

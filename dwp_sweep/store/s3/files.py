@@ -21,6 +21,7 @@ from dwp_sweep.store.s3.bucket import Bucket, side_by_side
 from dwp_sweep.store.s3.retries import brief
 
 _WHOLE, _ADDED = "0", "1"
+_WRITE_EVERY_S = 2.0
 
 
 class BucketFiles(SharedFiles):
@@ -128,16 +129,26 @@ class BucketMark:
         self._looked_s = float("-inf")
         self._is_set = False
         self._writer: threading.Thread | None = None
+        self._is_unlinked = threading.Event()
 
     def touch(self) -> None:
-        """Set the flag in a thread: a signal handler, which may call this, must not wait for the network."""
+        """Set the flag in a thread: a signal handler, which may call this, must not wait for the network.
+
+        The thread tries until the server has taken it, however long that is, or `unlink` is called.
+        """
         self._is_set, self._looked_s = True, time.monotonic()
-        self._writer = threading.Thread(target=self._write, name="mark")
+        self._is_unlinked.clear()
+        self._writer = threading.Thread(target=self._write, name="mark", daemon=True)
         self._writer.start()
 
     def _write(self) -> None:
-        with contextlib.suppress(StorageError):
-            self._bucket.write(self.name, b"")
+        is_written = False
+        while not is_written:
+            with brief(), contextlib.suppress(StorageError):
+                self._bucket.write(self.name, b"")
+                is_written = True
+            if not is_written and self._is_unlinked.wait(_WRITE_EVERY_S):
+                return
 
     def exists(self) -> bool:
         """Whether the flag is set; the answer is up to two seconds old, or older while the network fails."""
@@ -149,6 +160,7 @@ class BucketMark:
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Clear the flag."""
+        self._is_unlinked.set()
         if self._writer is not None:
             self._writer.join()
         self._is_set = False
