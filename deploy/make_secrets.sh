@@ -1,18 +1,42 @@
 #!/usr/bin/env bash
 # Draws the secrets of a deployment into a folder that git ignores: deploy/secrets, or the one given.
-# What is already there stays, so that running it again breaks no cluster; delete a file to draw it anew.
+# What is already there stays, so that running it again breaks no cluster.
 #
 #   deploy/make_secrets.sh [FOLDER]
+#   deploy/make_secrets.sh rotate NAME [FOLDER]     draws one anew, with all files that hold it, and says what follows
+#
+# NAME is ray_auth_token, postgres_password, mlflow_admin_password, mlflow_sweeps_password, mlflow_flask_secret_key or s3.
 #
 # The folder is for its owner alone. The files in it can be read by all: a container's user has another
 # number than yours, and is given single files.
 set -euo pipefail
+rotated=""
+if [[ ${1:-} == rotate ]]; then
+    rotated="${2:-}"
+    case "$rotated" in
+    ray_auth_token | postgres_password | mlflow_admin_password | mlflow_sweeps_password | mlflow_flask_secret_key | s3) ;;
+    *)
+        echo "rotate what? ray_auth_token, postgres_password, mlflow_admin_password, mlflow_sweeps_password," \
+            "mlflow_flask_secret_key or s3" >&2
+        exit 2
+        ;;
+    esac
+    shift 2
+fi
 folder="${1:-$(dirname "${BASH_SOURCE[0]}")/secrets}"
 mkdir -p "$folder"
 chmod 700 "$folder"
 cd "$folder"
 
 drawn() { python3 -c 'import secrets; print(secrets.token_hex(24), end="")'; }
+
+# What holds a secret goes with it.
+case "$rotated" in
+"") ;;
+s3) rm -f s3_credentials s3.json ;;
+mlflow_sweeps_password) rm -f mlflow_sweeps_password mlflow_credentials ;;
+*) rm -f "$rotated" ;;
+esac
 
 # Writes standard input to a file that is not there yet.
 keep() {
@@ -51,3 +75,12 @@ TEXT
 TEXT
 fi
 echo "secrets are in $PWD"
+case "$rotated" in
+ray_auth_token) echo "give it to every client, and restart the cluster" ;;
+postgres_password) echo "tell the database (README.md, Secrets), then restart MLflow's server" ;;
+mlflow_sweeps_password) echo "install mlflow_credentials on every client, and restart MLflow's server" ;;
+mlflow_admin_password) echo "restart MLflow's server" ;;
+mlflow_flask_secret_key) echo "restart MLflow's server; who is logged in logs in again" ;;
+s3) echo "restart the S3 store and MLflow's server" ;;
+*) ;;
+esac

@@ -2,6 +2,9 @@
 # Starts MLflow's server with authentication, on PostgreSQL and an S3-compatible store, its secrets read
 # from files. Runs inside the project's image (compose.yaml, kuberay/mlflow.yaml).
 #
+#   mlflow_server.sh           the server; with a database of an older MLflow it waits until that is upgraded
+#   mlflow_server.sh upgrade   upgrades the database, and ends: back it up first (README.md)
+#
 # SECRETS (default /run/secrets) is a folder with the files postgres_password, mlflow_admin_password,
 # mlflow_sweeps_password, mlflow_flask_secret_key and s3_credentials (an AWS credentials file), as make_secrets.sh
 # writes them.
@@ -14,6 +17,8 @@
 set -euo pipefail
 umask 077
 
+mode="${1:-serve}"
+[[ $mode == serve || $mode == upgrade ]] || { echo "usage: mlflow_server.sh [upgrade]" >&2; exit 2; }
 : "${MLFLOW_DATABASE:?where the runs go}" "${MLFLOW_BUCKET:?where the artifacts go}"
 : "${MLFLOW_ALLOWED_HOSTS:?the names that clients use}"
 export SECRETS="${SECRETS:-/run/secrets}"
@@ -41,6 +46,42 @@ auth_cache_ttl_seconds = 60
 INI
 export MLFLOW_AUTH_CONFIG_PATH="$private/auth.ini"
 
+if [[ $mode == upgrade ]]; then
+    mlflow db upgrade "$MLFLOW_DATABASE"
+    python -m mlflow.server.auth db upgrade --url "$MLFLOW_DATABASE"
+    echo "the database is of this MLflow now"
+    exit 0
+fi
+
+# A server that ended here would be started again and again. It waits instead, and says for what.
+python - <<'PYTHON'
+import os
+import time
+
+import sqlalchemy
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from importlib.resources import files
+
+newest = ScriptDirectory(str(files("mlflow.store.db_migrations"))).get_current_head()
+engine = sqlalchemy.create_engine(os.environ["MLFLOW_DATABASE"])
+has_waited = False
+while True:
+    with engine.connect() as connection:
+        is_empty = not sqlalchemy.inspect(connection).has_table("experiments")
+        found = MigrationContext.configure(connection).get_current_revision()
+    if is_empty or found == newest:
+        break
+    if not has_waited:
+        print(
+            f"the database is of another MLflow (schema {found}, this MLflow's is {newest}): back it up, then run"
+            " `mlflow_server.sh upgrade` in this image (deploy/README.md); the server waits until that is done",
+            flush=True,
+        )
+    has_waited = True
+    time.sleep(5)
+PYTHON
+
 python - "$MLFLOW_BUCKET" <<'PYTHON'
 import os
 import sys
@@ -52,20 +93,22 @@ if sys.argv[1] not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]
     s3.create_bucket(Bucket=sys.argv[1])
 PYTHON
 
-# The user of the jobs, who is no administrator. A newly drawn password holds from the server's next start on.
+# The user of the jobs, who is no administrator, and the administrator. Newly drawn passwords hold from the server's
+# next start on.
 python - <<'PYTHON'
 import os
 from pathlib import Path
 
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
-password = Path(os.environ["SECRETS"], "mlflow_sweeps_password").read_text(encoding="utf-8").strip()
 users = SqlAlchemyStore()
 users.init_db(os.environ["MLFLOW_DATABASE"])
-if users.has_user("sweeps"):
-    users.update_user("sweeps", password=password, is_admin=False)
-else:
-    users.create_user("sweeps", password)
+for name, is_admin in {"sweeps": False, "admin": True}.items():
+    password = Path(os.environ["SECRETS"], f"mlflow_{name}_password").read_text(encoding="utf-8").strip()
+    if users.has_user(name):
+        users.update_user(name, password=password, is_admin=is_admin)
+    else:
+        users.create_user(name, password, is_admin=is_admin)
 PYTHON
 
 # No server jobs: they add processes and memory, and a sweep uses none.

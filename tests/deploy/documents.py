@@ -42,6 +42,15 @@ def objects() -> list[dict[str, Any]]:
     return [one for path in files for one in yaml.safe_load_all(path.read_text())]
 
 
+def extras() -> list[dict[str, Any]]:
+    """Objects that are applied by hand, where they are needed."""
+    return [
+        one
+        for path in sorted((KUBERAY / "extras").glob("*.yaml"))
+        for one in yaml.safe_load_all(path.read_text())
+    ]
+
+
 def of_kind(kind: str) -> list[dict[str, Any]]:
     return [one for one in objects() if one["kind"] == kind]
 

@@ -31,7 +31,7 @@ def problems(document: Any) -> list[str]:
     return [f"{'.'.join(map(str, one.absolute_path))}: {one.message[:200]}" for one in found]
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "compose.tls.yaml"])
 def test_the_file_fits_the_compose_specification(name: str) -> None:
     assert problems(load(DEPLOY / name)) == []
 
@@ -64,6 +64,32 @@ def test_services_wait_for_what_they_need_and_tell_whether_they_are_well() -> No
 def test_only_two_ports_are_published_and_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {"ray-head": ["127.0.0.1:8265:8265"], "mlflow": ["127.0.0.1:5000:5000"]}
+
+
+def test_with_https_only_the_proxy_is_reached_from_outside() -> None:
+    services = load(DEPLOY / "compose.tls.yaml")["services"]
+    assert set(services) == {"https"} and services["https"]["ports"] == ["443:8443", "8266:8265"]
+    assert services["https"]["networks"] == ["cluster"]
+    assert {"tls_certificate", "tls_key"} == set(services["https"]["secrets"])
+    assert (DEPLOY / "tls" / "default.conf.template").is_file()
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_logs_rotate(name: str) -> None:
+    assert LASTING[name]["logging"]["driver"] == "local"
+    assert {"max-size", "max-file"} <= LASTING[name]["logging"]["options"].keys()
+
+
+def test_the_store_answers_nothing_but_s3_from_outside() -> None:
+    words = SERVICES["s3"]["command"]
+    assert "-ip.bind=127.0.0.1" in words and "-s3.ip.bind=0.0.0.0" in words
+
+
+def test_mlflow_logs_into_the_database_as_a_role_that_is_no_superuser() -> None:
+    assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] == "postgres"
+    assert "//mlflow@" in SERVICES["mlflow"]["environment"]["MLFLOW_DATABASE"]
+    assert any("/docker-entrypoint-initdb.d/" in volume for volume in SERVICES["postgres"]["volumes"])
+    assert "NOSUPERUSER" in (DEPLOY / "postgres_role.sh").read_text()
 
 
 def test_database_and_artifacts_are_reached_through_mlflow_alone() -> None:
@@ -114,7 +140,7 @@ def test_ray_asks_for_the_token_everywhere_and_mlflow_answers_to_the_name_it_is_
 def test_what_must_last_lies_in_declared_volumes() -> None:
     mounted = {
         volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])
-    } - {"${DWP_SWEEP_DATA"}
+    } - {"${DWP_SWEEP_DATA", "./postgres_role.sh"}
     assert mounted == {"store", "postgres", "s3"}
     assert set(COMPOSE["volumes"]) == mounted | {"data"}
 

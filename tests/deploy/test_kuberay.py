@@ -18,6 +18,7 @@ from tests.deploy.documents import (
     PINS,
     PROJECT,
     SECRETS,
+    extras,
     load,
     objects,
     of_kind,
@@ -65,6 +66,56 @@ def test_rays_kinds_fit_their_schemas(one: dict[str, Any]) -> None:
     assert custom_problems(one) == []
 
 
+@pytest.mark.parametrize("one", extras(), ids=title)
+def test_what_is_applied_by_hand_fits_its_schema_and_stands_in_the_namespace(one: dict[str, Any]) -> None:
+    kubernetes_validate.validate(one, KUBERNETES, strict=True)
+    assert one["metadata"]["namespace"] == "dwp-sweep"
+
+
+def test_the_loader_alone_writes_the_scans() -> None:
+    (loader,) = [one["spec"] for one in extras() if one["kind"] == "Pod"]
+    restricted(loader)
+    assert loader["volumes"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    of_ray = [spec for name, spec in pod_specs().items() if name.startswith("ray ")]
+    mounts = [mount for spec in of_ray for mount in spec["containers"][0]["volumeMounts"]]
+    assert {mount.get("readOnly") for mount in mounts if mount["name"] == "data"} == {True}
+
+
+def test_policies_applied_by_hand_open_the_lines_that_their_files_name() -> None:
+    opened = {
+        (peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"], to)
+        for one in extras()
+        if one["kind"] == "NetworkPolicy"
+        for rule in one["spec"].get("ingress", [])
+        for peer in rule["from"]
+        for to in [one["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]]
+    }
+    assert opened == {("ray", "s3"), ("ray", "postgres"), ("ingress-nginx", "mlflow")}
+
+
+def test_the_role_of_the_database_is_made_by_the_same_script_as_in_compose() -> None:
+    (script,) = [one["data"]["postgres_role.sh"] for one in of_kind("ConfigMap")]
+    assert script == (KUBERAY.parent / "postgres_role.sh").read_text()
+
+
+@pytest.mark.parametrize("one", of_kind("PodDisruptionBudget"), ids=title)
+def test_a_disruption_budget_concerns_a_pod(one: dict[str, Any]) -> None:
+    assert any(matches(one["spec"]["selector"], labels) for labels in pod_labels().values())
+
+
+def test_people_who_run_sweeps_read_no_secret_and_change_no_deployment() -> None:
+    (role,) = of_kind("Role")
+    resources = {name for rule in role["rules"] for name in rule["resources"]}
+    assert {"rayjobs", "pods/log", "pods/portforward"} <= resources
+    assert not {"secrets", "*", "pods/exec", "deployments"} & resources
+
+
+def test_names_are_found_where_clusters_answer_dns() -> None:
+    default = next(one["spec"] for one in of_kind("NetworkPolicy") if one["spec"]["podSelector"] == {})
+    peers = json.dumps(default["egress"])
+    assert all(name in peers for name in ("kube-system", "openshift-dns", "169.254.20.10/32"))
+
+
 def test_the_checks_would_find_misspelt_keys() -> None:
     (cluster,) = of_kind("RayCluster")
     cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always"
@@ -103,7 +154,11 @@ def test_images_are_the_same_as_those_of_compose() -> None:
 
 @pytest.mark.parametrize("name", pod_specs())
 def test_a_pod_keeps_to_the_restricted_standard(name: str) -> None:
-    spec = pod_specs()[name]
+    restricted(pod_specs()[name])
+
+
+def restricted(spec: dict[str, Any]) -> None:
+    """Kubernetes' own standard, and what this project asks for beyond it."""
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -114,7 +169,8 @@ def test_a_pod_keeps_to_the_restricted_standard(name: str) -> None:
         assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
         assert "memory" in container["resources"]["limits"]
     assert all(
-        set(volume) & {"persistentVolumeClaim", "secret", "emptyDir"} for volume in spec.get("volumes", [])
+        set(volume) & {"persistentVolumeClaim", "secret", "emptyDir", "configMap"}
+        for volume in spec.get("volumes", [])
     )
 
 

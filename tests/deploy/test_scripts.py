@@ -37,6 +37,42 @@ def drawn(folder: Path) -> dict[str, str]:
     return found
 
 
+SHARED = {"mlflow_sweeps_password": {"mlflow_credentials"}, "s3": {"s3_credentials", "s3.json"}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ray_auth_token",
+        "postgres_password",
+        "mlflow_admin_password",
+        "mlflow_sweeps_password",
+        "mlflow_flask_secret_key",
+        "s3",
+    ],
+)
+def test_a_secret_that_is_drawn_anew_changes_in_every_file_that_holds_it(tmp_path: Path, name: str) -> None:
+    before = drawn(tmp_path)
+    command = [DEPLOY / "make_secrets.sh", "rotate", name, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    changed = {file for file in after if after[file] != before[file]}
+    assert changed == ({name} if name in SECRETS else set()) | SHARED.get(name, set())
+    assert set(after) == SECRETS and "restart" in done.stdout
+    assert after["mlflow_sweeps_password"] in after["mlflow_credentials"]
+    assert not any(after[file] in done.stdout + done.stderr for file in after)
+
+
+def test_an_unknown_secret_is_drawn_in_no_way(tmp_path: Path) -> None:
+    before = drawn(tmp_path)
+    for words in (["rotate", "password", tmp_path], ["rotate"]):
+        done = subprocess.run(
+            [DEPLOY / "make_secrets.sh", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2 and "rotate what?" in done.stderr
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
 def test_secrets_are_drawn_once_and_fit_each_other(tmp_path: Path) -> None:
     first = drawn(tmp_path / "one")
     assert set(first) == SECRETS
