@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from dwp_sweep.harness.view.status import NodeStatus, SweepStatus
 
 _STATES = ("done", "running", "waiting", "stopped", "pruned", "failed", "blocked")
+_TRIAL_STATES = ("complete", "pruned", "failed", "open", "to come")
 _N_FAILED = 10
+_N_BEST = 8
+"""Studies whose best trial is printed."""
 
 
 @click.command(short_help="Show how a sweep stands: done, running, failed, hours, time left.")
@@ -130,6 +133,8 @@ def _show_status(status: SweepStatus) -> None:
         states = [str(node.state) for node in status.nodes if node.stage == stage]
         table.add_row(stage, *(str(states.count(state)) for state in shown))
     console.print(table)
+    for line in _search_lines(status):
+        print_line(console, line)
     for node in status.in_state("running"):
         print_line(console, f"running  {short_key(node.key)}  {node.title}: {_progress(node)}")
     failed = status.in_state("failed")
@@ -141,6 +146,27 @@ def _show_status(status: SweepStatus) -> None:
         print_line(console, f"and {len(failed) - _N_FAILED} more failed (--json has all)")
     print_line(console, f"hours used: {status.cpu_hours:.2f} CPU, {status.gpu_hours:.2f} GPU")
     print_line(console, _time_left(status))
+
+
+def _search_lines(status: SweepStatus) -> list[str]:
+    """Trials by state, and the best of each study so far."""
+    from dwp_sweep.config.node import short_settings
+
+    search = status.search
+    if search is None:
+        return []
+    if search.problem:
+        return [f"its studies cannot be read: {search.problem}"]
+    counts = {**search.n_by_state, "to come": search.n_to_come}
+    parts = [f"{n} {state}" for state in _TRIAL_STATES if (n := counts.get(state))]
+    lines = [f"trials: {', '.join(parts)} of {search.n_trials}"]
+    for best in search.best[:_N_BEST]:
+        where = "" if best.condition == "all" else f"{best.condition}: "
+        values = short_settings(best.values)
+        lines.append(f"best so far: {where}trial {best.number} {values}, {best.metric} {best.value:.4f}")
+    if len(search.best) > _N_BEST:
+        lines.append(f"and {len(search.best) - _N_BEST} more studies (--json has all)")
+    return lines
 
 
 def _progress(node: NodeStatus) -> str:
@@ -155,10 +181,12 @@ def _time_left(status: SweepStatus) -> str:
     from dwp_sweep.harness.view.text import duration
 
     n_open = sum(status.counts.get(state, 0) for state in ("running", "waiting", "stopped"))
-    if not n_open:
-        return "nothing is left to do"
+    n_to_come = status.search.n_to_come if status.search is not None else 0
+    if not n_open and not n_to_come:
+        return "nothing is left to do" if status.nodes else "its nodes are not known yet"
     if status.left_s is None:
-        return f"time left: unknown, since nothing like some of the {n_open} open nodes was ever measured"
+        open_nodes = f"some of the {n_open} open nodes" if n_open else "its target networks"
+        return f"time left: unknown, since nothing like {open_nodes} was ever measured"
     slots = f"{status.n_slots} node{'s' if status.n_slots != 1 else ''} at once"
     when = "" if status.runs else ", once it runs again"
     return f"time left: about {duration(status.left_s)} with {slots}{when}"

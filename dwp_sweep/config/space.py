@@ -26,10 +26,11 @@ from dwp_sweep.config.plain_values import (
 from dwp_sweep.config.reading import Reading, read_values
 from dwp_sweep.config.search.checks import out_of_reach
 from dwp_sweep.config.search.definition import SearchSpace
-from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig, SpaceFile
+from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig, SearcherConfig, SpaceFile
 from dwp_sweep.config.shipped import space_path
 from dwp_sweep.config.variants import VARIANT, with_variant_value
 from dwp_sweep.errors import InputError, Problem, nearest_names
+from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.strict import shortened
 
@@ -209,13 +210,20 @@ def _settings(reading: Reading, where: str) -> dict[str, Any]:
                 key: distribution.model_dump(mode="json", exclude_defaults=True)
                 for key, distribution in search.distributions.items()
             },
-            "searcher": search.searcher.model_dump(mode="json", exclude={"storage"}),
+            "searcher": _plain_searcher(search.searcher),
             "objective": [objective.model_dump(mode="json") for objective in search.objectives],
             "scheduler": search.scheduler.model_dump(mode="json"),
         }
     if (budget := reading.file.budget).is_limited:
         settings |= {"budget": budget.model_dump(mode="json", exclude_none=True)}
     return settings
+
+
+def _plain_searcher(searcher: SearcherConfig) -> dict[str, Any]:
+    """Without the address of a database that has a password in it."""
+    url = searcher.storage
+    shown = set() if url is not None and without_secrets(url) == url else {"storage"}
+    return searcher.model_dump(mode="json", exclude=shown)
 
 
 def _read(path: Path) -> YamlText:

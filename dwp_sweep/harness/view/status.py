@@ -17,6 +17,8 @@ from dwp_sweep.config.sections import HOUR_S
 from dwp_sweep.harness.cost.durations import Durations, PastRuns, RunningNode, time_left_s
 from dwp_sweep.harness.dag.in_hand import reading_text
 from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
+from dwp_sweep.harness.view.search_status import SearchStatus, search_status
+from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.heartbeat import LiveRun, live_runs
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import NodeEntry, recorded_nodes, recorded_resources, require_sweep
@@ -68,6 +70,7 @@ class SweepStatus:
         gpu_hours: The same for GPUs.
         left_s: Expected seconds to the end of what is open; None before anything is measured.
         n_slots: Nodes at once that ``left_s`` counts on.
+        search: How its search stands; None where it searches for nothing.
     """
 
     sweep: str
@@ -77,6 +80,7 @@ class SweepStatus:
     gpu_hours: float
     left_s: float | None
     n_slots: int
+    search: SearchStatus | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -111,10 +115,12 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
     )
     n_slots = max(sum(run.n_slots for run in runs), 1)
     nodes = nodes_of(entries)
-    left_s = _left_s(nodes, statuses, in_hand, store, n_slots)
+    search = search_status(sweep, store)
+    n_unasked = search.n_to_come * search.n_repeats if search is not None else 0
+    left_s = _left_s(nodes, statuses, in_hand, store, n_slots, n_unasked)
     stages = pipeline_order(nodes)
     by_stage = tuple(sorted(statuses.values(), key=lambda status: stages.index(status.stage)))
-    return SweepStatus(sweep, by_stage, runs, cpu_hours, gpu_hours, left_s, n_slots)
+    return SweepStatus(sweep, by_stage, runs, cpu_hours, gpu_hours, left_s, n_slots, search)
 
 
 def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
@@ -174,18 +180,25 @@ def _left_s(
     in_hand: Mapping[str, Mapping[str, Any]],
     store: Store,
     n_slots: int,
+    n_unasked: int,
 ) -> float | None:
+    """Expected seconds to the end; ``n_unasked`` targets of a search are not known yet."""
     to_start = [node for node in nodes if statuses[node.key].state in ("waiting", "stopped")]
     running = [node for node in nodes if statuses[node.key].state == "running"]
-    if not to_start and not running:
+    if not to_start and not running and not n_unasked:
         return 0.0
-    past = PastRuns.from_store(store, sorted({node.stage for node in [*to_start, *running]}))
+    objective = next((node for node in nodes if node.stage == OBJECTIVE_STAGE), None)
+    if n_unasked and objective is None:
+        return None
+    unasked = [objective] if objective is not None and n_unasked else []
+    past = PastRuns.from_store(store, sorted({node.stage for node in [*to_start, *running, *unasked]}))
     durations = Durations([past.of])
     for node in nodes:
         if statuses[node.key].state == "done":
             durations.observe(node, statuses[node.key].wall_s)
     progress = [_progress(node, statuses[node.key], in_hand[node.key]) for node in running]
-    return time_left_s(to_start, progress, durations, n_slots)
+    unasked_s = n_unasked * durations.seconds(objective) if objective is not None else 0.0
+    return time_left_s(to_start, progress, durations, n_slots, unasked_s)
 
 
 def _progress(node: Node, status: NodeStatus, work: Mapping[str, Any]) -> RunningNode:
