@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.data.alignment import orientation_warnings, slice_warnings
+from dwp_sweep.data.augment.config import AugmentConfig, impossible_changes
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
 from dwp_sweep.data.config import DatasetConfig
@@ -54,6 +55,7 @@ class _WantedDataset:
         train_sizes: Of the target.
         splits: Of the target.
         patches: Of both.
+        augments: Of both.
         trains: Networks learn from it here. Otherwise it says on which scans imported ones were trained,
             and is only compared with the target.
     """
@@ -61,6 +63,7 @@ class _WantedDataset:
     train_sizes: set[int] = field(default_factory=set)
     splits: set[int] = field(default_factory=set)
     patches: set[PatchConfig] = field(default_factory=set)
+    augments: set[AugmentConfig] = field(default_factory=set)
     trains: bool = False
 
 
@@ -116,11 +119,15 @@ def prepare_datasets(
             prepared[task.dataset], checked = _prepare(config, wanted, storage / "cache", show)
             overlaps = _overlaps(prepared[task.dataset], wanted)
             warnings += [f"{task.key}: {warning}" for warning in (*checked.warnings, *overlaps)]
-            key = f"{task.key.removeprefix('data.')}.patch"
+            key = task.key.removeprefix("data.")
             for patch in sorted(wanted.patches, key=str) if checked.shapes else ():
-                large = too_large(patch, checked.shapes, key)
+                large = too_large(patch, checked.shapes, f"{key}.patch")
                 problems += large
-                warnings += [] if large else map(str, partly_padding(patch, checked.shapes, key))
+                padding = partly_padding(patch, checked.shapes, f"{key}.patch")
+                warnings += [] if large else map(str, padding)
+            for augment in sorted(wanted.augments, key=str):
+                turned = config.preprocess.orientation
+                problems += impossible_changes(augment, checked.shapes, turned, f"{key}.augment")
         except InputError as error:
             located = _located(error.problems, task.key, config)
             if wanted.trains:
@@ -173,10 +180,14 @@ def _wanted(conditions: Sequence[ExperimentConfig]) -> dict[_Task, _WantedDatase
             source = wanted.setdefault(_Task("data.source", condition.data.source), _WantedDataset())
             source.trains |= trains_sources
             source.patches |= {condition.source.patch} if trains_sources else set()
+            if trains_sources and condition.source.augment is not None:
+                source.augments.add(condition.source.augment)
         target = wanted.setdefault(_Task("data.target", condition.data.target), _WantedDataset(trains=True))
         target.train_sizes.add(condition.train_size)
         target.splits.add(condition.split)
         target.patches.add(condition.target.patch)
+        if condition.target.augment is not None:
+            target.augments.add(condition.target.augment)
     return wanted
 
 
@@ -210,7 +221,8 @@ def _prepare(
         of_scans = check_dataset(config, show, cache_dir).problems
         raise InputError((*problems, *of_scans) or error.problems) from None
     config = config.model_copy(update={"fingerprint": fingerprint})
-    checked = _check_once(config, cache_dir, show, any(patch.shape for patch in wanted.patches))
+    needs_shapes = bool(wanted.augments) or any(patch.shape for patch in wanted.patches)
+    checked = _check_once(config, cache_dir, show, needs_shapes)
     if problems or checked.problems:
         raise InputError((*problems, *checked.problems))
     return config, checked

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from dwp_sweep.data.augment.config import impossible_changes
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.draws import n_validation
 from dwp_sweep.data.patches import too_large
@@ -144,6 +145,21 @@ class ExperimentConfig(StrictModel):
             shape = dataset.preprocess.shape if dataset is not None else None
             problems = too_large(patch, [shape], f"{task}.patch") if shape is not None else ()
             for one in problems:
+                raise ValueError(f"{one.where} = {one.what}; {one.fix} (data.{task}.preprocess.shape)")
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> ExperimentConfig:
+        tasks = (
+            ("source", self.data.source, self.source.augment),
+            ("target", self.data.target, self.target.augment),
+        )
+        for task, dataset, augment in tasks:
+            shape = dataset.preprocess.shape if dataset is not None else None
+            if dataset is None or shape is None:
+                continue
+            orientation = dataset.preprocess.orientation
+            for one in impossible_changes(augment, [shape], orientation, f"{task}.augment"):
                 raise ValueError(f"{one.where} = {one.what}; {one.fix} (data.{task}.preprocess.shape)")
         return self
 

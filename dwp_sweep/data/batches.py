@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dwp_sweep.data.augment.augmenter import Augmenter
+from dwp_sweep.data.augment.geometry import Box
 from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.data.patches import PatchConfig, PatchSampler
 
@@ -23,7 +25,7 @@ _Wanted = tuple[int, list[int]]
 
 
 class Batch(NamedTuple):
-    """Volumes or patches of one size, on the host.
+    """Volumes or patches of one size, on the host; augmented ones where the augmenter made them.
 
     Attributes:
         images: (B, C, D, H, W) float32.
@@ -87,12 +89,19 @@ class BatchMaker:
         seed: Of the patches.
         pin: Put batches into memory that a GPU copies from beside the host.
         ahead: Make the next batch beforehand.
+        augmenter: Changes each image; None: images stay as they are.
     """
 
     def __init__(
-        self, cases: Sequence[Case], patch: PatchConfig, seed: int, pin: bool = False, ahead: bool = True
+        self,
+        cases: Sequence[Case],
+        patch: PatchConfig,
+        seed: int,
+        pin: bool = False,
+        ahead: bool = True,
+        augmenter: Augmenter | None = None,
     ) -> None:
-        self._cases, self._pin = cases, pin
+        self._cases, self._pin, self._augmenter = cases, pin, augmenter
         self._sampler = PatchSampler(patch, seed) if patch.shape is not None else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches") if ahead else None
         self._next: _Wanted | None = None
@@ -134,6 +143,8 @@ class BatchMaker:
 
     def _make(self, step: int, indices: list[int]) -> tuple[Batch, ...]:
         cases = [self._cases[index] for index in indices]
+        if self._augmenter is not None:
+            return self._changed(self._augmenter, cases, step)
         if self._sampler is not None:
             patches = [self._sampler.draw(case, step, row) for row, case in enumerate(cases)]
             batch = stack(patches)._replace(n_patches=_n_patches(cases, patches[0].mask.shape))
@@ -143,6 +154,19 @@ class BatchMaker:
             by_size.setdefault(tuple(case.mask.shape), []).append(case)
         batches = [stack(part) for part in by_size.values()]
         return tuple(batch.pinned() if self._pin else batch for batch in batches)
+
+    def _changed(self, augmenter: Augmenter, cases: Sequence[Case], step: int) -> tuple[Batch, ...]:
+        by_size: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+        for row, case in enumerate(cases):
+            box = Box((0, 0, 0), tuple(case.mask.shape))
+            if self._sampler is not None:
+                box = Box(tuple(self._sampler.start(case, step, row)), self._sampler.shape)
+            by_size.setdefault(box.shape, []).append(augmenter.augmented(case, box, step, row))
+        batches = [Batch(*map(torch.stack, zip(*pairs, strict=True))) for pairs in by_size.values()]
+        if self._sampler is not None:
+            batches = [batches[0]._replace(n_patches=_n_patches(cases, self._sampler.shape))]
+        on_host = self._pin and batches[0].images.device.type == "cpu"
+        return tuple(batch.pinned() if on_host else batch for batch in batches)
 
 
 def _n_patches(cases: Sequence[Case], shape: Sequence[int]) -> Tensor:

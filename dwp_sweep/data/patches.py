@@ -117,11 +117,15 @@ class PatchSampler:
 
     def __init__(self, patch: PatchConfig, seed: int) -> None:
         assert patch.shape is not None, "whole volumes need no sampler"
-        self._shape, self._share, self._seed = patch.shape, patch.foreground_share, seed
+        self.shape, self._share, self._seed = patch.shape, patch.foreground_share, seed
         self._counts: dict[str, NDArray[np.int64]] = {}
 
     def draw(self, case: Case, step: int, row: int) -> Case:
-        """The patch of a case at one place of one step's batch.
+        """The patch of a case at one place of one step's batch; arguments as for `start`."""
+        return take(case, self.start(case, step, row), self.shape)
+
+    def start(self, case: Case, step: int, row: int) -> list[int]:
+        """Where the patch of a case begins at one place of one step's batch.
 
         Args:
             case: Whole volume.
@@ -131,8 +135,7 @@ class PatchSampler:
         rng = np.random.default_rng((self._seed, step, row))
         wants_foreground = rng.random() < self._share
         inside = self._foreground_voxel(case, rng) if wants_foreground else None
-        start = _start(case.mask.shape, self._shape, inside, rng)
-        return take(case, start, self._shape)
+        return _start(case.mask.shape, self.shape, inside, rng)
 
     def _foreground_voxel(self, case: Case, rng: np.random.Generator) -> tuple[int, ...] | None:
         """One of the foreground voxels, all with the same probability; None where there are none.

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dwp_sweep.data.augment.augmenter import Augmentation
 from dwp_sweep.data.batches import Batch, BatchMaker
 from dwp_sweep.data.cache.cases import Case, load_cases
 from dwp_sweep.data.cache.memory import dataset_fingerprint
@@ -32,6 +33,8 @@ from dwp_sweep.training.loop import FitResult, Learner, TrainConfig, fit, higher
 Cases = Mapping[str, Case]
 
 
+AS_THEY_ARE = Augmentation()
+"""Training images without any change."""
 TELL_EVERY_S = 0.5
 """A warm cache answers sooner and reports no progress."""
 
@@ -68,12 +71,14 @@ def train_network(
     checkpoint: Path,
     emit: Callable[[int, Mapping[str, float]], None],
     patch: PatchConfig = WHOLE,
+    augmentation: Augmentation = AS_THEY_ARE,
 ) -> FitResult:
     """Fit a prepared network; afterwards it holds its best validation epoch.
 
     With a patch shape each training image gives one patch a pass, and validation predicts whole volumes
     from windows. Volumes of several sizes go through the network size by size, never padded to one
-    another, and the loss is the mean over the batch's images all the same. Where whole epochs end in the
+    another, and the loss is the mean over the batch's images all the same. Training images alone are
+    augmented, on the device, each step anew from its number. Where whole epochs end in the
     method's warm-up, every epoch's metrics say how many (`WARM_UP_EPOCHS`).
 
     Raises:
@@ -86,7 +91,9 @@ def train_network(
     arrange(prepared.net, compute)
     if isinstance(prepared.net, UNet3D):
         prepared.net.background = train[0].background  # a source network may come from other scans
-    with BatchMaker(train, patch, named_seed(seed, "patches"), pin=device.type == "cuda") as batches:
+    augmenter = augmentation.augmenter(named_seed(seed, "augment"), device)
+    pin, patch_seed = device.type == "cuda", named_seed(seed, "patches")
+    with BatchMaker(train, patch, patch_seed, pin, augmenter=augmenter) as batches:
 
         def part_loss(part: Batch, step: int) -> dict[str, Tensor]:
             with autocast(compute, device):

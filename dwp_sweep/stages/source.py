@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dwp_sweep.data.augment.augmenter import Augmentation
+from dwp_sweep.data.augment.config import SourceAugment
 from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import list_patients
@@ -22,6 +24,7 @@ from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs
 from dwp_sweep.nets.net_files import load_net, save_net
 from dwp_sweep.nets.unet3d import UNetConfig
+from dwp_sweep.stages.augmented_figure import augmented_figure
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
@@ -45,6 +48,7 @@ class SourceConfig(TrainConfig):
         network: Folder (``net.safetensors`` and ``net.json``) or ``runs:/<run id>`` of a network to use
             instead of training any.
         patch: Train on patches, where volumes do not fit.
+        augment: Random changes of the training images, see `AugmentConfig`; none by default.
         loss: Of the source networks; None: the sweep's. Give it where the loss of the targets is searched
             for: every other loss of the sweep would ask for source networks and priors of its own.
         member: Which source seed the target networks start from: the number of the split, modulo
@@ -57,6 +61,7 @@ class SourceConfig(TrainConfig):
     weight_decay: float = Field(3e-3, ge=0)
     network: str | None = unkeyed(None)
     patch: PatchConfig = PatchConfig()
+    augment: SourceAugment = None
     loss: LossConfig | None = None
     member: Literal["split"] | int = unkeyed("split")
 
@@ -76,6 +81,10 @@ class SourceConfig(TrainConfig):
                 f"{self.n_networks - 1}"
             )
         return self
+
+    def unread(self) -> frozenset[str]:
+        """`augment` where it is off: networks from before there was any keep their keys."""
+        return frozenset({"augment"}) if self.augment is None else frozenset()
 
     @property
     def n_networks(self) -> int:
@@ -98,6 +107,12 @@ class SourceStageConfig(StrictModel):
     seed: int = 0
     compute: ComputeConfig = ComputeConfig()
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """Of the training images."""
+        assert self.dataset is not None, "a source stage trains or is imported"
+        return Augmentation(self.source.augment, self.dataset.preprocess.orientation)
+
 
 def run(
     config: SourceStageConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
@@ -115,8 +130,11 @@ def _train(config: SourceStageConfig, work_dir: Path, out_dir: Path, emit: Emit)
     assert config.dataset is not None, "a source stage trains or is imported"
     cases = read_cases(config.dataset, config.compute, "source", emit)
     require_patch_fits(config.source.patch, list(cases.values()), "source.patch")
+    config.augmentation.require_possible(list(cases.values()), "source.augment")
     split = source_split(list_patients(config.dataset), config.dataset)
     train, val = [cases[name] for name in split.train], [cases[name] for name in split.val]
+    first_seed, patch = named_seed(config.seed, "cycle0"), config.source.patch
+    augmented_figure(train, config.augmentation, patch, first_seed, out_dir / "figures", "source task")
     results: list[FitResult] = []
     for cycle in range(config.source.n_cycles):
         results.append(_train_cycle(config, cycle, train, val, results, work_dir, out_dir, emit))
@@ -158,6 +176,7 @@ def _train_cycle(
         work_dir / f"cycle{cycle}.safetensors",
         lambda epoch, metrics: emit("source", n_before + epoch, {**metrics, "cycle": float(cycle)}),
         config.source.patch,
+        config.augmentation,
     )
     facts = {"seed": config.seed, "cycle": cycle, VOXEL_SIZE: list(median_voxel_size(train))}
     save_net(prepared.net, config.unet, out_dir / f"cycle{cycle}", facts)

@@ -20,6 +20,8 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import nn
 
+from dwp_sweep.data.augment.augmenter import Augmentation
+from dwp_sweep.data.augment.config import Augment
 from dwp_sweep.data.cache.cases import VOXEL_SIZE, Case, median_voxel_size
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import list_patients
@@ -30,6 +32,7 @@ from dwp_sweep.methods import METHODS
 from dwp_sweep.methods.contract import MethodInputs
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNetConfig
+from dwp_sweep.stages.augmented_figure import augmented_figure
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.evaluation import (
     Evaluation,
@@ -60,6 +63,7 @@ class TargetConfig(TrainConfig):
         near_voxels: Calibration and uncertainty are averaged over test voxels at most this far from the
             true foreground: voxels beyond are easy, and how many there are is a matter of cropping.
         patch: Train on patches and predict from windows, where volumes do not fit.
+        augment: Random changes of the training images, see `AugmentConfig`; none by default.
         postprocess: Clean-up of the final masks; nothing by default.
     """
 
@@ -68,7 +72,12 @@ class TargetConfig(TrainConfig):
     n_samples: int = Field(8, ge=1)
     near_voxels: float = expert(5.0, ge=0)
     patch: PatchConfig = PatchConfig()
+    augment: Augment = None
     postprocess: PostprocessConfig = PostprocessConfig()
+
+    def unread(self) -> frozenset[str]:
+        """`augment` where it is off: networks from before there was any keep their keys."""
+        return frozenset({"augment"}) if self.augment is None else frozenset()
 
 
 class SourceChoice(StrictModel):
@@ -105,6 +114,11 @@ class TargetStageConfig(StrictModel):
     repeat: int = Field(0, ge=0)
     all_images: bool = False
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """Of the training images."""
+        return Augmentation(self.target.augment, self.dataset.preprocess.orientation)
+
 
 def run(
     config: TargetStageConfig, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
@@ -134,23 +148,28 @@ def _train_and_score(
 ) -> Mapping[str, float]:
     cases = read_cases(config.dataset, config.compute, "target", emit)
     require_patch_fits(config.target.patch, list(cases.values()), "target.patch")
+    config.augmentation.require_possible(list(cases.values()), "target.augment")
     patients = list_patients(config.dataset)
     split = target_split(patients, config.dataset, config.train_size, config.split)
     if config.all_images:
         split = with_all_images(split, patients)
     prepared = METHODS[config.method].prepare(_method_inputs(config, inputs, len(split.train)))
+    train, seed = [cases[name] for name in split.train], repetition_seed(config.seed, config.split)
+    figures = out_dir / "figures"
+    augmented_figure(train, config.augmentation, config.target.patch, seed, figures, "target task")
     result = train_network(
         prepared,
-        [cases[name] for name in split.train],
+        train,
         [cases[name] for name in split.val],
         config.target,
         config.compute,
-        repetition_seed(config.seed, config.split),
+        seed,
         work_dir / "checkpoint.safetensors",
         lambda epoch, metrics: emit("target", epoch, metrics),
         config.target.patch,
+        config.augmentation,
     )
-    voxel_mm = median_voxel_size([cases[name] for name in split.train])
+    voxel_mm = median_voxel_size(train)
     facts = {"method": config.method, "best_epoch": result.best_epoch, VOXEL_SIZE: list(voxel_mm)}
     save_net(prepared.net, config.unet, out_dir, facts)
     test = _evaluate(config, prepared.net, cases, split, patients, result, out_dir)

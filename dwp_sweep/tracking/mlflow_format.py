@@ -93,9 +93,10 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_idle_parts(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's settings without patches and clean-up where they do nothing: older runs have neither."""
+    """A stage's settings without parts that do nothing: older runs have none of them."""
     idle = {
         "patch": not (section.get("patch") or {}).get("shape"),
+        "augment": not section.get("augment"),
         "postprocess": not any((section.get("postprocess") or {}).values()),
     }
     return {name: value for name, value in section.items() if not idle.get(name, False)}

@@ -58,8 +58,8 @@ def autocast(config: ComputeConfig, device: torch.device) -> AbstractContextMana
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on the device; a GPU's copy runs beside the host, which goes on at once."""
-    if device.type == "cuda":
+    """A tensor on the device; a copy from the host to a GPU runs beside the host, which goes on at once."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dwp_sweep.bench.frame import Bench
 from dwp_sweep.bench.step import step
+from tests.benchmarks.augment import augment
 from tests.benchmarks.bound import bound
 from tests.benchmarks.data import data
 from tests.benchmarks.fraction import fraction
@@ -15,6 +16,7 @@ from tests.benchmarks.scale import scale
 from tests.benchmarks.subjects import subjects
 
 BENCHES: dict[str, Bench] = {
+    "augment": augment,
     "bound": bound,
     "data": data,
     "fraction": fraction,

@@ -30,6 +30,8 @@ _PLACES = {
     "bank", "priors", "allow_shared_scans",
 }  # fmt: skip
 """Last parts of names that never change a result: the components' unkeyed fields (a test compares)."""
+_OFF = {"source.augment.preset": "none", "target.augment.preset": "none"}
+"""What runs have that do not say it: those of before, and all without augmentation."""
 _LOW = ("loss", "nll")
 _REPORTED = ("test_dice", "test_iou")
 """Test metrics that stand beside what decided, and never decide."""
@@ -176,10 +178,17 @@ def varied_of(settings: Sequence[dict[str, Any]], asked: Sequence[str] = ()) -> 
     """
     names = sorted({name for values in settings for name in values if changes_results(name)})
     # A setting that some methods do not have at all follows from the method; it tells nothing by itself.
-    texts = {name: {encode(values[name]) for values in settings if name in values} for name in names}
+    texts = {
+        name: {
+            encode(values.get(name, _OFF.get(name))) for values in settings if name in values or name in _OFF
+        }
+        for name in names
+    }
     first = [name for name in ("method", "train_size") if name in texts]  # every answer has them anyway
     asked = [key for key in asked if key not in first]
     own = [name for key in asked for name in names if name == key or name.startswith(f"{key}.")]
+    # Of a preset's many numbers only those that differ are told, and its name.
+    own = [name for name in own if name in _OFF or ".augment." not in name]
     order = dict.fromkeys([*first, *own, *names])
     return tuple(name for name in order if name in own or len(texts[name]) > 1)
 
@@ -250,7 +259,9 @@ def require_settings(pairs: Sequence[Pair], names: Sequence[str], sweep: str) ->
 def setting(pair: Pair, name: str) -> Any:
     """A setting or label of a target run; None where it has none."""
     row, configuration = pair
-    return row.labels[name] if name in LABELS and name in row.labels else configuration.values.get(name)
+    if name in LABELS and name in row.labels:
+        return row.labels[name]
+    return configuration.values.get(name, _OFF.get(name))
 
 
 def same_value(value: Any, wanted: Any) -> bool:
