@@ -2,7 +2,7 @@
 # Builds the source archive and the wheel, and checks them as users get them: into dist/, nothing is published.
 #
 #   deploy/release.sh          build, check the metadata, install the wheel into a new environment, check that its
-#                              dependencies agree, and run the demo at its smoke scale outside the clone
+#                              dependencies agree, list them (SBOM), and run the demo at its smoke scale outside the clone
 #   deploy/release.sh --tag    the same for a release: needs a clean working tree and a section of CHANGELOG.md for the
 #                              version, and ends with the tag vVERSION, which is not pushed
 #
@@ -33,7 +33,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 echo "building dwp-sweep $version ..."
 "$python" -m venv "$scratch/tools"
-"$scratch/tools/bin/pip" install --quiet build twine
+"$scratch/tools/bin/pip" install --quiet build twine cyclonedx-bom
 "$scratch/tools/bin/python" -m build --outdir "$scratch/dist" . >"$scratch/build.log" || { cat "$scratch/build.log" >&2; exit 1; }
 "$scratch/tools/bin/twine" check --strict "$scratch"/dist/*
 
@@ -43,6 +43,9 @@ torch="$(grep '^torch==' constraints.txt)"
 "$scratch/clean/bin/pip" install --quiet --no-compile "$torch"
 "$scratch/clean/bin/pip" install --quiet --no-compile "$scratch"/dist/*.whl
 "$scratch/clean/bin/pip" check
+bill="dwp_sweep-$version.cdx.json"
+"$scratch/tools/bin/cyclonedx-py" environment "$scratch/clean" --pyproject pyproject.toml --output-reproducible \
+    --output-format JSON --output-file "$scratch/$bill"
 
 echo "running the demo from the wheel ..."
 mkdir "$scratch/outside"
@@ -55,8 +58,9 @@ mkdir "$scratch/outside"
 )
 
 mkdir -p dist
-mv "$scratch"/dist/* dist/
+mv "$scratch"/dist/* "$scratch/$bill" dist/
 echo "checked: dist/dwp_sweep-$version-py3-none-any.whl, dist/dwp_sweep-$version.tar.gz"
+echo "all packages that were installed with it, as CycloneDX: dist/$bill"
 if [[ ${1:-} == --tag ]]; then
     git tag --annotate "v$version" --message "dwp-sweep $version"
     echo "tagged v$version; push it with: git push origin v$version"

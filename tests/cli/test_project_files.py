@@ -34,7 +34,7 @@ PROJECT_FILES = [
 PROJECT_FILES += sorted(
     path for path in (ROOT / "deploy").rglob("*") if path.is_file() and "secrets" not in path.parts
 )
-SERVICES = {"mlflow", "s3", "HOST", "MLFLOW_HOST"}  # of the deployments, and what stands for one
+SERVICES = {"mlflow", "s3", "ray-head", "HOST", "MLFLOW_HOST"}  # of the deployments, and what stands for one
 
 
 def plain(name: str) -> str:
