@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -14,12 +14,34 @@ from dwp_sweep.cli.exits import place, remark, say
 from dwp_sweep.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from dwp_sweep.report.answers.in_scans import ScansTable
     from dwp_sweep.report.answers.paper_table import PaperTable
     from dwp_sweep.report.paired.differences import PairedTable
     from dwp_sweep.report.search.report import SearchReport
+    from dwp_sweep.tables import Table
     from dwp_sweep.tracking.read.best import Best
     from dwp_sweep.tracking.read.conditions import BestByCondition
     from dwp_sweep.tracking.read.pareto import Front
+
+
+class Further(NamedTuple):
+    """What a report prints below its table and the differences.
+
+    Attributes:
+        ensembles: None where the sweep has none.
+        in_scans: One for each reference that has enough training sizes.
+    """
+
+    ensembles: Table | None
+    in_scans: tuple[ScansTable, ...]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All of them, in order."""
+        ensembles = [self.ensembles] if self.ensembles is not None else []
+        return [*ensembles, *(table for each in self.in_scans for table in each.tables())]
 
 
 @click.command()
@@ -134,7 +156,8 @@ def report(
     """Print a sweep's table: test Dice, then IoU, mean (std) by method or variant and training size.
 
     With --versus the differences to one of them follow, subject by subject on the same test scans, with
-    two intervals each: over splits (training again) and over test subjects (these networks).
+    two intervals each: over splits (training again) and over test subjects (these networks). Where three
+    training sizes or more are there, each difference is also told in labelled scans.
 
     With --out a page with everything is written instead: tables, tests, figures, learning curves, cost,
     settings. It holds all it needs and opens without a network.
@@ -155,7 +178,7 @@ def report(
     uri = resolve_uri(tracking_uri, storage)
     rows, read = results(sweep, uri, storage), ScoreReader(open_store(storage), uri).read
     pairs = [paired_table(rows, name, read, metric or "test_dice") for name in dict.fromkeys(versus)]
-    _show_report(paper_table(rows), pairs, form)
+    _show_report(paper_table(rows), pairs, _further(rows, versus), form)
     if figure is not None:
         from dwp_sweep.report.paired.forest import forest_figure
 
@@ -178,19 +201,40 @@ def _show_answer(answer: Best | BestByCondition | Front | SearchReport) -> None:
     print_tables(answer.tables(), standard_output())
 
 
-def _show_report(table: PaperTable, pairs: Sequence[PairedTable], form: str) -> None:
-    """Print the table and the differences to each reference, in JSON under ``paired``."""
+def _further(rows: pd.DataFrame, versus: Sequence[str]) -> Further:
+    """Ensembles, and effects in scans of each reference; why there are none goes to standard error."""
+    from dwp_sweep.report.answers.ensembles import ensemble_table
+    from dwp_sweep.report.answers.in_scans import scans_table
+
+    in_scans = []
+    for name in dict.fromkeys(versus):
+        try:
+            in_scans.append(scans_table(rows, name))
+        except InputError as error:
+            remark("\n".join(map(str, error.problems)))
+    return Further(ensemble_table(rows), tuple(in_scans))
+
+
+def _show_report(table: PaperTable, pairs: Sequence[PairedTable], further: Further, form: str) -> None:
+    """Print the table, differences to each reference (in JSON ``paired``), ensembles, effects in scans."""
     if form == "json":
         values = json.loads(table.json()) | ({"paired": [pair.values() for pair in pairs]} if pairs else {})
+        values |= {"in_scans": [each.values() for each in further.in_scans]} if further.in_scans else {}
         click.echo(json.dumps(values, indent=1, allow_nan=False))
     elif form == "markdown":
-        click.echo("\n\n".join([table.markdown(), *(pair.markdown() for pair in pairs)]))
+        from dwp_sweep.tables import markdown
+
+        more = [markdown(each) for each in further.tables]
+        click.echo("\n\n".join([table.markdown(), *(pair.markdown() for pair in pairs), *more]))
     else:
         from dwp_sweep.cli.terminal import show_table
+        from dwp_sweep.tables import plain_text
 
         show_table(table)
         for pair in pairs:
             click.echo(f"\n{pair.text()}")
+        for each in further.tables:
+            click.echo(f"\n{plain_text(each)}")
 
 
 def _names(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Experiments to nodes: which stages a condition needs and what each of them reads.
 
-Only this file has the pipeline's edges: source nets -> bank -> priors -> target, and source net -> target.
+Only this file has the pipeline's edges: source nets -> bank -> priors -> target, source net -> target, and
+targets -> ensemble.
 Equal keys are one node.
 """
 
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dwp_sweep.config.ensembles import EnsembleGroup
 from dwp_sweep.config.experiment import ExperimentConfig, method_settings
 from dwp_sweep.config.imported import ImportedOutputs
 from dwp_sweep.config.node import Node, make_node, with_trial, with_variant
@@ -21,6 +23,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_groups import GROUPS
+from dwp_sweep.stages.ensemble import EnsembleStageConfig, MemberConfig
 from dwp_sweep.stages.harvest import HarvestStageConfig
 from dwp_sweep.stages.prior import PriorStageConfig
 from dwp_sweep.stages.registry import STAGES
@@ -90,6 +93,40 @@ class GraphBuilder:
             self.nodes[node.key] = node = with_variant(node, variant)
         if trial is not None:
             self.nodes[node.key] = node = with_trial(node, trial)
+        return node
+
+    def ensemble(
+        self,
+        conditions: Sequence[ExperimentConfig],
+        targets: Sequence[str],
+        group: EnsembleGroup,
+        over: Sequence[str],
+    ) -> Node:
+        """The node that scores the mean of some targets.
+
+        Args:
+            conditions: Of the grid.
+            targets: Key of the target of each.
+            group: Whose mean; equal targets count once.
+            over: The axes in which they differ.
+        """
+        places = list({targets[place]: place for place in group.places}.values())
+        chosen = [conditions[place] for place in places]
+        first = chosen[0]
+        config = EnsembleStageConfig(
+            method=first.method,
+            train_size=first.train_size,
+            members=tuple(MemberConfig(split=one.split, seed=one.seed) for one in chosen),
+            dataset=self._datasets[first.data.target],
+            target=first.target,
+            compute=self._compute(first),
+        )
+        labels = {"method": first.method, "train_size": first.train_size, "over": ", ".join(over)}
+        labels |= {name: getattr(first, name) for name in ("split", "seed") if name not in over}
+        inputs = {"targets": tuple(self.nodes[targets[place]] for place in places)}
+        node = self._add("ensemble", config, inputs, labels)
+        if group.variant is not None:
+            self.nodes[node.key] = node = with_variant(node, group.variant)
         return node
 
     def problems(self, condition: ExperimentConfig) -> list[Problem]:

@@ -27,9 +27,9 @@ class Node:
         stage: Name of the stage.
         config: Plain values of the stage's config, unkeyed ones included.
         inputs: Role -> ((stage, key), ...) of the nodes whose outputs it reads.
-        labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group``, ``trial`` (its number
-            in a search) where they apply; ``settings``: dotted key -> value of what the sweep asks about and
-            this node or one upstream of it reads.
+        labels: ``method``, ``variant``, ``train_size``, ``split``, ``seed``, ``group``, ``over`` (the axes of
+            an ensemble), ``trial`` (its number in a search) where they apply; ``settings``: dotted key ->
+            value of what the sweep asks about and this node or one upstream of it reads.
     """
 
     key: str
@@ -55,6 +55,7 @@ class Node:
             "group": "group {}",
             "split": "split {}",
             "seed": "seed {}",
+            "over": "over {}",
         }
         labels = {**self.labels, "settings": short_settings(self.labels.get("settings") or {})}
         words = [form.format(labels[name]) for name, form in forms.items() if labels.get(name, "") != ""]

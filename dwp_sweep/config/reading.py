@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dwp_sweep.config.ensembles import ensemble_problems
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.plain_values import merged, nested, with_value, without
 from dwp_sweep.config.search.checks import search_problems
@@ -112,6 +113,7 @@ def read_values(values: Mapping[str, Any], taken: Mapping[str, Any], where: str)
         problems += same_settings(named, where)
     variants, conditions = tuple(name for name, _ in named), tuple(condition for _, condition in named)
     problems += _voxel_grid_problems(conditions, where)
+    problems += ensemble_problems(file.ensemble, conditions, bool(file.search), where)
     space = make_search(file, search, grid, conditions, variants) if search and not problems else None
     return Reading(file, bad, base, grid, conditions, variants, tuple(dict.fromkeys(problems)), space)
 

@@ -16,6 +16,9 @@ from dwp_sweep.strict import StrictModel
 
 HOUR_S = 3600.0
 
+ENSEMBLE_AXES = ("split", "seed", "source.member")
+"""Axes over which networks may be averaged: those that repeat a configuration."""
+
 OBJECTIVES: Mapping[str, Literal["max", "min"]] = {
     "val_dice": "max",
     "val_iou": "max",
@@ -175,6 +178,8 @@ class SpaceFile(StrictModel):
         searcher: How values are suggested, and how many configurations.
         objective: What the search optimises: one mapping, or a list of them.
         scheduler: When a target network is stopped early.
+        ensemble: Axes of the grid (split, seed, source.member): the mean of their networks is scored as well,
+            in a node of its own.
         budget: When the run starts no further node.
         resources: Stage -> what one of its trials requests.
         max_failures: How many retries a node gets whose worker was lost.
@@ -189,10 +194,22 @@ class SpaceFile(StrictModel):
     searcher: SearcherConfig = SearcherConfig()
     objective: tuple[ObjectiveConfig, ...] = ()
     scheduler: SchedulerConfig = SchedulerConfig()
+    ensemble: tuple[str, ...] = ()
     budget: BudgetConfig = BudgetConfig()
     resources: dict[str, ResourcesConfig] = Field(default_factory=dict)
     max_failures: int = Field(2, ge=0, le=1_000)
     smoke: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("ensemble", mode="before")
+    @classmethod
+    def _axes(cls, value: Any) -> Any:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not all(isinstance(axis, str) for axis in values):
+            raise ValueError(f"should be an axis or a list of axes: {', '.join(ENSEMBLE_AXES)}")
+        for axis in values:
+            if axis not in ENSEMBLE_AXES:
+                raise ValueError(f"{axis!r} repeats no configuration; axes are {', '.join(ENSEMBLE_AXES)}")
+        return tuple(dict.fromkeys(values))
 
     @field_validator("objective", mode="before")
     @classmethod

@@ -54,6 +54,7 @@ class Space:
         settings: Base and grid as plain values, overrides and smoke scale applied.
         search: The search in every condition; None: there is none.
         budget: When the run starts no further node.
+        ensemble: Axes over whose networks the mean is scored.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Space:
     settings: Mapping[str, Any]
     search: SearchSpace | None = None
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    ensemble: tuple[str, ...] = ()
 
 
 def load_space(
@@ -126,6 +128,7 @@ def load_space(
         settings=_settings(reading, where),
         search=reading.search,
         budget=file.budget,
+        ensemble=file.ensemble,
     )
 
 
@@ -214,6 +217,8 @@ def _settings(reading: Reading, where: str) -> dict[str, Any]:
             "objective": [objective.model_dump(mode="json") for objective in search.objectives],
             "scheduler": search.scheduler.model_dump(mode="json"),
         }
+    if reading.file.ensemble:
+        settings |= {"ensemble": list(reading.file.ensemble)}
     if (budget := reading.file.budget).is_limited:
         settings |= {"budget": budget.model_dump(mode="json", exclude_none=True)}
     return settings

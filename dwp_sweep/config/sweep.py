@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp_sweep.config.datasets import prepare_datasets
+from dwp_sweep.config.ensembles import ensemble_groups, single_warnings
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.graph import GraphBuilder, upstream_problems
 from dwp_sweep.config.node import Node
@@ -42,7 +43,8 @@ class Sweep:
     Attributes:
         name: Identity of the sweep.
         nodes: By key, parents before children.
-        targets: Keys of the target nodes, in the order of the grid; of a search those resolved so far.
+        targets: Keys of the target nodes, in the order of the grid, then of the ensembles; of a search those
+            resolved so far.
         resources: What a trial of each stage requests.
         settings: The search space as plain values, for people and records.
         max_failures: How many retries a node gets whose worker was lost.
@@ -147,8 +149,12 @@ def _resolved(space: Space, builder: GraphBuilder, warnings: tuple[str, ...]) ->
     if space.search is None:
         keys = [builder.target(condition, variant).key for condition, variant in named]
         twins = _twins(keys, space.variants)
-        return sweep(targets=tuple(dict.fromkeys(keys)), warnings=(*warnings, *twins))
-    targets: list[str] = []
+        groups = ensemble_groups(space.conditions, space.variants, space.ensemble)
+        ensembles = [builder.ensemble(space.conditions, keys, group, space.ensemble) for group in groups]
+        single = single_warnings([len(node.parents) for node in ensembles], space.ensemble)
+        targets = tuple(dict.fromkeys((*keys, *(node.key for node in ensembles))))
+        return sweep(targets=targets, warnings=(*warnings, *twins, *single))
+    found: list[str] = []
     known: set[str] = set()  # of the targets, for a quick look-up
 
     def resolve(values: Mapping[str, Any], place: int, trial: int | None = None) -> Node:
@@ -156,10 +162,10 @@ def _resolved(space: Space, builder: GraphBuilder, warnings: tuple[str, ...]) ->
         node = builder.target(_with_values(condition, values, space.file), variant, trial)
         if node.key not in known:
             known.add(node.key)
-            targets.append(node.key)
+            found.append(node.key)
         return node
 
-    return sweep(targets=targets, resolve=resolve, warnings=warnings)
+    return sweep(targets=found, resolve=resolve, warnings=warnings)
 
 
 def _different_scans(conditions: Sequence[ExperimentConfig]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dwp_sweep.stages import harvest, prior, source, target
+from dwp_sweep.stages import ensemble, harvest, prior, source, target
 from dwp_sweep.stages.contract import Stage
 
 STAGES: dict[str, Stage] = {
@@ -10,4 +10,5 @@ STAGES: dict[str, Stage] = {
     "harvest": harvest.stage,
     "prior": prior.stage,
     "target": target.stage,
+    "ensemble": ensemble.stage,
 }

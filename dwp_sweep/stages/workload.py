@@ -173,5 +173,8 @@ WORKLOADS: dict[str, Workload] = {
         data_key="data.target",
         steps=_target_steps,
     ),
+    "ensemble": Workload(
+        size_fields=_UNET | {"n_samples", "n_test"}, guessed_s=5.0, gpu=1.0, data_key="data.target"
+    ),
 }
 """By name of the stage."""

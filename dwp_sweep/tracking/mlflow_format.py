@@ -34,7 +34,7 @@ SHARES_TAG = "dwp.target_resources"
 MLFLOW_PARENT = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 """Shown as the description of an experiment or a run."""
-LABELS = ("method", "variant", "train_size", "split", "seed", "group", "trial", "settings")
+LABELS = ("method", "variant", "train_size", "split", "seed", "group", "over", "trial", "settings")
 """What a node's labels may be; each stands in a tag of its own."""
 ASKED_TAG = "dwp.asked"
 """On the parent run: JSON list of the dotted keys that the sweep asks about."""
@@ -83,7 +83,7 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if public.get("source") is None:
         public.pop("source", None)  # the method starts from no source network
     if config.get("dataset"):
-        public["data"] = {stage: config["dataset"]}
+        public["data"] = {"source" if stage == "source" else "target": config["dataset"]}
     for section in ("source", "target"):
         if isinstance(values := public.get(section), Mapping):
             public[section] = _without_idle_parts(values)

@@ -105,3 +105,28 @@ def test_the_page_takes_no_options_of_what_is_printed(tmp_path: Path) -> None:
     assert (
         "--json: is about what is printed" in done.stderr and "a report page has one reference" in done.stderr
     )
+
+
+def test_effects_are_told_in_scans_where_three_sizes_are_there_and_refused_below(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = report(storage, "--versus", "RI")
+    assert few.exit_code == 0 and "1 finished training size(s) (5)" in few.stderr
+    assert "labelled scans" not in few.stdout
+    rows = [
+        NodeRow(f"{name.replace(' ', '')}{split}", "target", "done",
+                {"method": "random_init", "variant": name, "train_size": size, "split": split, "seed": 0},
+                {}, {"test_dice": dice - 1 / size, "test_iou": 0.5})
+        for name, dice in DICE.items()
+        for split in (0, 1)
+        for size in (5, 10, 20)
+    ]  # fmt: skip
+    monkeypatch.setattr("dwp_sweep.api.results", lambda *_: frame_of_rows(rows))
+    done = report(storage, "--versus", "RI")
+    assert done.exit_code == 0, done.output
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "Worth in labelled scans of RI" in done.stdout and "5 DWP he +0.125 8 [8, 8]" in lines
+    assert "5 noise only +0.000 0 [0, 0]" in lines and "m = 40 would give" in done.stdout
+    assert "10 DWP he +0.125 > 200 [> 200, > 200]" in lines
+    (found,) = json.loads(report(storage, "--versus", "RI", "--json").stdout)["in_scans"]
+    assert found["baseline"] == "RI" and found["curve"]["exponent"] == pytest.approx(1, rel=1e-3)

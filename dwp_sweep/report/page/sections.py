@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dwp_sweep.errors import InputError
+from dwp_sweep.report.answers.ensembles import ensemble_table
+from dwp_sweep.report.answers.in_scans import scans_table
 from dwp_sweep.report.answers.paper_table import cell_of
 from dwp_sweep.report.answers.runs import validation_counts
 from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OTHER_TESTED, OVERLAP, Score
@@ -124,8 +127,14 @@ def _test_scores(builder: ReportBuilder) -> Section:
     notes.append(
         "Bold: the best mean of its training size. n/N: only n of N runs are there; point at a cell."
     )
-    overlap, boundary = _score_blocks(builder, OVERLAP), _score_blocks(builder, BOUNDARY)
-    return Section("tables", "Test scores", {"overlap": overlap, "boundary": boundary, "notes": notes})
+    ensembles = ensemble_table(builder.evidence.frame)
+    data = {
+        "overlap": _score_blocks(builder, OVERLAP),
+        "boundary": _score_blocks(builder, BOUNDARY),
+        "ensembles": ShownTable(ensembles) if ensembles else None,
+        "notes": notes,
+    }
+    return Section("tables", "Test scores", data)
 
 
 def _score_blocks(builder: ReportBuilder, scores: Iterable[Score]) -> list[ScoreBlock]:
@@ -145,15 +154,21 @@ def _score(builder: ReportBuilder, table: ScoreTable) -> ShownTable:
 
 
 def _sizes(builder: ReportBuilder) -> Section:
-    """Test Dice over m (Figure 4), validation Dice folded below."""
-    charts = {}
+    """Test Dice over m (Figure 4), validation Dice folded below; effects in labelled scans."""
+    data: dict[str, Any] = {"in_scans": [], "refused": ""}
     for name, score, stem in (
         ("test", OVERLAP[0], "dice_over_m"),
         ("validation", DECIDES, "validation_dice_over_m"),
     ):
         table = score_table(builder.evidence, score)
-        charts[name] = builder.figure(size_chart(table, builder.looks, stem)) if table else None
-    return Section("sizes", "More training scans", charts)
+        data[name] = builder.figure(size_chart(table, builder.looks, stem)) if table else None
+    if builder.reference is not None:
+        try:
+            found = scans_table(builder.evidence.frame, builder.reference)
+            data["in_scans"] = [ShownTable(table) for table in found.tables()]
+        except InputError as error:
+            data["refused"] = error.problems[0].what
+    return Section("sizes", "More training scans", data)
 
 
 def _tests(builder: ReportBuilder, comparisons: Comparisons, score: Score) -> Section:
