@@ -1,4 +1,7 @@
-"""Signals that ask this process to stop: SIGINT (Ctrl-C), SIGTERM (batch systems), SIGHUP (lost terminal).
+"""Signals that ask this process to stop.
+
+SIGINT (Ctrl-C), SIGTERM (batch systems), SIGHUP (lost terminal), SIGUSR1 (a batch system's warning before it
+takes the machine, as Slurm's ``--signal=USR1@120``).
 
 Outside a run each raises KeyboardInterrupt, which closes what is open; a run lets its nodes leave at their
 checkpoints (`harness.stopping`). Ray replaces handlers below Python; `rearm` puts them back.
@@ -14,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 STOP_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
 )
 _STDOUT, _STDERR = 1, 2
 

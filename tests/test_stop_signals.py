@@ -28,8 +28,8 @@ def test_a_signal_interrupts_and_the_handler_from_before_returns(number: int) ->
     assert signal.getsignal(number) == before
 
 
-def test_the_three_signals_that_end_sessions_are_covered() -> None:
-    assert set(STOP_SIGNALS) == {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+def test_the_signals_that_end_sessions_and_warn_of_the_end_are_covered() -> None:
+    assert set(STOP_SIGNALS) == {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

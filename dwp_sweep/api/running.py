@@ -16,9 +16,11 @@ from dwp_sweep.harness.dag.plan import make_plan
 from dwp_sweep.harness.notifier import Notifier, Notify
 from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.stopping import DEFAULT_WAIT_S
+from dwp_sweep.harness.taking_over import wait_for_driver as wait_for_other
 from dwp_sweep.harness.view.status import SweepStatus, sweep_status
 from dwp_sweep.stop_signals import finish_first, on_stop
 from dwp_sweep.store.heartbeat import keys_in_hand
+from dwp_sweep.store.lease import RunWatch
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.sweep_record import record_settings, recorded_resources
@@ -93,6 +95,7 @@ def run_sweep(
     max_concurrent: int | None = None,
     wait_s: float = DEFAULT_WAIT_S,
     here: bool = False,
+    wait_for_driver: bool = False,
     notify: Notify | None = None,
     progress: Progress | None = None,
     say: Say | None = None,
@@ -114,6 +117,8 @@ def run_sweep(
         here: Compute all nodes in this process, one after the other, without Ray: for a debugger, a notebook,
             a first test on a laptop. The results are the same. A search must give nothing up early
             (``scheduler.kind: none``).
+        wait_for_driver: Of a search that another driver runs: wait until that one has ended or is dead, and
+            take over. Without it such a search is refused; drivers of a grid share it.
         notify: Who is told of the end, of failures and of stalls; None: nobody.
         progress: Shows the run; default: a live table on a terminal, one line per event elsewhere.
         say: Receives remarks for people (what is being prepared, MLflow out of reach).
@@ -124,7 +129,7 @@ def run_sweep(
         InputError: With every problem of the search space and of the data; nothing was started.
     """
     say = say or silent
-    options = RunOptions(address, retry_failed, max_concurrent, wait_s, here)
+    options = RunOptions(address, retry_failed, max_concurrent, wait_s, here, wait_for_driver)
     options.require_executor()
     store = open_store(storage, writes=True)
     resolve_uri(tracking_uri, store.place)  # reports what is missing before minutes are spent on scans
@@ -227,6 +232,9 @@ def _run(
     from dwp_sweep.report.answers.paper_table import paper_table
     from dwp_sweep.tracking.write.parent import describe_parent, reopen
 
+    watch = RunWatch(store)
+    if options.wait_for_driver:
+        wait_for_other(sweep, store, watch, say)
     plan = make_plan(sweep, store, options.retry_failed)
     record_settings(store, sweep.name, sweep.settings)
     say("opening MLflow ...")
@@ -235,8 +243,9 @@ def _run(
             say(str(parent.tracking.problem))
         _bring_level(parent.tracking, sweep, store, say)
         outcome = run_nodes(
-            sweep, store, parent.tracking, options, progress=progress, plan=plan, notifier=notifier
-        )
+            sweep, store, parent.tracking, options,
+            progress=progress, plan=plan, notifier=notifier, watch=watch,
+        )  # fmt: skip
         with finish_first():
             tracking = parent.tracking = reopen(parent.tracking)
         _bring_level(tracking, sweep, store, say)

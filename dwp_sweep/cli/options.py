@@ -170,6 +170,11 @@ run_options = _together(
         help="How long a cluster that grows may take to bring a machine that a stage asks for.",
     ),
     click.option(
+        "--wait-for-driver",
+        is_flag=True,
+        help="Wait until the driver that runs this search has ended or is dead, then take the search over.",
+    ),
+    click.option(
         "--notify-command",
         metavar="COMMAND",
         envvar="DWP_SWEEP_NOTIFY_COMMAND",

@@ -167,6 +167,7 @@ def _run(ctx: click.Context, space: Path, values: dict[str, Any]) -> None:
             max_concurrent=values["max_concurrent"],
             wait_s=values["wait_for_machines"],
             here=values["here"],
+            wait_for_driver=values["wait_for_driver"],
             notify=Notify(values["notify_command"], values["notify_webhook"], values["notify_on"]),
             say=remark,
             checking=checking,

@@ -18,6 +18,7 @@ class RunOptions:
         retry_failed: Whether nodes that failed in an earlier run are tried again.
         max_concurrent: Upper bound on nodes at once; None: as the resources allow.
         wait_s: How long a cluster that grows may take to bring a machine, while nothing else can run.
+        wait_for_driver: Of a search: wait until the driver that runs it has ended, then take it over.
         here: Compute all nodes in this process, one after the other, without Ray.
 
     Raises:
@@ -29,6 +30,7 @@ class RunOptions:
     max_concurrent: int | None = None
     wait_s: float = DEFAULT_WAIT_S
     here: bool = False
+    wait_for_driver: bool = False
 
     def __post_init__(self) -> None:
         if self.here and self.address:

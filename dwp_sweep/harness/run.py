@@ -29,17 +29,16 @@ from dwp_sweep.harness.in_process import InProcessExecutor
 from dwp_sweep.harness.notifier import Notifier
 from dwp_sweep.harness.options import RunOptions
 from dwp_sweep.harness.stopping import Interrupt, Patience, Watch
+from dwp_sweep.harness.taking_over import at_work
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.heartbeat import (
-    Heartbeat,
     hold_name,
-    live_runs,
     stop_name,
     wait_for_gc,
 )
-from dwp_sweep.store.lease import Leases
+from dwp_sweep.store.lease import Leases, RunWatch
 from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.sweep_record import record_nodes, record_resources
 from dwp_sweep.tracking.client import shown_uri
@@ -59,6 +58,7 @@ def run_sweep(
     stages: Mapping[str, Stage] | None = None,
     plan: Plan | None = None,
     notifier: Notifier | None = None,
+    watch: RunWatch | None = None,
 ) -> Outcome:
     """Build everything of a sweep that is missing.
 
@@ -71,6 +71,7 @@ def run_sweep(
         stages: Stages by name, importable in the workers; None: those of the package.
         plan: The sweep's plan where the caller has just made it.
         notifier: Tells people of failures and stalls; None: nobody is told.
+        watch: Knows which runs are dead; None: a new one, which knows it later.
 
     Returns:
         How it ended, with the exit code of the command.
@@ -87,10 +88,13 @@ def run_sweep(
     run: _Run | None = None
     # Record first what is needed and that a run is alive: `gc` then keeps what the plan finds.
     record_nodes(store, sweep.name, entries_of(sweep.nodes.values(), sweep.targets))
-    leases = Leases(store, sweep.name, name)
+    watch = watch or RunWatch(store)
+    leases = Leases(store, sweep.name, name, watch)
     live_facts = lambda: run.live_facts() if run is not None else {}  # noqa: E731
-    with Heartbeat(store, sweep.name, name, live_facts), contextlib.closing(leases):
+    working = at_work(sweep, store, name, live_facts, watch, options.wait_for_driver)
+    with working as has_waited, contextlib.closing(leases):
         wait_for_gc(store)
+        plan = None if has_waited else plan
         if plan is not None:
             cached = (plan.sweep.nodes[key] for key, state in plan.states.items() if state == "cached")
             with store.snapshot():
@@ -101,7 +105,7 @@ def run_sweep(
         held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
         past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
         ledger = Ledger(plan, Durations([past.of]), _listener(progress, notifier), held)
-        search = _open_search(sweep, store, ledger, options.retry_failed, name)
+        search = _open_search(sweep, store, ledger, options.retry_failed)
         run = _Run(sweep, store, name, options, ledger, search, leases, progress, tracking, stages, notifier)
         return run.to_its_end(plan)
 
@@ -117,16 +121,9 @@ def _listener(progress: Progress, notifier: Notifier | None) -> Listener:
     return told
 
 
-def _open_search(
-    sweep: Sweep, store: Store, ledger: Ledger, retry_failed: bool, name: str
-) -> SearchPlan | None:
+def _open_search(sweep: Sweep, store: Store, ledger: Ledger, retry_failed: bool) -> SearchPlan | None:
     if sweep.search is None:
         return None
-    # Drivers can share nodes; only one may decide what is tried next and what is given up.
-    if others := [run for run in live_runs(store, sweep.name) if run.run != name]:
-        what = f"process {others[0].pid} on {others[0].host} runs this search already"
-        fix = f"look with dwp-sweep status {sweep.name}; run it again when that one has ended"
-        raise InputError(Problem(sweep.name, what, fix))
     from dwp_sweep.harness.search.search_plan import SearchPlan  # imports optuna: for searches only
 
     return SearchPlan(sweep, store, ledger, retry_failed)

@@ -114,9 +114,9 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep our handlers of signals while Ray starts, and Ray's processes when the terminal is lost."""
+    """Keep our handlers of signals while Ray starts, and Ray's processes at SIGHUP and SIGUSR1."""
     # Child processes inherit what is blocked; this one gets it afterwards.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1})
     try:
         with without_sigterm_handler():
             yield
