@@ -186,6 +186,10 @@ class DeviceMemoryError(DwpSweepError):
     """The device ran out of memory; names the field to lower."""
 
 
+class DeviceUnusableError(DwpSweepError):
+    """A worker has a GPU that torch cannot use; names the versions of torch and of the driver."""
+
+
 class CorruptArtifactError(DwpSweepError):
     """A published file differs from its manifest; names the file."""
 

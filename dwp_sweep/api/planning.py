@@ -14,6 +14,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.harness.cost.plan_cost import PlanCost
 from dwp_sweep.harness.cost.plan_cost import plan_cost as cost_of_plan
 from dwp_sweep.harness.dag.plan import Plan, make_plan
+from dwp_sweep.harness.stalls import require_reachable
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.tracking.client import resolve_uri
@@ -87,6 +88,7 @@ def read_sweep(
         return _fetch_run(text, key, store, tracking_uri)
 
     sweep = build_sweep(load_space(space, overrides, smoke=smoke), store.root, checking or _once(say), fetch)
+    require_reachable(sweep.resources, store)
     for warning in sweep.warnings:
         say(f"warning: {warning}")
     return sweep

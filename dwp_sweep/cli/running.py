@@ -51,23 +51,27 @@ def status(sweep: str, as_json: bool, storage: Path | str) -> None:
     show_default=True,
     help="How long to wait until it has ended; 0 does not wait.",
 )
+@click.option("--now", is_flag=True, help="Kill the workers: what they did since their checkpoints is lost.")
 @options.storage
 @click.pass_context
-def cancel(ctx: click.Context, sweep: str, wait: float, storage: Path | str) -> None:
+def cancel(ctx: click.Context, sweep: str, wait: float, now: bool, storage: Path | str) -> None:
     """Stop a running sweep as Ctrl-C does: nodes leave at their checkpoints, the run ends with 130.
 
-    The same run command goes on from there. Exit code 1 if it has not ended when the wait is over.
+    --now ends it as a second Ctrl-C does, for nodes that hang or whose epochs are long. The same run command
+    goes on from there. Exit code 1 if it has not ended when the wait is over.
     """
     from dwp_sweep.harness.stopping import cancel_sweep, wait_for_end
     from dwp_sweep.store.open_store import open_store
 
     store = open_store(storage)
-    runs = cancel_sweep(sweep, store)
+    runs = cancel_sweep(sweep, store, now)
     for run in runs:
         say(f"asked to stop: {run.sweep}, process {run.pid} on {run.host}")
     left = wait_for_end(runs, store, wait) if wait else ()
     if left:
-        remark(f"not ended within {wait:g} s: its nodes leave after their present epoch")
+        what = "its nodes leave after their present epoch; --now does not wait for it"
+        what = "it hangs: end its process" if now else what
+        remark(f"not ended within {wait:g} s: {what}")
         ctx.exit(FAILED)
     elif wait:
         say("ended; the same run command goes on from there")
@@ -136,7 +140,8 @@ def _show_status(status: SweepStatus) -> None:
     for line in _search_lines(status):
         print_line(console, line)
     for node in status.in_state("running"):
-        print_line(console, f"running  {short_key(node.key)}  {node.title}: {_progress(node)}")
+        word = "STALLED" if node.silence else "running"
+        print_line(console, f"{word}  {short_key(node.key)}  {node.title}: {_progress(node)}")
     failed = status.in_state("failed")
     for node in failed[:_N_FAILED]:
         print_line(console, f"FAILED   {short_key(node.key)}  {node.title}")
@@ -144,7 +149,11 @@ def _show_status(status: SweepStatus) -> None:
             print_line(console, f"         {line}")
     if len(failed) > _N_FAILED:
         print_line(console, f"and {len(failed) - _N_FAILED} more failed (--json has all)")
-    print_line(console, f"hours used: {status.cpu_hours:.2f} CPU, {status.gpu_hours:.2f} GPU")
+    for host in status.failures:
+        print_line(console, f"failures on {host.text}")
+    devices = ", ".join(f"{n} on {device}" for device, n in status.devices.items())
+    computed = f" (nodes computed: {devices})" if devices else ""
+    print_line(console, f"hours used: {status.cpu_hours:.2f} CPU, {status.gpu_hours:.2f} GPU{computed}")
     print_line(console, _time_left(status))
 
 
@@ -174,7 +183,8 @@ def _progress(node: NodeStatus) -> str:
 
     epochs = node.reading or (f"epoch {node.epoch}/{node.n_epochs}" if node.n_epochs else "begun")
     by = f", {node.by}" if node.by else ""
-    return f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}{by}"
+    silence = f"; {node.silence}" if node.silence else ""
+    return f"{epochs} after {duration(node.wall_s)}{metric_text(node.metrics, ', ')}{by}{silence}"
 
 
 def _time_left(status: SweepStatus) -> str:
@@ -187,6 +197,8 @@ def _time_left(status: SweepStatus) -> str:
     if status.left_s is None:
         open_nodes = f"some of the {n_open} open nodes" if n_open else "its target networks"
         return f"time left: unknown, since nothing like {open_nodes} was ever measured"
+    if status.left_s < 1.0:
+        return "time left: unknown, since what runs takes longer than anything like it did"
     slots = f"{status.n_slots} node{'s' if status.n_slots != 1 else ''} at once"
     when = "" if status.runs else ", once it runs again"
     return f"time left: about {duration(status.left_s)} with {slots}{when}"

@@ -140,6 +140,9 @@ def show_run(run: SweepRun, storage: Path | str) -> None:
         print_line(console, ("failed", "red"), f" {node.title}: {line}")
     if run.outcome.blocked:
         print_line(console, ("blocked", "yellow"), f" by them: {node_lines(run.outcome.blocked)}")
+    if run.outcome.failed or any(host.is_avoided for host in run.outcome.by_host):
+        for host in run.outcome.by_host:
+            print_line(console, ("failures", "red"), f" on {host.text}")
     console.print()
     if not run.tracking.online:
         print_line(console, f"  the records are in {storage}; the same command sends them to MLflow")

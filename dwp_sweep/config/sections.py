@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.strict import StrictModel
 
 HOUR_S = 3600.0
+LOST_RETRIES = 2
+"""Retries of a node whose worker was lost, where nothing is said."""
 
 ENSEMBLE_AXES = ("split", "seed", "source.member")
 """Axes over which networks may be averaged: those that repeat a configuration."""
@@ -31,6 +33,7 @@ OBJECTIVES: Mapping[str, Literal["max", "min"]] = {
 }
 """What a search may optimise, and which way is better. Test scores are reported and never select."""
 
+_OWN_FIELDS = {"CPU": "cpu", "GPU": "gpu", "memory": "memory"}
 _OBJECTIVE_SHAPES = "should be {{metric: {}, over: split}}, or a list of such"
 _WALL = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)\s*$")
 _MAX_WALL_S = 10_000 * 86400.0
@@ -44,10 +47,38 @@ class ResourcesConfig(StrictModel):
         cpu: CPU slots; also the number of torch threads (at least 1).
         gpu: GPU slots; fractions share a GPU. None: one where the cluster has GPUs and the stage
             trains a U-Net, a quarter for the kernel VAEs, else none.
+        memory: GB of main memory (1e9 bytes) that Ray counts for a trial, so that no machine gets more trials
+            than its memory holds. None: Ray does not count it.
+        accelerator_type: Of the GPU, as Ray names it: ``A100``, ``H100``, ``T4``, ... None: any.
+        custom: Name -> amount of resources that the cluster's machines declare, e.g. ``{large_disk: 1}``.
+        max_hours: Longest time of one attempt at a node; what takes longer counts as stalled, is killed and
+            tried again from its checkpoint. None: no limit.
     """
 
     cpu: float = Field(1.0, gt=0, le=100_000)
     gpu: float | None = Field(None, ge=0, le=100_000)
+    memory: float | None = Field(None, gt=0, le=1e6)
+    accelerator_type: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")
+    custom: dict[str, float] = Field(default_factory=dict)
+    max_hours: float | None = Field(None, gt=0, le=1e6)
+
+    @field_validator("custom")
+    @classmethod
+    def _declared(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, amount in value.items():
+            if name in _OWN_FIELDS:
+                raise ValueError(f"names {name}, which is set by resources.STAGE.{_OWN_FIELDS[name]}")
+            if not name or name.startswith(("node:", "accelerator_type:")) or name == "object_store_memory":
+                raise ValueError(f"names {name!r}, which is Ray's own")
+            if not 0 < amount <= 1e9:  # NaN is not in the range either
+                raise ValueError(f"asks for {amount:g} of {name}: give a positive number")
+        return value
+
+    @model_validator(mode="after")
+    def _type_of_a_gpu(self) -> Self:
+        if self.accelerator_type is not None and self.gpu == 0:
+            raise ValueError("asks for a type of GPU (accelerator_type) and for none (gpu: 0): leave one out")
+        return self
 
 
 class BudgetConfig(StrictModel):
@@ -89,6 +120,51 @@ class BudgetConfig(StrictModel):
     def is_limited(self) -> bool:
         """Whether there is any limit."""
         return any(value is not None for value in (self.gpu_hours, self.cpu_hours, self.wall, self.trials))
+
+
+class RetriesConfig(StrictModel):
+    """How often one run tries a node again, by what ended it.
+
+    Attributes:
+        lost: Its worker was lost: it was killed, or its machine or the network went away. Losses count that
+            follow each other without an epoch between; preemptions that Ray was told of never count. None:
+            `max_failures` of the file.
+        memory: Its machine ran out of memory.
+        gpu_memory: Its GPU did.
+        no_gpu: Its machine has a GPU that torch cannot use; another machine may do better.
+        stalled: It stood still, or took longer than ``max_hours`` of its stage.
+        error: The node itself failed; it would fail again unless chance or the machine decides.
+    """
+
+    lost: int | None = Field(None, ge=0, le=1_000)
+    memory: int = Field(2, ge=0, le=1_000)
+    gpu_memory: int = Field(0, ge=0, le=1_000)
+    no_gpu: int = Field(2, ge=0, le=1_000)
+    stalled: int = Field(2, ge=0, le=1_000)
+    error: int = Field(0, ge=0, le=1_000)
+
+
+class FailuresConfig(StrictModel):
+    """What a run makes of failures.
+
+    Attributes:
+        max_failed: So many failed nodes end the run: nothing more starts. None: no limit.
+        in_a_row: So many nodes of one stage that fail one after the other end it. None: ten in a search, no
+            limit elsewhere.
+        per_host: After so many failures of one kind, and no node built there since, a host gets no further
+            node while there is another one. None: hosts are never avoided.
+        stalled_epochs: A node that reports nothing for so many times the median epoch of its stage has
+            stalled: it is killed and tried again from its checkpoint. None: no node counts as stalled.
+        stalled_minutes: No silence that is shorter counts as a stall.
+        retries: How often a node is tried again.
+    """
+
+    max_failed: int | None = Field(None, ge=1)
+    in_a_row: int | None = Field(None, ge=1)
+    per_host: int | None = Field(3, ge=1)
+    stalled_epochs: float | None = Field(20.0, ge=2, le=1e6)
+    stalled_minutes: float = Field(60.0, gt=0, le=1e6)
+    retries: RetriesConfig = RetriesConfig()
 
 
 class ObjectiveConfig(StrictModel):
@@ -183,6 +259,7 @@ class SpaceFile(StrictModel):
         budget: When the run starts no further node.
         resources: Stage -> what one of its trials requests.
         max_failures: How many retries a node gets whose worker was lost.
+        failures: What the run makes of failures and stalls.
         smoke: Changes to all of the above for a quick look.
     """
 
@@ -197,7 +274,8 @@ class SpaceFile(StrictModel):
     ensemble: tuple[str, ...] = ()
     budget: BudgetConfig = BudgetConfig()
     resources: dict[str, ResourcesConfig] = Field(default_factory=dict)
-    max_failures: int = Field(2, ge=0, le=1_000)
+    max_failures: int = Field(LOST_RETRIES, ge=0, le=1_000)
+    failures: FailuresConfig = FailuresConfig()
     smoke: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("ensemble", mode="before")
@@ -210,6 +288,13 @@ class SpaceFile(StrictModel):
             if axis not in ENSEMBLE_AXES:
                 raise ValueError(f"{axis!r} repeats no configuration; axes are {', '.join(ENSEMBLE_AXES)}")
         return tuple(dict.fromkeys(values))
+
+    @property
+    def failure_policy(self) -> FailuresConfig:
+        """`failures` with `max_failures` in the place of a number of retries that is not given."""
+        retries = self.failures.retries
+        lost = self.max_failures if retries.lost is None else retries.lost
+        return self.failures.model_copy(update={"retries": retries.model_copy(update={"lost": lost})})
 
     @field_validator("objective", mode="before")
     @classmethod

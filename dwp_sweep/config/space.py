@@ -26,7 +26,13 @@ from dwp_sweep.config.plain_values import (
 from dwp_sweep.config.reading import Reading, read_values
 from dwp_sweep.config.search.checks import out_of_reach
 from dwp_sweep.config.search.definition import SearchSpace
-from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig, SearcherConfig, SpaceFile
+from dwp_sweep.config.sections import (
+    BudgetConfig,
+    FailuresConfig,
+    ResourcesConfig,
+    SearcherConfig,
+    SpaceFile,
+)
 from dwp_sweep.config.shipped import space_path
 from dwp_sweep.config.variants import VARIANT, with_variant_value
 from dwp_sweep.errors import InputError, Problem, nearest_names
@@ -37,7 +43,7 @@ from dwp_sweep.strict import shortened
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 _MAX_BYTES = 1_000_000
-_NESTED_SECTIONS = ("data", "fixed", "resources")
+_NESTED_SECTIONS = ("data", "fixed", "resources", "failures")
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Space:
         conditions: Every experiment of the grid, in the grid's order.
         variants: The variant that each condition belongs to; None where the grid has no such axis.
         resources: By stage; every stage is there.
-        max_failures: How many retries a node gets whose worker was lost.
+        failures: What the run makes of failures and stalls.
         file: Named in messages.
         settings: Base and grid as plain values, overrides and smoke scale applied.
         search: The search in every condition; None: there is none.
@@ -61,7 +67,7 @@ class Space:
     conditions: tuple[ExperimentConfig, ...]
     variants: tuple[str | None, ...]
     resources: Mapping[str, ResourcesConfig]
-    max_failures: int
+    failures: FailuresConfig
     file: str
     settings: Mapping[str, Any]
     search: SearchSpace | None = None
@@ -123,7 +129,7 @@ def load_space(
         conditions=reading.conditions,
         variants=reading.variants,
         resources={stage: file.resources.get(stage, ResourcesConfig()) for stage in STAGES},
-        max_failures=file.max_failures,
+        failures=file.failure_policy,
         file=where,
         settings=_settings(reading, where),
         search=reading.search,

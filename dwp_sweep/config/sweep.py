@@ -21,7 +21,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.plain_values import with_value
 from dwp_sweep.config.search.checks import inactive_parameters
 from dwp_sweep.config.search.definition import Resolve, SearchSpace
-from dwp_sweep.config.sections import BudgetConfig, ResourcesConfig
+from dwp_sweep.config.sections import BudgetConfig, FailuresConfig, ResourcesConfig
 from dwp_sweep.config.space import Space
 from dwp_sweep.config.variants import asked_keys, equal_pairs
 from dwp_sweep.errors import InputError, Problem
@@ -47,7 +47,7 @@ class Sweep:
             resolved so far.
         resources: What a trial of each stage requests.
         settings: The search space as plain values, for people and records.
-        max_failures: How many retries a node gets whose worker was lost.
+        failures: What the run makes of failures and stalls.
         warnings: What is legal in the data, but suspicious.
         search: The search, if there is one; nodes and targets then grow with every configuration.
         budget: When the run starts no further node.
@@ -61,7 +61,7 @@ class Sweep:
     targets: Sequence[str]
     resources: Mapping[str, ResourcesConfig]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    max_failures: int = 2
+    failures: FailuresConfig = field(default_factory=FailuresConfig)
     warnings: tuple[str, ...] = ()
     search: SearchSpace | None = None
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -141,7 +141,7 @@ def _resolved(space: Space, builder: GraphBuilder, warnings: tuple[str, ...]) ->
         nodes=builder.nodes,
         resources=space.resources,
         settings=space.settings,
-        max_failures=space.max_failures,
+        failures=space.failures,
         search=space.search,
         budget=space.budget,
     )

@@ -15,17 +15,21 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from dwp_sweep.config.node import Node
-from dwp_sweep.errors import DeviceMemoryError, DwpSweepError, StopTrial, StorageError
+from dwp_sweep.errors import DeviceMemoryError, DeviceUnusableError, DwpSweepError, StopTrial, StorageError
+from dwp_sweep.harness.dag.failures import FailureKind
 from dwp_sweep.passwords import without_secrets
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import HISTORY, Point, Record, Status, append_point, read_history
 from dwp_sweep.strict import StrictModel, parse
+
+if TYPE_CHECKING:
+    from dwp_sweep.training.gpu import DeviceWatch
 
 STARTS = "starts.txt"
 
@@ -81,6 +85,7 @@ def run_node(
     report: Report = lambda epoch, n_epochs, metrics: None,
     must_stop: Callable[[], bool] = lambda: False,
     holds_lease: Callable[[], bool] = lambda: True,
+    has_gpu: bool = False,
 ) -> Ending:
     """Run a node and publish it.
 
@@ -93,11 +98,12 @@ def run_node(
         must_stop: Called as often; the stage leaves at its checkpoint when it returns True.
         holds_lease: Called as often and before anything is published: where another run has taken the node
             over, this attempt leaves and writes nothing more.
+        has_gpu: Whether the process has a GPU for this node: one that torch cannot use is a failure.
 
     Returns:
         How it ended; never raises what a stage raised.
     """
-    attempt = _Attempt(node, stage, store, observer, report, must_stop, holds_lease)
+    attempt = _Attempt(node, stage, store, observer, report, must_stop, holds_lease, has_gpu)
     out_dirs: list[Path] = []
     try:
         out_dirs.append(store.new_out_dir(node.stage, node.key))
@@ -129,6 +135,8 @@ class _Attempt:
     report: Report
     must_stop: Callable[[], bool]
     holds_lease: Callable[[], bool]
+    has_gpu: bool
+    watch: DeviceWatch | None = None
     config: StrictModel | None = None
     points: dict[int, Point] = field(default_factory=dict)
     last_step: int = 0
@@ -149,6 +157,7 @@ class _Attempt:
         if self.observer:
             self.observer.start()
         self._leave_if_pruned()
+        self._look_at_device()
         self.config = parse(self.stage.config, self.node.config, self.node.title)
         inputs = {
             role: tuple(self.store.fetch(parent_stage, key) for parent_stage, key in pairs)
@@ -161,6 +170,18 @@ class _Attempt:
         if self.observer:
             self.observer.finish(record, folder)
         return Ending("published")
+
+    def _look_at_device(self) -> None:
+        """Remember what was computed on GPUs before; a node that has one must be able to use it."""
+        compute = self.node.config.get("compute")
+        if compute is None:
+            return  # nothing is computed by torch
+        from dwp_sweep.training.gpu import DeviceWatch, gpu_trouble  # imports torch: in the worker only
+
+        if self.has_gpu and compute.get("device") != "cpu" and (trouble := gpu_trouble()):
+            fix = f"repair it, or set resources.{self.node.stage}.gpu: 0 to compute on CPUs"
+            raise DeviceUnusableError(f"this worker has a GPU that torch cannot use: {trouble}; {fix}")
+        self.watch = DeviceWatch()
 
     def leave(self) -> Ending:
         """The node is another run's now, and so is its mirror image."""
@@ -189,6 +210,7 @@ class _Attempt:
             self._keep_work(at_once=True)
         trace = without_secrets("".join(traceback.format_exception(error)))
         record = self._record("failed", {}, f"{message}\n\n{trace}")
+        record = replace(record, failure=failure_kind(error))
         with contextlib.suppress(OSError):  # a full disk: the run reports the failure all the same
             self.store.write_failure(record)
         if self.observer:
@@ -255,6 +277,7 @@ class _Attempt:
             versions=dict(_versions()),
             host=socket.gethostname(),
             error=error,
+            device=self.watch.device() if self.watch is not None else "",
         )
 
 
@@ -264,6 +287,15 @@ def describe(error: Exception) -> str:
     if isinstance(error, DwpSweepError):
         return "; ".join(lines) or type(error).__name__
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def failure_kind(error: Exception) -> FailureKind:
+    """Which kind of failure an error of a stage is."""
+    if isinstance(error, DeviceMemoryError):
+        return "gpu_memory"
+    if isinstance(error, DeviceUnusableError):
+        return "no_gpu"
+    return "memory" if isinstance(error, MemoryError) else "error"
 
 
 def _wall_s(starts: list[int], history: tuple[Point, ...]) -> float:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from dwp_sweep.config.node import Node, node_values
+from dwp_sweep.harness.dag.failures import WORDS, FailureKind, Place, kind_of
+from dwp_sweep.harness.dag.in_hand import Work
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.resources import Admission, Resources
 from dwp_sweep.harness.dag.unsent import UNSENT_SINCE
+from dwp_sweep.harness.stalls import StallRule
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.passwords import without_secrets
-from dwp_sweep.stages.contract import SCANS, SCANS_READ
+from dwp_sweep.stages.contract import SCANS, SCANS_READ, SCANS_SCORED
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.lease import Leases
 from dwp_sweep.store.protocol import Store
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from dwp_sweep.harness.search.search_plan import SearchPlan
 
 _LOOK_EVERY_S = 1.0
+NOWHERE = Place()
 
 
 class Executor(Protocol):
@@ -46,6 +49,9 @@ class Executor(Protocol):
 
     def machines(self) -> Sequence[Resources]:
         """What the machines that are alive have."""
+
+    def fitting(self, resources: Resources) -> Collection[str]:
+        """Names of the machines that have so much; none where machines have no names."""
 
     def grows(self) -> bool:
         """Whether larger machines may come."""
@@ -72,12 +78,10 @@ class Dispatch:
         store: Where the truth is.
         admission: How many trials the executor may have.
         resources_by_stage: Stage -> resources of its trials.
-        max_lost: How often a node whose worker was lost is tried again.
         search: Brings further nodes when there is room; None: the board's nodes are all there are.
         leases: Keep other runs from building what this one builds; None: no other run works on the storage.
-
-    Attributes:
-        n_lost: Key -> how often its worker was lost.
+        stalls: Says which of the running nodes have stalled; None: none ever does.
+        fitting: Resources -> Ray's names of the machines that have them; None: machines have no names.
     """
 
     def __init__(
@@ -86,15 +90,16 @@ class Dispatch:
         store: Store,
         admission: Admission,
         resources_by_stage: Mapping[str, Resources],
-        max_lost: int = 2,
         search: SearchPlan | None = None,
         leases: Leases | None = None,
+        fitting: Callable[[Resources], Collection[str]] | None = None,
+        stalls: StallRule | None = None,
     ) -> None:
         self.ledger, self.store, self.search = ledger, store, search
-        self.resources_by_stage, self.max_lost = resources_by_stage, max_lost
-        self._admission, self._leases = admission, leases
+        self.resources_by_stage = resources_by_stage
+        self._admission, self._leases, self._fitting = admission, leases, fitting
+        self._stalls = stalls
         self._looked_s = float("-inf")
-        self.n_lost: Counter[str] = Counter()
         if search is not None:
             search.resources = resources_by_stage[OBJECTIVE_STAGE]
 
@@ -123,6 +128,16 @@ class Dispatch:
             self.ledger.start_no_more(f"the storage cannot be written ({error})", is_broken=True)
             return None
 
+    def avoided(self, stage: str) -> tuple[str, ...]:
+        """Machines that get no node of a stage, by Ray's names: too much has failed there."""
+        if self._fitting is None or not self.ledger.failures.has_bad_places:
+            return ()
+        return self.ledger.failures.avoided(self._fitting(self.resources_by_stage[stage]))
+
+    def stalled(self) -> Mapping[str, str]:
+        """Trial -> why it has stalled, in words; the executor ends these and closes them."""
+        return self._stalls.stalled() if self._stalls is not None else {}
+
     def reported(self, trial_id: str, epoch: int, n_epochs: int, metrics: Mapping[str, float]) -> None:
         """Pass an epoch, or the scans read before the first one, on to the ledger."""
         metrics = dict(metrics)
@@ -135,15 +150,17 @@ class Dispatch:
             if self.search is not None and (work := self.ledger.in_hand.work.get(trial_id)) is not None:
                 self.search.reported(work.node.key, epoch, metrics)
         elif SCANS in metrics:
-            self.ledger.reads(trial_id, int(metrics[SCANS_READ]), int(metrics[SCANS]))
+            doing, n_done = ("scoring", SCANS_SCORED) if SCANS_SCORED in metrics else ("reading", SCANS_READ)
+            self.ledger.reads(trial_id, int(metrics[n_done]), int(metrics[SCANS]), doing)
 
     def close(
         self,
         trial_id: str,
         is_stopped: bool = False,
         lost: str = "",
-        give_up: bool = False,
         is_unsent: bool = False,
+        kind: FailureKind = "lost",
+        place: Place = NOWHERE,
     ) -> None:
         """A trial has ended: read from the store what became of its node. A second call does nothing.
 
@@ -151,8 +168,9 @@ class Dispatch:
             trial_id: The trial.
             is_stopped: The node left at its checkpoint because the run is draining.
             lost: Why the worker was lost, if it was.
-            give_up: A lost node is not tried again.
             is_unsent: MLflow lacks the end of the node.
+            kind: What ended a lost one.
+            place: Where it ran.
         """
         work = self.ledger.in_hand.work.get(trial_id)
         if work is None:
@@ -162,15 +180,18 @@ class Dispatch:
         self.ledger.unsent.closed(node, is_unsent)
         record = self.store.record(node.stage, node.key)
         if self.store.is_published(node.stage, node.key):
+            self.ledger.failures.succeeded(node.stage, place)
             self._published(node)
         elif record is not None and record.status == "failed":
-            self.ledger.failed(node, first_line(record.error))
+            message, place = first_line(record.error), place._replace(host=record.host or place.host)
+            if not self._tried_again(work, message, kind_of(record.failure), place):
+                self._failed(node, message)
         elif record is not None and record.status == "pruned":
             self.ledger.pruned(node, first_line(record.error))
         elif is_stopped or self.ledger.is_draining or (self.ledger.spent and work.started_s is None):
             self.ledger.stopped(node)
         else:
-            self._lost(node, lost or "its trial ended without a result", give_up)
+            self._lost(work, lost or "its trial ended without a result", kind, place)
         if self._leases is not None:
             self._leases.release(node.stage, node.key)
         if self.search is not None:
@@ -237,11 +258,27 @@ class Dispatch:
         if self._leases is not None:
             self._leases.release(node.stage, node.key)
 
-    def _lost(self, node: Node, reason: str, give_up: bool) -> None:
-        self.n_lost[node.key] += 1
-        if self.n_lost[node.key] <= self.max_lost and not give_up:
-            self.ledger.retry(node, reason)
+    def _tried_again(self, work: Work, reason: str, kind: FailureKind, place: Place) -> bool:
+        """Count a failed attempt; whether its node goes back to those that may start."""
+        failures = self.ledger.failures
+        if failures.attempt_failed(kind, place) and self.avoided(work.node.stage):
+            n = failures.config.per_host
+            what = f"{place.host}: {n} attempts in a row ended there ({WORDS[kind]})"
+            self.ledger.note(f"{what}; it gets no further node while there is another machine")
+        if not failures.may_retry(work.node.key, kind, work.epoch):
+            return False
+        self.ledger.retry(work.node, f"{first_line(reason)}; it goes on from its checkpoint")
+        return True
+
+    def _failed(self, node: Node, message: str) -> None:
+        self.ledger.failed(node, message)
+        if (reason := self.ledger.failures.failed(node.stage)) and not self.ledger.is_draining:
+            self.ledger.start_no_more(reason, is_broken=True)
+
+    def _lost(self, work: Work, reason: str, kind: FailureKind, place: Place) -> None:
+        if self._tried_again(work, reason, kind, place):
             return
+        node = work.node
         with contextlib.suppress(OSError):  # a full disk: the next run tries it without a record
             self.store.write_failure(
                 Record(
@@ -252,7 +289,9 @@ class Dispatch:
                     inputs={role: [key for _, key in pairs] for role, pairs in node.inputs.items()},
                     labels=dict(node.labels),
                     started_ms=time.time_ns() // 1_000_000,
+                    host=place.host,
                     error=without_secrets(reason),
+                    failure=kind,
                 )
             )
-        self.ledger.failed(node, first_line(reason))
+        self._failed(node, first_line(reason))

@@ -50,6 +50,10 @@ class InProcessExecutor:
         """This one."""
         return [this_machine()]
 
+    def fitting(self, resources: Resources) -> Sequence[str]:
+        """One process has no choice of machines."""
+        return ()
+
     def grows(self) -> bool:
         """No other machine comes."""
         return False

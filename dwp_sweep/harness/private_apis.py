@@ -88,6 +88,19 @@ def autoscaling_status() -> bytes | None:
     return status
 
 
+def machine_of_actor(actor: Any) -> str:
+    """Ray's name of the machine of an actor, also of a dead one; empty where it is not known any more.
+
+    `ray.util.state` has it, too, and asks the dashboard, which our local clusters do not start.
+    """
+    from ray._private import state
+
+    try:
+        return str(state.actors(actor._actor_id.hex()).get("Address", {}).get("NodeID", ""))
+    except Exception:  # a head that is going: whose fault it was is then not known
+        return ""
+
+
 @contextlib.contextmanager
 def without_sigterm_handler() -> Iterator[None]:
     """Keep `ray.init` from installing its own handler of SIGTERM, which exits in the middle of whatever runs.

@@ -20,6 +20,7 @@ from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import CorruptArtifactError, InputError, Problem
 from dwp_sweep.harness.cost.durations import Durations, PastRuns
 from dwp_sweep.harness.dag.budget import beyond_trials, forbids_start, without_effect
+from dwp_sweep.harness.dag.failures import FailureAccount
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Listener, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.harness.dag.plan import Plan, make_plan
@@ -28,13 +29,16 @@ from dwp_sweep.harness.dispatch import Dispatch, Executor
 from dwp_sweep.harness.in_process import InProcessExecutor
 from dwp_sweep.harness.notifier import Notifier
 from dwp_sweep.harness.options import RunOptions
+from dwp_sweep.harness.stalls import StallRule
 from dwp_sweep.harness.stopping import Interrupt, Patience, Watch
 from dwp_sweep.harness.taking_over import at_work
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.view.progress import Progress, default_progress
 from dwp_sweep.stages.contract import Stage
+from dwp_sweep.stages.workload import workload_of
 from dwp_sweep.store.heartbeat import (
     hold_name,
+    now_name,
     stop_name,
     wait_for_gc,
 )
@@ -104,7 +108,8 @@ def run_sweep(
         # A search counts its configurations itself: which of them come is not known before it asks.
         held = beyond_trials(plan, None if sweep.search is not None else sweep.budget.trials)
         past = PastRuns.from_store(store, pipeline_order(sweep.nodes.values()))
-        ledger = Ledger(plan, Durations([past.of]), _listener(progress, notifier), held)
+        failures = FailureAccount(sweep.failures, sweep.search is not None)
+        ledger = Ledger(plan, Durations([past.of]), _listener(progress, notifier), held, failures)
         search = _open_search(sweep, store, ledger, options.retry_failed)
         run = _Run(sweep, store, name, options, ledger, search, leases, progress, tracking, stages, notifier)
         return run.to_its_end(plan)
@@ -153,7 +158,12 @@ class _Run:
     def live_facts(self) -> Mapping[str, Any]:
         """What other terminals read of it."""
         ledger = self.ledger
-        return {"n_slots": self.n_slots, "in_hand": ledger.in_hand.entries(), "mlflow": ledger.unsent.text()}
+        return {
+            "n_slots": self.n_slots,
+            "in_hand": ledger.in_hand.entries(),
+            "mlflow": ledger.unsent.text(),
+            "failures": ledger.failures.entries(),
+        }
 
     def to_its_end(self, plan: Plan) -> Outcome:
         """Show the run, build what is missing, and say how it ended."""
@@ -166,12 +176,8 @@ class _Run:
         try:
             for note in plan.notes:
                 self.ledger.note(note)
-            with (
-                Interrupt(
-                    self.store.mark(stop_name(self.sweep.name, self.name)), self.ledger.drain
-                ) as interrupt,
-                self._catching_up(),
-            ):
+            stop, now = (self.store.mark(of(self.sweep.name, self.name)) for of in (stop_name, now_name))
+            with Interrupt(stop, now, self.ledger.drain) as interrupt, self._catching_up():
                 if self.ledger.board.heads() or (self.search is not None and self.search.has_more):
                     self.start(plan, interrupt)
                 spent_by_search = self.search.spent if self.search is not None else ""
@@ -208,9 +214,10 @@ class _Run:
                     self.store,
                     Admission(executor.machines, executor.max_concurrent),
                     resources_by_stage,
-                    self.sweep.max_failures,
                     self.search,
                     self.leases,
+                    executor.fitting,
+                    StallRule(self.ledger.in_hand, self.sweep.failures, self.sweep.resources),
                 )
                 executor.require_seen(dispatch)
                 watch = Watch(
@@ -279,7 +286,16 @@ class _Run:
             every_epoch=self.search is not None and self.search.search.scheduler.kind != "none",
             run=self.name,
             environment=self.store.environment(),
+            take_any_gpu=frozenset(
+                stage
+                for stage, resources in resources_by_stage.items()
+                if not resources.gpu and self._gpu_is_automatic(stage)
+            ),
         )
+
+    def _gpu_is_automatic(self, stage: str) -> bool:
+        config = self.sweep.resources.get(stage)
+        return (config is None or config.gpu is None) and workload_of(stage).gpu > 0
 
 
 def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") -> Outcome:
@@ -287,8 +303,10 @@ def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") ->
     counts = {name: states.get(name, 0) for name in ("done", "cached", "pruned", "failed", "blocked")}
     counts["failed"] += ledger.search.n_impossible
     counts["waiting"] = sum(states.get(name, 0) for name in OPEN) + ledger.search.n_to_ask
+    reason = ledger.spent if ledger.is_broken else ""
     spent = ledger.spent or spent_by_search or ("budget.trials" if ledger.board.held else "")
     spent = "" if ledger.is_broken else spent
+    by_host = tuple(ledger.failures.by_host())
     exit_code = int(bool(counts["failed"] or counts["blocked"] or counts["waiting"]))
     if counts["waiting"] and (is_interrupted or spent):
         exit_code = 130 if is_interrupted else 3
@@ -299,4 +317,6 @@ def _outcome(ledger: Ledger, is_interrupted: bool, spent_by_search: str = "") ->
         blocked=tuple(ledger.board.in_state("blocked")),
         wall_s=ledger.wall_s,
         spent=spent,
+        reason=reason,
+        by_host=by_host,
     )

@@ -21,7 +21,7 @@ from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.resources import Machines, Resources, impossible, slots
 from dwp_sweep.harness.notifier import Notifier
 from dwp_sweep.stop_signals import on_stop
-from dwp_sweep.store.heartbeat import LiveRun, live_runs, stop_name
+from dwp_sweep.store.heartbeat import LiveRun, live_runs, now_name, stop_name
 from dwp_sweep.store.protocol import Mark, Store
 from dwp_sweep.store.sweep_record import require_sweep
 
@@ -36,11 +36,12 @@ class Interrupt:
 
     Args:
         stop_file: Written at the first signal; workers look for it after every epoch. Gone at the end.
+        now_file: Another terminal's wish that a run which is asked to stop ends at once. Gone at the end.
         on_request: Called at the first signal.
     """
 
-    def __init__(self, stop_file: Mark, on_request: Callable[[], None]) -> None:
-        self.stop_file = stop_file
+    def __init__(self, stop_file: Mark, now_file: Mark, on_request: Callable[[], None]) -> None:
+        self.stop_file, self.now_file = stop_file, now_file
         self.is_requested = False
         self._on_request = on_request
         self._is_marked = self._must_mark = False
@@ -55,6 +56,7 @@ class Interrupt:
     ) -> None:
         self._handlers.close()
         self.stop_file.unlink(missing_ok=True)
+        self.now_file.unlink(missing_ok=True)
 
     @property
     def is_leaving(self) -> bool:
@@ -117,7 +119,7 @@ class Watch:
         """Look, at most twice a second.
 
         Raises:
-            KeyboardInterrupt: The run is asked to stop, and the executor's machines are gone.
+            KeyboardInterrupt: The run is asked to stop, and the executor's machines are gone; or at once.
         """
         if time.monotonic() - self._looked_s < _LOOK_EVERY_S:
             return
@@ -127,7 +129,7 @@ class Watch:
         if not self.interrupt.is_leaving and self.interrupt.stop_file.exists():
             self.interrupt.request()
         self.interrupt.mark()
-        if self.interrupt.is_leaving and self.is_lost():
+        if self.interrupt.is_leaving and (self.interrupt.now_file.exists() or self.is_lost()):
             raise KeyboardInterrupt
         if not self.ledger.spent and (problems := self.patience.over(self.ledger)):
             self.in_vain = problems
@@ -185,8 +187,13 @@ class Patience:
         return {stage: self.resources_by_stage[stage] for stage in sorted(stages)}
 
 
-def cancel_sweep(sweep: str, store: Store) -> tuple[LiveRun, ...]:
+def cancel_sweep(sweep: str, store: Store, at_once: bool = False) -> tuple[LiveRun, ...]:
     """Ask every run of a sweep to stop; returns those that were asked, without waiting for them.
+
+    Args:
+        sweep: Its name.
+        store: Its storage.
+        at_once: Workers are killed in the middle of their epochs.
 
     Raises:
         InputError: No such sweep on this storage, or nothing of it runs.
@@ -197,6 +204,8 @@ def cancel_sweep(sweep: str, store: Store) -> tuple[LiveRun, ...]:
         what = "no run of this sweep is working on this storage"
         raise InputError(Problem(sweep, what, f"look: dwp-sweep status {sweep}"))
     for run in runs:
+        if at_once:  # first: the run looks for it when it has seen the other one
+            store.files.write(now_name(sweep, run.run), "")
         store.files.write(stop_name(sweep, run.run), "")
     return runs
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dwp_sweep.config.node import node_of
 from dwp_sweep.errors import DwpSweepError
 from dwp_sweep.harness.attempt import Ending, Report, run_node
-from dwp_sweep.harness.dag.resources import Resources
+from dwp_sweep.harness.dag.resources import Resources, this_machine
 from dwp_sweep.harness.dag.unsent import UNSENT_SINCE
 from dwp_sweep.stages.contract import Stage
 from dwp_sweep.store.lease import watched
@@ -58,6 +58,7 @@ class TrialContext:
         run: Name of the run, which has the leases of its nodes; empty: it has none.
         every_epoch: Report each epoch of a network that a search compares: a scheduler decides on it.
         is_shared_process: Nodes of all stages are computed in this one process.
+        take_any_gpu: Stages that got no GPU because Ray counts none, not because the sweep says so.
         environment: Variables of the driver that say where the storage is, for workers that lack them.
     """
 
@@ -72,6 +73,7 @@ class TrialContext:
     run: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     is_shared_process: bool = False
+    take_any_gpu: frozenset[str] = frozenset()
 
 
 def run_trial(stage_name: str, key: str, store: Store, context: TrialContext, report: Report) -> Ending:
@@ -102,7 +104,9 @@ def run_trial(stage_name: str, key: str, store: Store, context: TrialContext, re
     hides_gpu = not context.is_shared_process or not any(
         resources.gpu for resources in context.resources_by_stage.values()
     )
-    prepare_process(context.resources_by_stage[stage_name], context.folder, hides_gpu)
+    resources = context.resources_by_stage[stage_name]
+    has_gpu = resources.gpu > 0 or (stage_name in context.take_any_gpu and _n_gpus() > 0)
+    prepare_process(resources, context.folder, hides_gpu)
     try:
         node = node_of(store.handed_over(stage_name, key))
     except FileNotFoundError:  # a machine that joined later may lack the storage
@@ -121,6 +125,7 @@ def run_trial(stage_name: str, key: str, store: Store, context: TrialContext, re
         _saying_what_is_unsent(report, run) if run is not None else report,
         stop_file.exists,
         watched(store, stage_name, key, context.run) if context.run else lambda: True,
+        has_gpu,
     )
     return replace(ending, is_unsent=run is not None and bool(run.unsent_since_ms))
 
@@ -169,6 +174,12 @@ def keep_large_blocks() -> None:
     if mallopt is not None:
         for parameter, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)):
             mallopt(parameter, value)
+
+
+@functools.cache
+def _n_gpus() -> float:
+    """GPUs that this process saw before any was hidden from a trial."""
+    return this_machine().gpu
 
 
 @functools.cache

@@ -17,24 +17,24 @@ Inputs = Mapping[str, tuple[Path, ...]]
 """Published folders of a node's inputs by role, e.g. ``{"source": (dir,), "priors": (dir, ...)}``."""
 
 
-SCANS_READ, SCANS = "scans_read", "scans"
-"""Metrics of step 0, while a stage reads its scans: how many are read, of how many."""
+SCANS_READ, SCANS_SCORED, SCANS = "scans_read", "scans_scored", "scans"
+"""Metrics of step 0, while a stage reads or scores scans: how many are done, of how many."""
 
 WARM_UP_EPOCHS = "warm_up_epochs"
 """Metric of every epoch where a training begins with so many epochs that are no candidates for the best."""
 
 
 class Emit(Protocol):
-    """How a stage reports: once an epoch, and while it reads scans.
+    """How a stage reports: once an epoch, and while it reads or scores scans.
 
     Raises:
         StopTrial: To ask the stage to leave; it has just written a checkpoint to ``work_dir``.
     """
 
     def __call__(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Report the metrics of one step of the named stage; epochs count from 1, 0 is before the first.
+        """Report the metrics of one step of the named stage; epochs count from 1, 0 is outside them.
 
-        Step 0 is the progress of reading scans; it is shown and not stored.
+        Step 0 is the progress of reading or scoring scans; it is shown and not stored.
         """
 
 

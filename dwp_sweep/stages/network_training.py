@@ -57,7 +57,7 @@ def read_cases(dataset: DatasetConfig, compute: ComputeConfig, stage: str, emit:
     if dataset.fingerprint and dataset_fingerprint(dataset, subjects, cache_dir) != dataset.fingerprint:
         what = "the scans, masks or splits changed since the sweep was planned"
         raise InputError(Problem(str(dataset.root), what, "run the command again"))
-    cases = load_cases(dataset, subjects, cache_dir, _now_and_then(stage, emit))
+    cases = load_cases(dataset, subjects, cache_dir, now_and_then(stage, emit))
     return {case.id: case for case in cases}
 
 
@@ -153,13 +153,23 @@ def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     return torch.stack([share * value for share, value in zip(shares, values, strict=True)]).sum(0)
 
 
-def _now_and_then(stage: str, emit: Emit) -> Callable[[int, int], None]:
+def now_and_then(stage: str, emit: Emit, what: str = SCANS_READ) -> Callable[[int, int], None]:
+    """Tell how far a stage is with its scans outside its epochs, not oftener than a display can use.
+
+    Args:
+        stage: Its name.
+        emit: Called as step 0.
+        what: `SCANS_READ` or `SCANS_SCORED`.
+
+    Returns:
+        A function of the scans done and of all scans.
+    """
     last_s = time.monotonic()
 
     def tell(done: int, total: int) -> None:
         nonlocal last_s
         if time.monotonic() - last_s >= TELL_EVERY_S:
             last_s = time.monotonic()
-            emit(stage, 0, {SCANS_READ: float(done), SCANS: float(total)})
+            emit(stage, 0, {what: float(done), SCANS: float(total)})
 
     return tell

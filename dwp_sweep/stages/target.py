@@ -9,6 +9,7 @@ in nothing but the final scores.
 
 from __future__ import annotations
 
+import itertools
 import json
 import operator
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ from dwp_sweep.methods.contract import MethodInputs
 from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.augmented_figure import augmented_figure
-from dwp_sweep.stages.contract import Emit, Inputs, Stage
+from dwp_sweep.stages.contract import SCANS_SCORED, Emit, Inputs, Stage
 from dwp_sweep.stages.evaluation import (
     Evaluation,
     Prediction,
@@ -43,7 +44,7 @@ from dwp_sweep.stages.evaluation import (
 )
 from dwp_sweep.stages.examples import example_case, predicted_example, save_example
 from dwp_sweep.stages.figures import learning_curve
-from dwp_sweep.stages.network_training import Cases, read_cases, train_network
+from dwp_sweep.stages.network_training import Cases, now_and_then, read_cases, train_network
 from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
 from dwp_sweep.stages.validation import save_temperature, validate
@@ -172,7 +173,8 @@ def _train_and_score(
     voxel_mm = median_voxel_size(train)
     facts = {"method": config.method, "best_epoch": result.best_epoch, VOXEL_SIZE: list(voxel_mm)}
     save_net(prepared.net, config.unet, out_dir, facts)
-    test = _evaluate(config, prepared.net, cases, split, patients, result, out_dir)
+    tell = now_and_then("target", emit, SCANS_SCORED)
+    test = _evaluate(config, prepared.net, cases, split, patients, result, out_dir, tell)
     best = {f"best_{name}": result.best[name] for name in ("val_loss", "val_dice", "val_iou")}
     training = {"best_epoch": float(result.best_epoch), "n_steps": float(result.n_steps)}
     counts = {f"n_{role}": float(len(scans)) for role, scans in asdict(split).items()}
@@ -209,11 +211,14 @@ def _evaluate(
     patients: Mapping[str, str],
     result: FitResult,
     out_dir: Path,
+    tell: Callable[[int, int], None],
 ) -> dict[str, float]:
     """Score validation and test images, write the scores by subject and the figures; means over subjects."""
     target, seed = config.target, repetition_seed(config.seed, config.split)
+    n_scored = itertools.count()
 
     def predict(case: Case) -> Prediction:
+        tell(min(next(n_scored), len(split.test)), len(split.test))
         return predict_volume(
             net, case, config.compute, target.n_samples, seed, target.patch, target.postprocess
         )

@@ -48,6 +48,7 @@ class LiveRun:
         started_ms: Unix time.
         n_slots: Nodes at once; 0 before the cluster is known.
         in_hand: One entry a running node: ``key``, ``epoch``, ``n_epochs``, ``reading``, ``started_ms``.
+        failures: One entry a host where attempts failed: ``host``, ``counts`` by kind, ``is_avoided``.
         space: PID namespace of the driver, which containers of one machine do not share; empty: unknown.
         process: Start of the driver's process, which a later one of the same number does not share; empty:
             unknown.
@@ -62,6 +63,7 @@ class LiveRun:
     started_ms: int
     n_slots: int = 0
     in_hand: tuple[Mapping[str, Any], ...] = ()
+    failures: tuple[Mapping[str, Any], ...] = ()
     space: str = ""
     process: str = ""
     beat: int = 0
@@ -175,6 +177,11 @@ def stop_name(sweep: str, run: str) -> str:
     return f"sweeps/{sweep}/stop-{run}"
 
 
+def now_name(sweep: str, run: str) -> str:
+    """Name on the storage of the mark that asks a run that is asked to stop to end at once."""
+    return f"sweeps/{sweep}/now-{run}"
+
+
 def hold_name(sweep: str, run: str) -> str:
     """Name on the storage of the mark that tells a run's workers to begin nothing more."""
     return f"sweeps/{sweep}/hold-{run}"
@@ -271,9 +278,11 @@ def _space() -> str:
 def _read(store: Store, name: str) -> LiveRun | None:
     try:
         values = json_of(store.files.read(name) or "")
-        run = LiveRun(**{**values, "in_hand": tuple(values.get("in_hand", ()))})
+        lists = {name: tuple(values.get(name, ())) for name in ("in_hand", "failures")}
+        run = LiveRun(**{**values, **lists})
         numbers = (run.pid, run.started_ms, run.n_slots, run.beat)
         counts = [value for work in run.in_hand for value in work.values() if isinstance(value, int)]
+        counts += [n for failed in run.failures for n in failed["counts"].values()]
         is_whole = all(whole_number(number) == number for number in (*numbers, *counts))
         is_named = all(isinstance(work["key"], str) for work in run.in_hand)
         return run if is_whole and is_named and isinstance(run.mlflow, str) else None

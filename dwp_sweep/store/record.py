@@ -58,6 +58,9 @@ class Record:
         versions: Of the packages that matter.
         host: Name of the machine.
         error: For ``failed``: one line, then the traceback; for ``pruned``: why.
+        failure: For ``failed``: its kind, ``lost``, ``memory``, ``gpu_memory``, ``no_gpu``, ``stalled`` or
+            ``error``.
+        device: What the last attempt computed on: ``cpu``, or the name of the GPU; empty: not known.
     """
 
     key: str
@@ -73,6 +76,8 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     host: str = ""
     error: str | None = None
+    failure: str = ""
+    device: str = ""
 
 
 def write_record(record: Record, path: Path, durable: bool = True) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dwp_sweep.config.sections import LOST_RETRIES
 from dwp_sweep.config.sweep import Sweep
 from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
@@ -169,7 +170,7 @@ def test_a_node_that_always_kills_its_worker_fails_by_name_and_the_rest_goes_on(
     assert outcome.counts["done"] == 3
     assert [node for node, _ in outcome.failed] == [killer]
     assert "worker died" in outcome.failed[0][1]
-    assert Counter(runs_of(log))["killer"] == 1 + sweep.max_failures
+    assert Counter(runs_of(log))["killer"] == 1 + LOST_RETRIES
     record = LocalStore(tmp_path / "storage").record("target", killer.key)
     assert record is not None and record.status == "failed"
 

@@ -33,7 +33,7 @@ from tests.harness.toy_stages import STAGES, log_lines, slow_sweep
 def test_the_first_signal_drains_and_the_second_ends(tmp_path: Path, number: signal.Signals) -> None:
     stop_file, requests = tmp_path / "stop", []
     before = signal.getsignal(number)
-    with Interrupt(stop_file, lambda: requests.append(1)) as interrupt:
+    with Interrupt(stop_file, tmp_path / "now", lambda: requests.append(1)) as interrupt:
         assert not stop_file.exists()
         os.kill(os.getpid(), number)
         assert stop_file.exists() and interrupt.is_requested and requests == [1]
@@ -44,7 +44,7 @@ def test_the_first_signal_drains_and_the_second_ends(tmp_path: Path, number: sig
 
 def test_a_stop_file_that_cannot_be_written_at_the_signal_is_written_later(tmp_path: Path) -> None:
     stop_file = tmp_path / "folder" / "stop"
-    with Interrupt(stop_file, lambda: None) as interrupt:
+    with Interrupt(stop_file, tmp_path / "now", lambda: None) as interrupt:
         os.kill(os.getpid(), signal.SIGTERM)
         assert interrupt.is_requested and not stop_file.exists()
         stop_file.parent.mkdir()

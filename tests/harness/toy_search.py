@@ -40,6 +40,7 @@ class ToyTarget(StrictModel):
 
 class ToySource(StrictModel):
     number: int
+    fails: str = unkeyed("")
     log: str = unkeyed("")
 
 
@@ -67,6 +68,8 @@ def run_source(
     config: ToySource, inputs: Inputs, work_dir: Path, out_dir: Path, emit: Emit
 ) -> Mapping[str, float]:
     _log(config.log, f"source {config.number}")
+    if config.fails in ("all", str(config.number)):
+        raise RuntimeError("not this source")
     emit("source", 1, {"val_dice": 0.0})
     return {"best_val_dice": 0.0}
 
@@ -116,6 +119,7 @@ def search_sweep(
     log: Path | str = "",
     name: str = "toy",
     budget: BudgetConfig | None = None,
+    source_fails: str = "",
     **settings: Any,
 ) -> Sweep:
     """A sweep whose configurations need one of two sources, like two latent dimensions that need priors."""
@@ -124,7 +128,8 @@ def search_sweep(
     n_repeats = len(search.conditions[0].members)
 
     def resolve(values: Mapping[str, Any], place: int, trial: int | None = None) -> Node:
-        source = make_node(SEARCH_STAGES["source"], ToySource(number=values.get("source", 0), log=str(log)))
+        of_source = ToySource(number=values.get("source", 0), log=str(log), fails=source_fails)
+        source = make_node(SEARCH_STAGES["source"], of_source)
         nodes.setdefault(source.key, source)
         plain = {key: value for key, value in values.items() if key in ToyTarget.model_fields}
         config = ToyTarget(
@@ -144,6 +149,7 @@ def search_sweep(
         search=search,
         budget=budget or BudgetConfig(),
         resolve=resolve,
+        fresh=lambda: search_sweep(search, log, name, budget, source_fails, **settings),
     )
 
 

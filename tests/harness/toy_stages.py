@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,10 @@ def _misbehave(config: ToyConfig, epoch: int, first: int) -> None:
     if config.behaviour == "dies once" and first == 0 and epoch == 3:
         os.kill(os.getpid(), 9)
     if config.behaviour == "always dies":
+        os.kill(os.getpid(), 9)
+    if config.behaviour == "freezes once" and first == 0 and epoch == 6:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if config.behaviour == "dies in a black hole" and os.environ.get("BLACK_HOLE"):
         os.kill(os.getpid(), 9)
     if config.behaviour == "fails without permit" and not Path(config.log + ".permit").exists():
         raise RuntimeError("not permitted")

@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -159,11 +159,26 @@ def known_machines() -> Sequence[Machine]:
     known = []
     for node in ray.nodes():  # type: ignore[no-untyped-call]
         if node["Alive"]:
-            amounts = node["Resources"]
-            resources = Resources(float(amounts.get("CPU", 0.0)), float(amounts.get("GPU", 0.0)))
+            resources = _resources_of(node["Resources"])
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             known.append(Machine(node["NodeID"], name, resources))
     return known
+
+
+def _resources_of(amounts: Mapping[str, float]) -> Resources:
+    """A machine's resources by Ray's names; Ray's own, as the machine's address, are left out."""
+    cpu, gpu, memory = (float(amounts.get(name, 0.0)) for name in ("CPU", "GPU", "memory"))
+    own = {"CPU", "GPU", "memory", "object_store_memory"}
+    other = {name: n for name, n in amounts.items() if name not in own and not name.startswith("node:")}
+    return Resources(cpu, gpu, memory, tuple(sorted(other.items())))
+
+
+def host_of(machine: str) -> str:
+    """Host name of a machine by Ray's name of it, alive or not; empty for an unknown one."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return next((str(node["NodeManagerHostname"]) for node in nodes if node["NodeID"] == machine), "")
 
 
 def other_machines() -> Sequence[Machine]:

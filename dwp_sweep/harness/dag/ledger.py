@@ -14,6 +14,7 @@ from typing import Literal
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.board import Board
+from dwp_sweep.harness.dag.failures import FailureAccount, HostFailures
 from dwp_sweep.harness.dag.in_hand import InHand
 from dwp_sweep.harness.dag.node_state import LEFT_FAILED, NodeState
 from dwp_sweep.harness.dag.plan import Plan
@@ -73,6 +74,8 @@ class Outcome:
         blocked: Nodes that descend from a failed one.
         wall_s: Seconds of the run.
         spent: Which budget ended it, in words; empty: none.
+        reason: What else ended it before all was tried, in words: failures, the storage; empty: nothing.
+        by_host: Where attempts failed, those that were tried again included.
     """
 
     exit_code: int
@@ -81,6 +84,8 @@ class Outcome:
     blocked: tuple[Node, ...] = ()
     wall_s: float = 0.0
     spent: str = ""
+    reason: str = ""
+    by_host: tuple[HostFailures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class SearchCounts:
         n_repeats: Target nodes of one configuration.
         n_by_state: ``open``, ``complete``, ``pruned``, ``failed`` -> number of configurations.
         best: The best configuration of each study so far, in words.
+        n_left_open: Configurations whose shared inputs failed: they wait for the next run.
     """
 
     n_to_ask: int = 0
@@ -102,6 +108,7 @@ class SearchCounts:
     n_repeats: int = 1
     n_by_state: Mapping[str, int] = field(default_factory=dict)
     best: tuple[str, ...] = ()
+    n_left_open: int = 0
 
 
 class Ledger:
@@ -112,31 +119,39 @@ class Ledger:
         durations: Of nodes; learns from every node that ends.
         listener: Receives every event.
         held: Keys of nodes that are never handed out in this run.
+        failures: What is made of failures; None: the defaults.
 
     Attributes:
         board: State of every node.
         in_hand: What trials work on, and the time they have used.
         durations: Of nodes.
         messages: Key -> one line, of failed nodes.
+        failures: What failed where.
         builders: Key -> who builds it, for nodes that another run builds now.
         search: How far the search is; the search sets it.
         unsent: What MLflow lacks while it is away.
         watch: Executors call it whenever they ask for work or a step of them ends; the run sets it and may
             stop by it.
         spent: Why nothing more starts although running nodes go on to their end; empty: more starts.
-        is_broken: Whether the reason is no spent budget but a failure outside the run.
+        is_broken: Whether the reason is no spent budget: failures, or something outside the run.
         is_draining: Whether running nodes leave at their checkpoints.
         says_draining: Whether the listener was told so.
     """
 
     def __init__(
-        self, plan: Plan, durations: Durations, listener: Listener, held: Collection[str] = ()
+        self,
+        plan: Plan,
+        durations: Durations,
+        listener: Listener,
+        held: Collection[str] = (),
+        failures: FailureAccount | None = None,
     ) -> None:
         self._started_s = time.monotonic()
         self.durations = durations
         self.board = Board(plan.sweep.nodes, plan.states, durations.seconds, held)
         self.in_hand = InHand(lambda: self.wall_s)
         self.messages = {node.key: LEFT_FAILED for node in self.board.in_state("failed")}
+        self.failures = failures or FailureAccount()
         self.builders: dict[str, str] = {}
         self.search = SearchCounts()
         self.unsent = Unsent()
@@ -193,11 +208,10 @@ class Ledger:
         if node is not None:
             self._listener(Event("epoch", node, metrics=metrics, epoch=epoch, n_epochs=n_epochs))
 
-    def reads(self, trial_id: str, n_read: int, n_scans: int) -> None:
-        """A trial waits for its scans to be prepared."""
-        work = self.in_hand.work.get(trial_id)
+    def reads(self, trial_id: str, n_done: int, n_scans: int, doing: str = "reading") -> None:
+        """A trial waits for its scans to be prepared, or scores them."""
+        work = self.in_hand.reads(trial_id, n_done, n_scans, doing)
         if work is not None:
-            work.reading = (n_read, n_scans)
             self._listener(Event("reading", work.node, work.activity))
 
     def published(
@@ -272,7 +286,7 @@ class Ledger:
 
         Args:
             reason: What is spent or broken, in words; the first reason stands.
-            is_broken: Something outside the run is broken: it ends with a failure.
+            is_broken: Something is broken, in the run or outside: it ends with a failure.
             at_end: Whether running nodes go on to their end or leave at their checkpoints.
         """
         self.is_broken = self.is_broken or is_broken

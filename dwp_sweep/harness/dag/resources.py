@@ -19,18 +19,31 @@ from dwp_sweep.errors import Problem
 from dwp_sweep.stages.workload import workload_of
 
 _ROUNDING = 1e-6
+_GB = 1e9
+_ACCELERATOR, _SHARE_OF_A_TYPE = "accelerator_type:", 0.001
+"""Ray gives each machine one of its accelerator's type; a trial asks for so little that all may."""
 
 
 class Resources(NamedTuple):
-    """Logical resources of a trial, or of a machine."""
+    """Logical resources of a trial, or of a machine.
+
+    Attributes:
+        cpu: CPU slots.
+        gpu: GPU slots.
+        memory: Bytes of main memory; 0: not counted.
+        other: (Ray's name, amount) of accelerator types and of what machines declare, by name.
+    """
 
     cpu: float
     gpu: float
+    memory: float = 0.0
+    other: tuple[tuple[str, float], ...] = ()
 
     @property
     def bundle(self) -> dict[str, float]:
-        """The same by Ray's names; a device's zero is left out."""
-        return {name: amount for name, amount in (("CPU", self.cpu), ("GPU", self.gpu)) if amount}
+        """The same by Ray's names; a zero is left out."""
+        own = (("CPU", self.cpu), ("GPU", self.gpu), ("memory", self.memory))
+        return {name: amount for name, amount in (*own, *self.other) if amount}
 
 
 Machines = Callable[[], Sequence[Resources]]
@@ -44,21 +57,31 @@ def this_machine() -> Resources:
         n_gpus = len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
     else:
         n_gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return Resources(float(os.cpu_count() or 1), float(n_gpus))
+    memory = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return Resources(float(os.cpu_count() or 1), float(n_gpus), memory)
 
 
 def resources_of(stage: str, configs: Mapping[str, ResourcesConfig], has_gpu: bool) -> Resources:
     """What a trial of a stage asks for."""
     config = configs.get(stage, ResourcesConfig())
     gpu = config.gpu if config.gpu is not None else (workload_of(stage).gpu if has_gpu else 0.0)
-    return Resources(config.cpu, gpu)
+    other = dict(config.custom)
+    if config.accelerator_type is not None:
+        other[f"{_ACCELERATOR}{config.accelerator_type}"] = _SHARE_OF_A_TYPE
+    return Resources(config.cpu, gpu, (config.memory or 0.0) * _GB, tuple(sorted(other.items())))
 
 
 def slots(resources: Resources, machines: Sequence[Resources]) -> int:
     """How many trials that ask for so much run at once on these machines."""
+    needed = resources.bundle
 
     def fit(machine: Resources) -> int:
-        counts = [have / need for need, have in zip(resources, machine, strict=True) if need > 0]
+        if not resources.memory and not resources.other:  # the common case, asked again and again
+            pairs = [(resources.cpu, machine.cpu), (resources.gpu, machine.gpu)]
+        else:
+            has = machine.bundle
+            pairs = [(amount, has.get(name, 0.0)) for name, amount in needed.items()]
+        counts = [have / need for need, have in pairs if need > 0]
         return math.floor(min(counts) + _ROUNDING) if counts else 0
 
     return sum(map(fit, machines))
@@ -66,22 +89,56 @@ def slots(resources: Resources, machines: Sequence[Resources]) -> int:
 
 def impossible(by_stage: Mapping[str, Resources], machines: Sequence[Resources]) -> list[Problem]:
     """One problem for each stage whose trials fit on no machine and so would never start."""
+    stages = {stage: needed for stage, needed in by_stage.items() if slots(needed, machines) == 0}
+    named = {stage: _unknown(stage, needed, machines) for stage, needed in stages.items()}
+    problems = [problem for of_stage in named.values() for problem in of_stage]
+    return problems + _too_small({stage: stages[stage] for stage in stages if not named[stage]}, machines)
+
+
+def _unknown(stage: str, needed: Resources, machines: Sequence[Resources]) -> list[Problem]:
+    """Accelerator types and declared resources of which no machine has enough."""
+    problems = []
+    for name, amount in needed.other:
+        if any(dict(machine.other).get(name, 0.0) >= amount for machine in machines):
+            continue
+        known = {other for machine in machines for other, _ in machine.other}
+        if name.startswith(_ACCELERATOR):
+            types = sorted(
+                other.removeprefix(_ACCELERATOR) for other in known if other.startswith(_ACCELERATOR)
+            )
+            where = f"resources.{stage}.accelerator_type = {name.removeprefix(_ACCELERATOR)}"
+            there = f"there are {', '.join(types)}" if types else "no machine says what it has"
+        else:
+            most = max((dict(machine.other).get(name, 0.0) for machine in machines), default=0.0)
+            where = f"resources.{stage}.custom.{name} = {amount:g}"
+            there = f"at most {most:g}" if most else "no machine declares it"
+        fix = "name one that the cluster has, or leave it out"
+        problems.append(Problem(where, f"no machine has it: {there}", fix))
+    return problems
+
+
+def _too_small(by_stage: Mapping[str, Resources], machines: Sequence[Resources]) -> list[Problem]:
     largest_cpu = max((machine.cpu for machine in machines), default=0.0)
     largest_gpu = max((machine.gpu for machine in machines), default=0.0)
+    largest_memory = max((machine.memory for machine in machines), default=0.0)
     listed = ""
     if len(machines) > 1:
-        counts = sorted(Counter(machines).items(), reverse=True)
-        listed = f" (machines: {', '.join(f'{n} of {m.cpu:g} and {m.gpu:g}' for m, n in counts)})"
+        counts = sorted(Counter((m.cpu, m.gpu) for m in machines).items(), reverse=True)
+        listed = f" (machines: {', '.join(f'{n} of {cpu:g} and {gpu:g}' for (cpu, gpu), n in counts)})"
     return [
         Problem(
             f"resources.{stage}",
-            f"asks for {needed.cpu:g} CPUs and {needed.gpu:g} GPUs; "
-            f"the largest machine has {largest_cpu:g} and {largest_gpu:g}{listed}",
+            f"asks for {needed.cpu:g} CPUs and {needed.gpu:g} GPUs{_memory_text(needed.memory)}; "
+            f"the largest machine has {largest_cpu:g} and {largest_gpu:g}"
+            f"{_memory_text(largest_memory if needed.memory else 0.0)}{listed}",
             "lower it, or run on a cluster that has them (--address)",
         )
         for stage, needed in by_stage.items()
-        if slots(needed, machines) == 0
     ]
+
+
+def _memory_text(memory: float) -> str:
+    return f" and {memory / _GB:.3g} GB of memory" if memory else ""
 
 
 class Admission:
@@ -141,10 +198,14 @@ class Admission:
 
     def _fits(self, resources: Resources) -> bool:
         machines = self._machines()
-        cpu = sum(taken.cpu * n for taken, n in self._taken.items()) + resources.cpu
-        gpu = sum(taken.gpu * n for taken, n in self._taken.items()) + resources.gpu
+        if self._taken[resources] >= slots(resources, machines):
+            return False
+        used = [(shape, n) for shape, n in self._taken.items() if n] + [(resources, 1)]
+        cpu = sum(shape.cpu * n for shape, n in used)
+        gpu = sum(shape.gpu * n for shape, n in used)
+        memory = sum(shape.memory * n for shape, n in used) if resources.memory else 0.0
         return (
-            self._taken[resources] < slots(resources, machines)
-            and cpu <= sum(machine.cpu for machine in machines) + _ROUNDING
+            cpu <= sum(machine.cpu for machine in machines) + _ROUNDING
             and gpu <= sum(machine.gpu for machine in machines) + _ROUNDING
+            and memory <= sum(machine.memory for machine in machines) + _ROUNDING
         )

@@ -87,12 +87,13 @@ def results(
 def value_of(objective: ObjectiveConfig, record: Record, resources: Resources) -> float | None:
     """One objective of one network; of its best epoch where the metric has one."""
     hours = record.wall_s / HOUR_S
+    gpu = 0.0 if record.device == "cpu" else resources.gpu
     # Without GPUs their hours would be 0: those of the CPUs are taken.
     costs = {
         "wall_s": record.wall_s,
         "hours": hours,
         "cpu_hours": hours * resources.cpu,
-        "gpu_hours": hours * (resources.gpu or resources.cpu),
+        "gpu_hours": hours * (gpu or resources.cpu),
     }
     if objective.metric in costs:
         return costs[objective.metric]

@@ -23,7 +23,7 @@ def make_sampler(search: SearchSpace, seed: int) -> BaseSampler:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, min(50, n_trials // 4)))
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=_population(n_trials))
         case "gp":
             return _quietly(optuna.samplers.GPSampler, seed=seed, n_startup_trials=_n_startup(n_trials))
         case _:
@@ -36,6 +36,22 @@ def make_sampler(search: SearchSpace, seed: int) -> BaseSampler:
                 group=is_conditional,
                 n_startup_trials=_n_startup(n_trials),
             )
+
+
+def n_at_random(search: SearchSpace) -> int | None:
+    """How many trials must have ended before the sampler chooses by what they found; None: it never does."""
+    n_trials = search.searcher.n_trials
+    match search.searcher.kind:
+        case "random":
+            return None
+        case "nsga2":
+            return _population(n_trials)
+        case _:
+            return _n_startup(n_trials)
+
+
+def _population(n_trials: int) -> int:
+    return max(4, min(50, n_trials // 4))
 
 
 def _n_startup(n_trials: int) -> int:

@@ -21,6 +21,7 @@ from dwp_sweep.harness.dag.plan import plan_target
 from dwp_sweep.harness.dag.resources import Resources
 from dwp_sweep.harness.search.configuration import Member, SearchConfiguration, results
 from dwp_sweep.harness.search.incumbents import Incumbents
+from dwp_sweep.harness.search.shared_inputs import SharedInputs, failed_input
 from dwp_sweep.harness.search.study import Study, StudyTrial
 from dwp_sweep.harness.search.study_database import open_storage, storage_url, study_name, target_nodes
 from dwp_sweep.harness.search.trial_ends import TrialEnds, records_of
@@ -74,7 +75,9 @@ class SearchPlan:
         self._open: list[SearchConfiguration] = []
         self._incumbents = Incumbents(sweep.search, store)
         self._ends = TrialEnds(sweep.search.objectives, self._studies, store, ledger, self._incumbents)
-        self._n_begun = self._n_impossible = 0
+        self._shared_inputs = SharedInputs(sweep)
+        self._stuck: set[str] = set()
+        self._n_begun = self._n_impossible = self._n_left_open = 0
         self._n_recorded = len(sweep.nodes)
         self._take_up()
 
@@ -86,7 +89,7 @@ class SearchPlan:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is open and nothing more will be asked for."""
-        return not self._open and (not self.n_to_ask or not self._may_ask())
+        return not self._open and (not self._askable() or not self._may_ask())
 
     @property
     def has_more(self) -> bool:
@@ -120,11 +123,12 @@ class SearchPlan:
                 self._start_repeat(configuration)
                 self.update()
                 return True
-        if len(self._open) >= self.n_slots or not self.n_to_ask or not self._may_ask():
+        askable = self._askable()
+        if len(self._open) >= self.n_slots or not askable or not self._may_ask():
             return False
         n_open = Counter(configuration.study for configuration in self._open)
         name = min(
-            (name for name, study in self._studies.items() if study.n_to_ask),
+            askable,
             key=lambda name: (n_open[name], self._studies[name].n_asked),
         )
         trial = self._studies[name].ask()
@@ -194,9 +198,14 @@ class SearchPlan:
             n_impossible=self._n_impossible,
             n_studies=len(self._studies),
             n_repeats=n_repeats,
-            n_by_state={**self._ends.n_by_state, "open": len(self._open)},
+            n_by_state={**self._ends.n_by_state, "open": len(self._open) + self._n_left_open},
             best=self._incumbents.lines(),
+            n_left_open=self._n_left_open,
         )
+
+    def _askable(self) -> list[str]:
+        """Studies that have configurations to come, and whose shared inputs have not failed."""
+        return [name for name, study in self._studies.items() if study.n_to_ask and name not in self._stuck]
 
     def _may_ask(self) -> bool:
         limit = self._sweep.budget.trials
@@ -263,7 +272,12 @@ class SearchPlan:
         states = [self._ledger.board.states[node.key] for node in configuration.started]
         failed = [node for node, state in zip(configuration.started, states, strict=True) if state in FAILED]
         if failed:
-            message = self._ledger.messages.get(failed[0].key, "what it needs has failed")
+            board = self._ledger.board
+            lacks = failed_input(failed[0], board.nodes, board.states) or failed[0]
+            if lacks is not failed[0] and self._is_shared(lacks, configuration):
+                self._n_left_open += 1  # open in its study: the next run goes on with it
+                return True
+            message = self._ledger.messages.get(lacks.key, "what it needs has failed")
             self._ends.failed(configuration, message)
             return True
         if "pruned" in states:
@@ -282,6 +296,16 @@ class SearchPlan:
                 reason = f"{configuration.study}: worse than the best one, subject by subject"
                 return self._prune(configuration, reason)
         return False
+
+    def _is_shared(self, node: Node, configuration: SearchConfiguration) -> bool:
+        """Whether other configurations need a failed node as well; a study that always does asks no more."""
+        study = configuration.study
+        share = self._shared_inputs.share(node, self._studies[study].condition)
+        if share == 1.0 and study not in self._stuck:
+            self._stuck.add(study)
+            what = f"{study}: every configuration needs {node.title}, which failed"
+            self._ledger.note(f"{what}: none is asked for any more, and the open ones stay open")
+        return share > 0.0
 
     def _complete(self, configuration: SearchConfiguration) -> bool:
         records = records_of(configuration.nodes, self._store)

@@ -19,11 +19,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.harness.search.samplers import drawn, encoded, make_sampler, suggested
+from dwp_sweep.harness.search.samplers import drawn, encoded, make_sampler, n_at_random, suggested
 
-VALUES, NODES, SAME_AS, REASON = "values", "nodes", "same_as", "reason"
+VALUES, NODES, SAME_AS, REASON, CHOSEN = "values", "nodes", "same_as", "reason", "chosen"
 """User attributes of a trial: its values, keys of its target nodes, the earlier trial that it repeats, why
-it failed or was pruned."""
+it failed or was pruned, whether its values were chosen (``by results``) or drawn (``at random``)."""
+
+_AT_RANDOM, _BY_RESULTS = "at random", "by results"
 
 _SPACE, EXHAUSTED = "space", "exhausted"
 """User attributes of a study: its question, and whether it has no new configuration left."""
@@ -88,7 +90,8 @@ class Study:
         search: What is searched for.
         condition: The condition of the grid.
         storage: From `open_storage`.
-        retry_failed: Whether configurations that failed are tried once more.
+        retry_failed: Whether configurations that failed are tried once more: those that the sampler chose by
+            results with the same values, those that were drawn at random with new ones.
 
     Raises:
         InputError: The storage holds a study of this name that searches for something else.
@@ -125,11 +128,14 @@ class Study:
         self._is_exhausted = False
         if self._study.user_attrs.get(EXHAUSTED):
             self._study.set_user_attr(EXHAUSTED, False)  # there may be other values now
+        self._n_results = 0
         for trial in trials:
             self._remember(trial)
         if retry_failed:
+            drawn_at_random = {t.number for t in trials if t.user_attrs.get(CHOSEN) == _AT_RANDOM}
             failed = [place for place, trial in self._known.items() if trial.state == "failed"]
-            self._retries = [self._known.pop(place).values for place in failed]
+            again = [self._known.pop(place) for place in failed]
+            self._retries = [trial.values for trial in again if trial.number not in drawn_at_random]
 
     @property
     def n_asked(self) -> int:
@@ -152,14 +158,14 @@ class Study:
         costs nothing and does not count. After some of them a new point is drawn at random.
         """
         if self._retries:
-            return self._ask_for(self._retries.pop(0))
+            return self._ask_for(self._retries.pop(0), _BY_RESULTS)
         # Repeats of networks, which `repeat` counts, count like repeats of points.
         for _ in range(_N_ASKED_AGAIN - self._n_in_a_row):
             trial = self._study.ask()
             values = self._suggest(trial)
             twin = self._twin(values)
             if twin is None:
-                return self._keep(trial, values)
+                return self._keep(trial, values, self._way)
             trial.set_user_attr(SAME_AS, twin)
             self._mirror(trial.number, twin)
         new = next((values for values in self._random_values() if self._twin(values) is None), None)
@@ -167,7 +173,7 @@ class Study:
             self._is_exhausted = True
             self._study.set_user_attr(EXHAUSTED, True)
             return None
-        return self._ask_for(new)
+        return self._ask_for(new, _AT_RANDOM)
 
     def name_nodes(self, number: int, keys: Sequence[str]) -> None:
         """Keep the keys of a configuration's target nodes beside it."""
@@ -247,25 +253,33 @@ class Study:
             self._mirror(trial.number, int(trial.user_attrs[SAME_AS]))
         if SAME_AS in trial.user_attrs or (values is None and trial.state.is_finished()):
             return
+        self._n_results += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         if values is None:  # its driver was killed between asking and keeping
             if trial.state == TrialState.RUNNING:
                 self._study.tell(trial.number, state=TrialState.FAIL)
             return
         self._known[_signature(values)] = study_trial(trial)
 
-    def _keep(self, trial: optuna.trial.Trial, values: Mapping[str, Any]) -> StudyTrial:
+    @property
+    def _way(self) -> str:
+        """How the sampler chooses now: by what it has learned, or at random."""
+        n_before = n_at_random(self._search)
+        return _AT_RANDOM if n_before is None or self._n_results < n_before else _BY_RESULTS
+
+    def _keep(self, trial: optuna.trial.Trial, values: Mapping[str, Any], way: str) -> StudyTrial:
+        trial.set_user_attr(CHOSEN, way)
         trial.set_user_attr(VALUES, dict(values))
         kept = self._known[_signature(values)] = StudyTrial(trial.number, dict(values))
         return kept
 
-    def _ask_for(self, values: Mapping[str, Any]) -> StudyTrial:
+    def _ask_for(self, values: Mapping[str, Any], way: str) -> StudyTrial:
         distributions = self._search.distributions
         params = {
             key: encoded(value, distributions[key]) for key, value in values.items() if key in distributions
         }
         self._study.enqueue_trial(params)
         trial = self._study.ask()
-        return self._keep(trial, self._suggest(trial))
+        return self._keep(trial, self._suggest(trial), way)
 
     def _suggest(self, trial: optuna.trial.Trial) -> dict[str, Any]:
         distributions = self._search.distributions

@@ -14,6 +14,7 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,19 @@ from dwp_sweep.errors import StorageError
 from dwp_sweep.harness.cluster.ray_session import (
     RememberedMachines,
     cluster_grows,
+    known_machines,
     other_machines,
     ray_session,
 )
 from dwp_sweep.harness.cluster.visibility import data_paths, require_seen
 from dwp_sweep.harness.dag.ledger import Ledger
 from dwp_sweep.harness.dag.node_state import OPEN
-from dwp_sweep.harness.dag.resources import Resources
+from dwp_sweep.harness.dag.resources import Resources, slots
 from dwp_sweep.harness.dispatch import Dispatch
 from dwp_sweep.harness.private_apis import keep_from_trials
 from dwp_sweep.harness.trial import TrialContext
 from dwp_sweep.harness.tune.searcher import DagSearcher, Reconcile
-from dwp_sweep.harness.tune.trainable import make_trainable
+from dwp_sweep.harness.tune.trainable import make_trainable, request
 from dwp_sweep.store.heartbeat import live_runs
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.s3.retries import OUTAGE_S
@@ -67,6 +69,10 @@ class TuneExecutor:
         """Ray, for the time of the context."""
         with ray_session(self._address) as self._is_local:
             yield
+
+    def fitting(self, resources: Resources) -> Sequence[str]:
+        """Ray's names of the machines that have so much."""
+        return [machine.id for machine in known_machines() if slots(resources, [machine.resources])]
 
     def grows(self) -> bool:
         """Whether machines may come that are larger than those that are there."""
@@ -118,8 +124,7 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger reports what Tune would
     trainable = tune.with_resources(
         make_trainable(context),
-        # Workers unpickle this: a name of this module in it would make them import the driver's side.
-        lambda config: tune.PlacementGroupFactory([context.resources_by_stage[config["stage"]].bundle]),
+        partial(request, context),
     )
     tune_config = tune.TuneConfig(
         search_alg=DagSearcher(dispatch),
@@ -133,7 +138,7 @@ def tune_nodes(dispatch: Dispatch, context: TrialContext, experiment: str) -> No
     run_config = tune.RunConfig(
         name=experiment,
         storage_path=str(store.root / "ray"),
-        failure_config=tune.FailureConfig(max_failures=dispatch.max_lost),
+        failure_config=tune.FailureConfig(max_failures=0),  # `Dispatch` decides what is tried again
         callbacks=[Reconcile(dispatch)],
         stop=_NothingRuns(ledger),
         progress_reporter=_Silent(),

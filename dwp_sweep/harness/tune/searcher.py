@@ -8,17 +8,20 @@ therefore compares all ended trials with the nodes in hand.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from dwp_sweep.harness.dag.failures import Place
 from dwp_sweep.harness.dispatch import Dispatch
-from dwp_sweep.store.record import first_line
+from dwp_sweep.harness.tune.lost_trials import Loss, loss_of, place_of
 
+_LOOK_EVERY_S = 1.0
 _METRICS = "metrics/"  # Tune flattens what the worker reported
 
 
@@ -37,7 +40,8 @@ class DagSearcher(Searcher):
         """A node for a trial, None while there is none, FINISHED at the end."""
         node = self.dispatch.next_node(trial_id)
         if node is not None:
-            return {"node": node.key, "stage": node.stage}
+            avoided = self.dispatch.avoided(node.stage)
+            return {"node": node.key, "stage": node.stage} | ({"avoided": avoided} if avoided else {})
         return str(Searcher.FINISHED) if self.dispatch.is_finished else None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -61,6 +65,7 @@ class DagSearcher(Searcher):
                 is_stopped=bool(last.get("stopped")),
                 lost=str(last.get("failure", "")),
                 is_unsent=bool(last.get("unsent")),
+                place=Place(str(last.get("machine", "")), str(last.get("hostname", ""))),
             )
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
@@ -87,25 +92,27 @@ class Reconcile(Callback):
 
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch, self._ledger = dispatch, dispatch.ledger
+        self._actors: dict[str, Any] = {}
+        self._stalled: dict[str, str] = {}
+        self._looked_s = float("-inf")
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has an actor and begins."""
+        self._actors[trial.trial_id] = trial.temporary_state.ray_actor
         self._ledger.started(trial.trial_id)
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune tries a trial again whose worker was lost."""
-        work = self._ledger.in_hand.work.get(trial.trial_id)
-        if work is not None:
-            reason = first_line(_reason(trial))
-            self._ledger.note(f"{work.node.title}: {reason}; it goes on from its checkpoint")
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has ended by itself."""
+        self._actors.pop(trial.trial_id, None)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune gave a trial up, after its retries."""
-        self._dispatch.close(trial.trial_id, lost=_reason(trial), give_up=True)
+        """A trial lost its worker; `Dispatch` decides whether the node gets another trial."""
+        self._settle(trial)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Settle nodes of trials that ended without the searcher's knowledge."""
         self._ledger.watch()
+        self._kill_stalled()
         in_hand = self._ledger.in_hand.work
         if self._ledger.is_draining and not self._ledger.says_draining:
             # Not from the signal's handler: printing there may meet a print half done.
@@ -113,24 +120,26 @@ class Reconcile(Callback):
             self._ledger.note("stopping: running nodes leave at their checkpoints; Ctrl-C again ends at once")
         for trial in trials:
             if trial.trial_id in in_hand and trial.status in (Trial.ERROR, Trial.TERMINATED):
-                self._dispatch.close(trial.trial_id, lost=_reason(trial))
+                self._settle(trial)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to restore from: the store is the truth."""
         return {}
 
+    def _kill_stalled(self) -> None:
+        """Kill the workers of trials that stand still; Tune then reports them as errors."""
+        if time.monotonic() - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = time.monotonic()
+        for trial_id, reason in self._dispatch.stalled().items():
+            actor = self._actors.get(trial_id)
+            if actor is not None and trial_id not in self._stalled:
+                self._stalled[trial_id] = reason
+                self._ledger.stalled(self._ledger.in_hand.work[trial_id].node, reason)
+                ray.kill(actor)
 
-def _reason(trial: Trial) -> str:
-    """Why a trial failed: one line, then Ray's own words. Tune keeps all failures of a trial in one text."""
-    # `Trial.get_error` reads the storage, where the file arrives later.
-    path = Path(trial.error_file) if trial.error_file else None
-    failures = (path.read_text() if path and path.is_file() else "").split("Failure # ")
-    lines = [line.strip() for line in failures[-1].splitlines()[1:] if line.strip()]
-    text = "\n".join(lines)
-    if "memory pressure" in text:
-        return f"its worker was killed because the machine ran out of memory\n{text}"
-    if "is temporarily unavailable" in text:
-        return f"its worker cannot be reached (its machine was lost, or the network)\n{text}"
-    if "died" in text:
-        return f"its worker died (killed, out of memory, or its machine was lost)\n{text}"
-    return f"its trial was aborted by Tune: {lines[-1] if lines else 'no reason given'}\n{text}".strip()
+    def _settle(self, trial: Trial) -> None:
+        place = place_of(self._actors.pop(trial.trial_id, None))
+        stalled = self._stalled.pop(trial.trial_id, "")
+        loss = Loss("stalled", stalled) if stalled else loss_of(trial)
+        self._dispatch.close(trial.trial_id, lost=loss.reason, kind=loss.kind, place=place)

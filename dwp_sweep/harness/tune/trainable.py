@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ray
 from ray import tune
 
 from dwp_sweep.harness.trial import TrialContext, run_trial
@@ -29,6 +30,18 @@ def make_trainable(context: TrialContext) -> Callable[[dict[str, Any]], None]:
     return node
 
 
+def request(context: TrialContext, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial asks Ray for: the resources of its stage, on none of the machines that it avoids.
+
+    It stands here because workers unpickle it with the trainable, and shall not import the driver's side.
+    """
+    bundles: list[Any] = [context.resources_by_stage[config["stage"]].bundle]
+    others: dict[str, Any] = {}
+    if avoided := config.get("avoided"):
+        others["bundle_label_selector"] = [{"ray.io/node-id": f"!in({','.join(avoided)})"}]
+    return tune.PlacementGroupFactory(bundles, **others)
+
+
 def run_in_worker(stage: str, key: str, context: TrialContext) -> None:
     """Run one node in this process and report how it ended."""
     for name, value in context.environment.items():
@@ -40,7 +53,12 @@ def run_in_worker(stage: str, key: str, context: TrialContext) -> None:
         # The failure is recorded; Tune starts a fresh worker, which finds the record and reports it.
         os._exit(1)
     tune.report(
-        {"node": key, "published": ending.status == "published", "stopped": ending.status == "stopped"}
+        {
+            "node": key,
+            "published": ending.status == "published",
+            "stopped": ending.status == "stopped",
+            "machine": ray.get_runtime_context().get_node_id(),
+        }
         | ({"failure": ending.message} if ending.message else {})
         | ({"unsent": True} if ending.is_unsent else {})
     )

@@ -22,6 +22,7 @@ from dwp_sweep.harness.view.text import (
 )
 
 EPOCH_LINE_EVERY_S = 15.0
+_LEAST_LEFT_S = 0.1
 
 
 class Progress(Protocol):
@@ -104,7 +105,8 @@ class LineProgress:
             return ""
         left = run_left_s(self._ledger, self._n_slots)
         n_ended, n_all = progress_counts(self._ledger)
-        return f" [{n_ended}/{n_all}" + (f", about {duration(left)} left]" if left is not None else "]")
+        is_known = left is not None and left >= _LEAST_LEFT_S  # what runs takes longer than expected
+        return f" [{n_ended}/{n_all}" + (f", about {duration(left or 0.0)} left]" if is_known else "]")
 
     def _line(self, text: str) -> None:
         gone = self._ledger.wall_s if self._ledger else 0.0

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dwp_sweep.config.node import Node, nodes_of, pipeline_order
 from dwp_sweep.config.sections import HOUR_S
 from dwp_sweep.harness.cost.durations import Durations, PastRuns, RunningNode, time_left_s
+from dwp_sweep.harness.dag.failures import FailureKind, HostFailures, kind_of
 from dwp_sweep.harness.dag.in_hand import reading_text
 from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
 from dwp_sweep.harness.view.search_status import SearchStatus, search_status
+from dwp_sweep.harness.view.text import silence_text
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 from dwp_sweep.store.heartbeat import LiveRun, live_runs
 from dwp_sweep.store.protocol import Store
@@ -43,6 +45,10 @@ class NodeStatus:
         log: Last lines of a failure, the message first.
         reading: What a running node does before its first epoch, in words; empty otherwise.
         by: Who builds it, in words, where that is a run of another sweep.
+        silence: For how long a running node has reported nothing, in words; empty where that is usual.
+        device: What it computed on, ``cpu`` or the name of the GPU; empty: not known.
+        host: Where it failed; empty: it did not, or that is not known.
+        failure: What kind of failure it was, where it failed.
     """
 
     key: str
@@ -56,6 +62,10 @@ class NodeStatus:
     log: tuple[str, ...] = ()
     reading: str = ""
     by: str = ""
+    silence: str = ""
+    device: str = ""
+    host: str = ""
+    failure: FailureKind = "error"
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,11 @@ class SweepStatus:
         nodes: By stage, in the order of the pipeline.
         runs: Drivers that work on it now.
         cpu_hours: Of all its nodes, whichever sweep built them; running ones up to now.
-        gpu_hours: The same for GPUs.
+        gpu_hours: The same for GPUs, of nodes that computed on one.
         left_s: Expected seconds to the end of what is open; None before anything is measured.
         n_slots: Nodes at once that ``left_s`` counts on.
         search: How its search stands; None where it searches for nothing.
+        failures: Where attempts failed: those of the runs that work on it now, else those on record.
     """
 
     sweep: str
@@ -81,6 +92,13 @@ class SweepStatus:
     left_s: float | None
     n_slots: int
     search: SearchStatus | None = None
+    failures: tuple[HostFailures, ...] = ()
+
+    @property
+    def devices(self) -> dict[str, int]:
+        """Device -> number of finished nodes that were computed on it, as far as it is known."""
+        known = Counter(node.device for node in self.nodes if node.device and node.state == "done")
+        return dict(known.most_common())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -109,10 +127,9 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
     with store.snapshot((entry.stage, entry.key) for entry in entries):
         statuses = _statuses(entries, in_hand, store)
     resources = recorded_resources(store, sweep)
-    cpu_hours, gpu_hours = (
-        sum(resources.get(node.stage, (1.0, 0.0))[place] * node.wall_s for node in statuses.values()) / HOUR_S
-        for place in (0, 1)
-    )
+    hours = [(*resources.get(node.stage, (1.0, 0.0)), node) for node in statuses.values()]
+    cpu_hours = sum(cpu * node.wall_s for cpu, _, node in hours) / HOUR_S
+    gpu_hours = sum(gpu * node.wall_s for _, gpu, node in hours if node.device != "cpu") / HOUR_S
     n_slots = max(sum(run.n_slots for run in runs), 1)
     nodes = nodes_of(entries)
     search = search_status(sweep, store)
@@ -120,7 +137,22 @@ def sweep_status(sweep: str, store: Store) -> SweepStatus:
     left_s = _left_s(nodes, statuses, in_hand, store, n_slots, n_unasked)
     stages = pipeline_order(nodes)
     by_stage = tuple(sorted(statuses.values(), key=lambda status: stages.index(status.stage)))
-    return SweepStatus(sweep, by_stage, runs, cpu_hours, gpu_hours, left_s, n_slots, search)
+    failures = _failures(runs, statuses.values())
+    return SweepStatus(sweep, by_stage, runs, cpu_hours, gpu_hours, left_s, n_slots, search, failures)
+
+
+def _failures(runs: Sequence[LiveRun], nodes: Iterable[NodeStatus]) -> tuple[HostFailures, ...]:
+    """Failures by host, the host with the most first."""
+    if failed := [entry for run in runs for entry in run.failures]:
+        return tuple(
+            HostFailures(str(entry["host"]), entry["counts"], bool(entry["is_avoided"])) for entry in failed
+        )
+    hosts: dict[str, Counter[FailureKind]] = {}
+    for node in nodes:
+        if node.state == "failed":
+            hosts.setdefault(node.host, Counter())[node.failure] += 1
+    rows = [HostFailures(host, counts) for host, counts in hosts.items()]
+    return tuple(sorted(rows, key=lambda row: -sum(row.counts.values())))
 
 
 def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
@@ -159,15 +191,25 @@ def _own_status(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) 
         lines = [line for line in (record.error or "").splitlines() if line.strip()]
         log = tuple(dict.fromkeys([*lines[:1], *lines[-_N_LOG_LINES:]])) if stored.has_failed else ()
         epoch = record.history[-1].step if record.history else 0
-        return replace(waiting, state=record.status, epoch=epoch, metrics=record.metrics,
-                       wall_s=record.wall_s, log=log)  # fmt: skip
+        return replace(
+            waiting,
+            state=record.status,
+            epoch=epoch,
+            metrics=record.metrics,
+            wall_s=record.wall_s,
+            log=log,
+            device=record.device,
+            host=record.host,
+            failure=kind_of(record.failure),
+        )
     history = stored.history
     epoch, metrics = (history[-1].step, history[-1].metrics) if history else (0, {})
     if work is not None:
         reading = reading_text(*work["reading"]) if work.get("reading") else ""
         wall_s = max(time.time() - work["started_ms"] / 1000, 0.0)
         return replace(waiting, state="running", epoch=max(epoch, work["epoch"]), n_epochs=work["n_epochs"],
-                       metrics=metrics, wall_s=wall_s, reading=reading, by=work["by"])  # fmt: skip
+                       metrics=metrics, wall_s=wall_s, reading=reading, by=work["by"],
+                       silence=silence_text(work))  # fmt: skip
     if not history:
         return waiting
     wall_s = (history[-1].time_ms - history[0].time_ms) / 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dwp_sweep.config.node import Node
 from dwp_sweep.harness.cost.durations import time_left_s
@@ -10,6 +11,8 @@ from dwp_sweep.harness.dag.ledger import Event, Ledger, Outcome
 from dwp_sweep.harness.dag.node_state import OPEN
 from dwp_sweep.stages.workload import OBJECTIVE_STAGE
 
+_N_SILENT_EPOCHS, _LEAST_SILENCE_S = 5.0, 120.0
+"""A node is shown as stalled some time before it is killed."""
 SHOWN_METRICS = ("test_dice", "best_val_dice", "val_dice", "best_val_loss", "val_loss", "train_loss")
 
 
@@ -59,7 +62,7 @@ def outcome_text(outcome: Outcome) -> str:
     )
     start = {
         0: "all done",
-        1: "ended with failures",
+        1: f"ended with failures ({outcome.reason})" if outcome.reason else "ended with failures",
         3: f"stopped by the budget ({outcome.spent}); the same command goes on with a fresh one",
         130: "stopped; the same command goes on from here",
     }
@@ -126,6 +129,18 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def silence_text(work: Mapping[str, Any]) -> str:
+    """For how long a running node has reported nothing, where that is much longer than usual; else empty.
+
+    Args:
+        work: As `InHand.entries` gives it.
+    """
+    silent_s, epoch_s = work.get("silent_s") or 0.0, work.get("median_s")
+    if epoch_s is None or silent_s < max(_N_SILENT_EPOCHS * epoch_s, _LEAST_SILENCE_S):
+        return ""
+    return f"no sign of life for {duration(silent_s)}, where an epoch takes {duration(epoch_s)}"
 
 
 def stage_rows(ledger: Ledger) -> list[tuple[str, dict[str, int]]]:

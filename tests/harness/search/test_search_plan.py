@@ -18,9 +18,10 @@ from dwp_sweep.errors import InputError
 from dwp_sweep.harness.cost.durations import Durations
 from dwp_sweep.harness.dag.ledger import Event, Ledger
 from dwp_sweep.harness.dag.plan import make_plan
+from dwp_sweep.harness.search import study
 from dwp_sweep.harness.search.configuration import learning_points
 from dwp_sweep.harness.search.search_plan import SearchPlan
-from dwp_sweep.harness.search.study import SAME_AS, VALUES
+from dwp_sweep.harness.search.study import CHOSEN, SAME_AS, VALUES
 from dwp_sweep.harness.search.study_database import open_storage
 from dwp_sweep.harness.view.text import search_lines
 from dwp_sweep.store.local.store import LocalStore
@@ -267,7 +268,10 @@ def test_several_objectives_are_told_together(store: Store) -> None:
     assert all(len(trial.values) == 2 and trial.values[1] >= 0 for trial in trials(store))
 
 
-def test_a_failed_configuration_is_told_and_asked_for_again_by_the_next_run(store: Store) -> None:
+def test_a_failed_configuration_is_told_and_asked_for_again_by_the_next_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "n_at_random", lambda search: 0)  # all points are chosen by results
     ledger, _ = drive(search_sweep(search_space(n_trials=2), fails=True), store)
     assert {trial.state for trial in trials(store)} == {TrialState.FAIL}
     assert len(ledger.board.in_state("failed")) == 2
@@ -277,6 +281,51 @@ def test_a_failed_configuration_is_told_and_asked_for_again_by_the_next_run(stor
     drive(search_sweep(search_space(n_trials=2)), store)
     assert [trial.state for trial in trials(store)] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
     assert points(store)[2:] == before
+
+
+def test_failed_points_that_were_drawn_at_random_are_drawn_anew(store: Store) -> None:
+    drive(search_sweep(search_space(n_trials=4), fails=True), store)
+    before = points(store)
+    drive(search_sweep(search_space(n_trials=4)), store)
+    again = points(store)[4:]
+    assert [trial.state for trial in trials(store)] == [TrialState.FAIL] * 4 + [TrialState.COMPLETE] * 4
+    assert not [point for point in again if point in before]
+
+
+def test_a_trial_says_whether_its_values_were_drawn_or_chosen(store: Store) -> None:
+    drive(search_sweep(search_space(n_trials=6)), store)
+    # A search of six believes its model after two results.
+    assert [trial.user_attrs[CHOSEN] for trial in trials(store)] == ["at random"] * 2 + ["by results"] * 4
+
+
+@pytest.mark.parametrize("n_slots", [1, 3])
+def test_a_search_stops_asking_when_what_all_need_has_failed_and_leaves_the_trials_open(
+    store: Store, n_slots: int
+) -> None:
+    space = search_space({"x": {"float": [0, 10]}}, n_trials=8)
+    ledger, search = drive(search_sweep(space, source_fails="0"), store, n_slots)
+    assert {trial.state for trial in trials(store)} == {TrialState.RUNNING}
+    assert len(trials(store)) == n_slots == ledger.search.n_left_open
+    assert search.is_finished and search.has_more
+    assert ledger.board.counts() == {"failed": 1, "blocked": n_slots}
+    before = points(store)
+    drive(search_sweep(space), store)
+    assert {trial.state for trial in trials(store)} == {TrialState.COMPLETE} and len(trials(store)) == 8
+    assert points(store)[:n_slots] == before
+
+
+def test_a_search_goes_on_where_only_some_configurations_need_what_failed(store: Store) -> None:
+    ledger, _ = drive(search_sweep(search_space(n_trials=8), source_fails="1"), store)
+    states = Counter((trial.params["source"], trial.state) for trial in trials(store))
+    assert set(states) == {(0, TrialState.COMPLETE), (1, TrialState.RUNNING)}
+    assert len(trials(store)) == 8 and ledger.search.n_left_open == states[1, TrialState.RUNNING]
+
+
+def test_what_one_configuration_alone_needs_fails_with_it(store: Store) -> None:
+    space = search_space({"source": {"int": [1, 100_000]}}, n_trials=3)
+    drive(search_sweep(space, source_fails="all"), store)
+    assert {trial.state for trial in trials(store)} == {TrialState.FAIL} and len(trials(store)) == 3
+    assert all("not this source" in trial.user_attrs["reason"] for trial in trials(store))
 
 
 def test_a_budget_of_trials_asks_for_no_more_and_says_so(store: Store) -> None:

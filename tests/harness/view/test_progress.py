@@ -154,7 +154,7 @@ def test_a_node_that_reads_its_scans_says_how_far_it_is_until_its_first_epoch(
     console.print(display.render())
 
     assert "reading scans 31/275" in console.export_text()
-    assert ledger.in_hand.entries()[0]["reading"] == (31, 275)
+    assert ledger.in_hand.entries()[0]["reading"] == (31, 275, "reading")
     assert screen.getvalue().rstrip().endswith("running  target one: reading scans 31/275")
     ledger.progressed("trial", 1, 8, {})
     console.print(display.render())
