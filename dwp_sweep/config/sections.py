@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dwp_sweep.config.plain_values import flat
 from dwp_sweep.config.search.distribution import Distribution
 from dwp_sweep.strict import StrictModel
 
@@ -216,12 +217,26 @@ class SearcherConfig(StrictModel):
         n_trials: Configurations of each study, that is of each condition of the grid.
         seed: Of the sampler.
         storage: Optuna's database URL; None: a SQLite file in the sweep's folder.
+        try_first: Points that each study tries before the sampler chooses: searched field -> value. Fields
+            that a point leaves open are suggested.
+        warm_start: An earlier sweep on the same storage, whose trials the sampler knows from the start. It
+            must have searched the same fields for the same objectives; its trials count neither among
+            ``n_trials`` nor as the best.
     """
 
     kind: Literal["tpe", "random", "gp", "nsga2"] = "tpe"
     n_trials: int = Field(20, ge=1, le=100_000)
     seed: int = Field(0, ge=0)
     storage: str | None = None
+    try_first: tuple[dict[str, Any], ...] = ()
+    warm_start: str | None = Field(None, min_length=1)
+
+    @field_validator("try_first", mode="before")
+    @classmethod
+    def _dotted(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not all(isinstance(point, Mapping) for point in value):
+            raise ValueError("should be a list of points, e.g. [{prior.latent_dim: 6}]")
+        return tuple(flat(point) for point in value)
 
 
 class SchedulerConfig(StrictModel):

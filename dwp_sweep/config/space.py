@@ -26,6 +26,7 @@ from dwp_sweep.config.plain_values import (
 from dwp_sweep.config.reading import Reading, read_values
 from dwp_sweep.config.search.checks import out_of_reach
 from dwp_sweep.config.search.definition import SearchSpace
+from dwp_sweep.config.search.first_points import unmet_problems
 from dwp_sweep.config.sections import (
     BudgetConfig,
     FailuresConfig,
@@ -109,6 +110,8 @@ def load_space(
     scaled = _smaller(values) if smoke and has_smoke else values
     reading = read_values(changes.applied_to(scaled), changes.experiment, where)
     problems += reading.problems
+    if reading.search is not None:
+        problems += unmet_problems(reading.search, where)
     if reading.search is not None and not smoke:  # a small scale may leave out what a when requires
         problems += out_of_reach(reading.search, _changed(changes, reading), where)
     if has_smoke and not smoke:

@@ -21,6 +21,7 @@ from dwp_sweep.config.node import Node
 from dwp_sweep.config.plain_values import with_value
 from dwp_sweep.config.search.checks import inactive_parameters
 from dwp_sweep.config.search.definition import Resolve, SearchSpace
+from dwp_sweep.config.search.first_points import require_experiments
 from dwp_sweep.config.sections import BudgetConfig, FailuresConfig, ResourcesConfig
 from dwp_sweep.config.space import Space
 from dwp_sweep.config.variants import asked_keys, equal_pairs
@@ -105,6 +106,8 @@ def build_sweep(
     if space.search is None:
         return sweep
     resolve = resolved().resolve
+    if resolve is not None:
+        require_experiments(space.search, resolve, space.file)
     idle = inactive_parameters(space.search, resolve, space.file) if resolve else []
     return replace(sweep, fresh=resolved, warnings=(*sweep.warnings, *idle))
 

@@ -110,6 +110,13 @@ def test_public_names_are_there_and_others_are_named_in_the_error() -> None:
         dwp_sweep.run_sweeps  # noqa: B018
 
 
+def test_the_package_is_the_command_where_its_script_is_not_on_the_path() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dwp_sweep", "no-such-command"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "Usage: dwp-sweep" in done.stderr
+
+
 def test_version_of_package_and_command_agree() -> None:
     from importlib.metadata import version
 

@@ -96,12 +96,13 @@ def search_space(
     seed: int = 0,
     objectives: Sequence[str] = ("val_dice",),
     values: Mapping[str, Any] | None = None,
+    **searcher: Any,
 ) -> SearchSpace:
     raw = {"x": {"float": [0, 10]}, "source": {"int": [0, 1]}} if distributions is None else distributions
     return SearchSpace(
         distributions={key: parse(Distribution, one, "test") for key, one in raw.items()},
         objectives=tuple(ObjectiveConfig(metric=name) for name in objectives),
-        searcher=SearcherConfig(kind=kind, n_trials=n_trials, seed=seed),  # type: ignore[arg-type]
+        searcher=SearcherConfig(kind=kind, n_trials=n_trials, seed=seed, **searcher),  # type: ignore[arg-type]
         scheduler=parse(SchedulerConfig, scheduler or {"kind": "none"}, "test"),
         conditions=tuple(
             SearchCondition(

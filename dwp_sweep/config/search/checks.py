@@ -19,6 +19,7 @@ from dwp_sweep.config.experiment import EXPERIMENT
 from dwp_sweep.config.plain_values import flat, overlap
 from dwp_sweep.config.search.definition import Resolve, SearchCondition, SearchSpace, in_order, over_axes
 from dwp_sweep.config.search.distribution import Distribution, among
+from dwp_sweep.config.search.first_points import point_problems
 from dwp_sweep.config.sections import SpaceFile
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
@@ -73,6 +74,8 @@ def search_problems(
         for axis in over_axes(file.objective)
         if axis not in given or axis == VARIANT
     ]
+    taken = file.search.keys() - search.keys()
+    problems += point_problems(file.searcher, search, taken, where)
     return problems + _scheduler_problems(file, where)
 
 

@@ -113,7 +113,7 @@ def make_search(
     return SearchSpace(
         distributions=in_order(search),
         objectives=objectives,
-        searcher=file.searcher,
+        searcher=file.searcher.model_copy(update={"try_first": _points(file.searcher, search)}),
         scheduler=scheduler,
         conditions=_studies(grid, over_axes(objectives), conditions, variants),
     )
@@ -153,6 +153,12 @@ def _studies(
         members.setdefault(name, []).append(place)
         given.setdefault(name, {key: value for key, value in values.items() if key not in over})
     return tuple(SearchCondition(name, tuple(places), given[name]) for name, places in members.items())
+
+
+def _points(searcher: SearcherConfig, search: Mapping[str, Distribution]) -> tuple[dict[str, Any], ...]:
+    """The points to try first without overridden fields; a point that has no others is none."""
+    points = [{key: value for key, value in point.items() if key in search} for point in searcher.try_first]
+    return tuple(point for place, point in enumerate(points) if point and point not in points[:place])
 
 
 def _value(values: Mapping[str, Any], axis: str) -> Any:

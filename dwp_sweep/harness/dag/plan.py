@@ -83,7 +83,7 @@ def make_plan(sweep: Sweep, store: Store, retry_failed: bool = True) -> Plan:
     """
     if sweep.search is not None:
         # Imports optuna: for searches only.
-        from dwp_sweep.harness.search.study_database import restore_configurations
+        from dwp_sweep.harness.search.continuing import restore_configurations
 
         restore_configurations(sweep, store)
     comparison = _Comparison(sweep, store, retry_failed)

@@ -9,6 +9,12 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
@@ -76,6 +82,16 @@ def suggested(trial: Trial, key: str, field: Distribution) -> Any:
     value = trial.suggest_float(key, field.low, _last(field), step=field.step, log=field.log)
     # Three times 0.1 is 0.30000000000000004: another number, another node.
     return value if field.step is None else float(_at(field, round((value - field.low) / field.step)))
+
+
+def optuna_distribution(field: Distribution) -> BaseDistribution:
+    """A field as the trials of `suggested` have it: Optuna models trials of equal distributions together."""
+    if field.kind == "choice":
+        return CategoricalDistribution([encoded(value, field) for value in field.choices])
+    assert field.low is not None and field.high is not None
+    if field.kind == "int":
+        return IntDistribution(int(field.low), _last(field), log=field.log, step=int(field.step or 1))
+    return FloatDistribution(field.low, _last(field), log=field.log, step=field.step)
 
 
 def _at(field: Distribution, n_steps: int) -> Decimal:

@@ -14,7 +14,7 @@ from itertools import islice
 from dwp_sweep.config.node import Node, entries_of
 from dwp_sweep.config.search.definition import SearchSpace
 from dwp_sweep.config.sweep import Sweep
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.errors import InputError
 from dwp_sweep.harness.dag.ledger import Ledger, SearchCounts
 from dwp_sweep.harness.dag.node_state import FAILED, PUBLISHED
 from dwp_sweep.harness.dag.plan import plan_target
@@ -25,6 +25,7 @@ from dwp_sweep.harness.search.shared_inputs import SharedInputs, failed_input
 from dwp_sweep.harness.search.study import Study, StudyTrial
 from dwp_sweep.harness.search.study_database import open_storage, storage_url, study_name, target_nodes
 from dwp_sweep.harness.search.trial_ends import TrialEnds, records_of
+from dwp_sweep.harness.search.warm_start import warm_starts
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
 from dwp_sweep.store.sweep_record import append_nodes
@@ -64,9 +65,10 @@ class SearchPlan:
         self._retry_failed = retry_failed
         store.sweep_dir(sweep.name)  # SQLite makes its file, not its folder
         storage = open_storage(storage_url(store, sweep.name, sweep.search.searcher.storage))
+        warm = warm_starts(sweep, store)
         self._studies = {
             (name := study_name(sweep.name, condition.name)): Study(
-                name, sweep.search, condition, storage, retry_failed
+                name, sweep.search, condition, storage, retry_failed, warm.get(condition.name)
             )
             for condition in sweep.search.conditions
         }
@@ -80,6 +82,9 @@ class SearchPlan:
         self._n_begun = self._n_impossible = self._n_left_open = 0
         self._n_recorded = len(sweep.nodes)
         self._take_up()
+        for condition, start in warm.items():
+            left = f", {start.n_left_out} of other values left out" if start.n_left_out else ""
+            ledger.note(f"{condition}: begins with {len(start.trials)} trials of {start.sweep}{left}")
 
     @property
     def n_to_ask(self) -> int:
@@ -175,12 +180,6 @@ class SearchPlan:
                     nodes = target_nodes(self._sweep, study.condition, trial)
                 except InputError:
                     nodes = ()
-                if nodes and trial.keys and tuple(node.key for node in nodes) != trial.keys:
-                    # A result says nothing about networks that other settings make of the same values.
-                    what = f"study {name!r} was begun with other settings: what trial {trial.number} found "
-                    what += "is not about the networks that its values mean now"
-                    fix = "give the sweep another name: --set name=NAME"
-                    raise InputError(Problem(self._sweep.name, what, fix))
                 if trial.state == "open":
                     self._begin(name, trial)
                 elif nodes:

@@ -18,7 +18,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dwp_sweep.config.search.definition import SearchCondition, SearchSpace
-from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.config.search.first_points import points_of
+from dwp_sweep.errors import InputError
+from dwp_sweep.harness.search.question import QUESTION, question_of, question_problems
 from dwp_sweep.harness.search.samplers import drawn, encoded, make_sampler, n_at_random, suggested
 
 VALUES, NODES, SAME_AS, REASON, CHOSEN = "values", "nodes", "same_as", "reason", "chosen"
@@ -27,8 +29,11 @@ it failed or was pruned, whether its values were chosen (``by results``) or draw
 
 _AT_RANDOM, _BY_RESULTS = "at random", "by results"
 
-_SPACE, EXHAUSTED = "space", "exhausted"
-"""User attributes of a study: its question, and whether it has no new configuration left."""
+EXHAUSTED = "exhausted"
+"""User attribute of a study: whether it has no new configuration left."""
+FIRST, WARM = "try_first", "warm_start"
+"""User attributes of a trial: the point that it was asked for first; sweep and trial that it is a copy of.
+A study has the sweeps that it began with under the latter."""
 _DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 _N_ASKED_AGAIN = 3
 _N_DRAWN = 200
@@ -78,8 +83,23 @@ def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 def objectives_of(study: optuna.Study) -> tuple[str, ...]:
     """Metrics that a study was begun for; empty where it was not ours."""
-    objectives = study.user_attrs.get(_SPACE, {}).get("objectives", ())
+    objectives = study.user_attrs.get(QUESTION, {}).get("objectives", ())
     return tuple(str(objective["metric"]) for objective in objectives)
+
+
+@dataclass(frozen=True)
+class WarmTrials:
+    """Trials of an earlier sweep for one study.
+
+    Attributes:
+        sweep: The earlier sweep.
+        trials: As they stand in the new study.
+        n_left_out: Trials whose values the new search never suggests.
+    """
+
+    sweep: str
+    trials: tuple[FrozenTrial, ...] = ()
+    n_left_out: int = 0
 
 
 class Study:
@@ -92,6 +112,7 @@ class Study:
         storage: From `open_storage`.
         retry_failed: Whether configurations that failed are tried once more: those that the sampler chose by
             results with the same values, those that were drawn at random with new ones.
+        warm: What an earlier sweep found, for the sampler.
 
     Raises:
         InputError: The storage holds a study of this name that searches for something else.
@@ -104,6 +125,7 @@ class Study:
         condition: SearchCondition,
         storage: optuna.storages.BaseStorage,
         retry_failed: bool = True,
+        warm: WarmTrials | None = None,
     ) -> None:
         self.name, self.condition, self._search = name, condition, search
         self._storage = storage
@@ -115,7 +137,11 @@ class Study:
             load_if_exists=True,
         )
         self._require_same_question()
-        trials = self._study.get_trials(deepcopy=False)
+        self._begin_warm(warm)
+        trials = [trial for trial in self._study.get_trials(deepcopy=False) if WARM not in trial.user_attrs]
+        tried = {trial.user_attrs.get(FIRST) for trial in trials}
+        points = points_of(search, condition)
+        self._first = [point for point in points if _signature(point) not in tried]
         # With the same seed a study that goes on would repeat its points.
         self._seed = _seed(search.searcher.seed, len(trials))
         self._study.sampler = make_sampler(search, self._seed)
@@ -160,7 +186,11 @@ class Study:
         if self._retries:
             return self._ask_for(self._retries.pop(0), _BY_RESULTS)
         # Repeats of networks, which `repeat` counts, count like repeats of points.
-        for _ in range(_N_ASKED_AGAIN - self._n_in_a_row):
+        n_tries = max(_N_ASKED_AGAIN - self._n_in_a_row, 0) + len(self._first)
+        for _ in range(n_tries):
+            if self._first:
+                point = self._first.pop(0)
+                self._study.enqueue_trial(self._encoded(point), user_attrs={FIRST: _signature(point)})
             trial = self._study.ask()
             values = self._suggest(trial)
             twin = self._twin(values)
@@ -273,13 +303,13 @@ class Study:
         return kept
 
     def _ask_for(self, values: Mapping[str, Any], way: str) -> StudyTrial:
-        distributions = self._search.distributions
-        params = {
-            key: encoded(value, distributions[key]) for key, value in values.items() if key in distributions
-        }
-        self._study.enqueue_trial(params)
+        self._study.enqueue_trial(self._encoded(values))
         trial = self._study.ask()
         return self._keep(trial, self._suggest(trial), way)
+
+    def _encoded(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        fields = self._search.distributions
+        return {key: encoded(value, fields[key]) for key, value in values.items() if key in fields}
 
     def _suggest(self, trial: optuna.trial.Trial) -> dict[str, Any]:
         distributions = self._search.distributions
@@ -295,25 +325,18 @@ class Study:
             )
 
     def _require_same_question(self) -> None:
-        """A study can go on with other ranges or more trials, not with another objective or other choices."""
-        question: dict[str, Any] = {
-            "objectives": [objective.model_dump(mode="json") for objective in self._search.objectives],
-            "choices": {
-                key: [encoded(value, field) for value in field.choices]
-                for key, field in self._search.distributions.items()
-                if field.kind == "choice"
-            },
-        }
-        before = self._study.user_attrs.get(_SPACE)
+        before = self._study.user_attrs.get(QUESTION)
         if before is None:
-            self._study.set_user_attr(_SPACE, question)
-            return
-        changed = [f"search.{key}" for key, values in question["choices"].items()
-                   if before["choices"].get(key, values) != values]  # fmt: skip
-        changed += ["objective"] if before["objectives"] != question["objectives"] else []
-        if changed:
-            what = f"study {self.name!r} was begun with another {' and '.join(changed)}"
-            raise InputError(Problem("search", what, "give the sweep another name: --set name=NAME"))
+            self._study.set_user_attr(QUESTION, question_of(self._search))
+        elif problems := question_problems(self.name, before, self._search):
+            raise InputError(problems)
+
+    def _begin_warm(self, start: WarmTrials | None) -> None:
+        """Copy what an earlier sweep found, once."""
+        begun = list(self._study.user_attrs.get(WARM, ()))
+        if start is not None and start.sweep not in begun:
+            self._study.add_trials(start.trials)
+            self._study.set_user_attr(WARM, [*begun, start.sweep])
 
 
 def _seed(seed: int, n_trials: int) -> int:

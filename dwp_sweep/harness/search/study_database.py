@@ -8,7 +8,7 @@ records. Reading changes nothing there, so it answers beside a run as well.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,6 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         raise InputError(Problem("searcher.storage", what, fix)) from None
 
 
-def restore_configurations(sweep: Sweep, store: Store) -> None:
-    """Resolve the nodes of all configurations that the sweep's studies hold."""
-    for condition, trial in past_configurations(sweep, store):
-        try:
-            target_nodes(sweep, condition, trial)
-        except InputError:
-            continue  # of an older version of the space
-
-
 def target_nodes(sweep: Sweep, condition: SearchCondition, trial: StudyTrial) -> tuple[Node, ...]:
     """The target nodes of a configuration, one for each repeat.
 
@@ -96,6 +87,15 @@ def target_nodes(sweep: Sweep, condition: SearchCondition, trial: StudyTrial) ->
 
 def past_configurations(sweep: Sweep, store: Store) -> Iterator[tuple[SearchCondition, StudyTrial]]:
     """All configurations that the sweep's studies hold; makes no database where there is none."""
+    for condition, trials, _ in past_studies(sweep, store):
+        for trial in counted(trials):
+            yield condition, study_trial(trial)
+
+
+def past_studies(
+    sweep: Sweep, store: Store
+) -> Iterator[tuple[SearchCondition, list[FrozenTrial], Mapping[str, Any]]]:
+    """The sweep's studies, their trials and their user attributes; makes no database where there is none."""
     if sweep.search is None:
         return
     url = storage_url(store, sweep.name, sweep.search.searcher.storage)
@@ -107,8 +107,8 @@ def past_configurations(sweep: Sweep, store: Store) -> Iterator[tuple[SearchCond
             study_id = storage.get_study_id_from_name(study_name(sweep.name, condition.name))
         except KeyError:
             continue  # not begun
-        for trial in counted(storage.get_all_trials(study_id, deepcopy=False)):
-            yield condition, study_trial(trial)
+        trials = storage.get_all_trials(study_id, deepcopy=False)
+        yield condition, trials, storage.get_study_user_attrs(study_id)
 
 
 def has_studies(sweep: str, store: Store) -> bool:

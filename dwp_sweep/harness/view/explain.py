@@ -7,7 +7,7 @@ between two keys; the records of nodes and sweeps say which.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal
@@ -80,6 +80,10 @@ class KnownNodes:
         self._stages = stages
         self._by_key = {entry.key: entry for name in store.sweeps() for entry in recorded_nodes(store, name)}
         self._published = {key: stage for stage in store.stages() for _, key in store.published(stage)}
+
+    def know(self, entries: Iterable[NodeEntry]) -> None:
+        """Take in nodes that are not recorded yet."""
+        self._by_key |= {entry.key: entry for entry in entries if entry.key not in self._by_key}
 
     def find(self, prefix: str) -> NodeEntry:
         """The one node whose key starts with a prefix.

@@ -230,7 +230,10 @@ class NodeRun:
         points = self._pending if self._saw_all else list(record.history)
         self._pending = []
         last_step = record.history[-1].step if record.history else 0
-        return [*points, Point(last_step, end_ms(record), record.metrics)]
+        # What a pruned network had after its last epoch is that epoch's already.
+        known = record.history[-1].metrics if record.status == "pruned" and record.history else {}
+        final = {name: value for name, value in record.metrics.items() if name not in known}
+        return [*points, Point(last_step, end_ms(record), final)]
 
     def _log_files(self, folder: Path) -> None:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

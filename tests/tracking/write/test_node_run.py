@@ -120,13 +120,16 @@ def test_a_node_that_a_search_gave_up_ends_as_killed_and_says_so_until_it_is_bui
     node = make_node("k1")
     run = NodeRun(tracking, node)
     run.start()
-    given_up = make_record(node, "pruned", n_epochs=2, error="s/all: asha after epoch 2")
+    reason = "s/all: asha after epoch 2"
+    given_up = make_record(node, "pruned", n_epochs=2, error=reason, val_dice=0.2, train_loss=0.5)
     for point in given_up.history:
         run.epoch(point)
     run.prune(given_up)
     pruned = client.get_run(run.run_id)
     assert (pruned.info.status, pruned.data.tags["dwp.pruned"]) == ("KILLED", "true")
-    assert [metric.step for metric in client.get_metric_history(run.run_id, "val_dice")] == [1, 2]
+    for name in ("val_dice", "train_loss"):  # the record has those of the last epoch once more
+        assert [metric.step for metric in client.get_metric_history(run.run_id, name)] == [1, 2]
+    assert pruned.data.metrics["wall_s"] == 3.5
     record = make_record(node)
     NodeRun(tracking, node).resend(record, publish(store, node, record))
     done = client.get_run(run.run_id)
