@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dwp_sweep"
 
 # Top to bottom; a line imports only from lines below it, names on one line not from each other.
 LAYERS = (
+    ("__main__",),
     ("cli",),
     ("api",),
     ("bench",),
