@@ -186,8 +186,7 @@ class Study:
         if self._retries:
             return self._ask_for(self._retries.pop(0), _BY_RESULTS)
         # Repeats of networks, which `repeat` counts, count like repeats of points.
-        n_tries = max(_N_ASKED_AGAIN - self._n_in_a_row, 0) + len(self._first)
-        for _ in range(n_tries):
+        for _ in range(max(_N_ASKED_AGAIN - self._n_in_a_row, 0) + len(self._first)):
             if self._first:
                 point = self._first.pop(0)
                 self._study.enqueue_trial(self._encoded(point), user_attrs={FIRST: _signature(point)})
@@ -195,7 +194,8 @@ class Study:
             values = self._suggest(trial)
             twin = self._twin(values)
             if twin is None:
-                return self._keep(trial, values, self._way)
+                # A point that a user names is worth another try as well.
+                return self._keep(trial, values, _BY_RESULTS if FIRST in trial.user_attrs else self._way)
             trial.set_user_attr(SAME_AS, twin)
             self._mirror(trial.number, twin)
         new = next((values for values in self._random_values() if self._twin(values) is None), None)
