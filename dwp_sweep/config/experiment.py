@@ -82,9 +82,9 @@ class ExperimentConfig(StrictModel):
 
     @field_validator("unet")
     @classmethod
-    def _two_classes(cls, value: UNetConfig) -> UNetConfig:
-        if value.n_classes != 2:
-            raise ValueError("a sweep trains on two classes (n_classes: 2)")
+    def _outputs_follow_the_data(cls, value: UNetConfig) -> UNetConfig:
+        if value.n_classes != UNetConfig().n_classes:
+            raise ValueError("n_classes is filled in from the classes of the data (data.target.classes)")
         return value
 
     @field_validator("compute")
@@ -93,13 +93,6 @@ class ExperimentConfig(StrictModel):
         if value.cache_dir:
             raise ValueError("cache_dir is filled in from the storage; leave it out and set --storage")
         return value
-
-    @model_validator(mode="after")
-    def _one_foreground(self) -> ExperimentConfig:
-        for task, dataset in (("source", self.data.source), ("target", self.data.target)):
-            if dataset is not None and dataset.classes is not None:
-                raise ValueError(f"data.{task}.classes: a sweep trains on one foreground; write labels")
-        return self
 
     @model_validator(mode="after")
     def _channels_fit(self) -> ExperimentConfig:
@@ -132,7 +125,8 @@ class ExperimentConfig(StrictModel):
         target, n_train = self.data.target, self.train_size
         if target.validation == "train":
             n_train -= n_validation(n_train, target.validation_share)
-        around = Surroundings(self.target.length(max(1, n_train)), standardise)
+        new_head = self.data.source is not None and self.data.source.class_names != target.class_names
+        around = Surroundings(self.target.length(max(1, n_train)), standardise, new_head)
         return METHODS[self.method].misfits(method_settings(self), around)
 
     @model_validator(mode="after")

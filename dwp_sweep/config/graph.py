@@ -23,6 +23,7 @@ from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.losses.segmentation import LossConfig
 from dwp_sweep.methods import METHODS
 from dwp_sweep.nets.kernel_groups import GROUPS
+from dwp_sweep.nets.unet3d import UNetConfig
 from dwp_sweep.stages.ensemble import EnsembleStageConfig, MemberConfig
 from dwp_sweep.stages.harvest import HarvestStageConfig
 from dwp_sweep.stages.prior import PriorStageConfig
@@ -81,7 +82,7 @@ class GraphBuilder:
             seed=condition.seed,
             dataset=self._datasets[condition.data.target],
             source=SourceChoice(member=condition.source.member) if "source" in inputs else None,
-            unet=condition.unet,
+            unet=_with_outputs(condition.unet, condition.data.target),
             target=condition.target,
             loss=condition.loss,
             settings={name: section.model_dump(mode="json") for name, section in sections.items()},
@@ -166,7 +167,7 @@ class GraphBuilder:
         else:
             config = SourceStageConfig(
                 dataset=self._datasets[condition.data.source],
-                unet=condition.unet,
+                unet=_with_outputs(condition.unet, condition.data.source),
                 source=settings,
                 loss=loss,
                 seed=seed,
@@ -260,6 +261,11 @@ def upstream_problems(
     return tuple(
         dict.fromkeys(problem for condition in conditions for problem in builder.problems(condition))
     )
+
+
+def _with_outputs(unet: UNetConfig, dataset: DatasetConfig) -> UNetConfig:
+    """The network for the classes of a data set."""
+    return unet.model_copy(update={"n_classes": dataset.n_outputs})
 
 
 def _of_sources(condition: ExperimentConfig) -> tuple[SourceConfig, LossConfig]:

@@ -52,7 +52,8 @@ class ImportedOutputs:
         """
         imported = self._describe(text, _NETWORK, NET_FILES)
         facts = _read(imported, _NETWORK, read_net_facts)
-        if facts.unet != unet:
+        # Its number of classes is its own: where the target has others, the head is new.
+        if facts.unet.model_copy(update={"n_classes": unet.n_classes}) != unet:
             what = f"{imported.path} has unet {facts.unet.model_dump()}, the sweep {unet.model_dump()}"
             fix = "make the sweep's unet section equal to the network's"
             raise InputError(Problem(_NETWORK, what, fix))

@@ -136,8 +136,8 @@ def no_voxels() -> NDArray[np.int32]:
 
 
 def with_lost(
-    predicted: NDArray[np.bool_], truth: NDArray[np.bool_], lost: NDArray[np.int32]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    predicted: NDArray[Any], truth: NDArray[np.bool_], lost: NDArray[np.int32]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Prediction and truth on a box that also holds the foreground that a crop lost: nobody predicts it.
 
     Args:
@@ -168,7 +168,7 @@ def centred_start(size: Sequence[int], shape: Sequence[int]) -> tuple[int, int, 
     return starts[0], starts[1], starts[2]
 
 
-def fullest_slice(mask: NDArray[np.uint8] | NDArray[np.bool_], axis: int) -> int:
+def fullest_slice(mask: NDArray[Any], axis: int) -> int:
     """Index along an axis of a (D, H, W) mask with most foreground; the middle where there is none."""
     others = tuple(other for other in range(3) if other != axis)
     counts = np.count_nonzero(mask, axis=others)

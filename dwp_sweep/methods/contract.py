@@ -41,6 +41,7 @@ class MethodInputs:
             stays the same.
         lr: Learning rate of the sweep.
         lr_by_scale: Lower the rate of layers that start smaller than a He start.
+        classes: Names of the classes behind the background; empty with one foreground.
     """
 
     unet: UNetConfig
@@ -56,6 +57,7 @@ class MethodInputs:
     rescale: bool = False
     lr: float = 1e-3
     lr_by_scale: bool = False
+    classes: tuple[str, ...] = ()
 
 
 class BatchLoss(Protocol):
@@ -108,10 +110,12 @@ class Surroundings(NamedTuple):
     Attributes:
         length: Of the training.
         standardise: Of the priors; None where they are imported: their files say it.
+        new_head: The last layer does not come from the source network, whose classes are others.
     """
 
     length: TrainingLength
     standardise: Standardise | None = None
+    new_head: bool = False
 
 
 def always_fits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:

@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 from torch import nn
 
-from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
+from dwp_sweep.errors import Problem
+from dwp_sweep.methods.contract import Method, MethodInputs, Surroundings, TrainingSetup
 from dwp_sweep.methods.start import prepare_plain, source_network
 from dwp_sweep.strict import StrictModel
 
@@ -72,6 +73,17 @@ def prepare(inputs: MethodInputs) -> TrainingSetup:
     return prepare_plain(net, inputs)._replace(begin_epoch=_Thaw(net, config.thaw_epoch))
 
 
+def misfits(settings: Mapping[str, Any], around: Surroundings) -> tuple[Problem, ...]:
+    """The problem with a new head that would stay as it was drawn."""
+    config: FreezeConfig = settings["freeze"]
+    if not around.new_head or "out" in config.tuned or config.thaw_epoch is not None:
+        return ()
+    what = (
+        f"{list(config.trainable)}: the target has other classes than the source, and the new head is frozen"
+    )
+    return (Problem("freeze.trainable", what, "add out, or give freeze.thaw_epoch"),)
+
+
 class _Thaw:
     """Lets all of a network learn from an epoch on, also where a training goes on after it."""
 
@@ -83,4 +95,4 @@ class _Thaw:
             self.net.requires_grad_(True)
 
 
-method = Method(label="UNet-PRf", sections={"freeze": FreezeConfig}, needs=needs, prepare=prepare)
+method = Method("UNet-PRf", {"freeze": FreezeConfig}, needs, prepare, misfits)

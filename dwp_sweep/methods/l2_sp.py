@@ -1,7 +1,8 @@
 """Fine-tuning with a penalty on the distance from the source network (L2-SP).
 
-Minimises ``loss + weight / 2 * sum (w - w_source) ** 2``. All weights start from the source network and
-all are pulled back to it, so the second penalty of the original, on new layers, has nothing to act on.
+Minimises ``loss + weight / 2 * sum (w - w_source) ** 2``: all weights that start from the source network are
+pulled back to it. Where the target tells other classes apart its head is new and is pulled to 0 with the same
+weight, which is the second penalty of the original (there with a weight of its own, beta).
 Source: Li, Grandvalet, Davoine, Explicit inductive bias for transfer learning, ICML 2018.
 """
 
@@ -15,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dwp_sweep.methods.contract import Method, MethodInputs, TrainingSetup
-from dwp_sweep.methods.start import prepare_plain, source_network
+from dwp_sweep.methods.start import HEAD, has_new_head, prepare_plain, source_network
 from dwp_sweep.strict import StrictModel
 
 
@@ -39,6 +40,9 @@ def prepare(inputs: MethodInputs) -> TrainingSetup:
     config: L2SpConfig = inputs.settings["l2_sp"]
     plain = prepare_plain(source_network(inputs), inputs)
     start = [(parameter, parameter.detach().clone()) for parameter in plain.net.parameters()]
+    if has_new_head(inputs):
+        head = plain.net.get_parameter(HEAD)
+        start = [(now, torch.zeros_like(then) if now is head else then) for now, then in start]
 
     def batch_loss(
         logits: Tensor, masks: Tensor, step: int, n_patches: Tensor | None = None

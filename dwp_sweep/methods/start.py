@@ -23,7 +23,7 @@ from dwp_sweep.methods.contract import MethodInputs, TrainingSetup
 from dwp_sweep.nets.bayes_conv import BayesConv3d
 from dwp_sweep.nets.kernel_bank import Standardise
 from dwp_sweep.nets.kernel_groups import KernelLayer, as_kernels, kernel_layers, kernel_weight
-from dwp_sweep.nets.net_files import load_net
+from dwp_sweep.nets.net_files import load_net, read_net_facts
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.training.compute import named_generator
 
@@ -165,8 +165,25 @@ def new_network(inputs: MethodInputs) -> UNet3D:
     return net
 
 
+HEAD = "out.weight"
+"""Of the network: the one layer whose shape and meaning depend on the classes."""
+
+
+def has_new_head(inputs: MethodInputs) -> bool:
+    """Whether the source network tells other classes apart than the target: its last layer is then no start.
+
+    Args:
+        inputs: With ``source`` set.
+    """
+    assert inputs.source is not None, "Method.needs names 'source'"
+    facts = read_net_facts(inputs.source)
+    return facts.class_names != inputs.classes or facts.unet.n_classes != inputs.unet.n_classes
+
+
 def load_source(inputs: MethodInputs) -> UNet3D:
-    """The source network as it was trained, on the CPU.
+    """The source network as it was trained, on the CPU; with a new head where it tells other classes apart.
+
+    A new head is that of a He start of the same seed (`new_network`).
 
     Args:
         inputs: With ``source`` set.
@@ -175,9 +192,10 @@ def load_source(inputs: MethodInputs) -> UNet3D:
         ValueError: If the source network has other channels than the target's.
     """
     assert inputs.source is not None, "Method.needs names 'source'"
-    net = load_net(inputs.source)
-    expected = UNet3D(inputs.unet.in_channels, inputs.unet.n_classes, inputs.unet.channels)
-    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    weights, expected = load_net(inputs.source).state_dict(), new_network(inputs)
+    if has_new_head(inputs):
+        weights[HEAD] = expected.state_dict()[HEAD]
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
     wanted = {name: tuple(value.shape) for name, value in expected.state_dict().items()}
     odd = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
     if odd:
@@ -185,7 +203,7 @@ def load_source(inputs: MethodInputs) -> UNet3D:
             f"{inputs.source}: the source network does not fit the target's unet section; {odd[0]} has shape "
             f"{shapes.get(odd[0])}, expected {wanted.get(odd[0])} ({len(odd)} of {len(wanted)} differ)"
         )
-    expected.load_state_dict(net.state_dict())
+    expected.load_state_dict(weights)
     return expected
 
 

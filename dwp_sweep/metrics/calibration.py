@@ -1,7 +1,7 @@
 """Whether the probabilities of a segmentation can be believed: calibration, uncertainty, predicted Dice.
 
 Scores of one image, from the probabilities of background and foreground, computed in float64 by the final
-evaluation.
+evaluation. Likelihood and entropy also take those of several classes.
 Voxels far from any foreground are easy and many; scores that average over voxels are meant for those that
 `near_foreground` chooses.
 """
@@ -59,8 +59,15 @@ def brier_score(probs: Probs, truth: Mask) -> float:
 
 
 def negative_log_lik(probs: Probs, truth: Mask) -> float:
-    """Mean over voxels of ``-log`` of the true class's probability, in nats."""
-    return float(-_log(np.where(truth != 0, probs[1], probs[0])).mean())
+    """Mean over voxels of ``-log`` of the true class's probability, in nats.
+
+    Args:
+        probs: (n_classes, ...), background first.
+        truth: With two classes anything but 0 is the second, with more their numbers.
+    """
+    if len(probs) == 2:
+        return float(-_log(np.where(truth != 0, probs[1], probs[0])).mean())
+    return float(-_log(np.take_along_axis(probs, truth[None].astype(np.intp), axis=0)).mean())
 
 
 def entropy(probs: Probs) -> Floats:

@@ -24,6 +24,8 @@ from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from dwp_sweep.strict import json_of, large_numbers
 
 STEM = "net"
+CLASSES = "classes"
+"""Its name among the facts that a stage adds: which labels each output of the network stands for."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class NetFacts:
     noise: Noise | None = None
     background: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the outputs behind the background; empty where there is one foreground."""
+        classes = self.extra.get(CLASSES)
+        return tuple(classes) if isinstance(classes, Mapping) else ()
 
 
 def save_net(

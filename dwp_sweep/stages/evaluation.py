@@ -7,8 +7,11 @@ Whether a network is variational is seen from its layers.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +24,9 @@ from dwp_sweep.data.placement import with_lost
 from dwp_sweep.metrics.calibration import (
     Mask,
     Probs,
+    Region,
     Reliability,
     brier_score,
-    correlation,
     entropy,
     expected_dice,
     near_foreground,
@@ -31,12 +34,7 @@ from dwp_sweep.metrics.calibration import (
     reliability,
 )
 from dwp_sweep.metrics.overlap import overlap
-from dwp_sweep.metrics.physical import (
-    PhysicalScores,
-    physical_json,
-    physical_scores,
-    summarise_physical,
-)
+from dwp_sweep.metrics.physical import physical_scores
 from dwp_sweep.metrics.temperature import Temperature, tempered
 from dwp_sweep.nets.bayes_conv import sampling, variational_layers
 from dwp_sweep.stages.prediction import (
@@ -44,69 +42,16 @@ from dwp_sweep.stages.prediction import (
     WHOLE,
     Notify,
     PostprocessConfig,
+    PredictedMask,
     clean_mask,
     predict_case,
     silent,
 )
+from dwp_sweep.stages.scores import SubjectScores, WholeScores, scores_over_classes
 from dwp_sweep.training.compute import ComputeConfig, named_generator, resolve_device
 
 NO_TEMPERATURE = Temperature()
 """Probabilities as the network says them."""
-
-
-@dataclass(frozen=True)
-class SubjectScores:
-    """Scores of one test image; those of probabilities use the mean over draws of a variational network.
-
-    Scores of masks count foreground that the crop lost as missed; those of probabilities see the network's
-    input alone.
-
-    Attributes:
-        dice: Of the network's own mask, the posterior mean's where it is variational.
-        iou: Of the same mask.
-        empty: That mask and the truth have no foreground.
-        brier: Brier score near the foreground.
-        ece: Expected calibration error of the foreground probability near the foreground.
-        nll: Mean negative log-likelihood near the foreground, nats.
-        nll_volume: The same over the whole volume, where confident false positives anywhere are seen.
-        entropy: Mean predictive entropy near the foreground, nats.
-        expected_dice: The Dice that the probabilities promise for their own mask.
-        dice_mc: Dice of the mask of the mean over draws, cleaned up too; variational networks only.
-        mutual_information: Its mean near the foreground, nats; variational networks only.
-        brier_calibrated: As `brier`, of the probabilities at the network's temperature; None without one, as
-            are the next two.
-        ece_calibrated: As `ece`, likewise.
-        nll_calibrated: As `nll`, likewise.
-        physical: Distances, lesions and volumes of the same mask as `dice`.
-    """
-
-    dice: float
-    iou: float
-    empty: bool
-    brier: float
-    ece: float
-    nll: float
-    nll_volume: float
-    entropy: float
-    expected_dice: float
-    dice_mc: float | None = None
-    mutual_information: float | None = None
-    brier_calibrated: float | None = None
-    ece_calibrated: float | None = None
-    nll_calibrated: float | None = None
-    physical: PhysicalScores | None = None
-
-    @property
-    def probs_dice(self) -> float:
-        """Dice of the mask that the probabilities make, which `expected_dice` promises."""
-        return self.dice if self.dice_mc is None else self.dice_mc
-
-    def as_json(self) -> dict[str, float | None]:
-        """The scores that this network has; None where one is undefined for this image."""
-        own = {
-            name: value for name, value in asdict(self).items() if value is not None and name != "physical"
-        }
-        return own | physical_json(self.physical)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,21 +59,25 @@ class Prediction:
     """What a network says about one volume.
 
     Attributes:
-        mask: Its own mask (D, H, W), the posterior mean's where it is variational.
-        probs: Background and foreground probability (2, D, H, W), float32.
+        mask: Its own mask (D, H, W), the posterior mean's where it is variational: truth values, or with
+            several classes their numbers.
+        probs: Probability of the background and of the foreground, or of each class
+            (n_classes, D, H, W), float32.
         mutual_information: Of each voxel's class and the weights (D, H, W), nats; None if deterministic.
         draws_mask: Mask of the mean over weight draws (D, H, W), cleaned up as `mask` is; None if
             deterministic.
     """
 
-    mask: NDArray[np.bool_]
+    mask: PredictedMask
     probs: NDArray[np.float32]
     mutual_information: NDArray[np.float64] | None = None
-    draws_mask: NDArray[np.bool_] | None = None
+    draws_mask: PredictedMask | None = None
 
     @property
-    def probs_mask(self) -> NDArray[np.bool_]:
-        """Where the foreground is the likelier class, before any clean-up."""
+    def probs_mask(self) -> PredictedMask:
+        """Where the foreground is the likelier class, or the likeliest class, before any clean-up."""
+        if len(self.probs) > 2:
+            return np.asarray(self.probs.argmax(axis=0), dtype=np.uint8)
         return np.asarray(self.probs[1] > self.probs[0])
 
 
@@ -150,6 +99,7 @@ def test_scores(
     cases: Sequence[Case],
     near_voxels: float,
     temperature: Temperature = NO_TEMPERATURE,
+    classes: Sequence[str] = (),
 ) -> Evaluation:
     """Overlap with the truth and belief in the probabilities, case by case.
 
@@ -159,37 +109,13 @@ def test_scores(
         near_voxels: Distance from the true foreground up to which voxels count as near it; the whole
             volume counts where there is none.
         temperature: Of the network; where one was fitted, calibration is scored with it as well.
+        classes: Names of the classes 1, 2, ...; none with one foreground.
     """
-    pairs = {case.id: _scores(predict(case), case, near_voxels, temperature) for case in cases}
+    pairs = {case.id: _scores(predict(case), case, near_voxels, temperature, classes) for case in cases}
     return Evaluation(
         {name: scores for name, (scores, _) in pairs.items()},
         {name: bins for name, (_, bins) in pairs.items()},
     )
-
-
-def summarise(scores: Mapping[str, SubjectScores], prefix: str) -> dict[str, float]:
-    """Means over images (Section 2.5), and how well the expected Dice tells the actual one.
-
-    Images empty in truth and prediction count as Dice 1 and are counted. The correlation is left out
-    where it is undefined (`dwp_sweep.metrics.calibration.correlation`).
-    """
-    values = list(scores.values())
-    promised, actual = [each.expected_dice for each in values], [each.probs_dice for each in values]
-    metrics = {name: _mean(values, name) for name in _ALWAYS}
-    metrics |= {
-        name: _mean(values, name)
-        for name in ("dice_mc", "mutual_information", *_CALIBRATED)
-        if all(getattr(each, name) is not None for each in values)
-    }
-    metrics["dice_prediction_error"] = float(np.mean(np.abs(np.subtract(promised, actual))))
-    if (agreement := correlation(promised, actual)) is not None:
-        metrics["dice_correlation"] = agreement
-    counts = {
-        f"n_{prefix}": float(len(values)),
-        f"n_{prefix}_empty": float(sum(each.empty for each in values)),
-    }
-    physical = summarise_physical([each.physical for each in values if each.physical is not None], prefix)
-    return {f"{prefix}_{name}": value for name, value in metrics.items()} | counts | physical
 
 
 @torch.no_grad()
@@ -230,8 +156,10 @@ def predict_volume(
     return replace(prediction, draws_mask=cleaned)
 
 
-def _own_mask(logits: Tensor, case: Case, postprocess: PostprocessConfig) -> NDArray[np.bool_]:
-    return clean_mask((logits[0].argmax(0) == 1).cpu().numpy(), postprocess, case.spacing_mm)
+def _own_mask(logits: Tensor, case: Case, postprocess: PostprocessConfig) -> PredictedMask:
+    likeliest = logits[0].argmax(0)
+    mask = likeliest == 1 if logits.shape[1] == 2 else likeliest.to(torch.uint8)
+    return clean_mask(mask.cpu().numpy(), postprocess, case.spacing_mm)
 
 
 def _mean_over_draws(
@@ -243,30 +171,82 @@ def _mean_over_draws(
     patch: PatchConfig,
     notify: Notify,
 ) -> tuple[Tensor, Tensor]:
-    """Mean probabilities (2, D, H, W) and mean entropy (D, H, W) over draws, both float64.
+    """Mean probabilities (n_classes, D, H, W) and mean entropy (D, H, W) over draws, both float64.
 
     The mutual information of so few draws is too small: of n draws it shows about (n - 1) / n.
     """
     device = resolve_device(compute)
-    total = torch.zeros((2, *case.mask.shape), dtype=torch.float64, device=device)
-    entropies = torch.zeros_like(total[0])
+    total = entropies = torch.zeros((), dtype=torch.float64, device=device)
     with sampling(net, named_generator(seed, "monte_carlo", device)):
         for _ in range(n_samples):
             probs = _probs(predict_case(net, case, compute, patch, notify)[0]).double()
-            total += probs
-            entropies += torch.special.entr(probs).sum(0)
+            total = total + probs
+            entropies = entropies + torch.special.entr(probs).sum(0)
     return total / n_samples, entropies / n_samples
 
 
 def _probs(logits: Tensor) -> Tensor:
-    """Background and foreground (class 1) probability (2, D, H, W); further classes count as background."""
-    probs = logits[0].softmax(0)
-    return torch.stack([probs[0] + probs[2:].sum(0), probs[1]])
+    """Probability of each class, background first (n_classes, D, H, W)."""
+    return logits[0].softmax(0)
 
 
 def _scores(
-    prediction: Prediction, case: Case, near_voxels: float, temperature: Temperature
+    prediction: Prediction, case: Case, near_voxels: float, temperature: Temperature, classes: Sequence[str]
 ) -> tuple[SubjectScores, Reliability]:
+    def calibrated(near: Region) -> Probs:
+        return tempered(prediction.probs[:, near], temperature.value)
+
+    if not classes:
+        fitted = calibrated if temperature.is_fitted else None
+        return _one_foreground(prediction, case, near_voxels, prediction.probs_mask, fitted)
+    likeliest = prediction.probs_mask
+    scores: dict[str, SubjectScores] = {}
+    bins: list[Reliability] = []
+    for number, name in enumerate(classes, 1):
+        one, is_one = _of_class(prediction, number), likeliest == number
+        of_one = partial(_against_rest_of, calibrated, number) if temperature.is_fitted else None
+        scores[name], of_class = _one_foreground(one, case.of_class(number), near_voxels, is_one, of_one)
+        bins.append(of_class)
+    truth = np.asarray(case.mask)
+    near = near_foreground(truth, near_voxels)
+    probs, information = prediction.probs[:, near], prediction.mutual_information
+    whole = WholeScores(
+        nll=negative_log_lik(probs, truth[near]),
+        nll_volume=negative_log_lik(prediction.probs, truth),
+        entropy=float(entropy(probs).mean()),
+        mutual_information=None if information is None else float(information[near].mean()),
+        nll_calibrated=negative_log_lik(calibrated(near), truth[near]) if temperature.is_fitted else None,
+    )
+    return scores_over_classes(scores, whole), reduce(operator.add, bins)
+
+
+def _of_class(prediction: Prediction, number: int) -> Prediction:
+    """A prediction with one class as the foreground and all others as background."""
+    draws_mask = prediction.draws_mask
+    return Prediction(
+        prediction.mask == number,
+        _against_rest(prediction.probs, number),
+        draws_mask=None if draws_mask is None else draws_mask == number,
+    )
+
+
+def _against_rest_of(of_region: Callable[[Region], Probs], number: int, region: Region) -> Probs:
+    return _against_rest(of_region(region), number)
+
+
+def _against_rest(probs: NDArray[Any], number: int) -> NDArray[Any]:
+    """Probabilities (2, ...) of all other classes together and of one."""
+    return np.stack([np.delete(probs, number, axis=0).sum(axis=0), probs[number]])
+
+
+def _one_foreground(
+    prediction: Prediction,
+    case: Case,
+    near_voxels: float,
+    probs_mask: PredictedMask,
+    calibrated: Callable[[Region], Probs] | None,
+) -> tuple[SubjectScores, Reliability]:
+    """Scores of a prediction with one foreground; ``calibrated`` gives its probabilities at a temperature."""
     truth, lost = np.asarray(case.mask) == 1, case.lost
     mask, whole_truth = with_lost(prediction.mask, truth, lost)
     own = overlap(mask, whole_truth)
@@ -282,30 +262,19 @@ def _scores(
         nll=negative_log_lik(probs, truth[near]),
         nll_volume=negative_log_lik(prediction.probs, truth),
         entropy=float(entropy(probs).mean()),
-        expected_dice=expected_dice(prediction.probs, prediction.probs_mask),
+        expected_dice=expected_dice(prediction.probs, probs_mask),
         dice_mc=dice_mc,
         mutual_information=None if information is None else float(information[near].mean()),
         physical=physical_scores(mask, whole_truth, case.spacing_mm),
     )
-    return _calibrated(scores, probs, truth[near], temperature), bins
+    return scores if calibrated is None else _calibrated(scores, calibrated(near), truth[near]), bins
 
 
-def _calibrated(scores: SubjectScores, probs: Probs, truth: Mask, temperature: Temperature) -> SubjectScores:
-    """With the scores of the same voxels at a temperature, if one was fitted."""
-    if not temperature.is_fitted:
-        return scores
-    probs = tempered(probs, temperature.value)
+def _calibrated(scores: SubjectScores, probs: Probs, truth: Mask) -> SubjectScores:
+    """With the scores of the same voxels at a temperature."""
     return replace(
         scores,
         brier_calibrated=brier_score(probs, truth),
         ece_calibrated=reliability(probs, truth).ece,
         nll_calibrated=negative_log_lik(probs, truth),
     )
-
-
-_CALIBRATED = ("brier_calibrated", "ece_calibrated", "nll_calibrated")
-_ALWAYS = ("dice", "iou", "brier", "ece", "nll", "nll_volume", "entropy")
-
-
-def _mean(values: Sequence[SubjectScores], name: str) -> float:
-    return float(np.mean([getattr(each, name) for each in values]))

@@ -39,13 +39,16 @@ def black_background(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     return np.where(is_background, low, volume), float(low), float(max(high, low + 1e-6))
 
 
-def fullest_slices(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+def fullest_slices(mask: NDArray[Any]) -> tuple[int, int, int]:
     """The slice with most foreground along each axis; the middle where there is none."""
     return fullest_slice(mask, 0), fullest_slice(mask, 1), fullest_slice(mask, 2)
 
 
-def outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:
-    """Edges of the voxels themselves: an interpolated contour would flatter a coarse mask."""
+def outline(axis: Axes, mask: NDArray[Any], colour: str, width: float) -> None:
+    """Edges of the voxels themselves: an interpolated contour would flatter a coarse mask.
+
+    Of a mask with the numbers of classes the edges between classes are drawn too.
+    """
     padded = np.pad(mask, 1)
     edges: list[tuple[tuple[float, float], tuple[float, float]]] = []
     for row, column in np.argwhere(padded[1:, :] != padded[:-1, :]) - 0.5:

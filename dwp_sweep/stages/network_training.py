@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import TrainingSetup
-from dwp_sweep.metrics.overlap import overlap
+from dwp_sweep.metrics.overlap import overlap_row
+from dwp_sweep.nets.net_files import CLASSES
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.stages.contract import SCANS, SCANS_READ, WARM_UP_EPOCHS, Emit
 from dwp_sweep.stages.prediction import WHOLE, predict_case
@@ -72,8 +74,11 @@ def train_network(
     emit: Callable[[int, Mapping[str, float]], None],
     patch: PatchConfig = WHOLE,
     augmentation: Augmentation = AS_THEY_ARE,
+    classes: Sequence[str] = (),
 ) -> FitResult:
     """Fit a prepared network; afterwards it holds its best validation epoch.
+
+    Validation scores each of the classes too, where there are several.
 
     With a patch shape each training image gives one patch a pass, and validation predicts whole volumes
     from windows. Volumes of several sizes go through the network size by size, never padded to one
@@ -108,7 +113,7 @@ def train_network(
             return {name: _mean([term[name] for term in terms], shares) for name in terms[0]}
 
         def validate() -> dict[str, float]:
-            return validation_metrics(prepared, val, compute, patch) | prepared.diagnostics() | facts
+            return validation_metrics(prepared, val, compute, patch, classes) | prepared.diagnostics() | facts
 
         learner = Learner(
             prepared.state,
@@ -125,19 +130,37 @@ def train_network(
 
 
 def validation_metrics(
-    prepared: TrainingSetup, cases: Sequence[Case], compute: ComputeConfig, patch: PatchConfig = WHOLE
+    prepared: TrainingSetup,
+    cases: Sequence[Case],
+    compute: ComputeConfig,
+    patch: PatchConfig = WHOLE,
+    classes: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Mean data loss, Dice and IoU over whole volumes; a Bayesian network predicts with its mean."""
+    """Mean data loss, Dice and IoU over whole volumes; a Bayesian network predicts with its mean.
+
+    With classes Dice and IoU are means over the classes, and those of each class stand beside them.
+    """
     losses, scores = [], []
     for case in cases:
         logits, mask = predict_case(prepared.net, case, compute, patch)
         losses.append(float(prepared.data_loss(logits, mask)))
-        scores.append(overlap(logits[0].argmax(0) == 1, mask[0] == 1))
-    return {
-        "val_loss": float(np.mean(losses)),
-        "val_dice": float(np.mean([score.dice for score in scores])),
-        "val_iou": float(np.mean([score.iou for score in scores])),
-    }
+        likeliest = logits[0].argmax(0)
+        masks = (likeliest, mask[0]) if classes else (likeliest == 1, mask[0] == 1)
+        scores.append(overlap_row(*masks, classes))
+    names = [name for name in scores[0] if name != "empty"] if scores else []
+    means = {f"val_{name}": float(np.mean([row[name] for row in scores])) for name in names}
+    return {"val_loss": float(np.mean(losses))} | means
+
+
+def best_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Loss and overlap of the best epoch, as ``best_val_dice`` and the like."""
+    names = ("val_loss", "val_dice", "val_iou")
+    return {f"best_{name}": value for name, value in metrics.items() if name.split(".")[0] in names}
+
+
+def class_facts(dataset: DatasetConfig) -> dict[str, Any]:
+    """What a network's file says of its outputs: the labels of each class; nothing with one foreground."""
+    return {CLASSES: {name: list(labels) for name, labels in dataset.own_classes}} if dataset.classes else {}
 
 
 def arrange(net: nn.Module, compute: ComputeConfig) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from dwp_sweep.training.compute import ComputeConfig, autocast, resolve_device, 
 
 Net = torch.nn.Module | Callable[[Tensor], Tensor]
 
+PredictedMask = NDArray[np.bool_] | NDArray[np.uint8]
+"""(D, H, W): foreground or not; with several classes their numbers, 0 for the background."""
+
 Notify = Callable[[], None]
 """Called after each forward pass; `n_windows` says how many there are."""
 
@@ -40,7 +44,7 @@ _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
 class PostprocessConfig(StrictModel):
-    """Clean-up of masks.
+    """Clean-up of masks, of each class by itself.
 
     Attributes:
         largest_component: Keep only the largest connected piece: for organs, never for several lesions.
@@ -139,24 +143,33 @@ def n_windows(size: Sequence[int], patch: PatchConfig) -> int:
 
 
 def clean_mask(
-    mask: NDArray[np.bool_], config: PostprocessConfig, spacing_mm: tuple[float, float, float]
-) -> NDArray[np.bool_]:
+    mask: PredictedMask, config: PostprocessConfig, spacing_mm: tuple[float, float, float]
+) -> PredictedMask:
     """The mask without what the settings drop; the mask itself where they drop nothing.
 
     Args:
-        mask: (D, H, W).
+        mask: (D, H, W), truth values; or numbers of classes, of which each is cleaned up by itself.
         config: What to drop.
         spacing_mm: Voxel size along D, H, W.
     """
     smallest = max(config.min_lesion_voxels, config.min_lesion_ml * 1000 / math.prod(spacing_mm))
     if (not config.largest_component and smallest <= 1) or not mask.any():
         return mask
+    if mask.dtype == np.bool_:
+        return _kept_pieces(mask, smallest, config.largest_component)
+    cleaned = np.zeros_like(mask)
+    for number in np.unique(mask[mask > 0]):
+        cleaned[_kept_pieces(mask == number, smallest, config.largest_component)] = number
+    return cleaned
+
+
+def _kept_pieces(mask: NDArray[Any], smallest: float, only_largest: bool) -> NDArray[np.bool_]:
     pieces, _ = ndimage.label(mask, structure=_TOUCHING)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     # A volume in ml is hardly ever whole voxels: rounding must not drop a piece of just that size.
     kept = sizes >= max(1.0, smallest - 1e-6)
-    if config.largest_component:
+    if only_largest:
         kept &= np.arange(len(sizes)) == sizes.argmax()
     return np.asarray(kept[pieces])
 

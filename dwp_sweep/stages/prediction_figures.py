@@ -42,13 +42,13 @@ def slice_figure(image: Any, truth: Any, predicted: Any, path: Path, title: str)
 
     Args:
         image: Volume (D, H, W), any numbers.
-        truth: Mask (D, H, W), foreground above 0.
-        predicted: Mask (D, H, W), foreground above 0.
+        truth: Mask (D, H, W), foreground above 0; of numbers of classes the edges of each are drawn.
+        predicted: Likewise.
         path: PNG to write; its folder is made.
         title: Line above the picture.
     """
     volume, low, high = black_background(np.asarray(image, dtype=np.float32))
-    masks = (np.asarray(truth) > 0, np.asarray(predicted) > 0)
+    masks = (np.asarray(truth), np.asarray(predicted))
     centre = fullest_slices(masks[0] if masks[0].any() else masks[1])
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained", facecolor="white")
     for axis, plane, name in zip(
@@ -78,18 +78,18 @@ def uncertainty_figure(
 
     Args:
         image: Volume (D, H, W), any numbers.
-        truth: Mask (D, H, W), foreground above 0.
-        probs: Background and foreground probability (2, D, H, W).
+        truth: Mask (D, H, W), foreground above 0 or numbers of classes.
+        probs: Probability of each class, background first (n_classes, D, H, W).
         mutual_information: (D, H, W), nats; None for a deterministic network: one panel fewer.
         path: PNG to write; its folder is made.
         title: Line above the picture.
     """
-    probs = np.asarray(probs)
-    masks = (np.asarray(truth) > 0, probs[1] > probs[0])
+    probs, n_classes = np.asarray(probs), len(probs)
+    masks = (np.asarray(truth), probs[1] > probs[0] if n_classes == 2 else probs.argmax(axis=0))
     index = fullest_slices(masks[0] if masks[0].any() else masks[1])[2]
     maps = [
-        ("Foreground probability", probs[1], _PROBABILITY, 1.0),
-        ("Predictive entropy, nats", entropy(probs), _UNSURE, math.log(2)),
+        ("Foreground probability", probs[1] if n_classes == 2 else 1 - probs[0], _PROBABILITY, 1.0),
+        ("Predictive entropy, nats", entropy(probs), _UNSURE, math.log(n_classes)),
     ]
     if mutual_information is not None:
         information = np.asarray(mutual_information)
@@ -107,7 +107,8 @@ def uncertainty_figure(
         for mask, colour, width in zip(masks, (TRUTH, PREDICTION), (2.6, 1.2), strict=True):
             outline(axis, mask[..., index].T, colour, width)
     figure.suptitle(figure_text(title, 80), fontsize=11, color=INK)
-    names = ["Truth", "Prediction (probability above 1/2)"]
+    likeliest = "probability above 1/2" if n_classes == 2 else "likeliest class"
+    names = ["Truth", f"Prediction ({likeliest})"]
     labels = [
         name + ("" if mask[..., index].any() else " (none in this slice)")
         for name, mask in zip(names, masks, strict=True)

@@ -29,7 +29,7 @@ from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.examples import example_case, save_example, scan_example
 from dwp_sweep.stages.figures import learning_curve
 from dwp_sweep.stages.imported import Imported, copy_imported
-from dwp_sweep.stages.network_training import read_cases, train_network
+from dwp_sweep.stages.network_training import best_scores, class_facts, read_cases, train_network
 from dwp_sweep.strict import StrictModel, unkeyed
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
 from dwp_sweep.training.loop import FitResult, TrainConfig
@@ -139,10 +139,11 @@ def _train(config: SourceStageConfig, work_dir: Path, out_dir: Path, emit: Emit)
     for cycle in range(config.source.n_cycles):
         results.append(_train_cycle(config, cycle, train, val, results, work_dir, out_dir, emit))
     _draw(config, results, out_dir / "figures")
-    save_example(scan_example(example_case(val)), out_dir)
+    classes = config.dataset.class_names
+    save_example(scan_example(example_case(val, classes), classes), out_dir)
     best = max(results, key=lambda result: result.best["val_dice"])
     return {
-        **{f"best_{name}": best.best[name] for name in ("val_loss", "val_dice", "val_iou")},
+        **best_scores(best.best),
         **{f"best_val_dice_cycle{cycle}": result.best["val_dice"] for cycle, result in enumerate(results)},
         "n_steps": float(sum(result.n_steps for result in results)),
     }
@@ -158,6 +159,7 @@ def _train_cycle(
     out_dir: Path,
     emit: Emit,
 ) -> FitResult:
+    assert config.dataset is not None, "a source stage trains or is imported"
     device = resolve_device(config.compute)
     inputs = MethodInputs(
         config.unet, config.loss, {}, len(train), config.seed, device, config.source.length(len(train))
@@ -177,8 +179,10 @@ def _train_cycle(
         lambda epoch, metrics: emit("source", n_before + epoch, {**metrics, "cycle": float(cycle)}),
         config.source.patch,
         config.augmentation,
+        config.dataset.class_names,
     )
     facts = {"seed": config.seed, "cycle": cycle, VOXEL_SIZE: list(median_voxel_size(train))}
+    facts |= class_facts(config.dataset)
     save_net(prepared.net, config.unet, out_dir / f"cycle{cycle}", facts)
     return result
 

@@ -39,14 +39,21 @@ from dwp_sweep.stages.evaluation import (
     Evaluation,
     Prediction,
     predict_volume,
-    summarise,
     test_scores,
 )
 from dwp_sweep.stages.examples import example_case, predicted_example, save_example
 from dwp_sweep.stages.figures import learning_curve
-from dwp_sweep.stages.network_training import Cases, now_and_then, read_cases, train_network
+from dwp_sweep.stages.network_training import (
+    Cases,
+    best_scores,
+    class_facts,
+    now_and_then,
+    read_cases,
+    train_network,
+)
 from dwp_sweep.stages.prediction import PostprocessConfig
 from dwp_sweep.stages.prediction_figures import calibration_figure, slice_figure, uncertainty_figure
+from dwp_sweep.stages.scores import summarise
 from dwp_sweep.stages.validation import save_temperature, validate
 from dwp_sweep.strict import StrictModel, expert, parse
 from dwp_sweep.training.compute import ComputeConfig, memory_advice, named_seed, resolve_device
@@ -169,13 +176,15 @@ def _train_and_score(
         lambda epoch, metrics: emit("target", epoch, metrics),
         config.target.patch,
         config.augmentation,
+        config.dataset.class_names,
     )
     voxel_mm = median_voxel_size(train)
     facts = {"method": config.method, "best_epoch": result.best_epoch, VOXEL_SIZE: list(voxel_mm)}
+    facts |= class_facts(config.dataset)
     save_net(prepared.net, config.unet, out_dir, facts)
     tell = now_and_then("target", emit, SCANS_SCORED)
     test = _evaluate(config, prepared.net, cases, split, patients, result, out_dir, tell)
-    best = {f"best_{name}": result.best[name] for name in ("val_loss", "val_dice", "val_iou")}
+    best = best_scores(result.best)
     training = {"best_epoch": float(result.best_epoch), "n_steps": float(result.n_steps)}
     counts = {f"n_{role}": float(len(scans)) for role, scans in asdict(split).items()}
     return best | training | test | counts
@@ -186,6 +195,7 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
     sources = inputs.get("source", ())
     return MethodInputs(
         unet=config.unet,
+        classes=config.dataset.class_names,
         loss=config.loss,
         settings={
             name: parse(model, config.settings[name], "node", name) for name, model in sections.items()
@@ -223,17 +233,18 @@ def _evaluate(
             net, case, config.compute, target.n_samples, seed, target.patch, target.postprocess
         )
 
-    val = validate(predict, [cases[name] for name in split.val], target.near_voxels, config.all_images)
+    classes, val_cases = config.dataset.class_names, [cases[name] for name in split.val]
+    val = validate(predict, val_cases, target.near_voxels, config.all_images, classes)
     save_temperature(val.temperature, out_dir)
     test = [cases[name] for name in split.test]
-    evaluation = test_scores(predict, test, target.near_voxels, val.temperature)
+    evaluation = test_scores(predict, test, target.near_voxels, val.temperature, classes)
     named = {name: {"patient": patient} for name, patient in patients.items() if patient != name}
     tables = {
         "split": asdict(split),
         "test_scores": {
             name: scores.as_json() | named.get(name, {}) for name, scores in evaluation.scores.items()
         },
-        "val_scores": {name: asdict(scores) | named.get(name, {}) for name, scores in val.overlaps.items()},
+        "val_scores": {name: {**scores, **named.get(name, {})} for name, scores in val.overlaps.items()},
     }
     for name, table in tables.items():
         (out_dir / f"{name}.json").write_text(json.dumps(table, indent=1))
@@ -267,11 +278,12 @@ def _draw(
     pooled = reduce(operator.add, evaluation.reliability.values())
     brier, ece = metrics["test_brier"], metrics["test_ece"]
     calibration_figure(pooled, brier, ece, figures / "calibration.png", network)
-    case = example_case([cases[name] for name in scores])
+    classes = config.dataset.class_names
+    case = example_case([cases[name] for name in scores], classes)
     prediction = predict(case)
     is_variational = prediction.mutual_information is not None
     mask = prediction.mask if prediction.draws_mask is None else prediction.draws_mask
-    save_example(predicted_example(case, mask, prediction.probs, is_variational), out_dir)
+    save_example(predicted_example(case, mask, prediction.probs, is_variational, classes), out_dir)
 
 
 stage = Stage(

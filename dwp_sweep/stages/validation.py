@@ -14,7 +14,7 @@ import numpy as np
 
 from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.metrics.calibration import near_foreground
-from dwp_sweep.metrics.overlap import Overlap, overlap
+from dwp_sweep.metrics.overlap import overlap_row
 from dwp_sweep.metrics.temperature import ScoredVoxels, Temperature, fit_temperature
 from dwp_sweep.stages.evaluation import Prediction
 from dwp_sweep.strict import json_of
@@ -29,12 +29,13 @@ class Validation:
     """Validation scans of one network.
 
     Attributes:
-        overlaps: Dice and IoU by scan of the network's own masks, the posterior mean's of a variational one.
+        overlaps: By scan what `overlap_row` says of the network's own mask, the posterior mean's of a
+            variational one.
         temperature: Of the probabilities that are scored and shown: of a variational network the mean over
             draws.
     """
 
-    overlaps: Mapping[str, Overlap]
+    overlaps: Mapping[str, Mapping[str, float]]
     temperature: Temperature
 
 
@@ -43,6 +44,7 @@ def validate(
     cases: Sequence[Case],
     near_voxels: float,
     have_trained: bool = False,
+    classes: Sequence[str] = (),
 ) -> Validation:
     """Score the validation scans and fit the temperature on their voxels near the foreground.
 
@@ -51,11 +53,13 @@ def validate(
         cases: Any number.
         near_voxels: As for `test_scores`.
         have_trained: The scans took part in training as well: no temperature is fitted on them.
+        classes: Names of the classes 1, 2, ...; none with one foreground.
     """
     overlaps, voxels = {}, []
     for case in cases:
-        prediction, truth = predict(case), np.asarray(case.mask) == 1
-        overlaps[case.id] = overlap(prediction.mask, truth)
+        prediction = predict(case)
+        truth = np.asarray(case.mask) if classes else np.asarray(case.mask) == 1
+        overlaps[case.id] = overlap_row(prediction.mask, truth, classes)
         near = near_foreground(truth, near_voxels)
         voxels.append(ScoredVoxels(prediction.probs[:, near], truth[near]))
     return Validation(overlaps, Temperature(note=_TRAINED_ON) if have_trained else fit_temperature(voxels))

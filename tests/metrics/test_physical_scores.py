@@ -8,7 +8,8 @@ import pytest
 from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.metrics.physical import physical_scores, summarise_physical
 from dwp_sweep.stages import evaluation
-from dwp_sweep.stages.evaluation import Prediction, summarise
+from dwp_sweep.stages.evaluation import Prediction
+from dwp_sweep.stages.scores import summarise
 
 SPACING = (1.0, 1.0, 4.0)
 

@@ -12,8 +12,9 @@ from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.nets.bayes_conv import make_bayesian, sampling, variational_layers
 from dwp_sweep.nets.unet3d import UNet3D, he_init
 from dwp_sweep.stages import evaluation
-from dwp_sweep.stages.evaluation import Prediction, SubjectScores, predict_volume, summarise
+from dwp_sweep.stages.evaluation import Prediction, predict_volume
 from dwp_sweep.stages.prediction import PostprocessConfig, clean_mask
+from dwp_sweep.stages.scores import SubjectScores, summarise
 from dwp_sweep.training.compute import ComputeConfig, named_generator
 
 CPU = ComputeConfig(device="cpu")

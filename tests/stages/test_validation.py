@@ -11,7 +11,8 @@ import torch
 from dwp_sweep.data.cache.cases import Case
 from dwp_sweep.metrics.temperature import Temperature
 from dwp_sweep.stages import evaluation
-from dwp_sweep.stages.evaluation import Prediction, summarise
+from dwp_sweep.stages.evaluation import Prediction
+from dwp_sweep.stages.scores import summarise
 from dwp_sweep.stages.validation import TEMPERATURE_FILE, load_temperature, save_temperature, validate
 from tests.stages.test_evaluation import case
 

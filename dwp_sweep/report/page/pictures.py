@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from dwp_sweep.errors import figure_text
+from dwp_sweep.metrics.overlap import overlap_row
 from dwp_sweep.report.answers.runs import Repeat
 from dwp_sweep.report.page.builder import INK, MUTED, Picture, drawing, new_figure
 from dwp_sweep.report.page.evidence import Evidence
@@ -157,7 +158,8 @@ def predictions_picture(
             if "draws" in kinds
             else " of the softmax"
         )
-        + ", white 0 to dark 0.69 nats."
+        + f", white 0 to dark {_most_nats(first):.2f} nats."
+        + (f" Edges of {', '.join(first.facts.classes)}." if first.facts.classes else "")
         + (" Part of the plane around the truth." if first.facts.is_cut else "")
         + " After Figure 6."
     )
@@ -228,7 +230,7 @@ def _scan(axis: Axes, example: Example) -> None:
     _show(axis, example, volume, "gray", low, high)
 
 
-def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:
+def _outline(axis: Axes, mask: NDArray[Any], colour: str, width: float) -> None:
     outline(axis, mask.T, colour, width)
 
 
@@ -243,13 +245,13 @@ def _title(axis: Axes, name: str, more: str) -> None:
 
 
 def _method(above: Axes, below: Axes, label: str, example: Example) -> None:
-    mask = example.mask if example.mask is not None else np.zeros_like(example.truth)
+    mask: NDArray[Any] = example.mask if example.mask is not None else np.zeros_like(example.truth)
     _scan(above, example)
     _outline(above, example.truth, TRUTH, 1.8)
     _outline(above, mask, PREDICTION, 0.9)
-    _title(above, label, f"Dice of this slice {_dice(mask, example.truth):.2f}")
+    _title(above, label, f"Dice of this slice {_dice(example, mask):.2f}")
     if example.entropy is not None:
-        _show(below, example, example.entropy.astype(np.float32), _UNSURE, 0.0, math.log(2))
+        _show(below, example, example.entropy.astype(np.float32), _UNSURE, 0.0, _most_nats(example))
         _outline(below, example.truth, TRUTH, 1.2)
         _title(below, "", "draws" if example.facts.uncertainty == "draws" else "softmax")
 
@@ -316,9 +318,13 @@ def _show(axis: Axes, example: Example, values: NDArray[Any], colours: Any, low:
     axis.set_axis_off()
 
 
-def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
+def _dice(example: Example, mask: NDArray[Any]) -> float:
+    return overlap_row(mask, example.truth, example.facts.classes)["dice"]
+
+
+def _most_nats(example: Example) -> float:
+    """Entropy where every class is as likely as the others."""
+    return math.log(1 + (len(example.facts.classes) or 1))
 
 
 def _settings(row: NodeRow) -> dict[str, Any]:
