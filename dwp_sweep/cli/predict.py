@@ -22,7 +22,11 @@ _file = partial(click.option, type=click.Path(path_type=Path), callback=place)
 @click.argument("run", metavar="RUN")
 @click.argument("image", metavar="IMAGE")
 @_file("--output", "-o", metavar="OUTPUT", required=True, help="Mask to write, on the scan's own grid.")
-@_file("--probability", metavar="PROBABILITY", help="Foreground probability to write.")
+@_file(
+    "--probability",
+    metavar="PROBABILITY",
+    help="Probability of the foreground to write; of several classes each.",
+)
 @_file("--uncertainty", metavar="UNCERTAINTY", help="Predictive entropy to write, in nats.")
 @_file(
     "--picture", metavar="PICTURE", help="PNG to draw: three planes with the outline, and the uncertainty."
@@ -101,6 +105,9 @@ def predict(
     remark(f"network: {ready.trained.title}")
     if ensemble and not ready.trained.others:
         remark("note: an ensemble of one network is that network: the best configuration has a single run")
+    if classes := ready.trained.dataset.own_classes:
+        words = ", ".join(f"{labels[0]} {name}" for name, labels in classes)
+        remark(f"values of the masks: {words}; probabilities in this order along the fourth axis")
     if probability or uncertainty or picture:
         remark(f"probabilities: {ready.trained.on_probabilities}")
     if ready.skipped:
@@ -114,7 +121,9 @@ def predict(
                 failed.append(result)
                 continue
             scan = result.segmentation
-            say(f"{result.job.outputs.mask}: {scan.volume_ml:.4g} ml, {int(scan.mask.sum())} voxels")
+            say(f"{result.job.outputs.mask}: {scan.volume_ml:.4g} ml, {int((scan.mask > 0).sum())} voxels")
+            for name, volume_ml in scan.volumes_ml.items():
+                say(f"  {name}: {volume_ml:.4g} ml")
             for note in scan.notes:
                 remark(f"note: {result.job.name}: {note}")
     if failed:

@@ -23,8 +23,8 @@ class Outputs:
     """Where results go: files for one scan, folders for a folder of scans.
 
     Attributes:
-        mask: 1 is foreground.
-        probability: Of the foreground, 0 to 1.
+        mask: 1 is foreground; with classes their labels.
+        probability: Of the foreground, 0 to 1; with classes of each, along the file's fourth axis.
         uncertainty: Predictive entropy, nats.
         picture: PNG.
     """

@@ -121,7 +121,7 @@ def draw(segmentation: Segmentation, path: Path, title: str, orientation: str = 
         orientation: Where the axes of the network's input point.
     """
     volume, low, high = black_background(np.asarray(segmentation.case.image[0], dtype=np.float32))
-    mask = segmentation.case.mask > 0
+    mask, most_nats = segmentation.case.mask, math.log(1 + (len(segmentation.classes) or 1))
     centre = fullest_slices(mask)
     figure = Figure(figsize=(9, 6.6), dpi=120, layout="constrained", facecolor="white")
     above, below = figure.subplots(2, 3)
@@ -133,7 +133,7 @@ def draw(segmentation: Segmentation, path: Path, title: str, orientation: str = 
         outline(scan, np.take(mask, index, axis=axis).T, PREDICTION, 1.4)
         scan.set_title(f"{_PLANES[orientation[axis]]}, slice {index}", fontsize=9, color=MUTED)
         entropy = np.take(segmentation.entropy, index, axis=axis).T
-        shown = unsure.imshow(entropy, cmap=_UNSURE, vmin=0, vmax=math.log(2), **look)
+        shown = unsure.imshow(entropy, cmap=_UNSURE, vmin=0, vmax=most_nats, **look)
         outline(unsure, np.take(mask, index, axis=axis).T, PREDICTION, 0.8)
         scan.set_axis_off()
         unsure.set_xticks([])
@@ -143,7 +143,8 @@ def draw(segmentation: Segmentation, path: Path, title: str, orientation: str = 
     bar.set_label("Predictive entropy, nats", fontsize=9, color=MUTED)
     bar.ax.tick_params(colors=MUTED, labelsize=8)
     figure.suptitle(figure_text(title, 100), fontsize=11, color=INK)
-    label = "Prediction" if mask.any() else "Prediction: no foreground"
+    names = f" (edges of {', '.join(segmentation.class_names)})" if segmentation.classes else ""
+    label = f"Prediction{names}" if mask.any() else "Prediction: no foreground"
     lines = [Line2D([], [], color=PREDICTION, lw=2)]
     figure.legend(lines, [label], loc="outside lower center", frameon=False, fontsize=9)
     save(figure, path)

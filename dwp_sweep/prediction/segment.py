@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.cache.cases import Case, Spacing, is_unlike
+from dwp_sweep.data.classes import ClassPairs, labelled
 from dwp_sweep.data.files.forms import Affine, Forms, doubts_of
 from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.placement import Placement
@@ -34,9 +36,10 @@ class Segmentation:
     Attributes:
         mask: uint8, 1 is foreground: where the probability passes 1/2, cleaned up as the run's settings say.
             Where a scan was resampled, its probability at a temperature may pass 1/2 a part of a voxel away.
+            With classes the likeliest one, by the lowest of its labels in the masks of the training.
         probability: Of the foreground, float32, at the network's temperature; of a variational network the
             mean over weight draws, or that of its posterior mean where `Trained.n_samples` is 0; of several
-            networks their mean.
+            networks their mean. With classes that of each (I, J, K, n), in the order of `class_names`.
         uncertainty: Predictive entropy, nats, float32: log 2 where the probability is 1/2. Where the scan was
             resampled it is interpolated from the voxels that the network saw, as the probability is.
         affine: (4, 4), the scan's, voxel index to mm.
@@ -45,9 +48,10 @@ class Segmentation:
         entropy: On the voxels of `case`.
         trained_mm: Median voxel size of the training scans, mm; None where nobody kept it.
         forms: Of the scan's file, which written results repeat; None if it came from no file.
+        classes: Names and labels of the training's classes; empty with one foreground.
     """
 
-    mask: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | NDArray[np.int32]
     probability: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
     affine: Affine
@@ -56,6 +60,21 @@ class Segmentation:
     entropy: NDArray[np.float32]
     trained_mm: Spacing | None = None
     forms: Forms | None = None
+    classes: ClassPairs = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that the network tells apart, in the order of `probability`; empty with one foreground."""
+        return tuple(name for name, _ in self.classes)
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of each class in millilitres, by name; empty with one foreground."""
+        values = labelled(np.arange(len(self.classes) + 1, dtype=np.uint8), self.classes)
+        return {
+            name: self._ml(int(np.count_nonzero(self.mask == value)))
+            for name, value in zip(self.class_names, values[1:], strict=True)
+        }
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -69,8 +88,11 @@ class Segmentation:
 
     @property
     def volume_ml(self) -> float:
-        """Volume of the mask in millilitres."""
-        return float(self.mask.sum()) * abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+        """Volume of the mask in millilitres, of all classes together."""
+        return self._ml(int(np.count_nonzero(self.mask)))
+
+    def _ml(self, n_voxels: int) -> float:
+        return float(n_voxels) * abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
 
 def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | None = None) -> Segmentation:
@@ -90,9 +112,14 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
     mask = prediction.mask if prediction.draws_mask is None else prediction.draws_mask
     probs = tempered(prediction.probs, trained.temperature.value)
     unsure = entropy(probs).astype(np.float32)
+    classes, on_scan = trained.dataset.own_classes, scan.placement.to_scan
     return Segmentation(
-        mask=mask_on_scan(mask, prediction.probs[1], scan.placement),
-        probability=scan.placement.to_scan(probs[1], 0.0),
+        mask=labelled(numbers_on_scan(mask, prediction.probs, scan.placement), classes)
+        if classes
+        else mask_on_scan(mask, prediction.probs[1], scan.placement),
+        probability=np.stack([on_scan(one, 0.0) for one in probs[1:]], axis=-1)
+        if classes
+        else on_scan(probs[1], 0.0),
         uncertainty=scan.placement.to_scan(unsure, 0.0),
         affine=channels[0].affine,
         unseen=scan.unseen,
@@ -100,11 +127,31 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
         entropy=unsure,
         trained_mm=trained.spacing_mm,
         forms=channels[0].forms,
+        classes=classes,
     )
 
 
+def numbers_on_scan(
+    mask: NDArray[Any], probs: NDArray[np.float32], placement: Placement
+) -> NDArray[np.uint8]:
+    """Numbers of classes brought onto the scan: their very voxels, or where resampled the likeliest class.
+
+    Args:
+        mask: (D, H, W), on the network's grid.
+        probs: Of each class, background first (n_classes, D, H, W).
+        placement: Of this grid in the scan.
+    """
+    if placement.is_exact:
+        return np.rint(placement.to_scan(mask.astype(np.float32), 0.0)).astype(np.uint8)
+    # What a clean-up removed must not come back from its probability.
+    kept = np.where(probs.argmax(axis=0) == mask, probs, np.float32(0))
+    of_classes = np.stack([placement.to_scan(one, 0.0) for one in kept[1:]])
+    likeliest, rest = of_classes.argmax(axis=0) + 1, 1 - of_classes.sum(axis=0)
+    return np.where(of_classes.max(axis=0) > rest, likeliest, 0).astype(np.uint8)
+
+
 def mask_on_scan(
-    mask: NDArray[np.bool_], probability: NDArray[np.float32], placement: Placement
+    mask: NDArray[Any], probability: NDArray[np.float32], placement: Placement
 ) -> NDArray[np.uint8]:
     """A mask brought onto the scan: its very voxels, or where its resampled probability passes 1/2.
 

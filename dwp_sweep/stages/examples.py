@@ -126,7 +126,9 @@ def predicted_example(
 def save_example(example: Example, folder: Path) -> None:
     """Write ``example.safetensors`` and ``example.json`` into a folder, which is made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    named: dict[str, NDArray[Any] | None] = {"image": example.image, "probs": example.probs, "entropy": example.entropy}
+    named: dict[str, NDArray[Any] | None] = {
+        name: getattr(example, name) for name in ("image", "probs", "entropy")
+    }
     if example.facts.classes:
         named |= {"truth": example.truth, "mask": example.mask}
     else:
@@ -178,13 +180,17 @@ def _cut(
     held = plane[window]
     is_cut = held.size * step**2 < plane.size
     facts = ExampleFacts(case.id, axis, index, spacing_mm, is_cut, uncertainty, tuple(classes))
+    mask: PredictedMask | None = None
+    if "mask" in maps:
+        said = view(maps["mask"])
+        mask = said.astype(np.uint8) if classes else said.astype(np.bool_)
     return Example(
         facts,
         _half(view(case.image[0])),
         held,
         _half(view(maps["probs"])) if "probs" in maps else None,
         _half(entropy(view(maps["classes"]))) if "classes" in maps else None,
-        view(maps["mask"]).astype(truth.dtype) if "mask" in maps else None,
+        mask,
     )
 
 

@@ -5,7 +5,10 @@ Used by tables and figures. A score that no run has is left out by whoever shows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from dwp_sweep.metrics.overlap import of_class
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,18 @@ class Score:
     def by_scan(self) -> str:
         """Its name in ``test_scores.json``, scan by scan."""
         name = self.name.removeprefix("test_")
-        return f"n_{name}" if name == "false_lesions" else name
+        return f"n_{name}" if _base(name) == "false_lesions" else name
 
     @property
     def n_undefined(self) -> str:
         """The metric that counts the scans on which it is undefined."""
-        return f"n_{self.name}_undefined"
+        base, dot, class_name = self.name.partition(".")
+        return f"n_{base}_undefined{dot}{class_name}"
+
+    def of_class(self, class_name: str) -> Score:
+        """The same score of one class against all the rest."""
+        title = f"{self.title}: {class_name}"
+        return replace(self, name=of_class(self.name, class_name), title=title, about="")
 
     @property
     def way(self) -> str:
@@ -103,3 +112,21 @@ LOWER_IS_BETTER = frozenset(
     f"test_{score.by_scan}" for score in (*OVERLAP, *OTHER_TESTED, *CALIBRATION) if score.lower_is_better
 ) | {"test_nll_volume", "test_dice_prediction_error"}
 """Scores of ``test_scores.json`` of which less is better; entropy is neither good nor bad."""
+BY_CLASS = (*OVERLAP, *BOUNDARY[:2], CALIBRATION[1])
+"""Scores with a table for each class, where there are several."""
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether less of a score of scans is better, that of one class among them."""
+    return _base(metric) in LOWER_IS_BETTER
+
+
+def classes_of(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Names of the classes that have scores of their own, from the names of a run's metrics."""
+    prefix = of_class(OVERLAP[0].name, "")
+    return tuple(sorted(name.removeprefix(prefix) for name in metrics if name.startswith(prefix)))
+
+
+def _base(name: str) -> str:
+    """A score's name without that of the class."""
+    return name.partition(".")[0]

@@ -14,7 +14,7 @@ from itertools import combinations
 
 from dwp_sweep.errors import InputError
 from dwp_sweep.report.answers.runs import known_column
-from dwp_sweep.report.answers.scores import LOWER_IS_BETTER, Score
+from dwp_sweep.report.answers.scores import Score, is_lower_better
 from dwp_sweep.report.page.evidence import Evidence
 from dwp_sweep.report.page.table_files import bold, csv_text, latex, latex_table
 from dwp_sweep.report.paired.differences import (
@@ -174,7 +174,7 @@ def comparisons_csv(*tables: Comparisons) -> str:
     for metric, comparison in ((table.metric, row) for table in tables for row in table.rows):
         test, row = comparison.test, comparison.difference
         lines.append([
-            metric, "lower" if metric in LOWER_IS_BETTER else "higher",
+            metric, "lower" if is_lower_better(metric) else "higher",
             row.train_size, row.name, comparison.reference, row.mean,
             *(row.over_splits or ("", "")), *(row.over_subjects or ("", "")),
             test.rank_biserial, *(test.interval or ("", "")), test.p, comparison.p_holm,

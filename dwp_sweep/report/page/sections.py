@@ -14,7 +14,16 @@ from dwp_sweep.report.answers.ensembles import ensemble_table
 from dwp_sweep.report.answers.in_scans import scans_table
 from dwp_sweep.report.answers.paper_table import cell_of
 from dwp_sweep.report.answers.runs import validation_counts
-from dwp_sweep.report.answers.scores import BOUNDARY, CALIBRATION, DECIDES, OTHER_TESTED, OVERLAP, Score
+from dwp_sweep.report.answers.scores import (
+    BOUNDARY,
+    BY_CLASS,
+    CALIBRATION,
+    DECIDES,
+    OTHER_TESTED,
+    OVERLAP,
+    Score,
+    classes_of,
+)
 from dwp_sweep.report.answers.spread import spread_notes
 from dwp_sweep.report.page.answer import Winner, winners_table
 from dwp_sweep.report.page.builder import ReportBuilder, ShownTable
@@ -131,10 +140,19 @@ def _test_scores(builder: ReportBuilder) -> Section:
     data = {
         "overlap": _score_blocks(builder, OVERLAP),
         "boundary": _score_blocks(builder, BOUNDARY),
+        "classes": _by_class(builder),
         "ensembles": ShownTable(ensembles) if ensembles else None,
         "notes": notes,
     }
     return Section("tables", "Test scores", data)
+
+
+def _by_class(builder: ReportBuilder) -> list[dict[str, Any]]:
+    """The tables of each class against all the rest."""
+    return [
+        {"name": name, "scores": _score_blocks(builder, [score.of_class(name) for score in BY_CLASS])}
+        for name in classes_of({name for target in builder.evidence.targets for name in target.metrics})
+    ]
 
 
 def _score_blocks(builder: ReportBuilder, scores: Iterable[Score]) -> list[ScoreBlock]:
@@ -201,9 +219,9 @@ def _tests(builder: ReportBuilder, comparisons: Comparisons, score: Score) -> Se
 def _other_tests(builder: ReportBuilder) -> list[dict[str, Any]]:
     """The same for the other scores: each corrected for its own comparisons."""
     evidence = builder.evidence
-    scores = [
-        score for score in OTHER_TESTED if any(score.name in target.metrics for target in evidence.targets)
-    ]
+    there = {name for target in evidence.targets for name in target.metrics}
+    of_classes = [OVERLAP[0].of_class(name) for name in classes_of(there)]
+    scores = [score for score in (*of_classes, *OTHER_TESTED) if score.name in there]
     tested = [(score, compare(evidence, builder.reference, f"test_{score.by_scan}")) for score in scores]
     tested = [(score, comparisons) for score, comparisons in tested if comparisons.rows]
     if not tested:

@@ -28,7 +28,7 @@ from dwp_sweep.report.answers.runs import (
     runs_of,
     targets_of,
 )
-from dwp_sweep.report.answers.scores import LOWER_IS_BETTER
+from dwp_sweep.report.answers.scores import is_lower_better
 from dwp_sweep.report.answers.spread import spread_notes
 from dwp_sweep.report.paired.significance import (
     LEVEL,
@@ -253,7 +253,7 @@ def _difference(
     patients: Mapping[str, str],
     correlation: float,
 ) -> PairedDifference:
-    better = -1 if metric in LOWER_IS_BETTER else 1
+    better = -1 if is_lower_better(metric) else 1
     by_patient: dict[str, list[float]] = {}
     for subjects in by_subject_of_split.values():
         for subject, value in subjects.items():
