@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from dwp_sweep.metrics.calibration import entropy
-from dwp_sweep.stages.evaluation import Prediction
+from dwp_sweep.stages.evaluation import Prediction, likeliest
 from dwp_sweep.stages.prediction import PostprocessConfig, clean_mask
 
 
@@ -26,7 +26,8 @@ def mean_prediction(
 
     Args:
         predictions: Of the same volume, made one after another: only their sums are kept.
-        postprocess: Clean-up of the mask, which is where the mean foreground probability passes 1/2.
+        postprocess: Clean-up of the mask: where the mean foreground probability passes 1/2, or the likeliest
+            class.
         spacing_mm: Voxel size along D, H, W.
 
     Returns:
@@ -48,7 +49,7 @@ def mean_prediction(
         return first
     probs = (total / n).astype(np.float32)
     information = np.maximum(entropy(probs) - within / n, 0)
-    mask = clean_mask(np.asarray(probs[1] > probs[0]), postprocess, spacing_mm)
+    mask = clean_mask(likeliest(probs), postprocess, spacing_mm)
     return Prediction(mask, probs, information)
 
 

@@ -76,9 +76,14 @@ class Prediction:
     @property
     def probs_mask(self) -> PredictedMask:
         """Where the foreground is the likelier class, or the likeliest class, before any clean-up."""
-        if len(self.probs) > 2:
-            return np.asarray(self.probs.argmax(axis=0), dtype=np.uint8)
-        return np.asarray(self.probs[1] > self.probs[0])
+        return likeliest(self.probs)
+
+
+def likeliest(probs: Probs) -> PredictedMask:
+    """The mask of probabilities (n_classes, D, H, W): truth values, of several classes their numbers."""
+    if len(probs) == 2:
+        return np.asarray(probs[1] > probs[0])
+    return np.asarray(probs.argmax(axis=0), dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +162,8 @@ def predict_volume(
 
 
 def _own_mask(logits: Tensor, case: Case, postprocess: PostprocessConfig) -> PredictedMask:
-    likeliest = logits[0].argmax(0)
-    mask = likeliest == 1 if logits.shape[1] == 2 else likeliest.to(torch.uint8)
+    numbers = logits[0].argmax(0)
+    mask = numbers == 1 if logits.shape[1] == 2 else numbers.to(torch.uint8)
     return clean_mask(mask.cpu().numpy(), postprocess, case.spacing_mm)
 
 
@@ -199,11 +204,11 @@ def _scores(
     if not classes:
         fitted = calibrated if temperature.is_fitted else None
         return _one_foreground(prediction, case, near_voxels, prediction.probs_mask, fitted)
-    likeliest = prediction.probs_mask
+    of_all = prediction.probs_mask
     scores: dict[str, SubjectScores] = {}
     bins: list[Reliability] = []
     for number, name in enumerate(classes, 1):
-        one, is_one = _of_class(prediction, number), likeliest == number
+        one, is_one = _of_class(prediction, number), of_all == number
         of_one = partial(_against_rest_of, calibrated, number) if temperature.is_fitted else None
         scores[name], of_class = _one_foreground(one, case.of_class(number), near_voxels, is_one, of_one)
         bins.append(of_class)
