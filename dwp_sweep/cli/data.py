@@ -62,6 +62,20 @@ def _words(context: click.Context, parameter: click.Parameter, value: str | None
     return None if value is None else tuple(part.strip() for part in value.split(","))
 
 
+def _classes(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> dict[str, list[int]] | None:
+    """Read ``"core=1,4 oedema=2"`` as ``{"core": [1, 4], "oedema": [2]}``."""
+    if value is None:
+        return None
+    try:
+        pairs = [part.split("=") for part in value.split()]
+        return {name: [int(label) for label in labels.split(",")] for name, labels in pairs}
+    except ValueError:
+        message = f"{value!r} is no list of classes with their labels, such as {parameter.metavar}"
+        raise click.BadParameter(message) from None
+
+
 def _picture(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Refuse a file type that cannot be drawn, before scans are read for minutes."""
     if value is not None and value.suffix.lower() not in _PICTURES:
@@ -80,6 +94,12 @@ def _picture(context: click.Context, parameter: click.Parameter, value: Path | N
 )
 @click.option(
     "--labels", callback=_integers, metavar="1,2", help="Labels that are foreground.  [default: all above 0]"
+)
+@click.option(
+    "--classes",
+    callback=_classes,
+    metavar="'core=1,4 oedema=2'",
+    help="Classes to tell apart, in place of --labels.",
 )
 @click.option(
     "--label-set", callback=_integers, metavar="0,1,2", help="Values that a mask may hold, to find others."

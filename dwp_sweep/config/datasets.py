@@ -19,6 +19,7 @@ from dwp_sweep.data.alignment import orientation_warnings, slice_warnings
 from dwp_sweep.data.augment.config import AugmentConfig, impossible_changes
 from dwp_sweep.data.cache.memory import dataset_fingerprint
 from dwp_sweep.data.check.check import CHECK_VERSION, check_dataset
+from dwp_sweep.data.classes import head_warning
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.files.names import home_path
 from dwp_sweep.data.layouts import Listing, list_patients, resolved, scan_layout
@@ -162,6 +163,7 @@ def _two_sides(
             shared += of_both.problems
             warnings += (*of_both.warnings, *orientation_warnings(source.config, target.config))
             warnings += slice_warnings(source, target)
+            warnings += head_warning(source.config.class_names, target.config.class_names)
         (warnings if tasks.allow_shared_scans else problems).extend(shared)
     if problems:
         raise InputError(dict.fromkeys(problems))

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from dwp_sweep.errors import Problem
+
 BACKGROUND = "background"
 """Name under which labels stand that are in the masks and count as background."""
 MAX_CLASSES = 255
@@ -136,3 +138,18 @@ def suggested(names: Mapping[int, str]) -> str:
         name = name if _NAME.fullmatch(name) and name.lower() != BACKGROUND else f"label{label}"
         taken.setdefault(name if name.lower() not in map(str.lower, taken) else f"{name}_{label}", label)
     return in_words(tuple((name, (label,)) for name, label in taken.items()))
+
+
+def head_warning(source: Sequence[str], target: Sequence[str]) -> tuple[Problem, ...]:
+    """What happens to the last layer of a source network where the target has other classes.
+
+    Args:
+        source: Names of its classes; empty with one foreground.
+        target: Likewise.
+    """
+    if tuple(source) == tuple(target):
+        return ()
+    ours, theirs = (", ".join(names) or "one foreground" for names in (target, source))
+    what = f"the target has other classes ({ours}) than the source ({theirs})"
+    fix = "legal; networks that start from the source get a new last layer, and all other layers from it"
+    return (Problem("data.target.classes", what, fix),)

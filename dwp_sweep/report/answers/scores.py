@@ -33,7 +33,7 @@ class Score:
     def by_scan(self) -> str:
         """Its name in ``test_scores.json``, scan by scan."""
         name = self.name.removeprefix("test_")
-        return f"n_{name}" if _base(name) == "false_lesions" else name
+        return f"n_{name}" if name.partition(".")[0] == "false_lesions" else name
 
     @property
     def n_undefined(self) -> str:
@@ -118,15 +118,10 @@ BY_CLASS = (*OVERLAP, *BOUNDARY[:2], CALIBRATION[1])
 
 def is_lower_better(metric: str) -> bool:
     """Whether less of a score of scans is better, that of one class among them."""
-    return _base(metric) in LOWER_IS_BETTER
+    return metric.partition(".")[0] in LOWER_IS_BETTER
 
 
 def classes_of(metrics: Iterable[str]) -> tuple[str, ...]:
     """Names of the classes that have scores of their own, from the names of a run's metrics."""
     prefix = of_class(OVERLAP[0].name, "")
     return tuple(sorted(name.removeprefix(prefix) for name in metrics if name.startswith(prefix)))
-
-
-def _base(name: str) -> str:
-    """A score's name without that of the class."""
-    return name.partition(".")[0]
