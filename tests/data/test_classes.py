@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dwp_sweep.data.cache.cases import Case, entry_folder, publish_entry, read_entry
-from dwp_sweep.data.classes import labelled, numbered, suggested
+from dwp_sweep.data.classes import head_warning, labelled, numbered, suggested
 from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.pair import Pair
@@ -204,3 +204,11 @@ def test_patches_of_a_single_class_are_drawn_as_without_classes() -> None:
             other = several.draw(Case("s", image, mask * number), step, 1)
             np.testing.assert_array_equal(plain.image, other.image)
             np.testing.assert_array_equal(plain.mask * number, other.mask)
+
+
+def test_a_new_last_layer_is_said_where_classes_differ() -> None:
+    assert head_warning((), ()) == head_warning(("a", "b"), ("a", "b")) == ()
+    (warning,) = head_warning((), ("core", "oedema"))
+    assert (
+        "(core, oedema) than the source (one foreground)" in warning.what and "new last layer" in warning.fix
+    )

@@ -97,3 +97,28 @@ def test_scores_of_a_shifted_lesion_mask_are_those_of_its_shift(real_scans):
     assert same.n_lesions == ndimage.label(truth, np.ones((3, 3, 3)))[1] > 50
     assert moved.hd95_mm == 2.0 and 0 < moved.asd_mm < 2.0
     assert 0 < moved.lesion_sensitivity < 1 and moved.volume_error_ml == 0
+
+
+def test_the_two_parts_of_the_hippocampus_are_two_classes_with_the_names_of_the_data_set(
+    real_scans, tmp_path
+):
+    root = str(real_scans / "Task04_Hippocampus")
+    prepared = PreprocessConfig(crop_foreground=False, shape=(40, 56, 40))
+    plain = DatasetConfig(layout="msd", root=root, subjects="0:4", preprocess=prepared)
+    (warning,) = [one for one in check_dataset(plain).warnings if "one foreground" in one.what]
+    assert "1 (Anterior), 2 (Posterior)" in warning.what
+    assert "classes: {Anterior: [1], Posterior: [2]}" in warning.fix
+
+    values = plain.model_dump() | {"classes": {"Anterior": [1], "Posterior": [2]}}
+    both = DatasetConfig.model_validate(values)
+    assert check_dataset(both).problems == ()
+    sides = [
+        load_cases(plain.model_copy(update={"labels": (label,)}), list_subjects(plain), tmp_path)
+        for label in (1, 2)
+    ]
+    for case, anterior, posterior in zip(
+        load_cases(both, list_subjects(both), tmp_path), *sides, strict=True
+    ):
+        np.testing.assert_array_equal(case.mask == 1, anterior.mask == 1)
+        np.testing.assert_array_equal(case.mask == 2, posterior.mask == 1)
+        np.testing.assert_array_equal(case.image, anterior.image)

@@ -47,7 +47,7 @@ def add_target(storage: Path) -> AddTarget:
         data = DatasetConfig.model_validate(
             {"layout": "msd", "root": "/gone", "preprocess": preprocess or {}} | dataset
         )
-        unet = UNetConfig(in_channels=data.n_channels, channels=(2, 4, 4, 4))
+        unet = UNetConfig(in_channels=data.n_channels, n_classes=data.n_outputs, channels=(2, 4, 4, 4))
         net = UNet3D(**unet.model_dump())
         he_init(net, torch.Generator().manual_seed(net_seed))
         if log_var is not None:

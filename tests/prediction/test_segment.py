@@ -15,7 +15,7 @@ from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.metrics.calibration import entropy
 from dwp_sweep.metrics.overlap import overlap
 from dwp_sweep.metrics.temperature import Temperature
-from dwp_sweep.prediction.segment import Segmentation, mask_on_scan, segment
+from dwp_sweep.prediction.segment import Segmentation, mask_on_scan, numbers_on_scan, segment
 from dwp_sweep.prediction.trained import Trained, find_trained
 from tests.prediction.conftest import AFFINE, KEY
 
@@ -237,6 +237,41 @@ def test_after_resampling_the_mask_is_that_of_the_resampled_probability_without_
     probability, mask = np.array([[[0.7, 0.2, 0.9]]], np.float32), np.array([[[True, False, False]]])
     on_scan = mask_on_scan(mask, probability, Doubling())  # type: ignore[arg-type]
     assert on_scan.tolist() == [[[1, 0, 0]], [[1, 0, 0]]]
+
+
+CLASSES = {"oedema": [9, 7], "core": [3]}
+
+
+@pytest.mark.parametrize("spacing", [None, (1.2, 1.2, 1.2)])
+def test_with_classes_the_mask_has_the_labels_of_the_user_and_each_class_its_probability(
+    spacing, storage, add_target, scan
+):
+    preprocess = {"spacing_mm": spacing}
+    found = segment(
+        stored(scan, AFFINE), network(storage, add_target, classes=CLASSES, preprocess=preprocess)
+    )
+
+    assert found.class_names == ("core", "oedema")
+    assert set(np.unique(found.mask)) == {0, 3, 7} and found.mask.dtype == np.uint8
+    assert found.probability.shape == (*scan.shape, 2)
+    background = 1 - found.probability.sum(axis=-1)
+    inside = background < 0.999  # outside the crop nothing is said
+    likeliest = np.stack([background, *np.moveaxis(found.probability, -1, 0)]).argmax(axis=0)
+    agreeing = np.array([0, 3, 7])[likeliest] == found.mask
+    assert agreeing[inside].mean() > 0.999
+    assert sum(found.volumes_ml.values()) == pytest.approx(found.volume_ml)
+
+
+def test_resampled_classes_are_the_likeliest_ones_and_what_was_cleaned_up_stays_away():
+    class Doubling:
+        is_exact = False
+
+        def to_scan(self, values, fill):
+            return np.repeat(values, 2, axis=0)
+
+    probs = np.array([[0.2, 0.1, 0.5], [0.7, 0.3, 0.3], [0.1, 0.6, 0.2]], np.float32).reshape(3, 1, 1, 3)
+    mask = np.array([[[1, 0, 0]]], np.uint8)  # the second voxel, of class 2, was cleaned up
+    assert numbers_on_scan(mask, probs, Doubling()).tolist() == [[[1, 0, 0]], [[1, 0, 0]]]  # type: ignore[arg-type]
 
 
 def test_progress_counts_every_forward_pass(storage, add_target, scan):

@@ -110,3 +110,30 @@ def test_a_damaged_example_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{")
     with pytest.raises(ValueError, match=str(tmp_path)):
         load_example(tmp_path)
+
+
+def test_with_classes_truth_and_mask_keep_the_numbers_and_the_entropy_is_of_all(tmp_path: Path) -> None:
+    scan = case((20, 24, 8), (slice(5, 9), slice(5, 9), slice(2, 4)), "b")
+    scan.mask[9:12, 5:9, 2:4] = 2
+    logits = np.random.default_rng(0).normal(size=(3, *scan.mask.shape))
+    probs = (np.exp(logits) / np.exp(logits).sum(axis=0)).astype(np.float32)
+    names = ("core", "oedema")
+    first = predicted_example(scan, probs.argmax(axis=0).astype(np.uint8), probs, False, names)
+    save_example(first, tmp_path)
+    found = load_example(tmp_path)
+    index = found.facts.index
+    assert found.facts == first.facts and found.facts.classes == names
+    np.testing.assert_array_equal(found.truth, scan.mask[..., index])
+    np.testing.assert_array_equal(found.mask, probs.argmax(axis=0)[..., index])
+    assert found.probs is not None and found.entropy is not None
+    np.testing.assert_allclose(found.probs, 1 - probs[0, ..., index], atol=1e-3)
+    np.testing.assert_allclose(found.entropy, entropy(probs[..., index]), atol=2e-3)
+    only_one = case((20, 24, 8), (slice(5, 9), slice(5, 9), slice(2, 4)), "a")
+    assert example_case([scan, only_one], names) is scan and example_case([scan, only_one]) is only_one
+
+
+def test_an_example_with_classes_is_below_200_kb(tmp_path: Path) -> None:
+    scan = case((400, 300, 3), (slice(5, 390), slice(5, 290), slice(1, 2)))
+    probs = np.full((3, *scan.mask.shape), 1 / 3, dtype=np.float32)
+    save_example(predicted_example(scan, scan.mask, probs, False, ("a", "b")), tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 200_000

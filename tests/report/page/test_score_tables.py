@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dwp_sweep.errors import InputError, Problem
-from dwp_sweep.report.answers.scores import BOUNDARY, OVERLAP
+from dwp_sweep.report.answers.scores import BOUNDARY, OVERLAP, classes_of, is_lower_better
 from dwp_sweep.report.page.comparisons import compare
 from dwp_sweep.report.page.evidence import Evidence, evidence_of
 from dwp_sweep.report.page.score_tables import ScoreTable, common_table, score_table
@@ -168,3 +168,45 @@ def test_the_page_shows_both_tables_and_their_files(tmp_path: Path) -> None:
 def test_scores_are_found_scan_by_scan_under_their_own_names(score) -> None:
     assert score.by_scan == {"test_dice": "dice", "test_false_lesions": "n_false_lesions"}[score.name]
     assert replace(score, name="test_asd_mm").n_undefined == "n_test_asd_mm_undefined"
+
+
+def test_scores_of_a_class_keep_their_form_and_their_direction() -> None:
+    of_core = [score.of_class("core") for score in (OVERLAP[0], BOUNDARY[3], HD95)]
+    assert [score.name for score in of_core] == [
+        "test_dice.core",
+        "test_false_lesions.core",
+        "test_hd95_mm.core",
+    ]
+    assert [score.by_scan for score in of_core] == ["dice.core", "n_false_lesions.core", "hd95_mm.core"]
+    assert of_core[2].n_undefined == "n_test_hd95_mm_undefined.core"
+    assert is_lower_better("test_hd95_mm.core") and not is_lower_better("test_dice.core")
+    metrics = {"test_dice", "test_dice.oedema", "test_dice.core", "test_dice_mc", "test_iou.core"}
+    assert classes_of(metrics) == ("core", "oedema") and classes_of({"test_dice", "test_dice_mc"}) == ()
+
+
+def test_the_page_has_tables_and_paired_tests_of_each_class(tmp_path: Path) -> None:
+    rows, scores = [], {}
+    for place, method in enumerate(("random_init", "fine_tune")):
+        for split in range(2):
+            key, dice = f"{method}{split}", {"core": 0.5 + 0.1 * place, "oedema": 0.8 - 0.1 * place}
+            metrics = {"test_dice": 0.65, "best_val_dice": 0.6}
+            metrics |= {f"test_dice.{name}": value for name, value in dice.items()}
+            labels = {"method": method, "train_size": 5, "split": split, "seed": 0}
+            rows.append(NodeRow(key, "target", "done", labels, {}, metrics, run_id=f"r{key}"))
+            scores[key] = {
+                f"s{n}": {"dice": 0.65} | {f"dice.{name}": value + n / 50 for name, value in dice.items()}
+                for n in range(8)
+            }
+    found = evidence_of(
+        "toy", rows, Parent(), "sqlite:////nowhere/mlflow.db", lambda key, run: scores[key],
+        ToyFiles(tmp_path), ToyCurves(),
+    )  # fmt: skip
+    text = write_page(found, tmp_path / "out").page.read_text()
+
+    assert "By class" in text and "Test Dice: core, mean (std)" in text and "Test Dice: oedema" in text
+    assert "0.600 (0.000)" in text and "0.700 (0.000)" in text
+    assert "Test Dice: core: " in text  # folded among the paired tests of the other scores
+    assert (tmp_path / "out" / "tables" / "test_dice.core.csv").is_file()
+    assert (
+        "By class" not in write_page(evidence(tmp_path / "nodes", SCANS), tmp_path / "two").page.read_text()
+    )
