@@ -80,19 +80,21 @@ class ExperimentConfig(StrictModel):
             raise ValueError("; ".join(filter(None, advice)))
         return value
 
-    @field_validator("unet")
-    @classmethod
-    def _outputs_follow_the_data(cls, value: UNetConfig) -> UNetConfig:
-        if value.n_classes != UNetConfig().n_classes:
-            raise ValueError("n_classes is filled in from the classes of the data (data.target.classes)")
-        return value
-
     @field_validator("compute")
     @classmethod
     def _cache_is_in_the_storage(cls, value: ComputeConfig) -> ComputeConfig:
         if value.cache_dir:
             raise ValueError("cache_dir is filled in from the storage; leave it out and set --storage")
         return value
+
+    @model_validator(mode="after")
+    def _outputs_fit(self) -> ExperimentConfig:
+        # Configurations that a sweep answers with name the outputs; nobody else has to.
+        n_outputs = self.data.target.n_outputs
+        if self.unet.n_classes not in (UNetConfig().n_classes, n_outputs):
+            what = f"unet.n_classes is {self.unet.n_classes}, but data.target asks for {n_outputs} outputs"
+            raise ValueError(f"{what}; leave it out: it follows from data.target.classes")
+        return self
 
     @model_validator(mode="after")
     def _channels_fit(self) -> ExperimentConfig:

@@ -7,7 +7,7 @@ and splits. Source: Section 2.5 of the paper.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -112,6 +112,17 @@ def overlap_row(pred: Mask, truth: Mask, classes: Sequence[str] = ()) -> dict[st
     for class_name, each in scores.items():
         row |= {of_class("dice", class_name): each.dice, of_class("iou", class_name): each.iou}
     return row
+
+
+def overlap_means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Means of validation images by name, as ``val_dice``; without their emptiness.
+
+    Args:
+        rows: Of `overlap_row`.
+    """
+    rows = list(rows)
+    names = [name for name in rows[0] if name != "empty"] if rows else []
+    return {f"val_{name}": float(np.mean([row[name] for row in rows])) for name in names}
 
 
 def lesion_detection(predicted: NDArray[Any], truth: NDArray[Any]) -> LesionDetection:

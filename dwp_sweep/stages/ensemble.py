@@ -21,12 +21,14 @@ from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.data.layouts import list_patients
 from dwp_sweep.data.splits import Split, target_split
 from dwp_sweep.errors import InputError, Problem
+from dwp_sweep.metrics.overlap import overlap_means
 from dwp_sweep.metrics.temperature import Temperature
 from dwp_sweep.nets.net_files import load_net
 from dwp_sweep.stages.contract import Emit, Inputs, Stage
 from dwp_sweep.stages.ensembling import mean_prediction
-from dwp_sweep.stages.evaluation import Prediction, SubjectScores, predict_volume, summarise, test_scores
+from dwp_sweep.stages.evaluation import Prediction, predict_volume, test_scores
 from dwp_sweep.stages.network_training import arrange, read_cases
+from dwp_sweep.stages.scores import SubjectScores, summarise
 from dwp_sweep.stages.target import TargetConfig, repetition_seed
 from dwp_sweep.stages.validation import save_temperature, validate
 from dwp_sweep.strict import StrictModel, json_of
@@ -112,28 +114,27 @@ def run(
     ]
     networks = _Networks(config, folders, splits)
     val = _validation_scans(splits, len(folders))
-    validation = validate(networks.predict, [cases[name] for name in val], config.target.near_voxels)
-    n_fewest = networks.n_fewest([cases[name] for name in val])
+    near_voxels, classes = config.target.near_voxels, config.dataset.class_names
+    val_cases = [cases[name] for name in val]
+    validation = validate(networks.predict, val_cases, near_voxels, classes=classes)
+    n_fewest = networks.n_fewest(val_cases)
     temperature = _with_note(validation.temperature, n_fewest, len(folders))
     save_temperature(temperature, out_dir)
     common = _common_test(splits, config)
-    evaluation = test_scores(
-        networks.predict, [cases[name] for name in common], config.target.near_voxels, temperature
-    )
+    test = [cases[name] for name in common]
+    evaluation = test_scores(networks.predict, test, near_voxels, temperature, classes)
     train = tuple(dict.fromkeys(name for split in splits for name in split.train))
     named = {name: {"patient": patient} for name, patient in patients.items() if patient != name}
     tables = {
         "split": asdict(Split(train, val, common)),
         "test_scores": {name: one.as_json() | named.get(name, {}) for name, one in evaluation.scores.items()},
-        "val_scores": {name: asdict(one) | named.get(name, {}) for name, one in validation.overlaps.items()},
+        "val_scores": {name: {**one, **named.get(name, {})} for name, one in validation.overlaps.items()},
     }
     for name, table in tables.items():
         (out_dir / f"{name}.json").write_text(json.dumps(table, indent=1))
-    overlaps = list(validation.overlaps.values())
     counts = {"n_members": len(folders), "n_train": len(train), "n_val": len(val), "n_test": len(common)}
     return {
-        "best_val_dice": float(np.mean([one.dice for one in overlaps])),
-        "best_val_iou": float(np.mean([one.iou for one in overlaps])),
+        **{f"best_{name}": value for name, value in overlap_means(validation.overlaps.values()).items()},
         **summarise(evaluation.scores, "test"),
         **({"temperature": temperature.value} if temperature.is_fitted else {}),
         **_of_members(folders, evaluation.scores),

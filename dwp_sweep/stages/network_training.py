@@ -24,7 +24,7 @@ from dwp_sweep.data.layouts import list_subjects
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.methods.contract import TrainingSetup
-from dwp_sweep.metrics.overlap import overlap_row
+from dwp_sweep.metrics.overlap import overlap_means, overlap_row
 from dwp_sweep.nets.net_files import CLASSES
 from dwp_sweep.nets.unet3d import UNet3D
 from dwp_sweep.stages.contract import SCANS, SCANS_READ, WARM_UP_EPOCHS, Emit
@@ -147,9 +147,7 @@ def validation_metrics(
         likeliest = logits[0].argmax(0)
         masks = (likeliest, mask[0]) if classes else (likeliest == 1, mask[0] == 1)
         scores.append(overlap_row(*masks, classes))
-    names = [name for name in scores[0] if name != "empty"] if scores else []
-    means = {f"val_{name}": float(np.mean([row[name] for row in scores])) for name in names}
-    return {"val_loss": float(np.mean(losses))} | means
+    return {"val_loss": float(np.mean(losses))} | overlap_means(scores)
 
 
 def best_scores(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -82,8 +82,10 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
         public.pop("all_images", None)  # older runs have no such parameter and are equal
     if public.get("source") is None:
         public.pop("source", None)  # the method starts from no source network
-    if config.get("dataset"):
-        public["data"] = {"source" if stage == "source" else "target": config["dataset"]}
+    if dataset := config.get("dataset"):
+        # Older runs have no classes, which is one foreground.
+        shown = {name: value for name, value in dataset.items() if name != "classes" or value}
+        public["data"] = {"source" if stage == "source" else "target": shown}
     for section in ("source", "target"):
         if isinstance(values := public.get(section), Mapping):
             public[section] = _without_idle_parts(values)

@@ -131,7 +131,7 @@ def test_all_problems_of_a_file_are_reported_at_once_with_the_nearest_name() -> 
         ({"fixed": {"freeze.trainable": ["down9"]}}, "freeze.trainable"),
         ({"fixed": {"target": {"lr": 1e-6}}}, "end of the schedule already"),
         ({"fixed": {"target": {"lr": float("inf")}}}, "target.lr"),
-        ({"fixed": {"unet": {"n_classes": 3}}}, "n_classes is filled in from the classes of the data"),
+        ({"fixed": {"unet": {"n_classes": 3}}}, "leave it out: it follows from data.target.classes"),
         ({"fixed": {"unet": {"in_channels": 2}}}, "set unet.in_channels: 1"),
         ({"fixed": {"compute": {"cache_dir": "/x"}}}, "--storage"),
         ({"grid": {"split": []}}, "grid.split is empty"),
