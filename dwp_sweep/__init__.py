@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dwp_sweep.api import Notify as Notify
     from dwp_sweep.api import best_config as best_config
     from dwp_sweep.api import best_configs as best_configs
+    from dwp_sweep.api import init as init
     from dwp_sweep.api import load_model as load_model
     from dwp_sweep.api import load_prior as load_prior
     from dwp_sweep.api import pareto_front as pareto_front
@@ -36,6 +37,7 @@ _PUBLIC = (
     "Notify",
     "best_config",
     "best_configs",
+    "init",
     "load_model",
     "load_prior",
     "pareto_front",

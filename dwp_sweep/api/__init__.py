@@ -5,6 +5,7 @@ Top of the package, beside the command line, which adds nothing but printing. Co
 
 from __future__ import annotations
 
+from dwp_sweep.api.initial import FirstSweep, init
 from dwp_sweep.api.planning import plan_cost, plan_sweep
 from dwp_sweep.api.predicting import predict, predict_folder
 from dwp_sweep.api.running import SweepRun, retrain_best, run_sweep, status
@@ -17,10 +18,12 @@ from dwp_sweep.tracking.read.pareto import pareto_front
 from dwp_sweep.tracking.read.reader import results
 
 __all__ = [
+    "FirstSweep",
     "Notify",
     "SweepRun",
     "best_config",
     "best_configs",
+    "init",
     "load_model",
     "load_prior",
     "pareto_front",

@@ -13,6 +13,7 @@ from dwp_sweep.cli.answers import best, report
 from dwp_sweep.cli.bench import bench
 from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
+from dwp_sweep.cli.init import init
 from dwp_sweep.cli.plan import plan
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 for command in (
-    demo, run, submit, plan, status, cancel, best, report, retrain, predict, explain, sync, gc, data,
+    demo, init, run, submit, plan, status, cancel, best, report, retrain, predict, explain, sync, gc, data,
     settings, bench,
 ):  # fmt: skip
     main.add_command(command)

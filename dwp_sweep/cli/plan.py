@@ -57,7 +57,7 @@ def plan(space: Path, nodes: bool, slots: int | None, as_json: bool, **values: A
     if as_json:
         click.echo(_plan_as_json(nodes_plan, cost))
     else:
-        _show_plan(nodes_plan, _run_command(space, values), nodes, cost)
+        show_plan(nodes_plan, _run_command(space, values), nodes, cost)
 
 
 def _run_command(space: Path, values: dict[str, Any]) -> str:
@@ -70,7 +70,7 @@ def _run_command(space: Path, values: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _show_plan(plan: Plan, command: str, nodes: bool, cost: PlanCost) -> None:
+def show_plan(plan: Plan, command: str, nodes: bool, cost: PlanCost) -> None:
     """Print how many nodes of each stage a run would build, find done, or leave."""
     from dwp_sweep.cli.terminal import print_line, short_key, standard_output, table_of_numbers
 
