@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dwp_sweep.data.files.names import NIFTI_ENDINGS, home_path, is_nifti, other_format, stem
+from dwp_sweep.data.files.names import NIFTI_ENDINGS, files_below, home_path, is_nifti, other_format, stem
 from dwp_sweep.errors import Problem
 
 _PICTURE_ENDING = ".png"
 _MASK_NAME = re.compile(r"(^|[_-])(seg|mask|labels?)$|^label", re.IGNORECASE)
 """What people call masks that lie beside their scans, without the ending."""
+_MASK_FOLDER = re.compile(r"(labels?|masks?|segs?|segmentations?)(tr|ts|val)?|derivatives", re.IGNORECASE)
+"""What people call folders of masks, whose files have the names of their scans."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,14 @@ def split_images(text: str | Path) -> tuple[Path, ...]:
 
 
 def plan_jobs(images: Sequence[Path], outputs: Outputs, force: bool = False) -> PredictionPlan:
-    """One job for an image, or one for each NIfTI file of a folder that is not named as a mask.
+    """One job for an image, or one for each NIfTI file below a folder that is not named as a mask.
 
     Wrong are: nothing to predict, outputs that exist, folders that are missing, files with endings that
     nothing can be written to.
 
     Args:
         images: Of one scan, a channel each; or folders, a channel each, with files of the same names.
-        outputs: Files; folders (made if missing) where the images are folders.
+        outputs: Files; folders where the images are folders, made if missing, with the same folders inside.
         force: Write over files that exist.
     """
     plan = (
@@ -116,22 +118,33 @@ def _of_folders(folders: Sequence[Path], outputs: Outputs) -> PredictionPlan:
         return PredictionPlan(
             problems=tuple(Problem(str(path), "is no folder, and others are", fix) for path in files)
         )
-    there = sorted(path for path in folders[0].iterdir() if is_nifti(path))
-    names = [path.name for path in there if not _MASK_NAME.search(stem(path))]
+    results = {path.resolve() for path in outputs.given.values()} - {folders[0].resolve()}
+    there = [
+        path.relative_to(folders[0])
+        for path in files_below(folders[0])
+        if is_nifti(path) and results.isdisjoint(path.resolve().parents)  # of an earlier prediction
+    ]
+    names = [str(path) for path in there if not _is_mask(path)]
     if not names:
         return PredictionPlan(problems=(_nothing_in(folders[0], len(there)),))
     jobs = tuple(
         PredictionJob(tuple(folder / name for folder in folders), _named(outputs, name)) for name in names
     )
-    skipped = tuple(path for path in there if path.name not in names)
+    skipped = tuple(folders[0] / path for path in there if str(path) not in names)
     return PredictionPlan(jobs, skipped, (*_missing_channels(folders, names), *_folder_problems(outputs)))
+
+
+def _is_mask(path: Path) -> bool:
+    """Whether a file is named as a mask, or lies in a folder of masks below the folder of scans."""
+    in_masks = any(_MASK_FOLDER.fullmatch(part) for part in path.parts[:-1])
+    return in_masks or _MASK_NAME.search(stem(path)) is not None
 
 
 def _nothing_in(folder: Path, n_masks: int) -> Problem:
     if n_masks:
         what = f"holds {n_masks} NIfTI file(s), all named as masks (..._seg, ..._mask, label...)"
         return Problem(str(folder), what, "rename the scans, or give them one by one")
-    formats = sorted({format for format in map(other_format, folder.iterdir()) if format is not None})
+    formats = sorted({format for format in map(other_format, files_below(folder)) if format is not None})
     unread = f", but {' and '.join(formats)}, which is not read" if formats else ""
     return Problem(str(folder), f"holds no NIfTI file{unread}", "it needs .nii.gz or .nii files")
 
@@ -149,6 +162,9 @@ def _folder_problems(outputs: Outputs) -> Iterator[Problem]:
     for folder in outputs.given.values():
         if folder.exists() and not folder.is_dir():
             yield Problem(str(folder), "is a file", "give a folder: the images come from one")
+        elif folder.name.lower().endswith((*NIFTI_ENDINGS, _PICTURE_ENDING)) and not folder.exists():
+            fix = "give a folder, such as masks: the images come from one"
+            yield Problem(str(folder), "is the name of a file, and there is one result for each scan", fix)
     yield from _without_parent(outputs)
 
 
@@ -160,7 +176,7 @@ def _without_parent(outputs: Outputs) -> Iterator[Problem]:
 
 def _named(outputs: Outputs, name: str) -> Outputs:
     """The files of one scan in folders of results."""
-    picture = stem(Path(name)) + _PICTURE_ENDING
+    picture = Path(name).with_name(stem(Path(name)) + _PICTURE_ENDING)
     places = {
         kind: folder / (picture if kind == "picture" else name) for kind, folder in outputs.given.items()
     }

@@ -86,7 +86,7 @@ def write(segmentation: Segmentation, job: PredictionJob, trained: Trained) -> N
     written: list[tuple[Path, Path]] = []
     with ExitStack() as stack:
         for kind, path in job.outputs.given.items():
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             beside = stack.enter_context(place_beside(path))
             _write_one(kind, segmentation, beside, f"{job.name}: {trained.title}", trained)
             written.append((beside, path))

@@ -124,3 +124,37 @@ def test_a_mask_may_be_asked_for_by_name_and_a_folder_of_masks_is_no_folder_of_s
 
     assert good_jobs([mask], Outputs(scans / "m.nii.gz"))[0].images == (mask,)
     assert "holds 1 NIfTI file(s), all named as masks" in problems([scans / "masks"], Outputs(scans / "out"))
+
+
+def test_folders_within_a_folder_are_repeated_among_the_results(scans):
+    inner = scans / "t1" / "site" / "p1"
+    inner.mkdir(parents=True)
+    (inner / "c.nii.gz").touch()
+
+    jobs = good_jobs([scans / "t1"], Outputs(scans / "out", picture=scans / "pictures"))
+
+    assert [job.images[0].name for job in jobs] == ["a.nii", "b.nii.gz", "c.nii.gz"]
+    assert jobs[2].outputs.mask == scans / "out" / "site" / "p1" / "c.nii.gz"
+    assert jobs[2].outputs.picture == scans / "pictures" / "site" / "p1" / "c.png"
+
+
+@pytest.mark.parametrize("folder", ["labelsTr", "masks", "segmentations", "derivatives"])
+def test_files_in_a_folder_of_masks_are_no_scans(scans, folder):
+    (scans / "t1" / folder).mkdir()
+    (scans / "t1" / folder / "a.nii").touch()
+
+    plan = plan_jobs([scans / "t1"], Outputs(scans / "out"))
+
+    assert plan.skipped == (scans / "t1" / folder / "a.nii",) and len(plan.jobs) == 2
+
+
+def test_results_of_before_are_no_scans(scans):
+    (scans / "t1" / "out").mkdir()
+    (scans / "t1" / "out" / "a.nii").touch()
+
+    assert len(good_jobs([scans / "t1"], Outputs(scans / "t1" / "out"), force=True)) == 2
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.NII", "look.png"])
+def test_the_name_of_a_file_is_no_place_for_the_results_of_a_folder(scans, name):
+    assert "is the name of a file" in problems([scans / "t1"], Outputs(scans / name))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dwp_sweep.config.initial.counts import Counts, source_n_val, target_counts
 from dwp_sweep.config.initial.facts import Facts
-from dwp_sweep.config.initial.geometry import Prepared, geometry_of
+from dwp_sweep.config.initial.geometry import InputGeometry, geometry_of
 from dwp_sweep.config.initial.machine import Machine
 from dwp_sweep.data.classes import suggested
 from dwp_sweep.data.config import DatasetConfig
@@ -92,7 +92,7 @@ def choose(
     yield from _smoke(counts, geometry)
 
 
-def _dataset(facts: Facts, prepared: Prepared) -> Iterator[Choice]:
+def _dataset(facts: Facts, prepared: InputGeometry) -> Iterator[Choice]:
     head = f"data.{facts.key}"
     config = facts.config
     values = config.model_dump(mode="json", exclude_defaults=True, include=set(_FILES))
@@ -166,7 +166,7 @@ def _unet(config: DatasetConfig, brought: UNetConfig | None, machine: Machine) -
         yield Choice("fixed.unet.in_channels", config.n_channels, "one for each image of a scan")
 
 
-def _source_training(prepared: Prepared, counts: Counts, machine: Machine) -> Iterator[Choice]:
+def _source_training(prepared: InputGeometry, counts: Counts, machine: Machine) -> Iterator[Choice]:
     n_seeds = 10 if machine.n_gpus else max(3, counts.n_splits)
     why = "networks from different starts, from which kernel priors learn"
     yield Choice("fixed.source.n_seeds", n_seeds, why + ("" if machine.n_gpus else "; the paper has 10"))
@@ -176,7 +176,7 @@ def _source_training(prepared: Prepared, counts: Counts, machine: Machine) -> It
         yield Choice("fixed.prior.max_epochs", 60, "of the kernel autoencoders: enough on the hippocampus")
 
 
-def _training(key: str, prepared: Prepared, machine: Machine) -> Iterator[Choice]:
+def _training(key: str, prepared: InputGeometry, machine: Machine) -> Iterator[Choice]:
     head = f"fixed.{key}"
     if prepared.patch is not None:
         yield Choice(f"{head}.patch.shape", list(prepared.patch), prepared.why_patch)
@@ -214,7 +214,7 @@ def _grid(counts: Counts, n: int, has_source: bool, has_network: bool) -> Iterat
     yield Choice("grid.split", list(range(counts.n_splits)), few)
 
 
-def _resources(geometry: dict[str, Prepared], machine: Machine, has_source: bool) -> Iterator[Choice]:
+def _resources(geometry: dict[str, InputGeometry], machine: Machine, has_source: bool) -> Iterator[Choice]:
     for stage in ("source", "target") if has_source else ("target",):
         voxels = geometry[stage].batch_voxels
         cpu = machine.cpus_a_node(voxels)
@@ -229,7 +229,7 @@ def _resources(geometry: dict[str, Prepared], machine: Machine, has_source: bool
         yield Choice(f"resources.{stage}", value, why)
 
 
-def _smoke(counts: Counts, geometry: dict[str, Prepared]) -> Iterator[Choice]:
+def _smoke(counts: Counts, geometry: dict[str, InputGeometry]) -> Iterator[Choice]:
     why = "run --smoke: does it all work?"
     for key, prepared in geometry.items():
         small: dict[str, Any] = {"max_epochs": 2, "steps_per_epoch": 3}

@@ -30,7 +30,7 @@ _LEAST_WINDOW = 100
 
 
 @dataclass(frozen=True)
-class Prepared:
+class InputGeometry:
     """How a task's scans are prepared, with reasons.
 
     Attributes:
@@ -62,7 +62,7 @@ class Prepared:
         return self.batch_size * padded_voxels(self.patch or self.shape or (1, 1, 1))
 
 
-def geometry_of(tasks: Sequence[Facts], machine: Machine) -> dict[str, Prepared]:
+def geometry_of(tasks: Sequence[Facts], machine: Machine) -> dict[str, InputGeometry]:
     """How each task is prepared, by its key.
 
     Args:
@@ -92,7 +92,7 @@ def _window(windows: Sequence[tuple[float, float]]) -> list[float]:
 
 def _prepared(
     facts: Facts, thick: int | None, must_turn: bool, window: list[float] | None, machine: Machine
-) -> Prepared:
+) -> InputGeometry:
     orientation = _SLICES_LAST[thick] if must_turn and thick is not None else "RAS"
     if thick is None:
         why = "right, front, top; no thick slices"
@@ -107,7 +107,7 @@ def _prepared(
     if spacing_mm is not None:
         boxes = np.ceil(boxes * spacings / np.array(spacing_mm)).astype(int)
     shape, patch, batch, words = _volumes(boxes, machine)
-    return Prepared(
+    return InputGeometry(
         orientation=orientation,
         why_orientation=why,
         spacing_mm=spacing_mm,
