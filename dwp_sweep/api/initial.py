@@ -9,7 +9,7 @@ from typing import Any
 
 from dwp_sweep.api.planning import DEFAULT_STORAGE, Checking, Say, plan_cost, plan_sweep, silent
 from dwp_sweep.atomic_write import write_whole
-from dwp_sweep.config.initial.machine import Machine, this_machine
+from dwp_sweep.config.initial.machine import TrainingMachine, this_machine
 from dwp_sweep.config.initial.space import initial_space
 from dwp_sweep.config.plain_values import read_yaml
 from dwp_sweep.config.sections import SpaceFile
@@ -83,7 +83,7 @@ def init(
 def _chosen_text(
     target: str, source: str | None, overrides: Sequence[str], path: Path, checking: Checking | None
 ) -> str:
-    machine: Machine = this_machine()
+    machine: TrainingMachine = this_machine()
     given = _given(overrides)
     found = initial_space(target, source, given, machine, str(path), checking or (lambda *_: None))
     return found.text

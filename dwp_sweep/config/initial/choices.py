@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dwp_sweep.config.initial.counts import Counts, source_n_val, target_counts
 from dwp_sweep.config.initial.facts import Facts
 from dwp_sweep.config.initial.geometry import InputGeometry, geometry_of
-from dwp_sweep.config.initial.machine import Machine
+from dwp_sweep.config.initial.machine import TrainingMachine
 from dwp_sweep.data.classes import suggested
 from dwp_sweep.data.config import DatasetConfig
 from dwp_sweep.nets.unet3d import UNetConfig
@@ -54,7 +54,7 @@ class Network(NamedTuple):
 
 
 def choose(
-    target: Facts, source: Facts | None, network: Network | None, machine: Machine
+    target: Facts, source: Facts | None, network: Network | None, machine: TrainingMachine
 ) -> Iterator[Choice]:
     """All settings, in the order of the file.
 
@@ -154,7 +154,7 @@ def _roles(target: Facts, counts: Counts) -> Iterator[Choice]:
     yield Choice("data.target.n_val", counts.n_val, "scans that choose epoch and method, never tested")
 
 
-def _unet(config: DatasetConfig, brought: UNetConfig | None, machine: Machine) -> Iterator[Choice]:
+def _unet(config: DatasetConfig, brought: UNetConfig | None, machine: TrainingMachine) -> Iterator[Choice]:
     if brought is not None:
         yield Choice("fixed.unet.channels", list(brought.channels), "those of the source network")
         if brought.in_channels > 1:
@@ -166,7 +166,7 @@ def _unet(config: DatasetConfig, brought: UNetConfig | None, machine: Machine) -
         yield Choice("fixed.unet.in_channels", config.n_channels, "one for each image of a scan")
 
 
-def _source_training(prepared: InputGeometry, counts: Counts, machine: Machine) -> Iterator[Choice]:
+def _source_training(prepared: InputGeometry, counts: Counts, machine: TrainingMachine) -> Iterator[Choice]:
     n_seeds = 10 if machine.n_gpus else max(3, counts.n_splits)
     why = "networks from different starts, from which kernel priors learn"
     yield Choice("fixed.source.n_seeds", n_seeds, why + ("" if machine.n_gpus else "; the paper has 10"))
@@ -176,7 +176,7 @@ def _source_training(prepared: InputGeometry, counts: Counts, machine: Machine) 
         yield Choice("fixed.prior.max_epochs", 60, "of the kernel autoencoders: enough on the hippocampus")
 
 
-def _training(key: str, prepared: InputGeometry, machine: Machine) -> Iterator[Choice]:
+def _training(key: str, prepared: InputGeometry, machine: TrainingMachine) -> Iterator[Choice]:
     head = f"fixed.{key}"
     if prepared.patch is not None:
         yield Choice(f"{head}.patch.shape", list(prepared.patch), prepared.why_patch)
@@ -214,7 +214,9 @@ def _grid(counts: Counts, n: int, has_source: bool, has_network: bool) -> Iterat
     yield Choice("grid.split", list(range(counts.n_splits)), few)
 
 
-def _resources(geometry: dict[str, InputGeometry], machine: Machine, has_source: bool) -> Iterator[Choice]:
+def _resources(
+    geometry: dict[str, InputGeometry], machine: TrainingMachine, has_source: bool
+) -> Iterator[Choice]:
     for stage in ("source", "target") if has_source else ("target",):
         voxels = geometry[stage].batch_voxels
         cpu = machine.cpus_a_node(voxels)

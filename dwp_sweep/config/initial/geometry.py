@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dwp_sweep.config.initial.facts import Facts
-from dwp_sweep.config.initial.machine import Machine, padded_voxels
+from dwp_sweep.config.initial.machine import TrainingMachine, padded_voxels
 from dwp_sweep.data.alignment import THICK
 from dwp_sweep.data.check.suspicions import SPACING_RATIO_WORTH_A_WARNING
 from dwp_sweep.data.patches import MULTIPLE, padded_shape
@@ -62,7 +62,7 @@ class InputGeometry:
         return self.batch_size * padded_voxels(self.patch or self.shape or (1, 1, 1))
 
 
-def geometry_of(tasks: Sequence[Facts], machine: Machine) -> dict[str, InputGeometry]:
+def geometry_of(tasks: Sequence[Facts], machine: TrainingMachine) -> dict[str, InputGeometry]:
     """How each task is prepared, by its key.
 
     Args:
@@ -91,7 +91,7 @@ def _window(windows: Sequence[tuple[float, float]]) -> list[float]:
 
 
 def _prepared(
-    facts: Facts, thick: int | None, must_turn: bool, window: list[float] | None, machine: Machine
+    facts: Facts, thick: int | None, must_turn: bool, window: list[float] | None, machine: TrainingMachine
 ) -> InputGeometry:
     orientation = _SLICES_LAST[thick] if must_turn and thick is not None else "RAS"
     if thick is None:
@@ -134,7 +134,7 @@ def _spacing(spacings: np.ndarray) -> tuple[list[float] | None, str]:
 
 
 def _volumes(
-    boxes: np.ndarray, machine: Machine
+    boxes: np.ndarray, machine: TrainingMachine
 ) -> tuple[Shape | None, Shape | None, int, tuple[str, str, str]]:
     """Shape or patch, batch, and the reasons of shape, patch and batch."""
     largest = padded_shape([int(n) for n in boxes.max(axis=0)])

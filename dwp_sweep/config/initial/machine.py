@@ -23,7 +23,7 @@ _LARGEST_CPU_STEP = 2**20
 
 
 @dataclass(frozen=True)
-class Machine:
+class TrainingMachine:
     """What a run can use.
 
     Attributes:
@@ -75,14 +75,14 @@ class Machine:
         return next((share for share in (0.25, 0.5) if needed <= share), 1.0)
 
 
-def this_machine() -> Machine:
+def this_machine() -> TrainingMachine:
     """The machine that the first search space is written on."""
     n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not torch.cuda.is_available():
-        return Machine(n_cpus, free_memory())
+        return TrainingMachine(n_cpus, free_memory())
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     has_bf16 = all(gpu.major >= 8 for gpu in gpus)
-    return Machine(n_cpus, free_memory(), min(gpu.total_memory for gpu in gpus), len(gpus), has_bf16)
+    return TrainingMachine(n_cpus, free_memory(), min(gpu.total_memory for gpu in gpus), len(gpus), has_bf16)
 
 
 def padded_voxels(shape: Sequence[int]) -> int:

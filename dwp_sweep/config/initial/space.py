@@ -12,7 +12,7 @@ from typing import Any
 
 from dwp_sweep.config.initial.choices import Network, choose
 from dwp_sweep.config.initial.facts import Facts, look_at
-from dwp_sweep.config.initial.machine import Machine
+from dwp_sweep.config.initial.machine import TrainingMachine
 from dwp_sweep.config.initial.modalities import Modalities, chosen, modalities_of
 from dwp_sweep.config.initial.text import space_text, with_given
 from dwp_sweep.data.config import DatasetConfig
@@ -60,7 +60,7 @@ def initial_space(
     target: str,
     source: str | None,
     given: Mapping[str, Any],
-    machine: Machine,
+    machine: TrainingMachine,
     file: str,
     progress: Progress,
 ) -> InitialSpace:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dwp_sweep.config.initial.machine import Machine
+from dwp_sweep.config.initial.machine import TrainingMachine
 from dwp_sweep.config.initial.space import InitialSpace, initial_space
 from dwp_sweep.config.space import load_space
 from dwp_sweep.errors import InputError
@@ -15,11 +15,13 @@ from dwp_sweep.nets.net_files import save_net
 from dwp_sweep.nets.unet3d import UNet3D, UNetConfig
 from tests.config.initial import trees
 
-LAPTOP = Machine(n_cpus=4, memory=8 * 10**9)
-GPU = Machine(n_cpus=16, memory=64 * 10**9, gpu_memory=80 * 10**9, n_gpus=1, has_bf16=True)
+LAPTOP = TrainingMachine(n_cpus=4, memory=8 * 10**9)
+GPU = TrainingMachine(n_cpus=16, memory=64 * 10**9, gpu_memory=80 * 10**9, n_gpus=1, has_bf16=True)
 
 
-def made(target: Path, source: Path | None = None, machine: Machine = LAPTOP, **given: Any) -> InitialSpace:
+def made(
+    target: Path, source: Path | None = None, machine: TrainingMachine = LAPTOP, **given: Any
+) -> InitialSpace:
     return initial_space(
         str(target), str(source) if source else None, given, machine, "mine.yaml", lambda *_: None
     )
@@ -132,7 +134,7 @@ def test_voxel_sizes_that_differ_are_resampled_to_their_median(tmp_path):
 
 def test_volumes_that_exceed_a_step_train_in_patches_and_small_machines_have_small_ones(tmp_path):
     root = trees.msd(tmp_path / "a", 8)
-    small = Machine(n_cpus=2, memory=4_000_000)
+    small = TrainingMachine(n_cpus=2, memory=4_000_000)
 
     fixed = values(made(root, machine=small))["fixed"]["target"]
 
