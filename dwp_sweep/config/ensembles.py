@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from dwp_sweep.config.experiment import ExperimentConfig
 from dwp_sweep.errors import Problem
 
+FOLD = "fold"
+"""The axis that validation in folds adds by itself."""
+
 
 @dataclass(frozen=True)
 class EnsembleGroup:
@@ -20,28 +23,38 @@ class EnsembleGroup:
     Attributes:
         places: Of their conditions in the grid.
         variant: Their variant's name; None where the grid has no such axis.
+        over: The axes in which they differ.
     """
 
     places: tuple[int, ...]
     variant: str | None
+    over: tuple[str, ...]
+
+
+def by_fold(condition: ExperimentConfig) -> list[ExperimentConfig]:
+    """A condition once for each of its folds; itself where no folds validate, or one fold is asked for."""
+    target = condition.data.target
+    if target.validation != "folds" or condition.fold is not None:
+        return [condition]
+    return [condition.model_copy(update={"fold": fold}) for fold in range(target.n_folds)]
 
 
 def ensemble_groups(
     conditions: Sequence[ExperimentConfig], variants: Sequence[str | None], over: Sequence[str]
 ) -> list[EnsembleGroup]:
-    """Conditions by all that the axes leave, in the grid's order.
+    """Conditions by all that the axes leave, in the grid's order; folds are always averaged over.
 
     Args:
         conditions: Of the grid.
         variants: Their variants.
         over: Axes to average over; none: there are no ensembles.
     """
-    if not over:
-        return []
-    groups: dict[tuple[ExperimentConfig, str | None], list[int]] = {}
+    groups: dict[tuple[ExperimentConfig, str | None, tuple[str, ...]], list[int]] = {}
     for place, (condition, variant) in enumerate(zip(conditions, variants, strict=True)):
-        groups.setdefault((_without(condition, over), variant), []).append(place)
-    return [EnsembleGroup(tuple(places), variant) for (_, variant), places in groups.items()]
+        axes = (*over, *((FOLD,) if condition.fold is not None else ()))
+        if axes:
+            groups.setdefault((_without(condition, axes), variant, axes), []).append(place)
+    return [EnsembleGroup(tuple(places), variant, axes) for (_, variant, axes), places in groups.items()]
 
 
 def ensemble_problems(
@@ -55,6 +68,9 @@ def ensemble_problems(
         is_searched: Whether the file searches.
         where: File named in the problems.
     """
+    if is_searched and any(condition.fold is not None for condition in conditions):
+        fix = "search with validation: held_out or train, and run the best configuration in folds"
+        return [Problem(where, "data.target.validation is folds, and a search scores no ensembles", fix)]
     if not over:
         return []
     if is_searched:
@@ -80,7 +96,7 @@ def single_warnings(n_networks: Sequence[int], over: Sequence[str]) -> list[str]
     n_single = sum(n == 1 for n in n_networks)
     if not n_single:
         return []
-    axes = " or ".join(f"grid.{axis}" for axis in over)
+    axes = " or ".join(f"grid.{axis}" for axis in over) or "fold, which asks for one fold,"
     which = "the ensemble is" if len(n_networks) == 1 else f"{n_single} of {len(n_networks)} ensembles are"
     return [f"{which} of one network, and scores what that network does: give {axes} more values"]
 
@@ -88,6 +104,8 @@ def single_warnings(n_networks: Sequence[int], over: Sequence[str]) -> list[str]
 def _without(condition: ExperimentConfig, over: Sequence[str]) -> ExperimentConfig:
     """The condition with the axes at one value."""
     changes: dict[str, object] = {axis: 0 for axis in over if axis in ("split", "seed")}
+    if FOLD in over:
+        changes[FOLD] = None
     if "source.member" in over:
         changes["source"] = condition.source.model_copy(update={"member": 0})
     return condition.model_copy(update=changes)

@@ -5,6 +5,7 @@ Composes the components' own configs; every default lives with its component.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,12 +53,14 @@ class ExperimentConfig(StrictModel):
         split: Which test / validation / training split; each has its own test set, unless data.target.splits
             is independent.
         seed: Of the target network's start, order and noise.
+        fold: With data.target.validation: folds, the only fold to train; None: all of them.
     """
 
     method: str = Field("random_init", json_schema_extra={"enum": list(METHODS)})
     train_size: int = Field(5, ge=1)
     split: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
+    fold: int | None = Field(None, ge=0)
     data: DataConfig
     unet: UNetConfig = UNetConfig()
     source: SourceConfig = SourceConfig()
@@ -97,6 +100,19 @@ class ExperimentConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _fold_is_one(self) -> ExperimentConfig:
+        target = self.data.target
+        if self.fold is None:
+            return self
+        if target.validation != "folds":
+            raise ValueError(
+                f"fold is {self.fold}, and data.target.validation is {target.validation}, no folds"
+            )
+        if self.fold >= target.n_folds:
+            raise ValueError(f"fold is {self.fold}, and folds are 0 to {target.n_folds - 1}")
+        return self
+
+    @model_validator(mode="after")
     def _channels_fit(self) -> ExperimentConfig:
         wanted = self.unet.in_channels
         for task, dataset in (("source", self.data.source), ("target", self.data.target)):
@@ -127,6 +143,8 @@ class ExperimentConfig(StrictModel):
         target, n_train = self.data.target, self.train_size
         if target.validation == "train":
             n_train -= n_validation(n_train, target.validation_share)
+        if target.validation == "folds":
+            n_train -= math.ceil(n_train / target.n_folds)
         new_head = self.data.source is not None and self.data.source.class_names != target.class_names
         around = Surroundings(self.target.length(max(1, n_train)), standardise, new_head)
         return METHODS[self.method].misfits(method_settings(self), around)

@@ -80,6 +80,7 @@ class GraphBuilder:
             train_size=condition.train_size,
             split=condition.split,
             seed=condition.seed,
+            fold=condition.fold,
             dataset=self._datasets[condition.data.target],
             source=SourceChoice(member=condition.source.member) if "source" in inputs else None,
             unet=_with_outputs(condition.unet, condition.data.target),
@@ -89,6 +90,7 @@ class GraphBuilder:
             compute=self._compute(condition),
         )
         labels = {name: getattr(condition, name) for name in ("method", "train_size", "split", "seed")}
+        labels |= {} if condition.fold is None else {"fold": condition.fold}
         node = self._add("target", config, inputs, labels)
         if variant is not None:
             self.nodes[node.key] = node = with_variant(node, variant)
@@ -101,7 +103,6 @@ class GraphBuilder:
         conditions: Sequence[ExperimentConfig],
         targets: Sequence[str],
         group: EnsembleGroup,
-        over: Sequence[str],
     ) -> Node:
         """The node that scores the mean of some targets.
 
@@ -109,7 +110,6 @@ class GraphBuilder:
             conditions: Of the grid.
             targets: Key of the target of each.
             group: Whose mean; equal targets count once.
-            over: The axes in which they differ.
         """
         places = list({targets[place]: place for place in group.places}.values())
         chosen = [conditions[place] for place in places]
@@ -117,13 +117,13 @@ class GraphBuilder:
         config = EnsembleStageConfig(
             method=first.method,
             train_size=first.train_size,
-            members=tuple(MemberConfig(split=one.split, seed=one.seed) for one in chosen),
+            members=tuple(MemberConfig(split=one.split, seed=one.seed, fold=one.fold) for one in chosen),
             dataset=self._datasets[first.data.target],
             target=first.target,
             compute=self._compute(first),
         )
-        labels = {"method": first.method, "train_size": first.train_size, "over": ", ".join(over)}
-        labels |= {name: getattr(first, name) for name in ("split", "seed") if name not in over}
+        labels = {"method": first.method, "train_size": first.train_size, "over": ", ".join(group.over)}
+        labels |= {name: getattr(first, name) for name in ("split", "seed") if name not in group.over}
         inputs = {"targets": tuple(self.nodes[targets[place]] for place in places)}
         node = self._add("ensemble", config, inputs, labels)
         if group.variant is not None:

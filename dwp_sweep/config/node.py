@@ -55,6 +55,7 @@ class Node:
             "group": "group {}",
             "split": "split {}",
             "seed": "seed {}",
+            "fold": "fold {}",
             "over": "over {}",
         }
         labels = {**self.labels, "settings": short_settings(self.labels.get("settings") or {})}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dwp_sweep.config.ensembles import ensemble_problems
+from dwp_sweep.config.ensembles import by_fold, ensemble_problems
 from dwp_sweep.config.experiment import EXPERIMENT, ExperimentConfig
 from dwp_sweep.config.plain_values import merged, nested, with_value, without
 from dwp_sweep.config.search.checks import search_problems
@@ -276,7 +276,7 @@ def _conditions(
         for key, value in chosen.items():
             condition = with_value(condition, key, value)
         try:
-            conditions.append((variant, parse(EXPERIMENT, condition, where)))
+            conditions += [(variant, one) for one in by_fold(parse(EXPERIMENT, condition, where))]
         except InputError as error:
             problems += error.problems
     return conditions, problems

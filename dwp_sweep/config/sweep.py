@@ -30,7 +30,7 @@ from dwp_sweep.strict import parse
 
 _WHAT_IS_SCORED = (
     "layout", "root", "subjects", "labels", "phantom", "patients",
-    "splits", "n_splits", "n_val", "n_test", "validation", "validation_share", "split_file",
+    "splits", "n_splits", "n_val", "n_test", "validation", "validation_share", "n_folds", "split_file",
 )  # fmt: skip
 """Settings of a target's data set that decide which voxels are scored, and by which labels."""
 _MAX_PROBES = 64
@@ -153,7 +153,7 @@ def _resolved(space: Space, builder: GraphBuilder, warnings: tuple[str, ...]) ->
         keys = [builder.target(condition, variant).key for condition, variant in named]
         twins = _twins(keys, space.variants)
         groups = ensemble_groups(space.conditions, space.variants, space.ensemble)
-        ensembles = [builder.ensemble(space.conditions, keys, group, space.ensemble) for group in groups]
+        ensembles = [builder.ensemble(space.conditions, keys, group) for group in groups]
         single = single_warnings([len(node.parents) for node in ensembles], space.ensemble)
         targets = tuple(dict.fromkeys((*keys, *(node.key for node in ensembles))))
         return sweep(targets=targets, warnings=(*warnings, *twins, *single))

@@ -174,7 +174,9 @@ class DatasetConfig(StrictModel):
         n_test: Scans held out for the test; a source task has none. Counts are scans; where a patient has
             several, a patient who would exceed a count gives as many as fit.
         validation: ``held_out``: `n_val` scans of their own; ``train``: a part of the m training
-            scans, for who has only these.
+            scans, for who has only these; ``folds``: each of `n_folds` parts of the m scans validates one
+            network, which trains on the others, and the mean of all networks is tested: no scan is given up.
+        n_folds: With ``validation: folds``: how many networks.
         validation_share: That part, with ``validation: train``; at least one scan.
         split_file: The user's own splits (CSV subject, split, role) in place of drawn ones.
         fingerprint: Hash of the files' content, filled in before a node gets its key.
@@ -197,7 +199,8 @@ class DatasetConfig(StrictModel):
     n_splits: int = Field(3, ge=1)
     n_val: int = Field(10, ge=0)
     n_test: int = Field(50, ge=0)
-    validation: Literal["held_out", "train"] = "held_out"
+    validation: Literal["held_out", "train", "folds"] = "held_out"
+    n_folds: int = Field(5, ge=2, le=100)
     validation_share: float = Field(0.2, gt=0, lt=1)
     split_file: str | None = unkeyed(None)
     fingerprint: str = expert("")
@@ -291,9 +294,13 @@ class DatasetConfig(StrictModel):
         return self
 
     def unread(self) -> frozenset[str]:
-        """`n_splits` where splits are not independent; `classes` where there are none."""
-        n_splits = () if self.splits == "independent" else ("n_splits",)
-        return frozenset((*n_splits, *(() if self.classes else ("classes",))))
+        """What has no effect: `n_splits`, `n_folds` and `classes` where there are none of them."""
+        idle = {
+            "n_splits": self.splits != "independent",
+            "n_folds": self.validation != "folds",
+            "classes": not self.classes,
+        }
+        return frozenset(name for name, is_idle in idle.items() if is_idle)
 
     @model_validator(mode="after")
     def _one_foreground(self) -> DatasetConfig:

@@ -52,6 +52,9 @@ def resampled(patients: Mapping[str, str], config: DatasetConfig, split: int) ->
         split: Its number.
     """
     order = by_patient(patients, (split,))
+    if config.validation == "folds":
+        test, rest = _take(order, config.n_test)
+        return Draw(test, (), _rounds(rest))
     apart = never_tested(patients, config)
     test, rest = _take([group for group in order if patients[group[0]] not in apart], config.n_test)
     reserved = [group for group in order if patients[group[0]] in apart]
@@ -74,6 +77,8 @@ def independent(patients: Mapping[str, str], config: DatasetConfig, split: int) 
     parts: list[list[Group]] = [[] for _ in range(config.n_splits)]
     for group in rest:
         min(parts, key=lambda part: sum(map(len, part))).append(group)
+    if config.validation == "folds":
+        return Draw(test, (), _rounds(parts[split]))
     if config.validation == "train":
         return Draw(test, *grow(parts[split], config.validation_share))
     val, left = _take(parts[split], config.n_val)
@@ -133,6 +138,20 @@ def grow(groups: Sequence[Group], share: float) -> tuple[tuple[str, ...], tuple[
         n_all = n_val + sum(map(len, train)) + len(group)
         (val if n_val < n_validation(n_all, share) else train).append(group)
     return _rounds(val), _rounds(train)
+
+
+def folds_of(scans: Iterable[str], patients: Mapping[str, str], n_folds: int) -> list[list[str]]:
+    """Scans in so many parts of much the same size, patients whole; some are empty where patients are fewer.
+
+    Args:
+        scans: In the order of a split's training scans.
+        patients: Scan -> patient.
+        n_folds: How many parts.
+    """
+    parts: list[list[str]] = [[] for _ in range(n_folds)]
+    for group in in_given_order(scans, patients):
+        min(parts, key=len).extend(group)
+    return parts
 
 
 def by_patient(patients: Mapping[str, str], seed: Sequence[int]) -> list[Group]:

@@ -57,6 +57,8 @@ def given_split(patients: Mapping[str, str], config: DatasetConfig, split: int) 
     given = read_split_file(file_of(config), patients)[split]
     if config.validation == "held_out":
         return given
+    if config.validation == "folds":
+        return Draw(given.test, (), given.train)
     return Draw(given.test, *grow(in_given_order(given.train, patients), config.validation_share))
 
 

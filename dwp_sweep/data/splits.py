@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dwp_sweep.data.config import DatasetConfig
-from dwp_sweep.data.draws import Draw, independent, n_validation, never_tested, of_source, resampled
+from dwp_sweep.data.draws import Draw, folds_of, independent, n_validation, never_tested, of_source, resampled
 from dwp_sweep.data.split_file import file_problems, given_split
 from dwp_sweep.errors import InputError, Problem
 
@@ -30,11 +30,17 @@ class Split:
     test: tuple[str, ...]
 
 
-def target_split(patients: Mapping[str, str], config: DatasetConfig, train_size: int, split: int) -> Split:
+def target_split(
+    patients: Mapping[str, str],
+    config: DatasetConfig,
+    train_size: int,
+    split: int,
+    fold: int | None = None,
+) -> Split:
     """Split of a target task with `train_size` labelled scans.
 
     With ``validation: train`` the `train_size` scans give a part of themselves to validation; with
-    ``held_out`` the validation scans come on top.
+    ``held_out`` the validation scans come on top; with ``folds`` one part of the scans validates.
 
     Args:
         patients: Scan -> patient, of the whole data set.
@@ -42,13 +48,14 @@ def target_split(patients: Mapping[str, str], config: DatasetConfig, train_size:
             are read.
         train_size: Labelled scans that the method may learn from.
         split: Number of the split; it alone decides the draw.
+        fold: Which part validates, with ``validation: folds``; None takes the first.
 
     Raises:
         InputError: Too few scans, or a split file that does not serve.
     """
     if problems := enough_problems(patients, config, (train_size,), (split,)):
         raise InputError(problems)
-    return _sized(_draw(patients, config, split), config, train_size)
+    return _sized(_draw(patients, config, split), config, train_size, patients, fold)
 
 
 def source_split(patients: Mapping[str, str], config: DatasetConfig) -> Split:
@@ -100,9 +107,12 @@ def enough_problems(
         splits: Numbers of the splits; None takes those of the split file, else the first one.
     """
     where = config.root or f"layout {config.layout}"
-    small = [size for size in train_sizes if size < (2 if config.validation == "train" else 1)]
+    n_least, least = {
+        "train": (2, "2, one to train and one to validate"),
+        "folds": (config.n_folds, f"{config.n_folds}, one for each fold; lower n_folds"),
+    }.get(config.validation, (1, "1"))
+    small = [size for size in train_sizes if size < n_least]
     if small:
-        least = "2, one to train and one to validate" if config.validation == "train" else "1"
         return (Problem(where, f"train_size {small[0]} is too small", f"it is at least {least}"),)
     if config.split_file:
         problems = file_problems(patients, config, train_sizes, splits)
@@ -129,6 +139,8 @@ def overlap_warnings(
     """
     drawn = {number: target_split(patients, config, max(train_sizes), number) for number in splits}
     counts = {}
+    if config.validation == "folds":  # all labelled scans validate one of the networks
+        drawn = {number: Split(one.train, (*one.train, *one.val), one.test) for number, one in drawn.items()}
     for number, split in drawn.items():
         others = [other for place, other in drawn.items() if place != number]
         tested = {patients[name] for other in others for name in other.test}
@@ -156,7 +168,8 @@ def repeated_validation(
         train_sizes: All training sizes of a sweep.
         splits: Numbers of its splits.
     """
-    if len(splits) < 2 or config.split_file or config.splits == "independent":
+    is_drawn_anew = config.split_file or config.splits == "independent" or config.validation == "folds"
+    if len(splits) < 2 or is_drawn_anew:
         return ()
     apart = never_tested(patients, config)
     n_apart = sum(patient in apart for patient in patients.values())
@@ -189,9 +202,19 @@ def _source_draw(patients: Mapping[str, str], config: DatasetConfig) -> Draw:
     return of_source(patients, config.n_val)
 
 
-def _sized(drawn: Draw, config: DatasetConfig, train_size: int) -> Split:
+def _sized(
+    drawn: Draw,
+    config: DatasetConfig,
+    train_size: int,
+    patients: Mapping[str, str],
+    fold: int | None = None,
+) -> Split:
     if config.validation == "held_out":
         return Split(drawn.train[:train_size], drawn.val, drawn.test)
+    if config.validation == "folds":
+        val = folds_of(drawn.train[:train_size], patients, config.n_folds)[fold or 0]
+        train = tuple(name for name in drawn.train[:train_size] if name not in val)
+        return Split(train, tuple(val), drawn.test)
     n_val = n_validation(train_size, config.validation_share)
     return Split(drawn.train[: train_size - n_val], drawn.val[:n_val], drawn.test)
 
@@ -246,7 +269,9 @@ def _short_splits(
     problems = []
     for number in numbers:
         if train_sizes:
-            split = _sized(_draw(patients, config, number), config, max(train_sizes))
+            drawn = _draw(patients, config, number)
+            split = _sized(drawn, config, max(train_sizes), patients)
+            problems += _empty_folds(drawn, config, train_sizes, patients, f"{where}, split {number}")
         else:
             drawn = _source_draw(patients, config)
             split = Split(drawn.train, drawn.val, ())
@@ -258,6 +283,22 @@ def _short_splits(
     return tuple(problems)
 
 
+def _empty_folds(
+    drawn: Draw, config: DatasetConfig, train_sizes: Sequence[int], patients: Mapping[str, str], where: str
+) -> list[Problem]:
+    """Training sizes whose scans are of fewer patients than there are folds."""
+    if config.validation != "folds":
+        return []
+    n_patients = {size: len({patients[name] for name in drawn.train[:size]}) for size in train_sizes}
+    return [
+        Problem(
+            where, f"{size} scans are of {n} patients, too few for {config.n_folds} folds", "lower n_folds"
+        )
+        for size, n in n_patients.items()
+        if len(drawn.train) >= size and n < config.n_folds
+    ]
+
+
 def _counts(config: DatasetConfig, train_sizes: Sequence[int]) -> dict[str, int]:
     """How many scans each role needs at the largest size; a file decides by itself whom it holds out."""
     is_drawn = not config.split_file
@@ -265,5 +306,9 @@ def _counts(config: DatasetConfig, train_sizes: Sequence[int]) -> dict[str, int]
         return {"train": 1, "val": config.n_val * is_drawn, "test": 0}
     largest = max(train_sizes)
     n_val = n_validation(largest, config.validation_share) if config.validation == "train" else 0
+    if config.validation == "folds":
+        n_val = 1  # patients stay whole: a fold may have more scans than another
+        return {"train": largest - (largest + config.n_folds - 1) // config.n_folds, "val": n_val,
+                "test": config.n_test * is_drawn}  # fmt: skip
     n_held_out = config.n_val * is_drawn if config.validation == "held_out" else 0
     return {"train": largest - n_val, "val": n_val + n_held_out, "test": config.n_test * is_drawn}

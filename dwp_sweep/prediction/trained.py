@@ -201,7 +201,10 @@ def _of_record(record: Record, folder: Path, device: Device, check: Check) -> Tr
         check(config.dataset)
         net, target = _ready(folder, compute), config.target
         title = f"{config.method}, m = {config.train_size}, split {config.split}, seed {config.seed}"
-        seed = repetition_seed(config.seed, config.split)  # the draws that its test scores are of
+        title += "" if config.fold is None else f", fold {config.fold}"
+        seed = repetition_seed(
+            config.seed, config.split, config.fold
+        )  # the draws that its test scores are of
         settings = (
             target.patch,
             target.postprocess,

@@ -44,10 +44,12 @@ class MemberConfig(StrictModel):
     Attributes:
         split: Of its target.
         seed: Likewise.
+        fold: Likewise; None: it validated on none.
     """
 
     split: int
     seed: int
+    fold: int | None = None
 
 
 class EnsembleStageConfig(StrictModel):
@@ -110,7 +112,8 @@ def run(
     cases = read_cases(config.dataset, config.compute, "ensemble", emit)
     patients, folders = list_patients(config.dataset), inputs["targets"]
     splits = [
-        target_split(patients, config.dataset, config.train_size, member.split) for member in config.members
+        target_split(patients, config.dataset, config.train_size, member.split, member.fold)
+        for member in config.members
     ]
     networks = _Networks(config, folders, splits)
     val = _validation_scans(splits, len(folders))
@@ -144,7 +147,7 @@ def run(
 
 def _seed(member: MemberConfig) -> int:
     """Of the draws that the network's own test scores are of."""
-    return repetition_seed(member.seed, member.split)
+    return repetition_seed(member.seed, member.split, member.fold)
 
 
 def _validation_scans(splits: Sequence[Split], n_networks: int) -> tuple[str, ...]:

@@ -106,6 +106,7 @@ class TargetStageConfig(StrictModel):
         settings: The method's own sections, e.g. ``{"dwp": {...}}``.
         repeat: Number of a repetition with everything equal, seed included: changes the key, never a result.
         all_images: Train on all images that do not test, those of validation included.
+        fold: Which part of the images validates, where folds do; None: no folds do.
     """
 
     method: str
@@ -121,6 +122,11 @@ class TargetStageConfig(StrictModel):
     compute: ComputeConfig = ComputeConfig()
     repeat: int = Field(0, ge=0)
     all_images: bool = False
+    fold: int | None = None
+
+    def unread(self) -> frozenset[str]:
+        """`fold` where there are none, so that keys are those of before."""
+        return frozenset({"fold"}) if self.fold is None else frozenset()
 
     @property
     def augmentation(self) -> Augmentation:
@@ -136,7 +142,7 @@ def run(
         return _train_and_score(config, inputs, work_dir, out_dir, emit)
 
 
-def repetition_seed(seed: int, split: int) -> int:
+def repetition_seed(seed: int, split: int, fold: int | None = None) -> int:
     """Seed of all that one training draws: start, prior draws, order, patches, weight noise.
 
     It follows the seed and the split, so that the spread over splits holds the spread over starts. Methods
@@ -147,8 +153,9 @@ def repetition_seed(seed: int, split: int) -> int:
     Args:
         seed: Of the experiment. Source networks count their seeds from 0 too, and start elsewhere.
         split: Number of the split.
+        fold: Of a network that validates on one: the networks of an ensemble start apart.
     """
-    return named_seed(seed, f"target/split{split}")
+    return named_seed(seed, f"target/split{split}" + ("" if fold is None else f"/fold{fold}"))
 
 
 def _train_and_score(
@@ -158,11 +165,14 @@ def _train_and_score(
     require_patch_fits(config.target.patch, list(cases.values()), "target.patch")
     config.augmentation.require_possible(list(cases.values()), "target.augment")
     patients = list_patients(config.dataset)
-    split = target_split(patients, config.dataset, config.train_size, config.split)
+    split = target_split(patients, config.dataset, config.train_size, config.split, config.fold)
     if config.all_images:
         split = with_all_images(split, patients)
     prepared = METHODS[config.method].prepare(_method_inputs(config, inputs, len(split.train)))
-    train, seed = [cases[name] for name in split.train], repetition_seed(config.seed, config.split)
+    train, seed = (
+        [cases[name] for name in split.train],
+        repetition_seed(config.seed, config.split, config.fold),
+    )
     figures = out_dir / "figures"
     augmented_figure(train, config.augmentation, config.target.patch, seed, figures, "target task")
     result = train_network(
@@ -207,7 +217,7 @@ def _method_inputs(config: TargetStageConfig, inputs: Inputs, n_train: int) -> M
         lr=config.target.lr,
         lr_by_scale=config.target.lr_by_scale,
         n_train=n_train,
-        seed=repetition_seed(config.seed, config.split),
+        seed=repetition_seed(config.seed, config.split, config.fold),
         device=resolve_device(config.compute),
         length=config.target.length(n_train),
     )
@@ -224,7 +234,7 @@ def _evaluate(
     tell: Callable[[int, int], None],
 ) -> dict[str, float]:
     """Score validation and test images, write the scores by subject and the figures; means over subjects."""
-    target, seed = config.target, repetition_seed(config.seed, config.split)
+    target, seed = config.target, repetition_seed(config.seed, config.split, config.fold)
     n_scored = itertools.count()
 
     def predict(case: Case) -> Prediction:

@@ -34,7 +34,7 @@ SHARES_TAG = "dwp.target_resources"
 MLFLOW_PARENT = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 """Shown as the description of an experiment or a run."""
-LABELS = ("method", "variant", "train_size", "split", "seed", "group", "over", "trial", "settings")
+LABELS = ("method", "variant", "train_size", "split", "seed", "fold", "group", "over", "trial", "settings")
 """What a node's labels may be; each stands in a tag of its own."""
 ASKED_TAG = "dwp.asked"
 """On the parent run: JSON list of the dotted keys that the sweep asks about."""
@@ -80,11 +80,14 @@ def public_config(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     public = {name: value for name, value in config.items() if name not in hidden}
     if not public.get("all_images"):
         public.pop("all_images", None)  # older runs have no such parameter and are equal
+    if public.get("fold") is None:
+        public.pop("fold", None)
     if public.get("source") is None:
         public.pop("source", None)  # the method starts from no source network
     if dataset := config.get("dataset"):
-        # Older runs have no classes, which is one foreground.
-        shown = {name: value for name, value in dataset.items() if name != "classes" or value}
+        # Older runs have neither classes, which is one foreground, nor folds.
+        idle = {"classes": not dataset.get("classes"), "n_folds": dataset.get("validation") != "folds"}
+        shown = {name: value for name, value in dataset.items() if not idle.get(name, False)}
         public["data"] = {"source" if stage == "source" else "target": shown}
     for section in ("source", "target"):
         if isinstance(values := public.get(section), Mapping):

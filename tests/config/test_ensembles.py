@@ -46,7 +46,8 @@ def test_networks_that_differ_in_the_axis_alone_are_one_ensemble(tmp_path: Path)
             (node.labels["method"], node.labels["split"])
         }
         assert node.labels["over"] == "seed" and "seed" not in node.labels
-        assert node.config["members"] == [{"split": node.labels["split"], "seed": n} for n in range(3)]
+        expected = [{"split": node.labels["split"], "seed": n, "fold": None} for n in range(3)]
+        assert list(node.config["members"]) == expected
     assert found[0].title == "ensemble random_init m=2 split 0 over seed"
     assert not [text for text in sweep.warnings if "ensemble" in text]
 

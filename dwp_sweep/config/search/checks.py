@@ -24,7 +24,7 @@ from dwp_sweep.config.sections import SpaceFile
 from dwp_sweep.config.variants import VARIANT
 from dwp_sweep.errors import InputError, Problem
 
-_TASK = ("data", "train_size", "split", "seed", "compute")
+_TASK = ("data", "train_size", "split", "seed", "fold", "compute")
 """Fields that pose the question or choose the machine: they may be axes of the grid, never searched."""
 
 _MAX_STUDIES = 24

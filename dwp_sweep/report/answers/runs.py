@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from dwp_sweep.config.ensembles import FOLD
 from dwp_sweep.config.variants import SEPARATOR
 from dwp_sweep.errors import InputError, Problem, did_you_mean
 from dwp_sweep.tracking.read.configuration import rank
@@ -66,8 +67,12 @@ class Target:
 
 
 def targets_of(results: pd.DataFrame) -> list[Target]:
-    """The target nodes among the rows of `tracking.results`, in their order."""
-    rows = results[(results["stage"] == "target") & results["method"].notna() & results["train_size"].notna()]
+    """The target nodes among the rows of `tracking.results`, in their order; of folds their ensembles."""
+    named = results["method"].notna() & results["train_size"].notna()
+    of_folds = results["over"].astype("string").str.contains(FOLD).fillna(False).astype(bool)
+    # A network that validated on a fold is a part of the ensemble that stands for all of them.
+    is_whole = (results["stage"] == "target") & results[FOLD].isna()
+    rows = results[named & (is_whole | ((results["stage"] == "ensemble") & of_folds))]
     return [_target(row) for row in rows.to_dict("records")]
 
 

@@ -22,9 +22,9 @@ from dwp_sweep.tables import Stat, mean, stat
 from dwp_sweep.tracking.mlflow_format import LABELS, decode, encode
 from dwp_sweep.tracking.read.rows import NodeRow
 
-REPEATS = ("split", "seed")
+REPEATS = ("split", "seed", "fold")
 """What repeats a configuration instead of changing it."""
-_OF_ONE_NODE = {"seed", "split", "group", "method", "train_size"}
+_OF_ONE_NODE = {"seed", "split", "fold", "group", "method", "train_size"}
 _PLACES = {
     "root", "split_file", "device", "cache_dir", "checkpointing", "checkpoint_every", "path", "network",
     "bank", "priors", "allow_shared_scans",
@@ -87,7 +87,9 @@ def configuration_of(row: NodeRow, by_key: Mapping[str, NodeRow]) -> Configurati
         name: row.labels[name] for name in ("method", VARIANT, "train_size", "group") if name in row.labels
     }
     own |= {
-        name: value for name, value in row.params.items() if name not in REPEATS and name != "source.n_seeds"
+        name: value
+        for name, value in row.params.items()
+        if name not in REPEATS and name not in ("source.n_seeds", "members")
     }
     values = dict(own)
     for ancestor in _ancestors(row, by_key):
@@ -112,11 +114,11 @@ def pairs_of(rows: Sequence[NodeRow]) -> list[Pair]:
 
 def groups_of(pairs: Sequence[Pair]) -> list[list[Pair]]:
     """Runs by configuration, in order of split and seed; of equal ones the newest counts."""
-    groups: dict[str, dict[tuple[Any, Any], Pair]] = {}
+    groups: dict[str, dict[tuple[Any, ...], Pair]] = {}
     for row, configuration in pairs:  # oldest first: a newer run of the same split and seed takes the place
-        repeat = (row.labels.get("split"), row.labels.get("seed"))
-        # Without either label nothing says that two runs repeat each other: both count.
-        unit = repeat if repeat != (None, None) else (None, row.run_id)
+        repeat = tuple(row.labels.get(name) for name in REPEATS)
+        # Without any label nothing says that two runs repeat each other: both count.
+        unit = repeat if any(part is not None for part in repeat) else (None, None, row.run_id)
         groups.setdefault(configuration.identity, {})[unit] = (row, configuration)
     return [
         [units[unit] for unit in sorted(units, key=lambda unit: [natural_order(part) for part in unit])]

@@ -124,7 +124,9 @@ class ScoreReader:
         return self._known[name]
 
     def _text(self, key: str, run_id: str) -> str:
-        path = self._store.fetch_file("target", key, SCORES_FILE) if self._store is not None and key else None
+        stages = ("target", "ensemble") if self._store is not None and key else ()
+        found = (self._store.fetch_file(stage, key, SCORES_FILE) for stage in stages if self._store)
+        path = next((place for place in found if place is not None), None)
         if path is not None:
             return path.read_text()
         if not run_id:

@@ -225,7 +225,7 @@ def frame_of_rows(rows: Iterable[NodeRow]) -> pandas.DataFrame:
     table = pandas.DataFrame(
         values, columns=[*COLUMNS, *(name for name in metrics if name not in COLUMNS), *params]
     )
-    for name in ("train_size", "split", "seed", "group", "trial"):
+    for name in ("train_size", "split", "seed", "fold", "group", "trial"):
         table[name] = pandas.array([_whole(value) for value in table[name]], "Int64")
     table["started"] = pandas.to_datetime(table["started"], unit="ms", utc=True)
     return table
