@@ -1,15 +1,13 @@
 """What ended a trial that Tune gave up, and on which machine: from Ray's own errors and words.
 
-Tune keeps the text of each failure in a file, and pickles those errors alone that are about actors.
+Tune keeps the text of each failure in a file.
 """
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 
 from dwp_sweep.harness.cluster.ray_session import host_of
@@ -18,6 +16,8 @@ from dwp_sweep.harness.private_apis import machine_of_actor
 
 _OUT_OF_MEMORY = "running low on memory"
 """Of `ray.exceptions.OutOfMemoryError`, and of an `ActorDiedError` with that cause."""
+_PREEMPTED = "preempted"
+"""Of a machine that was drained before it went, as clouds and autoscalers do."""
 
 
 class Loss(NamedTuple):
@@ -43,7 +43,7 @@ def loss_of(trial: Trial) -> Loss:
         what = "its worker was killed because the machine ran out of memory: give the stage fewer trials at "
         what += "once, or resources.STAGE.memory"
         return Loss("memory", f"{what}\n{text}")
-    if _was_preempted(trial):
+    if _PREEMPTED in text.lower():
         return Loss("preempted", f"its machine was taken away (preempted)\n{text}")
     if "is temporarily unavailable" in text:
         return Loss("lost", f"its worker cannot be reached (its machine was lost, or the network)\n{text}")
@@ -57,15 +57,3 @@ def place_of(actor: Any) -> Place:
     """Where an actor runs or ran; unknown without one, and where Ray does not answer any more."""
     machine = machine_of_actor(actor) if actor is not None else ""
     return Place(machine, host_of(machine) if machine else "")
-
-
-def _was_preempted(trial: Trial) -> bool:
-    """Whether Ray was told that the machine goes, as clouds and autoscalers do some time before."""
-    path = Path(trial.pickled_error_file) if trial.pickled_error_file else None
-    if path is None or not path.is_file():
-        return False
-    try:
-        error = pickle.loads(path.read_bytes())
-    except Exception:  # an error of a class that this process lacks is none of Ray's
-        return False
-    return isinstance(error, ActorDiedError) and bool(error.preempted)
