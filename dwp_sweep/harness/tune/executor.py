@@ -216,6 +216,10 @@ class _TrialName:
     def __call__(self, trial: Trial) -> str:
         return trial_name(self._ledger.board.nodes[trial.config["node"]])
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _TrialName:
+        """Itself: Tune copies it for every trial."""
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to restore from: the store is the truth."""
         return {}
