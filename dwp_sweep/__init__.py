@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dwp_sweep.api import Notify as Notify
     from dwp_sweep.api import best_config as best_config
     from dwp_sweep.api import best_configs as best_configs
+    from dwp_sweep.api import explain as explain
+    from dwp_sweep.api import export_model as export_model
+    from dwp_sweep.api import gc as gc
     from dwp_sweep.api import init as init
     from dwp_sweep.api import load_model as load_model
     from dwp_sweep.api import load_prior as load_prior
@@ -23,12 +26,14 @@ if TYPE_CHECKING:
     from dwp_sweep.api import plan_sweep as plan_sweep
     from dwp_sweep.api import predict as predict
     from dwp_sweep.api import predict_folder as predict_folder
+    from dwp_sweep.api import register_model as register_model
     from dwp_sweep.api import results as results
     from dwp_sweep.api import retrain_best as retrain_best
     from dwp_sweep.api import run_sweep as run_sweep
     from dwp_sweep.api import search_figures as search_figures
     from dwp_sweep.api import search_report as search_report
     from dwp_sweep.api import status as status
+    from dwp_sweep.api import sweeps as sweeps
     from dwp_sweep.api import sync as sync
 
 __version__ = "0.1.0"
@@ -37,6 +42,9 @@ _PUBLIC = (
     "Notify",
     "best_config",
     "best_configs",
+    "explain",
+    "export_model",
+    "gc",
     "init",
     "load_model",
     "load_prior",
@@ -45,12 +53,14 @@ _PUBLIC = (
     "plan_sweep",
     "predict",
     "predict_folder",
+    "register_model",
     "results",
     "retrain_best",
     "run_sweep",
     "search_figures",
     "search_report",
     "status",
+    "sweeps",
     "sync",
 )
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604

@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("api",),
-    ("bench",),
+    ("bench", "export"),
     ("report", "prediction", "harness"),
     ("tracking",),
     ("config",),

@@ -15,11 +15,16 @@ from dwp_sweep.harness.cost.plan_cost import PlanCost
 from dwp_sweep.harness.cost.plan_cost import plan_cost as cost_of_plan
 from dwp_sweep.harness.dag.plan import Plan, make_plan
 from dwp_sweep.harness.stalls import require_reachable
+from dwp_sweep.stages.harvest import BANK_FILES
+from dwp_sweep.stages.prior import PRIOR_FILES
+from dwp_sweep.stages.source import NET_FILES
 from dwp_sweep.store.open_store import open_store
-from dwp_sweep.store.protocol import Store
+from dwp_sweep.store.protocol import RECORD, Store
 from dwp_sweep.tracking.client import resolve_uri
 from dwp_sweep.tracking.read.files import download_outputs
 
+_IMPORTED = (RECORD, *NET_FILES, *BANK_FILES, *PRIOR_FILES)
+"""All that an imported output consists of: a run's figures, scores and examples are not fetched."""
 DEFAULT_STORAGE = "./dwp_runs"
 Say = Callable[[str], None]
 """Receives remarks for people."""
@@ -115,7 +120,7 @@ def _fetch_run(text: str, key: str, store: Store, tracking_uri: str | None) -> P
     try:
         if not folder.is_dir():
             with place_beside(folder) as beside:
-                download_outputs(run_id, beside, resolve_uri(tracking_uri, store.place))
+                download_outputs(run_id, beside, resolve_uri(tracking_uri, store.place), _IMPORTED)
                 beside.replace(folder)
     except InputError as error:
         raise InputError(

@@ -206,6 +206,9 @@ def keep_report(tracking: Tracking, store: Store, say: Say) -> None:
 
     if not tracking.online:
         return
+    if not tracking.privacy.shows_scans:
+        say(f"the report shows scans: dwp-sweep report {tracking.sweep_name} --out DIR makes it here alone")
+        return
     say("writing the report ...")
     try:
         with tempfile.TemporaryDirectory() as folder:

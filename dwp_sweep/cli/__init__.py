@@ -13,12 +13,13 @@ from dwp_sweep.cli.answers import best, report
 from dwp_sweep.cli.bench import bench
 from dwp_sweep.cli.data import data
 from dwp_sweep.cli.exits import Commands
+from dwp_sweep.cli.export import export, register
 from dwp_sweep.cli.init import init
 from dwp_sweep.cli.plan import plan
 from dwp_sweep.cli.predict import predict
 from dwp_sweep.cli.running import cancel, retrain, status
 from dwp_sweep.cli.settings import settings
-from dwp_sweep.cli.storage import explain, gc, sync
+from dwp_sweep.cli.storage import explain, gc, ls, sync
 from dwp_sweep.cli.sweeps import demo, run, submit
 
 
@@ -37,7 +38,8 @@ def main() -> None:
 
 
 for command in (
-    demo, init, run, submit, plan, status, cancel, best, report, retrain, predict, explain, sync, gc, data,
+    demo, init, run, submit, plan, ls, status, cancel, best, report, retrain, predict,
+    export, register, explain, sync, gc, data,
     settings, bench,
 ):  # fmt: skip
     main.add_command(command)

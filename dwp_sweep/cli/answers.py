@@ -45,7 +45,7 @@ class Further(NamedTuple):
 
 
 @click.command()
-@click.argument("sweep", metavar="SWEEP")
+@options.sweep
 @options.where
 @click.option("--metric", help="Validation metric to select by.  [default: val_dice]")
 @click.option(
@@ -103,7 +103,7 @@ def best(
 
 
 @click.command(short_help="Print a sweep's table, and differences to one of its methods.")
-@click.argument("sweep", metavar="SWEEP")
+@options.sweep
 @click.option(
     "--versus",
     metavar="NAME",

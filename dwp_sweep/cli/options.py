@@ -53,6 +53,18 @@ class StoragePlace(click.ParamType[str | Path]):
 
 space = click.argument("space", metavar="SPACE", type=click.Path(path_type=Path))
 
+
+def _sweep_name(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    """The name of a sweep; of a search-space file the one that its sweep has."""
+    if not text.lower().endswith((".yaml", ".yml")):
+        return text
+    from dwp_sweep.config.space import name_of_file
+
+    return name_of_file(Path(text))
+
+
+sweep = click.argument("sweep", metavar="SWEEP", callback=_sweep_name)
+
 storage = click.option(
     "--storage",
     metavar="PLACE",

@@ -102,7 +102,7 @@ def predict(
         ensemble,
     )
     ready = make_ready(request)
-    remark(f"network: {ready.trained.title}")
+    remark(f"network: {ready.trained.title}, {ready.trained.run}", *ready.trained.meaning)
     if ensemble and not ready.trained.others:
         remark("note: an ensemble of one network is that network: the best configuration has a single run")
     if classes := ready.trained.dataset.own_classes:

@@ -23,7 +23,7 @@ _N_BEST = 8
 
 
 @click.command(short_help="Show how a sweep stands: done, running, failed, hours, time left.")
-@click.argument("sweep", metavar="SWEEP")
+@options.sweep
 @options.as_json
 @options.storage
 def status(sweep: str, as_json: bool, storage: Path | str) -> None:
@@ -42,7 +42,7 @@ def status(sweep: str, as_json: bool, storage: Path | str) -> None:
 
 
 @click.command(short_help="Stop a running sweep politely, from another terminal.")
-@click.argument("sweep", metavar="SWEEP")
+@options.sweep
 @click.option(
     "--wait",
     type=options.SECONDS,
@@ -78,7 +78,7 @@ def cancel(ctx: click.Context, sweep: str, wait: float, now: bool, storage: Path
 
 
 @click.command(short_help="Train the best configuration again, from the same upstream nodes.")
-@click.argument("sweep", metavar="SWEEP")
+@options.sweep
 @options.where
 @click.option("--metric", default="val_dice", show_default=True, help="Validation metric to select by.")
 @click.option(

@@ -27,25 +27,46 @@ _N_SHOWN = 20
 @click.argument("second", metavar="[NODE]", required=False)
 @options.as_json
 @options.storage
-def explain(first: str, second: str | None, as_json: bool, storage: Path | str) -> None:
+@options.tracking_uri
+def explain(
+    first: str, second: str | None, as_json: bool, storage: Path | str, tracking_uri: str | None
+) -> None:
     """With two nodes: the fields in which they differ, down their inputs. With one: why it is not cached.
 
-    A node is named by the beginning of its key, as `plan --nodes` and `status` show it.
+    A node is named by the beginning of its key, as `plan --nodes` and `status` show it, by best:SWEEP, or
+    by an MLflow run id.
     """
-    from dwp_sweep.harness.view.explain import KnownNodes, differences, explain_node
-    from dwp_sweep.store.open_store import open_store
+    from dwp_sweep.api import NodeComparison
+    from dwp_sweep.api import explain as answer_of
 
-    known = KnownNodes(open_store(storage))
-    node = known.find(first)
-    if second is None:
-        _show_explanation(explain_node(node, known), as_json)
+    answer = answer_of(first, second, storage=storage, tracking_uri=tracking_uri)
+    if isinstance(answer, NodeComparison):
+        _show_differences(answer.first, answer.second, answer.differences, as_json)
     else:
-        other = known.find(second)
-        _show_differences(node, other, differences(node, other, known), as_json)
+        _show_explanation(answer, as_json)
+
+
+@click.command(short_help="List the sweeps of a storage: state, progress, best, age, size.")
+@options.as_json
+@options.storage
+def ls(as_json: bool, storage: Path | str) -> None:
+    """List the sweeps of a storage, the latest first: state, nodes, best validation Dice, age, size.
+
+    Reads the storage alone. The size of a sweep counts nodes that it shares with others.
+    """
+    from dwp_sweep.api import sweeps
+    from dwp_sweep.cli.terminal import standard_output
+    from dwp_sweep.tables import print_tables
+
+    found = sweeps(storage)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=1))
+    else:
+        print_tables(found.tables(), standard_output())
 
 
 @click.command(short_help="Send MLflow what it missed of a sweep.")
-@click.argument("sweep", metavar="SWEEP")
+@options.sweep
 @options.storage
 @options.tracking_uri
 @click.pass_context
@@ -83,6 +104,7 @@ def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path | str) -
     written, working folders of published nodes, and Ray's folders of ended runs. Nothing is removed while
     a run works on the storage. MLflow keeps its runs.
     """
+    from dwp_sweep.harness.view.sweeps import size_text
     from dwp_sweep.store.gc import collect, survey
     from dwp_sweep.store.heartbeat import forbid_while_live
     from dwp_sweep.store.open_store import open_store
@@ -94,8 +116,8 @@ def gc(yes: bool, dry_run: bool, forget: tuple[str, ...], storage: Path | str) -
         return
     forbid_while_live(store)
     if not yes:
-        click.confirm(f"remove these {len(disk.garbage)}, {_megabytes(disk.n_bytes_garbage)}?", abort=True)
-    say(f"freed {_megabytes(collect(store, disk))}")
+        click.confirm(f"remove these {len(disk.garbage)}, {size_text(disk.n_bytes_garbage)}?", abort=True)
+    say(f"freed {size_text(collect(store, disk))}")
 
 
 def _show_differences(
@@ -150,9 +172,11 @@ def _name(entry: NodeEntry) -> str:
 
 def _show_survey(disk: Survey) -> None:
     """Print disk use by folder, stages first, and what may go."""
+    from dwp_sweep.harness.view.sweeps import size_text
+
     for row in disk.usage:
         nodes = f"{row.n_nodes} nodes" if row.n_nodes else ""
-        say(f"{row.name:<14}{nodes:>12}{_megabytes(row.n_bytes):>12}")
+        say(f"{row.name:<14}{nodes:>12}{size_text(row.n_bytes):>12}")
     for note in disk.notes:
         say(f"note: {note}")
     if not disk.garbage:
@@ -163,15 +187,8 @@ def _show_survey(disk: Survey) -> None:
         n_bytes[item.why] += item.n_bytes
     n_items = Counter(item.why for item in disk.garbage)
     for why, size in n_bytes.most_common():
-        say(f"may go: {n_items[why]} x {why}, {_megabytes(size)}")
+        say(f"may go: {n_items[why]} x {why}, {size_text(size)}")
     for item in disk.garbage[:_N_SHOWN]:
         say(f"  {item.path}")
     if len(disk.garbage) > _N_SHOWN:
         say(f"  and {len(disk.garbage) - _N_SHOWN} more")
-
-
-def _megabytes(n_bytes: int) -> str:
-    """Bytes for people: ``0.4 MB``, ``12 MB``, ``3.1 GB``."""
-    if n_bytes >= 1e9:
-        return f"{n_bytes / 1e9:.1f} GB"
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 9.95e6 else f"{n_bytes / 1e6:.0f} MB"

@@ -17,7 +17,7 @@ from dwp_sweep.stages.contract import Stage
 from dwp_sweep.stages.registry import STAGES
 from dwp_sweep.store.protocol import Store
 from dwp_sweep.store.record import Record
-from dwp_sweep.store.sweep_record import recorded_resources
+from dwp_sweep.store.sweep_record import recorded_resources, recorded_settings
 from dwp_sweep.strict import LARGEST, parse
 
 SUFFIX = "-retrain"
@@ -70,12 +70,13 @@ def retrain_sweep(
         stage: ResourcesConfig(cpu=cpu, gpu=gpu)
         for stage, (cpu, gpu) in recorded_resources(store, sweep).items()
     }
+    private = {name: value for name, value in recorded_settings(store, sweep).items() if name == "tracking"}
     return Sweep(
         name=sweep + SUFFIX,
         nodes={**upstream, node.key: node},
         targets=(node.key,),
         resources={stage: resources.get(stage, ResourcesConfig()) for stage in stages},
-        settings={"retrained_from": origin, "sweep": sweep, "seed": seed, "all_images": all_images},
+        settings={"retrained_from": origin, "sweep": sweep, "seed": seed, "all_images": all_images} | private,
     )
 
 

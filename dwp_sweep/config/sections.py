@@ -257,6 +257,20 @@ class SchedulerConfig(StrictModel):
     min_configurations: int = Field(3, ge=1)
 
 
+class TrackingConfig(StrictModel):
+    """What of a sweep goes to MLflow; everything by default.
+
+    Attributes:
+        images: Whether pictures of scans go there, the report's page among them.
+        subjects: What stands for subjects and patients: their names, or pseudonyms by a hash with a key that
+            lies on the storage. With pseudonyms pictures of scans stay on the storage too, since their titles
+            name subjects. With either setting no place of data and no message of an error is logged.
+    """
+
+    images: bool = True
+    subjects: Literal["name", "pseudonym"] = "name"
+
+
 class SpaceFile(StrictModel):
     """The top level of a search-space file.
 
@@ -272,6 +286,7 @@ class SpaceFile(StrictModel):
         ensemble: Axes of the grid (split, seed, source.member): the mean of their networks is scored as well,
             in a node of its own.
         budget: When the run starts no further node.
+        tracking: What goes to MLflow.
         resources: Stage -> what one of its trials requests.
         max_failures: How many retries a node gets whose worker was lost.
         failures: What the run makes of failures and stalls.
@@ -288,6 +303,7 @@ class SpaceFile(StrictModel):
     scheduler: SchedulerConfig = SchedulerConfig()
     ensemble: tuple[str, ...] = ()
     budget: BudgetConfig = BudgetConfig()
+    tracking: TrackingConfig = TrackingConfig()
     resources: dict[str, ResourcesConfig] = Field(default_factory=dict)
     max_failures: int = Field(LOST_RETRIES, ge=0, le=1_000)
     failures: FailuresConfig = FailuresConfig()

@@ -21,8 +21,12 @@ def space_path(path: Path) -> Path:
     """The file or folder that a user means: the path itself where it exists, else a shipped one.
 
     Only relative paths below ``search_spaces`` may mean a shipped file, so that the commands of the
-    documentation work in any folder, while a file of the user always comes first.
+    documentation work in any folder, while a file of the user always comes first. A bare name that is no file
+    means the file of that name there: ``demo`` is ``search_spaces/demo.yaml``.
     """
+    if len(path.parts) == 1 and not path.suffix and not path.exists():
+        named = space_path(Path(_NAME) / f"{path.name}.yaml")
+        return named if named.is_file() else path
     if path.parts[:1] == (_NAME,) and not path.exists():
         shipped = shipped_spaces().joinpath(*path.parts[1:])
         return shipped if shipped.exists() else path

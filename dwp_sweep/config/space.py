@@ -33,6 +33,7 @@ from dwp_sweep.config.sections import (
     ResourcesConfig,
     SearcherConfig,
     SpaceFile,
+    TrackingConfig,
 )
 from dwp_sweep.config.shipped import space_path
 from dwp_sweep.config.variants import VARIANT, with_variant_value
@@ -141,6 +142,16 @@ def load_space(
     )
 
 
+def name_of_file(path: Path) -> str:
+    """The name of the sweep of a search-space file: its own, or the file's stem.
+
+    Raises:
+        InputError: There is no such file, or it is no YAML.
+    """
+    name = _read(path).values.get("name")
+    return name if isinstance(name, str) else path.stem
+
+
 @dataclass(frozen=True)
 class _Overrides:
     """Parsed overrides.
@@ -230,6 +241,8 @@ def _settings(reading: Reading, where: str) -> dict[str, Any]:
         settings |= {"ensemble": list(reading.file.ensemble)}
     if (budget := reading.file.budget).is_limited:
         settings |= {"budget": budget.model_dump(mode="json", exclude_none=True)}
+    if (tracking := reading.file.tracking) != TrackingConfig():
+        settings |= {"tracking": tracking.model_dump(mode="json")}
     return settings
 
 

@@ -59,7 +59,9 @@ def as_one(networks: Sequence[Trained]) -> Trained:
     if not others:
         return first
     title = f"mean of {len(networks)} networks: {_joined([network.title for network in networks])}"
-    return replace(first, title=title, others=tuple(others), temperature=Temperature(note=_NO_TEMPERATURE))
+    runs = ", ".join(dict.fromkeys(network.run for network in networks))
+    none = Temperature(note=_NO_TEMPERATURE)
+    return replace(first, title=title, run=runs, others=tuple(others), temperature=none)
 
 
 def _joined(titles: Sequence[str]) -> str:

@@ -7,26 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dwp_sweep.data.cache.cases import Case, Spacing, is_unlike
 from dwp_sweep.data.classes import ClassPairs, labelled
+from dwp_sweep.data.config import PreprocessConfig
 from dwp_sweep.data.files.forms import Affine, Forms, doubts_of
 from dwp_sweep.data.files.volumes import Volume
 from dwp_sweep.data.placement import Placement
 from dwp_sweep.data.preprocess import padding_value, prepare_scan
 from dwp_sweep.metrics.calibration import entropy
-from dwp_sweep.metrics.temperature import tempered
-from dwp_sweep.prediction.trained import Trained
+from dwp_sweep.metrics.temperature import Temperature, tempered
+from dwp_sweep.stages.evaluation import Prediction
+from dwp_sweep.stages.prediction import Notify
 
 PassesDone = Callable[[int, int], None]
 """Receives (forward passes done, in all)."""
 
 _FAR_OUTSIDE = 0.01
 """Share of the patient beyond the training's crop from which on a person should know."""
+
+
+class Segmenter(Protocol):
+    """What segments prepared scans: the network of a run, or an exported one."""
+
+    @property
+    def preprocess(self) -> PreprocessConfig:
+        """How a scan becomes an input."""
+        ...
+
+    @property
+    def classes(self) -> ClassPairs:
+        """Names and labels of the classes; empty with one foreground."""
+        ...
+
+    @property
+    def temperature(self) -> Temperature:
+        """At which probabilities are shown."""
+        ...
+
+    @property
+    def spacing_mm(self) -> Spacing | None:
+        """Median voxel size of the training scans, prepared; None where nobody kept it."""
+        ...
+
+    def predict(self, case: Case, notify: Notify = ...) -> Prediction:
+        """What it says about a prepared scan; ``notify`` is called after each forward pass."""
+        ...
+
+    def n_passes(self, case: Case) -> int:
+        """How many forward passes that takes."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +129,7 @@ class Segmentation:
         return float(n_voxels) * abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
 
-def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | None = None) -> Segmentation:
+def segment(channels: Sequence[Volume], trained: Segmenter, report: PassesDone | None = None) -> Segmentation:
     """Segment one scan.
 
     Args:
@@ -103,7 +137,7 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
         trained: The network.
         report: Called once before the first and after every forward pass.
     """
-    settings = trained.dataset.preprocess
+    settings = trained.preprocess
     scan = prepare_scan(channels, settings)
     nothing = np.zeros(scan.placement.shape, dtype=np.uint8)
     case = Case("scan", scan.image, nothing, scan.spacing_mm, padding_value(settings))
@@ -112,7 +146,7 @@ def segment(channels: Sequence[Volume], trained: Trained, report: PassesDone | N
     mask = prediction.mask if prediction.draws_mask is None else prediction.draws_mask
     probs = tempered(prediction.probs, trained.temperature.value)
     unsure = entropy(probs).astype(np.float32)
-    classes, on_scan = trained.dataset.own_classes, scan.placement.to_scan
+    classes, on_scan = trained.classes, scan.placement.to_scan
     return Segmentation(
         mask=labelled(numbers_on_scan(mask, prediction.probs, scan.placement), classes)
         if classes

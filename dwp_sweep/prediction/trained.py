@@ -15,7 +15,8 @@ from typing import Any, Literal
 from torch import nn
 
 from dwp_sweep.data.cache.cases import Case, Spacing, stored_voxel_size
-from dwp_sweep.data.config import DatasetConfig
+from dwp_sweep.data.classes import ClassPairs
+from dwp_sweep.data.config import DatasetConfig, PreprocessConfig
 from dwp_sweep.data.patches import PatchConfig
 from dwp_sweep.errors import InputError, Problem
 from dwp_sweep.metrics.temperature import Temperature
@@ -31,9 +32,10 @@ from dwp_sweep.stages.validation import load_temperature
 from dwp_sweep.store.open_store import open_store
 from dwp_sweep.store.protocol import RECORD, Store
 from dwp_sweep.store.record import Record, read_record
+from dwp_sweep.store.sweep_record import remember_best
 from dwp_sweep.strict import parse
 from dwp_sweep.tracking.client import mlflow_client, resolve_uri, sqlite_path
-from dwp_sweep.tracking.read.best import best_config, best_run
+from dwp_sweep.tracking.read.best import best_config, middle_run
 from dwp_sweep.tracking.read.files import download_outputs
 from dwp_sweep.tracking.read.rows import NodeRow, row_of_run
 from dwp_sweep.training.compute import ComputeConfig, resolve_device
@@ -64,6 +66,10 @@ class Trained:
         spacing_mm: Median voxel size of the training scans, prepared; None where nobody kept it.
         temperature: At which probabilities are shown; masks do not depend on it.
         others: Further networks, whose mean with this one predicts.
+        run: Which run it is: ``run`` and MLflow's id, or stage and key of the node.
+        record: Of the node.
+        meaning: Of ``best:SWEEP``: which of the best configuration's runs this is, and whether that has
+            changed; empty for a run that was named itself.
     """
 
     title: str
@@ -77,11 +83,24 @@ class Trained:
     spacing_mm: Spacing | None = None
     temperature: Temperature = NO_TEMPERATURE
     others: tuple[Trained, ...] = ()
+    run: str = ""
+    record: Record | None = None
+    meaning: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[Trained, ...]:
         """All networks that predict."""
         return (replace(self, others=()), *self.others)
+
+    @property
+    def preprocess(self) -> PreprocessConfig:
+        """How a scan becomes an input."""
+        return self.dataset.preprocess
+
+    @property
+    def classes(self) -> ClassPairs:
+        """Names and labels of the classes; empty with one foreground."""
+        return self.dataset.own_classes
 
     @property
     def is_variational(self) -> bool:
@@ -143,15 +162,43 @@ def find_trained(
     store = open_store(storage)
     uri = resolve_uri(tracking_uri, storage)
     if run.startswith(BEST):
-        row = best_run(best_config(run.removeprefix(BEST), where=where, tracking_uri=uri), uri)
-        return _of_row(row, store, uri, device, check)
+        row, meaning = meaning_of_best(run.removeprefix(BEST), store, uri, where)
+        return replace(_of_row(row, store, uri, device, check), meaning=meaning)
     if where:
         settings = ", ".join(f"{name}={value}" for name, value in where.items())
         raise InputError(Problem(f"--where {settings}", f"chooses within {BEST}SWEEP, and {run} is one run"))
     node = _by_key(run, store)
     if node is not None:
         return _of_folder(store.fetch(*node, check=False), " ".join(node), device, check)
-    return _of_row(_row(run, store, uri), store, uri, device, check)
+    return _of_row(row_of(run, store, uri), store, uri, device, check)
+
+
+def meaning_of_best(
+    sweep: str, store: Store, uri: str, where: Mapping[str, Any] | None = None
+) -> tuple[NodeRow, tuple[str, ...]]:
+    """The run that ``best:SWEEP`` means, and words on it: also where it meant another one before.
+
+    Of the best configuration's runs it is the middle one by validation: the best of them is best by the luck
+    of its split, too.
+
+    Args:
+        sweep: Name of the sweep.
+        store: Remembers what was meant.
+        uri: MLflow's tracking URI.
+        where: As for `best_config`.
+
+    Raises:
+        InputError: As `best_config`.
+    """
+    best = best_config(sweep, where=where, tracking_uri=uri)
+    row, n = middle_run(best, uri), len(best.run_ids)
+    which = f"the middle one of {n} by {best.metric}" if n > 1 else "the only one"
+    settings = "".join(f" with {name}={value}" for name, value in (where or {}).items())
+    words = [f"{BEST}{sweep}{settings} means run {row.run_id}: of the best configuration {which}"]
+    before = remember_best(store, sweep, where or {}, row.run_id)
+    if before not in (None, row.run_id):
+        words.append(f"until now it meant run {before}, which still answers to its id")
+    return row, tuple(words)
 
 
 def _by_key(prefix: str, store: Store) -> tuple[str, str] | None:
@@ -165,7 +212,12 @@ def _by_key(prefix: str, store: Store) -> tuple[str, str] | None:
     return matching[0] if matching else None
 
 
-def _row(run_id: str, store: Store, uri: str) -> NodeRow:
+def row_of(run_id: str, store: Store, uri: str) -> NodeRow:
+    """What MLflow knows of a run.
+
+    Raises:
+        InputError: It has no such run, or does not answer.
+    """
     path = sqlite_path(uri)
     try:
         if path is not None and not path.is_file():
@@ -187,7 +239,8 @@ def _of_row(row: NodeRow, store: Store, uri: str, device: Device, check: Check) 
 
 def _of_folder(folder: Path, name: str, device: Device, check: Check) -> Trained:
     try:
-        return _of_record(read_record(folder / RECORD), folder, device, check)
+        record = read_record(folder / RECORD)
+        return replace(_of_record(record, folder, device, check), run=name, record=record)
     except (FileNotFoundError, ValueError) as error:
         problem = Problem(name, f"holds no trained network: {error}", "name the run of a target network")
         raise InputError(problem) from error

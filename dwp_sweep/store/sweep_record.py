@@ -22,6 +22,8 @@ from dwp_sweep.strict import json_of
 NODES = "nodes.jsonl"
 RESOURCES = "resources.json"
 SETTINGS = "settings.json"
+BEST = "best.json"
+"""Settings that were asked for -> the run that ``best:SWEEP`` meant."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,24 @@ def record_settings(store: Store, sweep: str, settings: Mapping[str, Any]) -> No
     """Record the resolved search space without passwords; other commands may send it to MLflow later."""
     plain = json.dumps(settings, default=str)
     store.files.write(_name(sweep, SETTINGS), without_secrets(plain))
+
+
+def remember_best(store: Store, sweep: str, where: Mapping[str, Any], run_id: str) -> str | None:
+    """Keep which run ``best:SWEEP`` means, and return which one it meant before; None where none is known.
+
+    A storage that cannot be written to, or that does not know the sweep, keeps nothing.
+    """
+    asked = json.dumps({str(name): str(value) for name, value in where.items()}, sort_keys=True)
+    try:
+        if not is_recorded(store, sweep):
+            return None
+        known = json_of(store.files.read(_name(sweep, BEST)) or "{}")
+        before = known.get(asked)
+        if before != run_id:
+            store.files.write(_name(sweep, BEST), json_text({**known, asked: run_id}))
+    except (OSError, AttributeError, *UNREADABLE):
+        return None
+    return before if isinstance(before, str) else None
 
 
 def recorded_settings(store: Store, sweep: str) -> dict[str, Any]:

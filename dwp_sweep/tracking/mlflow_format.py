@@ -31,6 +31,8 @@ CONFIGURATION_TAG = "dwp.configuration"
 """Equal for runs that differ in split and seed alone, so that MLflow's pages can group them."""
 OBJECTIVES_TAG = "dwp.objectives"
 SHARES_TAG = "dwp.target_resources"
+PLACES = frozenset({"root", "split_file", "cache_dir", "network", "bank", "path"})
+"""Last parts of the keys of settings that are places on somebody's disk."""
 MLFLOW_PARENT = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 """Shown as the description of an experiment or a run."""

@@ -57,6 +57,7 @@ def python(code: str, *arguments: str) -> str:
         ["explain", "-h"],
         ["gc", "-h"],
         ["settings", "-h"],
+        ["export", "-h"],
         ["data", "check", "-h"],
     ],
     ids=" ".join,
@@ -85,7 +86,8 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     lines = python(PROBE, "--help").splitlines()
     names = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.startswith("  ")]
     wanted = (
-        "demo run submit plan status cancel best report retrain predict explain sync gc data settings bench"
+        "demo init run submit plan ls status cancel best report retrain predict export register explain sync "
+        "gc data settings bench"
     )
     assert names == wanted.split()
 

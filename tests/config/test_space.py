@@ -381,3 +381,16 @@ def test_the_sources_voxel_grid_and_other_preparation_may_be_axes() -> None:
         "data.target.preprocess.percentiles": [[0, 100], [1, 99]],
     }
     assert len(load_space(a_space(grid=grid)).conditions) == 4
+
+
+def test_what_goes_to_mlflow_is_a_setting_of_the_file_and_of_no_key() -> None:
+    base = {
+        "name": "s",
+        "data": {"target": {"layout": "phantom", "phantom": {"kind": "target"}}},
+    }
+    private = load_space({**base, "tracking": {"images": False, "subjects": "pseudonym"}})
+    assert private.settings["tracking"] == {"images": False, "subjects": "pseudonym"}
+    assert "tracking" not in load_space(base).settings
+    assert private.conditions == load_space(base).conditions
+    with pytest.raises(InputError, match="did you mean 'pseudonym'"):
+        load_space({**base, "tracking": {"subjects": "pseudonyms"}})

@@ -14,6 +14,7 @@ from dwp_sweep.prediction.trained import Trained, find_trained
 from dwp_sweep.stages.target import repetition_seed
 from dwp_sweep.store.local.store import LocalStore
 from dwp_sweep.store.record import Record
+from dwp_sweep.store.sweep_record import NodeEntry, record_nodes
 from dwp_sweep.tracking.write.node_run import NodeRun
 from dwp_sweep.tracking.write.parent import open_tracking
 from tests.prediction.conftest import KEY
@@ -23,12 +24,17 @@ def weights(net: nn.Module) -> torch.Tensor:
     return torch.cat([value.flatten() for value in net.state_dict().values()])
 
 
-def log(storage: Path, key: str, uri: str, val_dice: float) -> str:
+def log(storage: Path, key: str, uri: str, val_dice: float, split: int | None = None) -> str:
     """The run of a published target, as a worker logs it."""
     record = LocalStore(storage).record("target", key)
     assert record is not None
     tracking = open_tracking(uri, storage, "liver", {})
-    labels = {"method": "random_init", "train_size": 5, "split": int(key == KEY), "seed": 3}
+    labels = {
+        "method": "random_init",
+        "train_size": 5,
+        "split": int(key == KEY) if split is None else split,
+        "seed": 3,
+    }
     run = NodeRun(tracking, Node(key, "target", record.config, {}, labels))
     done = Record(key, "target", "done", dict(record.config), labels=labels, metrics={"val_dice": val_dice})
     run.finish(done, LocalStore(storage).node_dir("target", key))
@@ -75,3 +81,21 @@ def test_a_node_without_a_network_is_told(storage, add_target):
     (storage / "target" / KEY / "net.safetensors").unlink()
     with pytest.raises(InputError, match=r"holds no trained network: .*net\.safetensors"):
         find_trained(KEY, storage)
+
+
+def test_best_means_the_middle_run_and_says_when_it_moves(storage, add_target, tmp_path):
+    uri, keys = f"sqlite:///{tmp_path}/mlflow.db", [f"{number}{number}" * 10 for number in range(5)]
+    record_nodes(LocalStore(storage), "liver", [NodeEntry(keys[0], "target", "a target")])
+    pairs = list(zip(keys, (0.5, 0.7, 0.6, 0.8, 0.8), strict=True))
+    runs = [log(storage, add_target(key), uri, dice, int(key[0])) for key, dice in pairs[:3]]
+    first = find_trained("best:liver", storage, uri, device="cpu")
+    again = find_trained("best:liver", storage, uri, device="cpu")
+    runs += [log(storage, add_target(key), uri, dice, int(key[0])) for key, dice in pairs[3:]]
+    moved = find_trained("best:liver", storage, uri, device="cpu")
+
+    assert first.run == f"run {runs[2]}" and first.record is not None
+    assert first.meaning == again.meaning
+    assert f"means run {runs[2]}: of the best configuration the middle one of 3" in first.meaning[0]
+    assert moved.run == f"run {runs[1]}"
+    assert moved.meaning[1] == f"until now it meant run {runs[2]}, which still answers to its id"
+    assert find_trained(runs[0], storage, uri, device="cpu").meaning == ()

@@ -319,7 +319,23 @@ def best_run(best: Best, uri: str) -> NodeRow:
         best: From `best_config`.
         uri: MLflow's tracking URI, password included.
     """
+    return _by_validation(best, uri)[0]
+
+
+def middle_run(best: Best, uri: str) -> NodeRow:
+    """Of the best configuration's runs the middle one by validation; of two middle ones the better.
+
+    Args:
+        best: From `best_config`.
+        uri: MLflow's tracking URI, password included.
+    """
+    rows = _by_validation(best, uri)
+    return rows[(len(rows) - 1) // 2]
+
+
+def _by_validation(best: Best, uri: str) -> list[NodeRow]:
+    """The runs of the best configuration, best first; equal ones in order of split and seed."""
     client = mlflow_client(uri)
     rows = [row_of_run(client.get_run(run_id)) for run_id in best.run_ids]
-    sign = -1.0 if lower_is_better(best.metric) else 1.0
-    return max(rows, key=lambda row: sign * (row.metric(best.metric) or 0.0))
+    sign = 1.0 if lower_is_better(best.metric) else -1.0
+    return sorted(rows, key=lambda row: sign * (row.metric(best.metric) or 0.0))

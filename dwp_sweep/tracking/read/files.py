@@ -8,7 +8,7 @@ JSON are read; nothing is unpickled.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -176,8 +176,16 @@ def load_prior(run_id: str, tracking_uri: str | None = None) -> KernelPrior:
         return load_prior_folder(_fetch(run_id, tracking_uri, None, _PRIOR, "kernel prior", Path(folder)))
 
 
-def download_outputs(run_id: str, folder: Path, tracking_uri: str | None = None) -> Path:
-    """All files of a run, figures included, into ``folder``, made if missing.
+def download_outputs(
+    run_id: str, folder: Path, tracking_uri: str | None = None, names: Collection[str] = ()
+) -> Path:
+    """Files of a run into ``folder``, made if missing.
+
+    Args:
+        run_id: MLflow run id.
+        folder: Where they go, in the run's own folders.
+        tracking_uri: As for `load_model`.
+        names: Of the files that are wanted, in whatever folder of the run; empty: all.
 
     Raises:
         InputError: No such run.
@@ -187,7 +195,8 @@ def download_outputs(run_id: str, folder: Path, tracking_uri: str | None = None)
     files = _files(client, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
-        fetch_file(client, run_id, file, folder / file)
+        if not names or PurePosixPath(file).name in names:
+            fetch_file(client, run_id, file, folder / file)
     return folder
 
 

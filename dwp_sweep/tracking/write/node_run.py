@@ -109,7 +109,7 @@ class NodeRun:
 
     def fail(self, record: Record) -> None:
         """Log the end of a failed attempt: its last metrics and the error."""
-        error = visible(record.error or "no message")
+        error = self.tracking.privacy.message(visible(record.error or "no message"))
         first_line = error.strip().partition("\n")[0][:1_000]
         tags = {ERROR_TAG: first_line, NOTE_TAG: markdown_block(error[-6_000:])}
         self._attempt(lambda: self._end(record, "FAILED", tags))
@@ -120,7 +120,8 @@ class NodeRun:
 
     def prune(self, record: Record) -> None:
         """Log the end of a node that a search gave up: its run is ``KILLED`` and tagged."""
-        tags = {PRUNED_TAG: "true", NOTE_TAG: markdown_block(visible(record.error or ""))}
+        why = self.tracking.privacy.message(visible(record.error or ""))
+        tags = {PRUNED_TAG: "true", NOTE_TAG: markdown_block(why)}
         self._attempt(lambda: self._end(record, "KILLED", tags))
 
     def resend(self, record: Record, folder: Path | None) -> bool:
@@ -194,7 +195,8 @@ class NodeRun:
         # What the sweep asks about and upstream nodes read stands with the target too: pages compare by it.
         asked = self.node.labels.get("settings") or {} if self.node.stage == "target" else {}
         values = {**asked, **flatten(public_config(self.node.stage, self.node.config))}
-        params = [Param(name, encode(value)) for name, value in values.items() if name not in known]
+        shown = self.tracking.privacy.values(values)
+        params = [Param(name, encode(value)) for name, value in shown.items() if name not in known]
         for start in range(0, len(params), _PARAMS_PER_BATCH):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
 
@@ -250,8 +252,10 @@ class NodeRun:
         self._start(record.started_ms or None)
         self._log_metrics(self._missing_points(record))
         if folder is not None:
-            self._log_files(folder)
-            log_lineage(client, self.tracking.experiment_id, self.run_id, self.node)
+            with self.tracking.privacy.public(folder) as public:
+                self._log_files(public)
+            shown = self.tracking.privacy.values
+            log_lineage(client, self.tracking.experiment_id, self.run_id, self.node, shown)
         old = client.get_run(self.run_id).data.tags
         for name in (ERROR_TAG, NOTE_TAG, PRUNED_TAG):
             if name in old and name not in tags:

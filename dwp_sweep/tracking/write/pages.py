@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,14 +141,28 @@ MODEL_TYPES = {
 """Type of the logged model by stage; a further stage gets its own name."""
 
 
-def log_lineage(client: MlflowClient, experiment_id: str, run_id: str, node: Node) -> None:
-    """Name the node's output, and link what it read; a second call changes nothing."""
+def log_lineage(
+    client: MlflowClient,
+    experiment_id: str,
+    run_id: str,
+    node: Node,
+    shown: Callable[[Any], Any] = lambda values: values,
+) -> None:
+    """Name the node's output, and link what it read; a second call changes nothing.
+
+    Args:
+        client: Of MLflow.
+        experiment_id: Of the sweep.
+        run_id: Of the node.
+        node: The node.
+        shown: What of plain values may be shown.
+    """
     from mlflow.entities import LoggedModelInput
 
     _log_output(client, experiment_id, run_id, node)
     model_ids = [_find_model(client, experiment_id, key) for _, key in node.parents]
     models = [LoggedModelInput(model_id) for model_id in model_ids if model_id]
-    data = list(_data_sets(public_config(node.stage, node.config)))
+    data = list(_data_sets(shown(public_config(node.stage, node.config))))
     if models or data:
         client.log_inputs(run_id, datasets=data, models=models)
 

@@ -44,6 +44,7 @@ from dwp_sweep.tracking.mlflow_format import (
 )
 from dwp_sweep.tracking.read.runs import parent_runs
 from dwp_sweep.tracking.write.pages import experiment_tags, is_own_tag, run_environment, targets_page
+from dwp_sweep.tracking.write.privacy import OPEN, Privacy, privacy_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,6 +69,7 @@ class Tracking:
         storage: The storage, a folder or an URL.
         settings: The resolved search space, kept with the parent run.
         opened_s: Unix time of the attempt.
+        privacy: What must not be logged.
     """
 
     uri: str = field(repr=False)
@@ -79,6 +81,7 @@ class Tracking:
     storage: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     opened_s: float = 0.0
+    privacy: Privacy = OPEN
 
 
 def open_tracking(
@@ -100,7 +103,7 @@ def open_tracking(
     """
     storage = str(folder_of(storage) or storage)
     uri = resolve_uri(uri, storage)
-    now = time.time()
+    now, privacy = time.time(), privacy_of(settings, storage)
     try:
         with _one_at_a_time(uri):
             client = mlflow_client(uri)
@@ -110,14 +113,15 @@ def open_tracking(
                 # A person may have changed it.
                 if tag not in known or (known[tag] != value and is_own_tag(sweep_name, tag, known[tag])):
                     client.set_experiment_tag(experiment_id, tag, value)
-        parent = _parent_run(client, experiment_id, sweep_name, storage_name(uri, storage), settings)
+        origin = storage_name(uri, storage)
+        parent = _parent_run(client, experiment_id, sweep_name, origin, settings, privacy)
     except Exception as error:  # whatever MLflow raises, the sweep must go on without it
         problem = (
             f"MLflow at {shown_uri(uri)} cannot be used: {one_line(error)}. "
             f"Going on with the records under {storage}; the same command sends them once MLflow answers."
         )
-        return Tracking(uri, "", "", False, problem, sweep_name, storage, settings, now)
-    return Tracking(uri, experiment_id, parent, True, None, sweep_name, storage, settings, now)
+        return Tracking(uri, "", "", False, problem, sweep_name, storage, settings, now, privacy)
+    return Tracking(uri, experiment_id, parent, True, None, sweep_name, storage, settings, now, privacy)
 
 
 def reopen(tracking: Tracking) -> Tracking:
@@ -240,7 +244,12 @@ def _artifact_location(uri: str, storage: str, name: str) -> str | None:
 
 
 def _parent_run(
-    client: MlflowClient, experiment_id: str, name: str, origin: str, settings: Mapping[str, Any]
+    client: MlflowClient,
+    experiment_id: str,
+    name: str,
+    origin: str,
+    settings: Mapping[str, Any],
+    privacy: Privacy,
 ) -> str:
     runs = parent_runs(client, experiment_id)
     if runs:
@@ -256,8 +265,11 @@ def _parent_run(
     for double in doubles:  # also of a request that MLflow obeyed but whose answer was lost
         client.delete_run(double)
     client.set_tag(run_id, ASKED_TAG, json.dumps(asked_keys(settings)))
-    client.log_text(run_id, json.dumps(settings, indent=1, default=str), SETTINGS_FILE)
-    client.log_text(run_id, json.dumps(run_environment(), indent=1), ENVIRONMENT_FILE)
+    client.log_text(run_id, json.dumps(privacy.values(settings), indent=1, default=str), SETTINGS_FILE)
+    environment = run_environment()
+    if not privacy.is_open:
+        environment.pop("command", None)  # it may name folders
+    client.log_text(run_id, json.dumps(environment, indent=1), ENVIRONMENT_FILE)
     return run_id
 
 
