@@ -117,16 +117,41 @@ class PhantomConfig(StrictModel):
 
     Attributes:
         kind: ``source``: many small bright lesions, FLAIR-like, thick slices. ``target``: one large
-            lesion with oedema, T2-like, isotropic.
+            lesion with oedema, T2-like, isotropic. The fields below change one of these at a time.
         n_subjects: Number of subjects; a larger number keeps the first ones as they are.
         shape: Voxels of each volume. The head always fits: the voxel size follows from the shape.
         seed: Any non-negative integer.
+        disease: ``lesions`` (many small) or ``tumour`` (one large with oedema); None: that of the kind.
+        contrast: 0 is T2-like as the target's, 0.5 FLAIR-like as the source's, 1 the inverse of 0; mixed in
+            between. None: that of the kind.
+        slice_ratio: Distance of slices over voxel size within them; None: that of the kind (1.5 for the
+            source, 1 for the target).
+        lesion_scale: Factor on the size of lesions; none is smaller than a voxel.
+        noise: Factor on the noise.
     """
 
     kind: Literal["source", "target"] = "source"
     n_subjects: int = Field(40, ge=1, le=100_000)
     shape: tuple[int, int, int] = (32, 32, 32)
     seed: int = Field(0, ge=0)
+    disease: Literal["lesions", "tumour"] | None = None
+    contrast: float | None = Field(None, ge=0, le=1)
+    slice_ratio: float | None = Field(None, ge=1, le=10)
+    lesion_scale: float = Field(1.0, ge=0.2, le=3)
+    noise: float = Field(1.0, ge=0, le=20)
+
+    def unread(self) -> frozenset[str]:
+        """What is as the kind has it: phantoms from before there was a choice keep their keys."""
+        return frozenset(
+            name
+            for name in ("disease", "contrast", "slice_ratio", "lesion_scale", "noise")
+            if getattr(self, name) == type(self).model_fields[name].default
+        )
+
+    @property
+    def shows(self) -> Literal["lesions", "tumour"]:
+        """The disease that is drawn."""
+        return self.disease or ("lesions" if self.kind == "source" else "tumour")
 
     @field_validator("shape")
     @classmethod

@@ -217,3 +217,19 @@ def test_lists_are_choices_in_yaml_in_the_study_and_in_the_parameters_of_a_run()
         config = public_config("target", sweep.resolve(one, 0).config)
         shown.add(encode(flatten(config)["freeze.trainable"]))
     assert shown == {'["out"]', '["up3", "out"]', '["init_conv", "down1", "up3", "out"]'}
+
+
+def test_the_atlas_crosses_cells_with_methods_augmentation_sizes_splits_and_source_seeds() -> None:
+    found = space("atlas")
+    sweep = planned(found)
+    targets = [node for node in sweep.nodes.values() if node.stage == "target"]
+    cells = {one.data.source.phantom for one in found.conditions if one.data.source}
+    assert len(cells) == 10 and len(keys(sweep, "source")) == 2 * len(cells)
+    # What starts at random knows no source: it is there once for all cells.
+    assert len(targets) == 2 * 3 * 10 + len(cells) * 4 * 3 * 10
+    (target,) = {one.data.target for one in found.conditions}
+    assert target.splits == "independent" and target.n_splits == 10
+    augmented = {one.target.augment.preset for one in found.conditions if one.target.augment}
+    assert augmented == {"plain"} and sum(one.target.augment is None for one in found.conditions) * 2 == len(
+        found.conditions
+    )

@@ -22,8 +22,10 @@ from tests.search_spaces.spaces import FOLDER, GRIDS, SEARCHES, search_of, space
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+OTHERS = ("atlas",)
+"""Grids that are not the paper's."""
 WITHOUT_RAY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys((*GRIDS, "joint"), ()),
+    **dict.fromkeys((*GRIDS, *OTHERS, "joint"), ()),
     **dict.fromkeys(("loss_weights", "freeze_points", "source_harvest"), ("scheduler.kind=none",)),
 }
 """Settings with which a file runs in this process."""
@@ -66,12 +68,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
             here=name in WITHOUT_RAY,
             progress=Witness(),
         )
-        for name in (*GRIDS, *SEARCHES)
+        for name in (*GRIDS, *OTHERS, *SEARCHES)
     }
     return Ran(storage, runs)
 
 
-@pytest.mark.parametrize("name", [*GRIDS, *SEARCHES])
+@pytest.mark.parametrize("name", [*GRIDS, *OTHERS, *SEARCHES])
 def test_it_ends_with_nothing_failed_and_a_best_configuration(name: str, ran: Ran) -> None:
     run = ran.runs[name]
     assert run.exit_code == 0 and not run.outcome.failed and not run.outcome.blocked

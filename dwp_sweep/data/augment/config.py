@@ -59,6 +59,8 @@ class AxisDegrees(StrictModel):
 class AugmentConfig(StrictModel):
     """Random changes of training images; every image of every step is drawn anew.
 
+    ``plain`` alone stands for ``{preset: plain}``.
+
     Attributes:
         preset: Where fields that are not named come from: ``plain``, ``strong`` (larger, with elastic
             deformation), ``own`` (nothing but what is named) or ``none`` (off).
@@ -98,7 +100,7 @@ class AugmentConfig(StrictModel):
     noise: Range = (0.0, 0.0)
     intensity_probability: float = expert(0.3, ge=0, le=1)
 
-    @field_validator("flip", mode="before")
+    @field_validator("flip", mode="before", json_schema_input_type=tuple[str, ...] | str)
     @classmethod
     def _named_axes(cls, value: Any) -> Any:
         names = [value] if isinstance(value, str) else value
@@ -112,7 +114,7 @@ class AugmentConfig(StrictModel):
                 raise ValueError(f"names the axis {axis} more than once")
         return tuple(sorted(known, key=AXES.index))
 
-    @field_validator("rotation_deg", mode="before")
+    @field_validator("rotation_deg", mode="before", json_schema_input_type=AxisDegrees | float)
     @classmethod
     def _about_every_axis(cls, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -215,9 +217,16 @@ def none_if_off(value: AugmentConfig | None) -> AugmentConfig | None:
     return None if value is None or value.is_off else value
 
 
-Augment = Annotated[AugmentConfig | None, BeforeValidator(short_form), AfterValidator(none_if_off)]
+_Short = Literal["none", "off", "plain", "strong", False]
+Augment = Annotated[
+    AugmentConfig | None,
+    BeforeValidator(short_form, json_schema_input_type=AugmentConfig | _Short | None),
+    AfterValidator(none_if_off),
+]
 SourceAugment = Annotated[
-    SourceAugmentConfig | None, BeforeValidator(short_form), AfterValidator(none_if_off)
+    SourceAugmentConfig | None,
+    BeforeValidator(short_form, json_schema_input_type=SourceAugmentConfig | _Short | None),
+    AfterValidator(none_if_off),
 ]
 
 

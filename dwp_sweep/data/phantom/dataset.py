@@ -21,7 +21,7 @@ from dwp_sweep.errors import InputError, Problem
 PHANTOM_VERSION = 1
 """Raised by hand when the same settings give other voxels."""
 
-_PREFIX = {"source": "plaques", "target": "tumour"}
+_PREFIX = {"lesions": "plaques", "tumour": "tumour"}
 
 
 def ensure_phantom(
@@ -64,11 +64,11 @@ def write_phantom(
 
 
 def _settings(config: PhantomConfig) -> dict[str, Any]:
-    return {"version": PHANTOM_VERSION, **config.model_dump(mode="json")}
+    return {"version": PHANTOM_VERSION, **config.model_dump(mode="json", exclude=set(config.unread()))}
 
 
 def _entries(config: PhantomConfig) -> list[dict[str, str]]:
-    names = [f"{_PREFIX[config.kind]}_{index:04d}.nii.gz" for index in range(config.n_subjects)]
+    names = [f"{_PREFIX[config.shows]}_{index:04d}.nii.gz" for index in range(config.n_subjects)]
     return [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
 
 
@@ -97,14 +97,20 @@ def _holds_other_files(root: Path) -> bool:
     return any(path.name not in ours and not path.name.startswith(".") for path in root.iterdir())
 
 
+def _modality(config: PhantomConfig) -> str:
+    if config.contrast is not None:
+        return f"contrast {config.contrast:g} between T2-like (0), FLAIR-like (0.5) and inverted (1)"
+    return "FLAIR-like" if config.kind == "source" else "T2-like"
+
+
 def _description(config: PhantomConfig) -> dict[str, Any]:
     entries = _entries(config)
-    labels = {0: "background", **LABELS[config.kind]}
+    labels = {0: "background", **LABELS[config.shows]}
     return {
         "name": f"phantom {config.kind}",
         "description": "Generated scans of a drawn brain; no patient was involved",
         "tensorImageSize": "3D",
-        "modality": {"0": "FLAIR-like" if config.kind == "source" else "T2-like"},
+        "modality": {"0": _modality(config)},
         "labels": {str(value): name for value, name in labels.items()},
         "numTraining": len(entries),
         "numTest": 0,

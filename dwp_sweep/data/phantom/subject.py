@@ -47,7 +47,9 @@ class Sick:
     texture: Array
 
 
-def many_small_lesions(rng: np.random.Generator, brain: Brain, points: Array, voxel_mm: float) -> Sick:
+def many_small_lesions(
+    rng: np.random.Generator, brain: Brain, points: Array, voxel_mm: float, scale: float = 1.0
+) -> Sick:
     """Plaques in the white matter, most of them along the ventricles.
 
     Args:
@@ -55,12 +57,14 @@ def many_small_lesions(rng: np.random.Generator, brain: Brain, points: Array, vo
         brain: Its anatomy.
         points: (..., 3) in mm.
         voxel_mm: Lesions are at least about as large as a voxel, or nothing could be seen.
+        scale: Factor on their size.
     """
     softness = voxel_mm / 3
     texture, ragged = smooth_field(rng, 9.0), smooth_field(rng, 7.0)
     lesion, edge = np.zeros(points.shape[:-1]), 1.2 * ragged(points)
     for centre in _plaque_sites(rng, brain, int(rng.integers(*N_LESIONS))):
-        radius = max(LESION_MM[0] * (LESION_MM[1] / LESION_MM[0]) ** rng.random(), 1.1 * voxel_mm)
+        drawn_mm = LESION_MM[0] * (LESION_MM[1] / LESION_MM[0]) ** rng.random()
+        radius = max(scale * drawn_mm, 1.1 * voxel_mm)
         radii = radius * rng.uniform(0.75, 1.35, size=3)
         lesion = np.maximum(lesion, inside(ellipsoid_mm(points, centre, tuple(radii)) + edge, softness))
     tissues = tissues_at(brain, points, softness)
@@ -68,15 +72,17 @@ def many_small_lesions(rng: np.random.Generator, brain: Brain, points: Array, vo
     return Sick(tissues, lesion, np.zeros_like(lesion), texture(points))
 
 
-def one_large_lesion(rng: np.random.Generator, brain: Brain, points: Array, voxel_mm: float) -> Sick:
+def one_large_lesion(
+    rng: np.random.Generator, brain: Brain, points: Array, voxel_mm: float, scale: float = 1.0
+) -> Sick:
     """A core that pushes the brain aside, and oedema that follows the white matter around it.
 
     Arguments as for `many_small_lesions`.
     """
     softness = voxel_mm / 3
     centre = np.array(_sites(rng, brain, 1, deep_mm=0.45)[0])
-    radii = rng.uniform(*CORE_MM) * rng.uniform(0.8, 1.2, size=3)
-    width, ragged, fingers = rng.uniform(*OEDEMA_MM), smooth_field(rng, 14.0), smooth_field(rng, 20.0)
+    radii = scale * rng.uniform(*CORE_MM) * rng.uniform(0.8, 1.2, size=3)
+    width, ragged, fingers = scale * rng.uniform(*OEDEMA_MM), smooth_field(rng, 14.0), smooth_field(rng, 20.0)
     texture = smooth_field(rng, 10.0)
     tissues = tissues_at(brain, _pulled_back(points, centre, float(radii.mean())), softness)
     distance = ellipsoid_mm(points, tuple(centre), tuple(radii)) + 2.5 * ragged(points)
@@ -118,7 +124,7 @@ def _sites(
 
 
 KINDS = ("source", "target")
-LABELS = {"source": {1: "lesion"}, "target": {1: "oedema", 2: "core"}}
+LABELS = {"lesions": {1: "lesion"}, "tumour": {1: "oedema", 2: "core"}}
 
 SLICE_RATIO = 1.5
 """Slice distance over in-plane voxel size of the source; its slices are thicker than they are apart."""
@@ -127,7 +133,7 @@ _CONTRAST = {
     "source": {"fluid": 0.10, "grey": 0.62, "white": 0.50, "lesion": 1.00, "oedema": 0.85},
     "target": {"fluid": 1.00, "grey": 0.50, "white": 0.36, "lesion": 0.66, "oedema": 0.78},
 }
-_TEXTURE = {"source": 0.04, "target": 0.11}
+_TEXTURE = {"lesions": 0.04, "tumour": 0.11}
 _SLICE_BLUR_VOXELS = 0.7
 _BIAS = 0.10
 _NOISE = (0.02, 0.045)
@@ -150,39 +156,59 @@ class PhantomScan:
 
 
 def scan_subject(config: PhantomConfig, index: int) -> PhantomScan:
-    """Draw and scan subject `index`; depends on kind, shape, seed and index alone."""
+    """Draw and scan subject `index`; depends on the settings but for `n_subjects`, and on the index."""
     rng = np.random.default_rng([config.seed, KINDS.index(config.kind), index])
     spacing_mm = spacing_of(config)
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = [-size * (n - 1) / 2 for size, n in zip(spacing_mm, config.shape, strict=True)]
     points = np.moveaxis(np.indices(config.shape), 0, -1).astype(np.float64) @ affine[:3, :3] + affine[:3, 3]
-    disease = many_small_lesions if config.kind == "source" else one_large_lesion
-    sick = disease(rng, draw_brain(rng), points, float(np.mean(spacing_mm[:2])))
-    return PhantomScan(_image(rng, sick, points, config.kind), _labels(sick, config.kind), affine)
+    disease = many_small_lesions if config.shows == "lesions" else one_large_lesion
+    voxel_mm = float(np.mean(spacing_mm[:2]))
+    sick = disease(rng, draw_brain(rng), points, voxel_mm, config.lesion_scale)
+    return PhantomScan(_image(rng, sick, points, config), _labels(sick, config.shows), affine)
 
 
 def spacing_of(config: PhantomConfig) -> tuple[float, float, float]:
-    """Voxel size at which the head fills the shape: isotropic (target), or with thick slices (source)."""
+    """Voxel size at which the head fills the shape: isotropic (target), or with thick slices (source).
+
+    Both where `slice_ratio` says nothing else.
+    """
     fit = [head / n for head, n in zip(HEAD_MM, config.shape, strict=True)]
+    if config.slice_ratio is not None:
+        in_plane = max(*fit[:2], fit[2] / config.slice_ratio)
+        return (in_plane, in_plane, config.slice_ratio * in_plane)
     if config.kind == "target":
         return (max(fit),) * 3
     in_plane = max(fit[:2])
     return (in_plane, in_plane, max(SLICE_RATIO * in_plane, fit[2]))
 
 
-def _image(rng: np.random.Generator, sick: Sick, points: Array, kind: str) -> NDArray[np.int16]:
-    signal = _signal(sick, kind)
-    if kind == "source":
+def _image(rng: np.random.Generator, sick: Sick, points: Array, config: PhantomConfig) -> NDArray[np.int16]:
+    signal = _signal(sick, _contrast(config), _TEXTURE[config.shows])
+    ratio = config.slice_ratio
+    if config.kind == "source" if ratio is None else ratio > 1:
         signal = gaussian_filter1d(signal, _SLICE_BLUR_VOXELS, axis=2)
     signal = signal * np.exp(_BIAS * smooth_field(rng, 75.0)(points))
-    sigma = rng.uniform(*_NOISE)
+    sigma = config.noise * rng.uniform(*_NOISE)
     real, imaginary = sigma * rng.standard_normal((2, *signal.shape))
     seen = np.hypot(signal + real, imaginary) * rng.uniform(*_GAIN)
     return np.where(sick.tissues.brain > 0.5, np.maximum(np.rint(seen), 1.0), 0.0).astype(np.int16)
 
 
-def _signal(sick: Sick, kind: str) -> Array:
-    shows, texture = _CONTRAST[kind], _TEXTURE[kind] * sick.texture
+def _contrast(config: PhantomConfig) -> dict[str, float]:
+    """Signal of each tissue: that of the kind, or a mix of two neighbours among T2, FLAIR and inverted T2."""
+    if config.contrast is None:
+        return _CONTRAST[config.kind]
+    target, source = _CONTRAST["target"], _CONTRAST["source"]
+    ends = max(target.values()) + min(target.values())
+    inverted = {tissue: ends - value for tissue, value in target.items()}
+    first, second = (target, source) if config.contrast <= 0.5 else (source, inverted)
+    share = 2 * config.contrast - (config.contrast > 0.5)
+    return {tissue: (1 - share) * first[tissue] + share * second[tissue] for tissue in first}
+
+
+def _signal(sick: Sick, shows: dict[str, float], variation: float) -> Array:
+    texture = variation * sick.texture
     healthy = (
         shows["fluid"] * sick.tissues.fluid
         + shows["grey"] * sick.tissues.grey
@@ -193,9 +219,9 @@ def _signal(sick: Sick, kind: str) -> Array:
     return np.asarray(healthy * (1.0 - ill) + changed)
 
 
-def _labels(sick: Sick, kind: str) -> NDArray[np.uint8]:
+def _labels(sick: Sick, disease: str) -> NDArray[np.uint8]:
     brain = sick.tissues.brain > 0.5
-    if kind == "source":
+    if disease == "lesions":
         return ((sick.lesion > 0.5) & brain).astype(np.uint8)
     ill = (sick.lesion + sick.oedema > 0.5) & brain
     return np.where(ill, np.where(sick.lesion > sick.oedema, 2, 1), 0).astype(np.uint8)
