@@ -174,7 +174,10 @@ WORKLOADS: dict[str, Workload] = {
         steps=_target_steps,
     ),
     "ensemble": Workload(
-        size_fields=_UNET | {"n_samples", "n_test"}, guessed_s=5.0, gpu=1.0, data_key="data.target"
+        size_fields=_FIT | {"subjects", "n_subjects", "shape", "n_samples", "n_test"},
+        guessed_s=5.0,
+        gpu=1.0,
+        data_key="data.target",
     ),
 }
 """By name of the stage."""

@@ -145,7 +145,7 @@ class FailureAccount:
             hosts.setdefault(place.host, Counter()).update(counts)
         bad = {place.host for place in self._since_success if self._is_bad(place)}
         several = len({place.host for place in self._by_place}) > 1
-        rows = [HostFailures(host, counts, several and host in bad) for host, counts in hosts.items()]
+        rows = [HostFailures(host, dict(counts), several and host in bad) for host, counts in hosts.items()]
         return sorted(rows, key=lambda row: -sum(row.counts.values()))
 
     def entries(self) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ class NodeStatus:
         silence: For how long a running node has reported nothing, in words; empty where that is usual.
         device: What it computed on, ``cpu`` or the name of the GPU; empty: not known.
         host: Where it failed; empty: it did not, or that is not known.
-        failure: What kind of failure it was, where it failed.
+        failure: Of what kind it was, where it failed.
     """
 
     key: str
@@ -65,7 +65,7 @@ class NodeStatus:
     silence: str = ""
     device: str = ""
     host: str = ""
-    failure: FailureKind = "error"
+    failure: FailureKind | None = None
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,10 @@ def _failures(runs: Sequence[LiveRun], nodes: Iterable[NodeStatus]) -> tuple[Hos
         )
     hosts: dict[str, Counter[FailureKind]] = {}
     for node in nodes:
-        if node.state == "failed":
+        if node.failure is not None:
             hosts.setdefault(node.host, Counter())[node.failure] += 1
-    rows = [HostFailures(host, counts) for host, counts in hosts.items()]
+    # Plain mappings: `asdict` turns a Counter into a count of its items.
+    rows = [HostFailures(host, dict(counts)) for host, counts in hosts.items()]
     return tuple(sorted(rows, key=lambda row: -sum(row.counts.values())))
 
 
@@ -200,7 +201,7 @@ def _own_status(entry: NodeEntry, work: Mapping[str, Any] | None, store: Store) 
             log=log,
             device=record.device,
             host=record.host,
-            failure=kind_of(record.failure),
+            failure=kind_of(record.failure) if record.status == "failed" else None,
         )
     history = stored.history
     epoch, metrics = (history[-1].step, history[-1].metrics) if history else (0, {})

@@ -74,7 +74,7 @@ def test_axes_are_named_in_either_order_and_stand_in_one() -> None:
     [
         ("plian", "target.augment.preset = \"plian\": input should be 'none'"),
         (True, "target.augment = true: name what is meant, such as plain"),
-        (3, "target.augment = 3: input should be"),
+        (3, "target.augment = 3: is a section with keys of its own"),
         ({}, "target.augment = {"),
         ({"strength": 2}, "changes nothing: name a preset"),
         ({"preset": "plain", "strength": -1}, "target.augment.strength = -1: input should be greater"),

@@ -76,10 +76,10 @@ def test_configurations_that_make_no_experiment_are_told_and_end_with_exit_code_
     resolve = sweep.resolve
     assert resolve is not None
 
-    def fussy(values: Mapping[str, Any], place: int) -> Node:
+    def fussy(values: Mapping[str, Any], place: int, trial: int | None = None) -> Node:
         if values["source"] == 1:
             raise InputError(Problem("search", "source 1 goes with nothing"))
-        return resolve(values, place)
+        return resolve(values, place, trial)
 
     outcome = run_sweep(replace(sweep, resolve=fussy), store, progress=witness, stages=SEARCH_STAGES)
     failed = [one for one in trials(store, "toy/all") if one.state == TrialState.FAIL]

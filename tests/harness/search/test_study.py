@@ -98,7 +98,7 @@ def test_a_pruned_trial_keeps_its_last_value_and_its_reason(storage: optuna.stor
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (search_space(objectives=("val_loss",)), "objective"),
+        (search_space(objectives=("val_loss",)), "search.source and objective"),
         (search_space({"source": {"choice": [0, 1, 2]}}), "search.source"),
     ],
 )
