@@ -155,7 +155,7 @@ def test_a_node_whose_worker_is_killed_goes_on_from_its_checkpoint(ray_cluster: 
     epochs = [what for _, what, _ in log_lines(log) if what.startswith("epoch")]
     assert epochs == [f"epoch {epoch}" for epoch in range(1, 6)]
     assert len(runs_of(log)) == 2
-    assert any("worker died" in event.text for event in witness.events if event.kind == "note")
+    assert any("worker died" in event.text for event in witness.events if event.kind == "retry")
 
 
 @pytest.mark.slow
