@@ -232,7 +232,7 @@ def test_a_diverging_network_fails_by_name_and_the_rest_goes_on(finished: Finish
     wild = ("--set", "grid.method=[random_init, fine_tune]", "--set", "grid.target.lr=[1e-3, 1e30]")
     done = finished.ask("run", str(DEMO), "--smoke", "--here", *wild)
     assert done.exit_code == 1, done.output
-    assert "failed target random_init m=5" in done.stdout
+    assert "failed target lr=1e+30 random_init m=5" in done.stdout
     assert "last finite value" in done.stdout
     assert "3 cached" in done.stdout
     assert "UNet-RI" in done.stdout
