@@ -83,6 +83,7 @@ def test_without_settings_there_is_no_augmenter() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_turns_as_the_cpu_does() -> None:
     settings = PLAIN.model_copy(update={"intensity_probability": 0.0})
     for step in range(5):
