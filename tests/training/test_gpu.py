@@ -61,6 +61,7 @@ def test_what_never_touches_a_gpu_was_computed_on_the_cpu() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_counts_where_something_was_computed_on_it_since() -> None:
     assert not gpu_trouble()
     torch.ones(3, device="cuda").sum()
