@@ -103,7 +103,7 @@ def test_a_sweep_runs_once_though_submitted_twice_and_goes_on_after_its_end(head
     third = head.submit(str(space), "--smoke", "--set", "grid.target.lr=[1e-3, 1e30]")
     assert third.returncode == 1, third.stdout + third.stderr
     assert "submitted as job dwp-sweep.tiny-smoke.2" in third.stderr
-    assert "failed target random_init m=5" in third.stdout and "last finite value" in third.stdout
+    assert "failed target lr=1e+30 random_init m=5" in third.stdout and "last finite value" in third.stdout
     assert "1 cached" in third.stdout
     assert len(list((head.storage / "target").glob("*/manifest.json"))) == 1
     everything = out + second.stderr + third.stdout + third.stderr
