@@ -65,6 +65,7 @@ def _misbehave(config: ToyConfig, epoch: int, first: int) -> None:
         os.kill(os.getpid(), 9)
     if config.behaviour == "freezes once" and first == 0 and epoch == 6:
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(1.0)  # the signal stops a process a moment later
     if config.behaviour == "dies in a black hole" and os.environ.get("BLACK_HOLE"):
         os.kill(os.getpid(), 9)
     if config.behaviour == "fails without permit" and not Path(config.log + ".permit").exists():
