@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -142,7 +143,8 @@ def test_a_frozen_worker_is_killed_and_its_node_goes_on_from_its_checkpoint(
     # The start of a worker counts as silence, too: on a busy machine it is killed some more times.
     failures = FailuresConfig(stalled_epochs=3, stalled_minutes=0.2, retries=RetriesConfig(stalled=100))
     sweep = replace(toy_sweep(frozen), failures=failures)
-    assert run_sweep(sweep, store, progress=witness, stages=STAGES).exit_code == 0
+    outcome = run_sweep(sweep, store, progress=witness, stages=STAGES)
+    assert outcome.exit_code == 0 and [row.host for row in outcome.by_host] == [socket.gethostname()]
     assert [what for _, what, _ in log_lines(log) if what.startswith("epoch")] == [
         f"epoch {n}" for n in range(1, 9)
     ]

@@ -70,7 +70,8 @@ sweep = replace(toy_sweep(node), failures=FailuresConfig(retries=RetriesConfig(m
 outcome = run_sweep(sweep, store, progress=Witness(), stages=STAGES)
 record = store.record("target", node.key)
 host, = outcome.by_host
-print(outcome.exit_code, record.failure, dict(host.counts), bool(host.host), record.host == host.host)
+# A worker that is killed before it has begun has no machine yet.
+print(outcome.exit_code, record.failure, dict(host.counts), record.host == host.host)
 print(record.error.splitlines()[0])
 """
 
@@ -87,5 +88,5 @@ def test_a_worker_that_rays_memory_monitor_kills_ran_out_of_memory(tmp_path: Pat
         check=True,
     )
     first, message = done.stdout.strip().splitlines()[-2:]
-    assert first == "1 memory {'memory': 2} True True"
+    assert first == "1 memory {'memory': 2} True"
     assert "the machine ran out of memory" in message
