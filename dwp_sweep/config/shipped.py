@@ -24,10 +24,12 @@ def space_path(path: Path) -> Path:
     documentation work in any folder, while a file of the user always comes first. A bare name that is no file
     means the file of that name there: ``demo`` is ``search_spaces/demo.yaml``.
     """
-    if len(path.parts) == 1 and path.name != _NAME and not path.suffix and not path.exists():
-        named = space_path(Path(_NAME) / f"{path.name}.yaml")
-        return named if named.is_file() else path
-    if path.parts[:1] == (_NAME,) and not path.exists():
+    if path.exists():
+        return path
+    if path.parts[:1] == (_NAME,):
         shipped = shipped_spaces().joinpath(*path.parts[1:])
         return shipped if shipped.exists() else path
+    if len(path.parts) == 1 and not path.suffix:
+        named = space_path(Path(_NAME) / f"{path.name}.yaml")
+        return named if named.is_file() else path
     return path
