@@ -130,9 +130,7 @@ def export_facts(trained: Trained, run: str, form: Format) -> ExportFacts:
     """What an export says of a network."""
     assert isinstance(trained.net, UNet3D)
     engine, model = _ENGINES[form]
-    dataset, unet, n_draws = trained.dataset, trained.net.config, 0
-    if trained.is_variational:
-        n_draws = trained.n_samples
+    dataset, unet, n_draws = trained.dataset, trained.net.config, trained.n_draws
     volumes = tuple(number for number in several(dataset.channel) if number is not None)
     return ExportFacts(
         engine=engine,
@@ -166,8 +164,7 @@ def _write_network(trained: Trained, facts: ExportFacts, folder: Path) -> None:
         save_net(trained.net, trained.net.config, place)
         return
     place.parent.mkdir(exist_ok=True)
-    n_draws = trained.n_samples if trained.is_variational else 0
-    graph = as_graph(trained.net, n_draws, trained.seed)
+    graph = as_graph(trained.net, trained.n_draws, trained.seed)
     (write_onnx if facts.engine == "onnx" else write_torchscript)(graph, place)
 
 

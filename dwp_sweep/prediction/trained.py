@@ -107,6 +107,11 @@ class Trained:
         """Whether weights have a distribution."""
         return bool(variational_layers(self.net))
 
+    @property
+    def n_draws(self) -> int:
+        """Weight draws of a prediction; 0 of a deterministic network."""
+        return self.n_samples if self.is_variational else 0
+
     def predict(self, case: Case, notify: Notify = silent) -> Prediction:
         """What the network, or the mean of all of them, says about a prepared scan.
 
@@ -124,8 +129,7 @@ class Trained:
 
     def n_passes(self, case: Case) -> int:
         """How many forward passes `predict` takes."""
-        draws = [one.n_samples if one.is_variational else 0 for one in self.members]
-        return n_windows(case.mask.shape, self.patch) * sum(1 + n for n in draws)
+        return n_windows(case.mask.shape, self.patch) * sum(1 + one.n_draws for one in self.members)
 
     @property
     def on_probabilities(self) -> str:

@@ -145,8 +145,7 @@ class FailureAccount:
             hosts.setdefault(place.host, Counter()).update(counts)
         bad = {place.host for place in self._since_success if self._is_bad(place)}
         several = len({place.host for place in self._by_place}) > 1
-        rows = [HostFailures(host, dict(counts), several and host in bad) for host, counts in hosts.items()]
-        return sorted(rows, key=lambda row: -sum(row.counts.values()))
+        return host_rows(hosts, bad if several else frozenset())
 
     def entries(self) -> list[dict[str, Any]]:
         """`by_host` as other terminals read it."""
@@ -158,6 +157,19 @@ class FailureAccount:
     def _is_bad(self, place: Place) -> bool:
         limit, counts = self.config.per_host, self._since_success[place]
         return limit is not None and bool(place.machine) and any(n >= limit for n in counts.values())
+
+
+def host_rows(
+    hosts: Mapping[str, Mapping[FailureKind, int]], avoided: Collection[str] = frozenset()
+) -> list[HostFailures]:
+    """Failures by host, the host with the most first.
+
+    Args:
+        hosts: Counts by kind of each host; `asdict` spoils a Counter, so the rows hold plain mappings.
+        avoided: Hosts that the run gives no further node.
+    """
+    rows = [HostFailures(host, dict(counts), host in avoided) for host, counts in hosts.items()]
+    return sorted(rows, key=lambda row: -sum(row.counts.values()))
 
 
 def kind_of(name: str) -> FailureKind:

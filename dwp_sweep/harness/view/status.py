@@ -15,7 +15,7 @@ from typing import Any
 from dwp_sweep.config.node import Node, nodes_of, pipeline_order
 from dwp_sweep.config.sections import HOUR_S
 from dwp_sweep.harness.cost.durations import Durations, PastRuns, RunningNode, time_left_s
-from dwp_sweep.harness.dag.failures import FailureKind, HostFailures, kind_of
+from dwp_sweep.harness.dag.failures import FailureKind, HostFailures, host_rows, kind_of
 from dwp_sweep.harness.dag.in_hand import reading_text
 from dwp_sweep.harness.dag.node_state import NodeState, StoredNode, node_states
 from dwp_sweep.harness.view.search_status import SearchStatus, search_status
@@ -151,9 +151,7 @@ def _failures(runs: Sequence[LiveRun], nodes: Iterable[NodeStatus]) -> tuple[Hos
     for node in nodes:
         if node.failure is not None:
             hosts.setdefault(node.host, Counter())[node.failure] += 1
-    # Plain mappings: `asdict` turns a Counter into a count of its items.
-    rows = [HostFailures(host, dict(counts)) for host, counts in hosts.items()]
-    return tuple(sorted(rows, key=lambda row: -sum(row.counts.values())))
+    return tuple(host_rows(hosts))
 
 
 def _in_hand(sweep: str, runs: Sequence[LiveRun]) -> dict[str, Mapping[str, Any]]:
