@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,13 +13,11 @@ import pytest
 import sqlalchemy
 from alembic.script import ScriptDirectory
 
-from tests.benchmarks.postgres import started_postgres, why_no_postgres
 from tests.benchmarks.servers import end
-from tests.cluster.heads import free_ports
 from tests.cluster.processes import PLAIN
+from tests.deploy.deployment import Deployment, deployed
 from tests.deploy.documents import DEPLOY
-from tests.deploy.test_mlflow_users import Deployment
-from tests.store.s3_server import KEY, SECRET, S3Server, serving
+from tests.store.s3_server import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -28,35 +25,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, S3Server, str]]:
     """A deployment whose server logs into the database as the role that the script makes."""
-    if reason := why_no_postgres():
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("backup")
-    secrets = folder / "secrets"
-    subprocess.run([DEPLOY / "make_secrets.sh", secrets], capture_output=True, check=True)
-    (secrets / "s3_credentials").unlink()
-    keys = f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
-    (secrets / "s3_credentials").write_text(keys)
-    port, database_port = free_ports(2)
-    with ExitStack() as stack:
-        superuser = stack.enter_context(started_postgres("127.0.0.1", database_port))
-        psql(superuser, "postgres", "DROP DATABASE mlflow")
-        made = {"POSTGRES_PASSWORD_FILE": str(secrets / "postgres_password"), "POSTGRES_USER": "postgres"}
-        where = {"PGHOST": "127.0.0.1", "PGPORT": str(database_port)}
-        subprocess.run([DEPLOY / "postgres_role.sh"], env=PLAIN | made | where, check=True)
-        server = stack.enter_context(serving(folder, "moto"))
-        environment = PLAIN | {
-            "HOME": str(folder),
-            "SECRETS": str(secrets),
-            "MLFLOW_DATABASE": f"postgresql://mlflow@127.0.0.1:{database_port}/mlflow",
-            "MLFLOW_BUCKET": "mlflow",
-            "MLFLOW_S3_ENDPOINT_URL": server.endpoint,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "MLFLOW_ALLOWED_HOSTS": f"127.0.0.1:{port}",
-            "MLFLOW_HOST": "127.0.0.1",
-            "MLFLOW_PORT": str(port),
-            "MLFLOW_WORKERS": "1",
-        }
-        yield Deployment(folder, environment, f"http://127.0.0.1:{port}"), server, superuser
+    with deployed(tmp_path_factory.mktemp("backup"), as_own_role) as made:
+        yield made
+
+
+def as_own_role(superuser: str, secrets: Path) -> str:
+    """Run the script of PostgreSQL's container; MLflow's URL of the database that it makes."""
+    url = sqlalchemy.make_url(superuser)
+    psql(superuser, "postgres", "DROP DATABASE mlflow")
+    made = {"POSTGRES_PASSWORD_FILE": str(secrets / "postgres_password"), "POSTGRES_USER": "postgres"}
+    where = {"PGHOST": str(url.host), "PGPORT": str(url.port)}
+    subprocess.run([DEPLOY / "postgres_role.sh"], env=PLAIN | made | where, check=True)
+    return f"postgresql://mlflow@{url.host}:{url.port}/mlflow"
 
 
 def psql(superuser: str, database: str, statement: str) -> list[tuple[object, ...]]:
@@ -113,13 +93,13 @@ def test_a_server_waits_for_the_upgrade_of_an_older_database(stand: tuple[Deploy
         )
     try:
         until(lambda: "back it up, then run `mlflow_server.sh upgrade`" in log.read_text())
-        assert server.poll() is None and not deployment._is_ready()
+        assert server.poll() is None and not deployment.is_ready()
         upgrade = [DEPLOY / "mlflow_server.sh", "upgrade"]
         done = subprocess.run(
             upgrade, env=deployment.environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0 and "is of this MLflow now" in done.stdout, done.stderr
-        until(deployment._is_ready)
+        until(deployment.is_ready)
         assert log.read_text().count("back it up") == 1
     finally:
         end(server)
